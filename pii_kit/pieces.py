@@ -1,0 +1,131 @@
+"""Tokens to a model's pieces: every token, whitespace included, has at least one, and newlines are pieces of their own."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from pii_kit.data import Document
+
+PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
+
+CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other")
+
+
+def casing_of(token: str) -> int:
+    """The index in CASINGS of how a token is written; one capital alone counts as Title, any digit as digits.
+
+    >>> [CASINGS[casing_of(token)] for token in ("tea", "Ana", "I", "NASA", "eBay", "B52", "\\n")]
+    ['lower', 'Title', 'Title', 'UPPER', 'mixed', 'digits', 'other']
+    """
+    if any(character.isdigit() for character in token):
+        return 4
+    letters = [character for character in token if character.isalpha()]
+    if not letters:
+        return 5
+    if token.istitle():
+        return 1
+    if token.isupper():
+        return 2
+    return 3 if any(character.isupper() for character in letters) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPieces:
+    """A document in pieces: `ids` and `casing`, each (piece,), and `starts` (token,), where each token's pieces begin."""
+
+    ids: np.ndarray
+    casing: np.ndarray
+    starts: np.ndarray
+
+
+@dataclass
+class PieceTokenizer:
+    """A `tokenizers` tokenizer, asked token by token, so that pieces and tokens are aligned by construction.
+
+    A token is looked up with the space before it (a byte-level vocabulary tells " Ana" from "Ana"; the uncased
+    WordPiece drops the space). Text that the vocabulary maps to nothing becomes one [UNK].
+    """
+
+    tokenizer: Tokenizer
+    _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _casing: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.pad_id = self.tokenizer.token_to_id(PAD)
+        self.unknown_id = self.tokenizer.token_to_id(UNKNOWN)
+        self.start_id = self.tokenizer.token_to_id(START)
+        self.end_id = self.tokenizer.token_to_id(END)
+
+    @property
+    def n_pieces(self) -> int:
+        """Size of the vocabulary."""
+        return self.tokenizer.get_vocab_size()
+
+    def cut(self, document: Document) -> DocumentPieces:
+        """A document to its pieces."""
+        texts, space_before = [], False
+        for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
+            texts.append(" " + token if space_before and not token.isspace() else token)
+            space_before = space
+        self._learn(texts)
+        ids_of_tokens = [self._known[text] for text in texts]
+        lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
+        casing = np.fromiter(map(self._casing_of, document.tokens), dtype=np.int8, count=len(texts))
+        return DocumentPieces(
+            ids=np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum()),
+            casing=np.repeat(casing, lengths),
+            starts=np.cumsum(lengths) - lengths,
+        )
+
+    def _learn(self, texts: list[str]) -> None:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        for text, encoding in zip(new, self.tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
+            self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
+
+    def _casing_of(self, token: str) -> int:
+        if token not in self._casing:
+            self._casing[token] = casing_of(token)
+        return self._casing[token]
+
+
+def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+    """A cased byte-level BPE vocabulary learned from essays: any text can be spelled in it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(NEWLINE, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_pieces,
+        special_tokens=[PAD, UNKNOWN, MASK],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((document.full_text for document in documents), trainer)
+    return PieceTokenizer(tokenizer)
+
+
+def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+    """An uncased WordPiece vocabulary of BERT's kind, learned from essays, with a newline piece added."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=n_pieces, special_tokens=[PAD, UNKNOWN, START, END, MASK, NEWLINE], show_progress=False
+    )
+    tokenizer.train_from_iterator((document.full_text for document in documents), trainer)
+    return PieceTokenizer(tokenizer)
+
+
+def read_tokenizer(path: str | Path) -> PieceTokenizer:
+    """The tokenizer of a tokenizer.json; BERT's own, which drops newlines, is given a newline piece."""
+    tokenizer = Tokenizer.from_file(str(path))
+    if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
+        tokenizer.add_special_tokens([NEWLINE])
+    return PieceTokenizer(tokenizer)
