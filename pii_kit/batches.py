@@ -1,0 +1,64 @@
+"""Windows to padded tensors, windows of similar length together."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Sampler
+
+from pii_kit.pieces import CASINGS
+from pii_kit.windows import IGNORED, Window
+
+
+def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
+    """Windows to input_ids, attention_mask, casing_ids and, where they are labelled, labels: each (batch, piece).
+
+    Padding comes last in each row.
+    """
+
+    def padded(arrays, value: int) -> torch.Tensor:
+        return pad_sequence([torch.from_numpy(array).long() for array in arrays], batch_first=True, padding_value=value)
+
+    lengths = torch.tensor([len(window) for window in windows])
+    batch = {
+        "input_ids": padded([window.pieces for window in windows], pad_id),
+        "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+        "casing_ids": padded([window.casing for window in windows], CASINGS.index("other")),
+    }
+    if all(window.labels is not None for window in windows):
+        batch["labels"] = padded([window.labels for window in windows], IGNORED)
+    return batch
+
+
+class SimilarLengthBatches(Sampler[list[int]]):
+    """Batches of indices, shuffled anew each epoch, in which lengths are alike, so that little is spent on padding.
+
+    Indices are shuffled, sorted by length within pools of 32 batches, cut into batches, and the batches shuffled. The
+    order depends on `seed` and epoch alone, so a resumed run finds its place again.
+    """
+
+    POOL = 32
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int):
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        shuffle = random.Random(f"{self.seed} {self.epoch}")
+        order = list(range(len(self.lengths)))
+        shuffle.shuffle(order)
+        pool_size = self.POOL * self.batch_size
+        pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]
+        order = [index for pool in pools for index in sorted(pool, key=self.lengths.__getitem__)]
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        shuffle.shuffle(batches)
+        return iter(batches)

@@ -1,0 +1,183 @@
+"""The competition's score: micro F5 of submitted rows against true rows, and what helps to read it.
+
+F5 weighs recall 25 times as much as precision and says nothing about whole entities: a name of three tokens is three
+rows. It is dominated by NAME_STUDENT, which holds nine of ten rows.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pii_kit.decide import O_THRESHOLDS, decide
+from pii_kit.labels import OUTSIDE, PII_TYPES, type_of
+from pii_kit.submission import submission_rows, true_rows
+
+BETA = 5.0
+
+# A document with its probabilities (token, label), as predict.py yields them.
+Predictions = Sequence[tuple]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Counts of rows: right, submitted for nothing, missed."""
+
+    tp: int
+    fp: int
+    fn: int
+    beta: float = BETA
+
+    @property
+    def f(self) -> float:
+        """F-beta = (1 + β²)·TP / ((1 + β²)·TP + β²·FN + FP); 1.0 where there was nothing to find and nothing was found.
+
+        >>> round(Score(tp=3, fp=1, fn=1).f, 3)
+        0.75
+        """
+        weight = self.beta**2
+        whole = (1 + weight) * self.tp + weight * self.fn + self.fp
+        return (1 + weight) * self.tp / whole if whole else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Share of submitted rows that are right; 1.0 where none was submitted."""
+        return self.tp / (self.tp + self.fp) if self.tp + self.fp else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of true rows that were submitted; 1.0 where there are none."""
+        return self.tp / (self.tp + self.fn) if self.tp + self.fn else 1.0
+
+
+def _row_set(rows: pd.DataFrame) -> set[tuple[int, int, str]]:
+    return set(zip(rows["document"], rows["token"], rows["label"], strict=True))
+
+
+def micro_fbeta(truth: pd.DataFrame, submitted: pd.DataFrame, *, beta: float = BETA) -> Score:
+    """The competition's score of rows (document, token, label) against rows; B- and I- count as different labels.
+
+    Rows are taken as they are, so what `check_submission` forbids costs what it would cost on the leaderboard: an O
+    row or a second label for a token is a false alarm. Source: the competition's evaluation page.
+    """
+    true, found = _row_set(truth), _row_set(submitted)
+    return Score(tp=len(true & found), fp=len(found - true), fn=len(true - found), beta=beta)
+
+
+def score_by_type(truth: pd.DataFrame, submitted: pd.DataFrame) -> pd.DataFrame:
+    """Rows against rows to a table (type; f5, precision, recall, tp, fp, fn), one line per PII type."""
+    lines = {}
+    for pii_type in PII_TYPES:
+        of_type = [rows[rows["label"].map(type_of) == pii_type] for rows in (truth, submitted)]
+        lines[pii_type] = as_dict(micro_fbeta(*of_type))
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("type")
+
+
+def as_dict(score: Score) -> dict[str, float]:
+    """A score as the command line and the tables write it."""
+    return {
+        "f5": score.f,
+        "precision": score.precision,
+        "recall": score.recall,
+        "tp": score.tp,
+        "fp": score.fp,
+        "fn": score.fn,
+    }
+
+
+def bootstrap_interval(
+    truth: pd.DataFrame,
+    submitted: pd.DataFrame,
+    documents: Iterable[int],
+    *,
+    n_samples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The interval in which F5 lies for `level` of samples of as many documents, drawn with replacement.
+
+    Documents are drawn, not rows: rows of one essay are right or wrong together (Efron & Tibshirani 1993, chapter 13).
+    """
+    documents = sorted(set(documents))
+    place = {document: index for index, document in enumerate(documents)}
+    true, found = _row_set(truth), _row_set(submitted)
+    counts = np.zeros((len(documents), 3))
+    for column, rows in enumerate((true & found, found - true, true - found)):
+        for document, _, _ in rows:
+            counts[place[document], column] += 1
+    draws = np.random.default_rng(seed).multinomial(len(documents), np.full(len(documents), 1 / len(documents)), n_samples)
+    scores = [Score(*sample).f for sample in draws @ counts]
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> pd.DataFrame:
+    """Labels per document to counts of tokens (true type, predicted type), O included, B- and I- taken together."""
+    names = [*PII_TYPES, OUTSIDE]
+    pairs = Counter(
+        (type_of(true) or OUTSIDE, type_of(found) or OUTSIDE)
+        for true_labels, labels in zip(truth, predicted, strict=True)
+        for true, found in zip(true_labels, labels, strict=True)
+    )
+    table = pd.DataFrame(0, index=pd.Index(names, name="true"), columns=pd.Index(names, name="predicted"))
+    for (true, found), n_tokens in pairs.items():
+        table.loc[true, found] = n_tokens
+    return table
+
+
+def decided_rows(predictions: Predictions, *, o_threshold: float) -> pd.DataFrame:
+    """Documents with their probabilities to the rows that would be submitted."""
+    return submission_rows((doc.document, decide(scores, o_threshold=o_threshold)) for doc, scores in predictions)
+
+
+def threshold_curve(predictions: Predictions, thresholds: Sequence[float] = O_THRESHOLDS) -> pd.DataFrame:
+    """Labelled documents with their probabilities to a table (o_threshold; f5, precision, recall, tp, fp, fn)."""
+    truth = true_rows(doc for doc, _ in predictions)
+    lines = {
+        threshold: as_dict(micro_fbeta(truth, decided_rows(predictions, o_threshold=threshold)))
+        for threshold in thresholds
+    }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("o_threshold")
+
+
+def best_threshold(curve: pd.DataFrame) -> float:
+    """The cut-off of a threshold curve with the highest F5; of equals the middle one, which is the least chance's choice."""
+    best = curve.index[curve["f5"] == curve["f5"].max()]
+    return float(best[(len(best) - 1) // 2])
+
+
+def seed_metrics(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, float]:
+    """The four figures that the seed project reported, by its own definitions. They are not the competition's metric.
+
+    Of labels per document it took, for each document alone, precision, recall and F5 of PII against O, whatever the
+    type, with 0/0 = 1, and averaged them over documents: predicting O everywhere scores the share of documents without
+    PII. Tag accuracy is the share of exact labels among all units whose truth is not O (1.0 if there is none). The
+    seed counted word pieces; here the units are those of the labels handed in.
+    """
+    of_documents, right, n_pii = [], 0, 0
+    for true_labels, labels in zip(truth, predicted, strict=True):
+        pairs = list(zip(true_labels, labels, strict=True))
+        of_documents.append(
+            Score(
+                tp=sum(true != OUTSIDE and found != OUTSIDE for true, found in pairs),
+                fp=sum(true == OUTSIDE and found != OUTSIDE for true, found in pairs),
+                fn=sum(true != OUTSIDE and found == OUTSIDE for true, found in pairs),
+            )
+        )
+        right += sum(true == found != OUTSIDE for true, found in pairs)
+        n_pii += sum(true != OUTSIDE for true, _ in pairs)
+    return {
+        "seed_f5": float(np.mean([_ratio_f5(score) for score in of_documents])),
+        "seed_precision": float(np.mean([score.precision for score in of_documents])),
+        "seed_recall": float(np.mean([score.recall for score in of_documents])),
+        "seed_tag_accuracy": right / n_pii if n_pii else 1.0,
+    }
+
+
+def _ratio_f5(score: Score) -> float:
+    """F5 out of precision and recall, each with 0/0 = 1, as the seed computed it."""
+    numerator = (1 + BETA**2) * score.precision * score.recall
+    denominator = BETA**2 * score.precision + score.recall
+    return numerator / denominator if denominator else 0.0

@@ -1,0 +1,214 @@
+"""Fitting a tagger: one loop on Accelerate for both models, scored each epoch on whole documents, resumable."""
+
+import logging
+import math
+import resource
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from pii_kit.batches import SimilarLengthBatches, collate
+from pii_kit.data import Document
+from pii_kit.errors import KitError
+from pii_kit.labels import LABELS
+from pii_kit.metrics import best_threshold, threshold_curve
+from pii_kit.optim import build_optimizer, build_schedule, class_weights
+from pii_kit.pieces import PieceTokenizer
+from pii_kit.predict import Tagger, predict_documents
+from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
+from pii_kit.windows import IGNORED, cut_windows
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of one training. Sizes are in pieces, `batch_size` in windows, `clip_norm` is the gradient's norm.
+
+    `class_weights` is a scheme of `optim.class_weights` or a weight of O. `cycle_epochs` is the length of a cosine cycle
+    (None: one cycle to the end). `patience` stops after so many epochs without a better F5 (None: never). `o_threshold`
+    None is chosen on the validation documents. `mixed_precision` is "no", "bf16", "fp16" or "auto" (bf16 where the GPU
+    has it, else no). A checkpoint is written every `checkpoint_steps` batches and after each epoch.
+    """
+
+    epochs: int = 10
+    batch_size: int = 16
+    accumulation_steps: int = 1
+    window_size: int = 512
+    overlap: int = 64
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1.2e-6
+    class_weights: str | float = "none"
+    clip_norm: float = 0.25
+    warmup_epochs: float = 1.0
+    cycle_epochs: float | None = None
+    restart_decay: float = 0.5
+    patience: int | None = None
+    o_threshold: float | None = None
+    mixed_precision: str = "auto"
+    checkpoint_steps: int = 500
+    seed: int = 0
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PieceTokenizer,
+    training: Sequence[Document],
+    validation: Sequence[Document],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+) -> list[dict]:
+    """Train `model`, keep the best epoch's tagger in the run folder, and give back the history, a row per epoch.
+
+    With `resume` training goes on from the folder's checkpoint to the same weights as an unbroken run (bit for bit on
+    the CPU of one machine; GPU kernels differ in the last bits). Raises KitError when the loss is no longer finite.
+    """
+    accelerator = Accelerator(
+        mixed_precision=_precision(config.mixed_precision), gradient_accumulation_steps=config.accumulation_steps
+    )
+    windows = [
+        window
+        for document in training
+        for window in cut_windows(document, tokenizer, size=config.window_size, overlap=config.overlap)
+    ]
+    if not windows:
+        raise KitError("the training documents hold no tokens")
+    batches = SimilarLengthBatches(list(map(len, windows)), batch_size=config.batch_size, seed=config.seed)
+    # A generator of its own keeps the loader from drawing on the random state that dropout uses.
+    loader = DataLoader(
+        windows,
+        batch_sampler=batches,
+        collate_fn=partial(collate, pad_id=tokenizer.pad_id),
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    steps_per_epoch = math.ceil(len(batches) / config.accumulation_steps)
+    optimizer = build_optimizer(
+        model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    cycle_steps = round((config.cycle_epochs or config.epochs - config.warmup_epochs) * steps_per_epoch)
+    schedule = build_schedule(
+        optimizer, warmup_steps=warmup_steps, cycle_steps=cycle_steps, restart_decay=config.restart_decay
+    )
+    model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
+    weights = torch.tensor(_weights(training, config), dtype=torch.float32, device=accelerator.device)
+
+    position = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0, "history": []}
+    if resume and (found := load_checkpoint(folder, accelerator)):
+        position = found
+        logger.info("going on from epoch %d, batch %d", position["epoch"] + 1, position["batch"])
+    history = position["history"]
+
+    while position["epoch"] < config.epochs and not _out_of_patience(history, config.patience):
+        began = time.perf_counter() - position["seconds"]
+        epoch, model_started = position["epoch"], model.train()
+        loader.set_epoch(epoch)
+        batches.set_epoch(epoch)
+        todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
+        bar = tqdm(
+            todo,
+            desc=f"epoch {epoch + 1}/{config.epochs}",
+            total=len(batches),
+            initial=position["batch"],
+            disable=not accelerator.is_main_process,
+        )
+        for batch in bar:
+            with accelerator.accumulate(model):
+                labels = batch.pop("labels")
+                logits = model_started(**batch).logits.float()
+                loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
+                position["loss"] += _finite(loss, position, schedule)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+            position["batch"] += 1
+            if position["batch"] % config.checkpoint_steps == 0 and accelerator.sync_gradients:
+                position["seconds"] = time.perf_counter() - began
+                save_checkpoint(folder, accelerator, position)
+
+        tagger, row = _validate(accelerator.unwrap_model(model), tokenizer, validation, config)
+        row = {
+            "epoch": epoch + 1,
+            "loss": position["loss"] / len(batches),
+            **row,
+            "learning_rate": schedule.get_last_lr()[0],
+            "seconds": time.perf_counter() - began,
+            "peak_memory_bytes": peak_memory(),
+        }
+        if row["f5"] > max((earlier["f5"] for earlier in history), default=-1.0):
+            save_tagger(folder, tagger)
+        history.append(row)
+        write_json(folder / "history.json", history)
+        position = {"epoch": epoch + 1, "batch": 0, "loss": 0.0, "seconds": 0.0, "history": history}
+        save_checkpoint(folder, accelerator, position)
+        logger.info("epoch %d: loss %.4f, F5 %.3f at P(O) < %g", epoch + 1, row["loss"], row["f5"], row["o_threshold"])
+    return history
+
+
+def best_epoch(history: Sequence[dict]) -> dict:
+    """The row whose tagger is kept: the first of those with the highest F5."""
+    return max(history, key=lambda row: row["f5"])
+
+
+def peak_memory() -> int:
+    """The most memory, in bytes, that was in use so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _precision(wish: str) -> str:
+    # Older GPUs emulate bf16, slowly: Ampere (8.0) is the first to have it.
+    if wish == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no"
+    return wish
+
+
+def _weights(training: Sequence[Document], config: TrainConfig) -> np.ndarray:
+    counts = Counter(label for document in training for label in document.labels)
+    return class_weights(np.array([counts[label] for label in LABELS]), config.class_weights)
+
+
+def _finite(loss: torch.Tensor, position: dict, schedule) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        place = f"epoch {position['epoch'] + 1}, batch {position['batch'] + 1}"
+        raise KitError(
+            f"the loss is {value} at {place} (learning rate {schedule.get_last_lr()[0]:.2g}): "
+            "lower the learning rate, or resume from the last checkpoint with another precision"
+        )
+    return value
+
+
+def _validate(
+    model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
+) -> tuple[Tagger, dict]:
+    """The tagger with its threshold, and its score on the validation documents, by the competition's rows."""
+    tagger = Tagger(
+        model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=config.overlap, o_threshold=1.0
+    )
+    predictions = list(predict_documents([tagger], validation))
+    curve = threshold_curve(predictions, *([[config.o_threshold]] if config.o_threshold else []))
+    o_threshold = best_threshold(curve)
+    return replace(tagger, o_threshold=o_threshold), {"o_threshold": o_threshold, **curve.loc[o_threshold].to_dict()}
+
+
+def _out_of_patience(history: Sequence[dict], patience: int | None) -> bool:
+    return bool(history) and patience is not None and history[-1]["epoch"] - best_epoch(history)["epoch"] >= patience
