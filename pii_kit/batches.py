@@ -31,6 +31,15 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor
     return batch
 
 
+def hide_pieces(batch: dict[str, torch.Tensor], *, share: float, mask_id: int) -> dict[str, torch.Tensor]:
+    """The batch with a random `share` of its pieces replaced by `mask_id`, so that a model must look at what is around.
+
+    How a token is written (casing_ids) stays visible. Words learned by heart are what a model falls for on few essays.
+    """
+    hidden = torch.rand(batch["input_ids"].shape, device=batch["input_ids"].device) < share
+    return {**batch, "input_ids": batch["input_ids"].masked_fill(hidden, mask_id)}
+
+
 class SimilarLengthBatches(Sampler[list[int]]):
     """Batches of indices, shuffled anew each epoch, in which lengths are alike, so that little is spent on padding.
 

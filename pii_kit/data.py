@@ -80,7 +80,9 @@ def read_documents(path: str | Path, *, labels_required: bool = False) -> list[D
         warnings.warn(f"{path}: holds no documents", DataWarning, stacklevel=2)
     different = sum(spell(doc.tokens, doc.trailing_whitespace) != doc.full_text for doc in documents)
     if different:
-        text = f"{path}: full_text is not what the tokens spell in {different} of {len(documents)} documents; tokens count"
+        text = (
+            f"{path}: full_text is not what the tokens spell in {different} of {len(documents)} documents; tokens count"
+        )
         warnings.warn(text, DataWarning, stacklevel=2)
     return documents
 
@@ -156,7 +158,9 @@ def fold_of_documents(documents: Sequence[Document], *, n_folds: int, seed: int)
     a class of its own, do not promise. Raises KitError if there are fewer documents than folds.
     """
     if not 2 <= n_folds <= len(documents):
-        raise KitError(f"{len(documents)} documents cannot be split into {n_folds} folds; 2 to one a document are possible")
+        raise KitError(
+            f"{len(documents)} documents cannot be split into {n_folds} folds; 2 to one a document are possible"
+        )
     counts = Counter(pii_type for doc in documents for pii_type in doc.types)
     shuffle = random.Random(seed)
 

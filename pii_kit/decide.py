@@ -12,7 +12,7 @@ O_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.9
 
 
 def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:
-    """Probabilities (token, label) to labels (token): the likeliest PII label where P(O) < o_threshold, else O; repaired.
+    """Probabilities (token, label) to labels (token): likeliest PII where P(O) < o_threshold, else O; then repaired.
 
     >>> decide(np.eye(15)[[0, 2, 2]] * 0.9 + 0.1 / 15, o_threshold=0.9)
     ['O', 'B-NAME_STUDENT', 'I-NAME_STUDENT']

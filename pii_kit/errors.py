@@ -2,4 +2,4 @@
 
 
 class KitError(Exception):
-    """Bad input. The message names file, document and field and says what was expected; the command line prints it alone."""
+    """Bad input. The message names file, document and field and what was expected; users see it without traceback."""

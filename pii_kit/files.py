@@ -29,7 +29,7 @@ def atomic_write(path: str | Path) -> Iterator[TextIO]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """An empty folder to fill, which replaces the folder `path` after the block; if the block fails, `path` is untouched.
+    """An empty folder to fill, which replaces the folder `path` after the block; untouched if the block fails.
 
     A kill between the two renames leaves no `path`, but the whole of its successor as `.NAME.complete`, which
     `recover_folder` puts in its place.

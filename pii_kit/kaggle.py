@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from pii_kit.errors import KitError
+
 COMPETITION = "pii-detection-removal-from-educational-data"
 INPUT = Path("/kaggle/input")
 WORKING = Path("/kaggle/working")
@@ -20,3 +22,31 @@ def input_folders(root: Path = INPUT) -> list[Path]:
         return []
     others = sorted(path.parent for path in root.rglob("test.json"))
     return [folder for folder in dict.fromkeys([*known, *others]) if (folder / "test.json").is_file()]
+
+
+def output_folder(explicit: str | Path | None = None) -> Path:
+    """Where results go: `explicit`, Kaggle's working folder, or outputs/ of the checkout (notebooks/ is inside it)."""
+    return Path(explicit) if explicit else WORKING if on_kaggle() else _checkout() / "outputs"
+
+
+def submission_file(explicit: str | Path | None = None) -> Path:
+    """Where the submission goes: `explicit`, Kaggle's submission.csv, or submissions/submission.csv of the checkout."""
+    if explicit:
+        return Path(explicit)
+    return WORKING / "submission.csv" if on_kaggle() else _checkout() / "submissions" / "submission.csv"
+
+
+def _checkout() -> Path:
+    return Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
+
+
+def run_folders(out: Path, *, attached: Path = INPUT) -> list[Path]:
+    """The folders of trained runs under `out` or, where there are none, among what is attached on Kaggle.
+
+    Raises KitError, naming both places, if there are none at all.
+    """
+    for root in (out, attached):
+        found = sorted(root.rglob("tagger/decision.json")) if root.is_dir() else []
+        if found:
+            return [decision.parents[1] for decision in found]
+    raise KitError(f"no trained run under {out.absolute()} nor {attached}: train one first (notebooks 02 and 03)")

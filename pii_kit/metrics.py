@@ -107,7 +107,9 @@ def bootstrap_interval(
     for column, rows in enumerate((true & found, found - true, true - found)):
         for document, _, _ in rows:
             counts[place[document], column] += 1
-    draws = np.random.default_rng(seed).multinomial(len(documents), np.full(len(documents), 1 / len(documents)), n_samples)
+    draws = np.random.default_rng(seed).multinomial(
+        len(documents), np.full(len(documents), 1 / len(documents)), n_samples
+    )
     scores = [Score(*sample).f for sample in draws @ counts]
     low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -143,7 +145,7 @@ def threshold_curve(predictions: Predictions, thresholds: Sequence[float] = O_TH
 
 
 def best_threshold(curve: pd.DataFrame) -> float:
-    """The cut-off of a threshold curve with the highest F5; of equals the middle one, which is the least chance's choice."""
+    """The cut-off of a threshold curve with the highest F5; of several equal ones the middle one."""
     best = curve.index[curve["f5"] == curve["f5"].max()]
     return float(best[(len(best) - 1) // 2])
 

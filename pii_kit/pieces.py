@@ -1,5 +1,6 @@
-"""Tokens to a model's pieces: every token, whitespace included, has at least one, and newlines are pieces of their own."""
+"""Tokens to a model's pieces: every token, whitespace included, has at least one; newlines are pieces of their own."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pii_kit.data import Document
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
 
+ALPHABET = 1000
 CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other")
 
 
@@ -34,7 +36,7 @@ def casing_of(token: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPieces:
-    """A document in pieces: `ids` and `casing`, each (piece,), and `starts` (token,), where each token's pieces begin."""
+    """A document in pieces: `ids` and `casing` (piece,), and `starts` (token,), where each token's pieces begin."""
 
     ids: np.ndarray
     casing: np.ndarray
@@ -58,6 +60,7 @@ class PieceTokenizer:
         self.tokenizer.no_padding()
         self.pad_id = self.tokenizer.token_to_id(PAD)
         self.unknown_id = self.tokenizer.token_to_id(UNKNOWN)
+        self.mask_id = self.tokenizer.token_to_id(MASK)
         self.start_id = self.tokenizer.token_to_id(START)
         self.end_id = self.tokenizer.token_to_id(END)
 
@@ -111,16 +114,37 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
 
 
 def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
-    """An uncased WordPiece vocabulary of BERT's kind, learned from essays, with a newline piece added."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    """An uncased WordPiece vocabulary of BERT's kind, learned from essays, with a newline piece added.
+
+    Characters beyond the ALPHABET commonest become [UNK], as in BERT.
+    """
+    texts = [document.full_text for document in documents]
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
+    alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:ALPHABET]
+    specials = [PAD, UNKNOWN, START, END, MASK, NEWLINE]
+    # The trainer numbers continuing characters in the order of a hash map, another one in each process, and breaks ties
+    # by these numbers. Given as special tokens they have numbers of ours; the tokenizer is then made anew without that.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=n_pieces,
+        special_tokens=specials + [f"##{character}" for character in alphabet if not character.isspace()],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    trained = _word_piece_tokenizer({})
+    trained.train_from_iterator(texts, trainer)
+    tokenizer = _word_piece_tokenizer(trained.get_vocab())
+    tokenizer.add_special_tokens(specials)
+    return PieceTokenizer(tokenizer)
+
+
+def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=n_pieces, special_tokens=[PAD, UNKNOWN, START, END, MASK, NEWLINE], show_progress=False
-    )
-    tokenizer.train_from_iterator((document.full_text for document in documents), trainer)
-    return PieceTokenizer(tokenizer)
+    return tokenizer
 
 
 def read_tokenizer(path: str | Path) -> PieceTokenizer:

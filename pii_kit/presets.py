@@ -117,7 +117,11 @@ def default_preset(model: str) -> str:
 
 
 def build(
-    model: str, preset: Preset, documents: Sequence[Document], tokenizer: PieceTokenizer | None, weights: str | Path | None
+    model: str,
+    preset: Preset,
+    documents: Sequence[Document],
+    tokenizer: PieceTokenizer | None,
+    weights: str | Path | None,
 ) -> tuple[PreTrainedModel, PieceTokenizer]:
     """A model ready for training, and its tokenizer, which is learned from `documents` unless it is given or loaded."""
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}

@@ -1,11 +1,11 @@
 """A run's folder: all it takes to rebuild the tagger, to read how it was trained, and to go on after a kill.
 
-    run.json          what was asked for: model, preset, settings, data's fingerprint, validation documents
-    tokenizer.json    the pieces
-    tagger/           the best epoch so far: a transformers folder (config, safetensors, tokenizer) and decision.json
-    checkpoint/       the latest state of an unfinished run: Accelerate's folder and position.json
-    history.json      one row per finished epoch
-    result.json       written last; a folder that has it is finished
+run.json          what was asked for: model, preset, settings, data's fingerprint, validation documents
+tokenizer.json    the pieces
+tagger/           the best epoch so far: a transformers folder (config, safetensors, tokenizer) and decision.json
+checkpoint/       the latest state of an unfinished run: Accelerate's folder and position.json
+history.json      one row per finished epoch
+result.json       written last; a folder that has it is finished
 """
 
 import hashlib
@@ -86,7 +86,7 @@ def save_tagger(folder: Path, tagger: Tagger) -> None:
 
 
 def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Tagger:
-    """The tagger of a run folder, with the weights of its best epoch. Raises KitError if none was saved, or it is damaged."""
+    """The tagger of a run folder, with the weights of its best epoch. Raises KitError if it is missing or damaged."""
     recover_folder(Path(folder) / "tagger")
     inside = Path(folder) / "tagger"
     if not inside.is_dir():
@@ -112,7 +112,7 @@ def save_checkpoint(folder: Path, accelerator: Accelerator, position: dict) -> N
 
 
 def load_checkpoint(folder: Path, accelerator: Accelerator) -> dict | None:
-    """Training's state put back (read with weights_only and safetensors) and its position; None if there is no checkpoint."""
+    """Training's state put back (nothing is unpickled freely) and its position; None if there is no checkpoint."""
     recover_folder(folder / "checkpoint")
     if not (folder / "checkpoint").is_dir():
         return None

@@ -98,7 +98,7 @@ class SingleHeadedAttention(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
-        """query (batch, piece, hidden), memory (batch, position, hidden), visible broadcast to (batch, head, piece, position)."""
+        """query (batch, piece, hidden), memory (batch, position, hidden), visible as (batch, head, piece, position)."""
         candidate, forget = self.overparam(torch.sigmoid(self.value_gate)).chunk(2, dim=-1)
         q = self.norm_query_projection(self.query_projection(query)) * torch.sigmoid(self.query_gate)
         k = memory * torch.sigmoid(self.key_gate)
@@ -130,7 +130,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """LSTM, then attention where the block has it, then Boom. The normalised value is the stream: no skip round the LSTM."""
+    """LSTM, then attention where the block has it, then Boom. No skip leads round the LSTM."""
 
     def __init__(self, config: ShaRnnConfig, *, attends: bool):
         super().__init__()
@@ -155,7 +155,7 @@ class Block(nn.Module):
         self.bidirectional = config.bidirectional
 
     def forward(self, h: torch.Tensor, visible: torch.Tensor | None, reversal: torch.Tensor | None) -> torch.Tensor:
-        """h (batch, piece, hidden); visible as in attention; reversal (batch, piece): each row's pieces from last to first."""
+        """h (batch, piece, hidden); visible as in attention; reversal (batch, piece): each row from last to first."""
         h = self.norm_start(h)
         h = self.dropout(self.run_lstm(h, reversal))
         if self.attention is not None:

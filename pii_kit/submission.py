@@ -1,6 +1,7 @@
 """Labels to the rows that Kaggle scores, checked before anybody spends a try on them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ ROWS_NAMED = 5  # in a problem's text
 
 
 def submission_rows(labelled: Iterable[tuple[int, Sequence[str]]]) -> pd.DataFrame:
-    """Pairs of a document's number and its labels (token) to rows of everything that is not O, sorted, row_id from 0."""
+    """Pairs of a document's number and its labels (token) to rows of all that is not O, sorted, row_id from 0."""
     rows = sorted(
         (document, token, label)
         for document, labels in labelled
@@ -36,6 +37,15 @@ def true_rows(documents: Iterable[Document]) -> pd.DataFrame:
     return submission_rows((document.document, document.labels) for document in documents)
 
 
+def label_documents(documents: Iterable[Document], rows: pd.DataFrame) -> list[Document]:
+    """Documents with the labels that rows give them, O elsewhere: what `true_rows` undoes."""
+    labels = {(doc, token): label for doc, token, label in rows[COLUMNS[1:]].itertuples(index=False)}
+    return [
+        replace(doc, labels=tuple(labels.get((doc.document, token), OUTSIDE) for token in range(len(doc.tokens))))
+        for doc in documents
+    ]
+
+
 def write_submission(path: str | Path, rows: pd.DataFrame) -> None:
     """Rows to a csv file, whole or not at all; no rows give the header alone."""
     with atomic_write(path) as handle:
@@ -43,7 +53,7 @@ def write_submission(path: str | Path, rows: pd.DataFrame) -> None:
 
 
 def read_submission(path: str | Path, documents: Iterable[Document]) -> pd.DataFrame:
-    """A submission's rows, as `write_submission` wrote them. Raises KitError with every problem that `check_submission` finds."""
+    """A submission's rows. Raises KitError with every problem that `check_submission` finds."""
     problems = check_submission(path, documents)
     if problems:
         raise KitError(f"{path}: {len(problems)} problems: " + "; ".join(problems))
@@ -71,28 +81,34 @@ def check_submission(path: str | Path, documents: Iterable[Document]) -> list[st
     length = document.map(n_tokens).where(known)
     counting = pd.Series(range(len(rows)), index=rows.index)
     filled = rows.ne("")
-    findings = [
-        (f"{name}: empty value", ~filled[name]) for name in COLUMNS
-    ] + [
-        (f"{name}: not a whole number", filled[name] & numbers.isna())
-        for name, numbers in zip(COLUMNS, (row_id, document, token), strict=False)
-    ] + [
-        ("row_id: does not count 0, 1, 2, …", row_id.notna() & (row_id != counting)),
-        ("document: not in the data", document.notna() & ~known),
-        ("token: outside its document", known & token.notna() & ((token < 0) | (token >= length))),
-        ("label: O, which is not submitted", rows["label"] == OUTSIDE),
-        ("label: unknown", filled["label"] & ~rows["label"].isin(LABELS)),
-        (
-            "document and token: same as in a row above",
-            pd.DataFrame({"document": rows["document"], "token": rows["token"]}).duplicated(),
-        ),
-    ]
+    findings = (
+        [(f"{name}: empty value", ~filled[name]) for name in COLUMNS]
+        + [
+            (f"{name}: not a whole number", filled[name] & numbers.isna())
+            for name, numbers in zip(COLUMNS, (row_id, document, token), strict=False)
+        ]
+        + [
+            ("row_id: does not count 0, 1, 2, …", row_id.notna() & (row_id != counting)),
+            ("document: not in the data", document.notna() & ~known),
+            ("token: outside its document", known & token.notna() & ((token < 0) | (token >= length))),
+            ("label: O, which is not submitted", rows["label"] == OUTSIDE),
+            ("label: unknown", filled["label"] & ~rows["label"].isin(LABELS)),
+            (
+                "document and token: same as in a row above",
+                pd.DataFrame({"document": rows["document"], "token": rows["token"]}).duplicated(),
+            ),
+        ]
+    )
     return [f"{what} ({_name_rows(bad)})" for what, bad in findings if bad.any()]
 
 
 def _whole_numbers(column: pd.Series) -> pd.Series:
     """Text to numbers, missing where the text is not plain digits."""
-    return pd.to_numeric(column.where(column.str.fullmatch(r"-?\d{1,15}")), errors="coerce").astype("Int64").astype("Float64")
+    return (
+        pd.to_numeric(column.where(column.str.fullmatch(r"-?\d{1,15}")), errors="coerce")
+        .astype("Int64")
+        .astype("Float64")
+    )
 
 
 def _name_rows(bad: pd.Series) -> str:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from pii_kit.batches import SimilarLengthBatches, collate
+from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
 from pii_kit.data import Document
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS
@@ -36,10 +36,11 @@ logger = logging.getLogger(__name__)
 class TrainConfig:
     """Settings of one training. Sizes are in pieces, `batch_size` in windows, `clip_norm` is the gradient's norm.
 
-    `class_weights` is a scheme of `optim.class_weights` or a weight of O. `cycle_epochs` is the length of a cosine cycle
-    (None: one cycle to the end). `patience` stops after so many epochs without a better F5 (None: never). `o_threshold`
-    None is chosen on the validation documents. `mixed_precision` is "no", "bf16", "fp16" or "auto" (bf16 where the GPU
-    has it, else no). A checkpoint is written every `checkpoint_steps` batches and after each epoch.
+    `class_weights` is a scheme of `optim.class_weights` or a weight of O. `hidden_share` is the share of pieces hidden
+    from the model while it learns. `cycle_epochs` is a cosine cycle's length (None: one cycle to the end). `patience`
+    stops after so many epochs without a better F5 (None: never). `o_threshold` None is chosen on the validation
+    documents. `mixed_precision` is "no", "bf16", "fp16" or "auto" (bf16 where the GPU has it, else no). A checkpoint is
+    written every `checkpoint_steps` batches and after each epoch.
     """
 
     epochs: int = 10
@@ -51,6 +52,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1.2e-6
     class_weights: str | float = "none"
+    hidden_share: float = 0.0
     clip_norm: float = 0.25
     warmup_epochs: float = 1.0
     cycle_epochs: float | None = None
@@ -129,6 +131,8 @@ def fit(
         for batch in bar:
             with accelerator.accumulate(model):
                 labels = batch.pop("labels")
+                if config.hidden_share:
+                    batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
                 logits = model_started(**batch).logits.float()
                 loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
                 position["loss"] += _finite(loss, position, schedule)

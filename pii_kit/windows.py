@@ -33,7 +33,7 @@ class Window:
 
 
 def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | None = None) -> list[range]:
-    """The windows of n pieces, each of at most `size`, neighbours sharing `overlap` pieces or, where tokens end so, more.
+    """The windows of n pieces, each of at most `size`; neighbours share `overlap` pieces, or more where tokens end so.
 
     `starts` are the places where tokens begin (default: everywhere). A window starts and ends between tokens; only a
     token that alone is longer than `size` is cut. Raises ValueError unless 0 ≤ overlap < size.
@@ -96,8 +96,10 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
     ]
 
 
-def merge_windows(n_tokens: int, windows: Iterable[Window], probabilities: Iterable[np.ndarray], n_labels: int) -> np.ndarray:
-    """Probabilities (piece, label) of a document's windows to (token, label): the mean over the windows of each token."""
+def merge_windows(
+    n_tokens: int, windows: Iterable[Window], probabilities: Iterable[np.ndarray], n_labels: int
+) -> np.ndarray:
+    """Probabilities (piece, label) of a document's windows to (token, label): the mean over each token's windows."""
     total = np.zeros((n_tokens, n_labels))
     count = np.zeros((n_tokens, 1))
     for window, scores in zip(windows, probabilities, strict=True):

@@ -1,0 +1,13 @@
+# demo: the five notebooks on made-up essays. test, lint: what CI runs. notebooks: JupyterLab. Each sets up .venv first.
+PYTHON ?= python3
+
+.PHONY: demo test lint notebooks
+demo: .venv/ready ; .venv/bin/python -m pii_kit demo
+test: .venv/ready ; .venv/bin/python -m pytest -n 2
+lint: .venv/ready ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/nbstripout --verify notebooks/*.ipynb
+notebooks: .venv/ready ; .venv/bin/jupyter lab notebooks
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -r requirements.txt -e .
+	touch $@

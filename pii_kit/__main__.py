@@ -1,0 +1,157 @@
+"""`python -m pii_kit VERB`: one verb per stage. Nothing but the reading of arguments and the printing of results."""
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from pii_kit.data import read_documents
+from pii_kit.decide import decide
+from pii_kit.errors import KitError
+from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
+from pii_kit.predict import predict_documents
+from pii_kit.presets import PRESETS, train_preset
+from pii_kit.runs import load_tagger
+from pii_kit.submission import read_submission, submission_rows, true_rows, write_submission
+
+
+def sample(args: argparse.Namespace) -> None:
+    from pii_kit.sample import write_sample  # needs Faker, which other verbs do without
+
+    folder = write_sample(args.out, n_documents=args.documents, seed=args.seed)
+    print(f"{folder}: train.json, test.json, test_labels.csv")
+
+
+def train(args: argparse.Namespace) -> None:
+    documents = read_documents(args.data, labels_required=True)
+    result = train_preset(
+        args.model,
+        documents,
+        args.run,
+        preset=args.preset,
+        resume=args.resume,
+        weights=args.weights,
+        epochs=args.epochs,
+        seed=args.seed,
+        learning_rate=args.learning_rate,
+        batch_size=args.batch_size,
+        patience=args.patience,
+    )
+    best = f"best F5 {result['f5']:.3f} in epoch {result['epoch']} of {result['epochs']}"
+    print(f"{args.run}: {best}, {result['seconds']:.0f} s on {result['device']}")
+
+
+def predict(args: argparse.Namespace) -> None:
+    documents = read_documents(args.data)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    taggers = [load_tagger(folder, device=device) for folder in args.run]
+    o_threshold = args.o_threshold or sum(tagger.o_threshold for tagger in taggers) / len(taggers)
+    predictions = tqdm(predict_documents(taggers, documents), total=len(documents), desc="documents")
+    rows = submission_rows((doc.document, decide(scores, o_threshold=o_threshold)) for doc, scores in predictions)
+    write_submission(args.out, rows)
+    print(f"{args.out}: {len(rows)} rows from {len(documents)} documents, at P(O) < {o_threshold:g}")
+
+
+def score(args: argparse.Namespace) -> None:
+    documents = read_documents(args.truth, labels_required=True)
+    truth = true_rows(documents)
+    rows = read_submission(args.submission, documents)
+    result = micro_fbeta(truth, rows)
+    low, high = bootstrap_interval(truth, rows, [document.document for document in documents])
+    if args.json:
+        print(json.dumps({**as_dict(result), "f5_low": low, "f5_high": high}))
+    else:
+        print(f"F5 {result.f:.4f} (95% interval over documents {low:.3f} to {high:.3f})")
+        print(f"precision {result.precision:.4f}, recall {result.recall:.4f}")
+        print(f"rows right {result.tp}, false {result.fp}, missed {result.fn}")
+
+
+def check(args: argparse.Namespace) -> None:
+    rows = read_submission(args.submission, read_documents(args.data))
+    print(f"{args.submission}: {len(rows)} rows, nothing wrong")
+
+
+def demo(args: argparse.Namespace) -> None:
+    from pii_kit.demo import run_demo  # needs papermill, likewise
+
+    run_demo(seed=args.seed, n_documents=args.documents)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pii_kit", description="Find PII in student essays.")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def add(function, text: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(
+            function.__name__, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        verb.set_defaults(function=function)
+        return verb
+
+    verb = add(sample, "write made-up essays: train.json, test.json and test_labels.csv")
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    verb.add_argument(
+        "--documents", type=int, default=400, metavar="N", help="training essays; a quarter more to test on"
+    )
+    verb.add_argument("--seed", type=int, default=0, metavar="S", help="equal seeds give equal essays")
+
+    verb = add(train, "train a tagger on labelled essays")
+    verb.add_argument("--model", choices=list(PRESETS), required=True, help="which of the two models")
+    verb.add_argument("--data", type=Path, required=True, metavar="TRAIN.json", help="labelled essays")
+    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
+    presets = sorted({name for of_model in PRESETS.values() for name in of_model})
+    verb.add_argument("--preset", choices=presets, help="size and settings; default: by what this machine has")
+    verb.add_argument("--epochs", type=int, metavar="N", help="instead of the preset's")
+    verb.add_argument("--learning-rate", type=float, metavar="RATE", help="instead of the preset's")
+    verb.add_argument("--batch-size", type=int, metavar="N", help="windows in a batch, instead of the preset's")
+    verb.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better F5")
+    verb.add_argument("--seed", type=int, default=0, metavar="S", help="of split, start and order")
+    verb.add_argument("--weights", type=Path, metavar="DIR", help="folder with published MobileBERT weights")
+    verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
+
+    verb = add(predict, "label essays with trained taggers and write a submission")
+    verb.add_argument("--run", type=Path, required=True, action="append", metavar="DIR", help="repeat to average")
+    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays")
+    verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission")
+    verb.add_argument("--o-threshold", type=float, metavar="P", help="PII where P(O) is less; default: as trained")
+
+    verb = add(score, "score a submission against labelled essays")
+    verb.add_argument("--truth", type=Path, required=True, metavar="LABELLED.json", help="labelled essays")
+    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+
+    verb = add(check, "say all that is wrong with a submission")
+    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="the essays it is for")
+    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
+
+    verb = add(demo, "run the five notebooks in order on made-up essays")
+    verb.add_argument("--documents", type=int, default=400, metavar="N", help="training essays")
+    verb.add_argument("--seed", type=int, default=0, metavar="S", help="of essays and training")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Gives back 0, or 2 after one line on what was wrong."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pii_kit").setLevel(logging.INFO)
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    try:
+        args.function(args)
+    except (KitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; a training goes on with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

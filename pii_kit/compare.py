@@ -1,0 +1,164 @@
+"""The two models side by side: what the seed project claimed, what its code did, what ours does, and who finds what."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pii_kit import cost
+from pii_kit.data import Document, read_documents
+from pii_kit.metrics import as_dict, micro_fbeta
+from pii_kit.predict import Tagger
+from pii_kit.submission import label_documents, read_submission
+
+# Settings and results of the seed project: its README's claim, and what its public code and logs show.
+SEED_SETTINGS = {
+    "learning rate": {"sha_rnn": ("1e-2", "1e-2"), "mobilebert": ("1e-2", "4e-4; 1e-3 exploded")},
+    "class weights": {"sha_rnn": ("log", "log"), "mobilebert": ("balanced", "balanced")},
+    "optimizer": {"sha_rnn": ("AdamW", "AdamW, decay 1.2e-6"), "mobilebert": ("AdamW", "AdamW, decay 1.2e-6")},
+    "dropout": {"sha_rnn": ("0.3", "0.3"), "mobilebert": ("0.3", "hidden 0, attention 0.1")},
+    "warm-up, epochs": {"sha_rnn": ("1", "1"), "mobilebert": ("1", "1")},
+    "schedule": {
+        "sha_rnn": ("cosine, warm restarts", "full restarts"),
+        "mobilebert": ("cosine, warm restarts", "loss .08 → 1428 at the first restart"),
+    },
+    "attention layers": {"sha_rnn": ("4", "4"), "mobilebert": ("3", "24")},
+    "attention heads": {"sha_rnn": ("1", "1"), "mobilebert": ("4", "4")},
+    "embedding size": {"sha_rnn": ("1024", "1024"), "mobilebert": ("128", "128")},
+}
+SEED_RESULTS = {
+    "F5, seed's definition": {
+        "sha_rnn": ("0.7", "O everywhere: 69% of its documents hold no PII"),
+        "mobilebert": ("0.98", "per document, PII or not, 0/0 = 1, averaged"),
+    },
+    "precision, seed's definition": {
+        "sha_rnn": ("0", "another checkpoint: one type everywhere"),
+        "mobilebert": ("0.84", "same definition"),
+    },
+    "recall, seed's definition": {
+        "sha_rnn": ("1", "another checkpoint: one type everywhere"),
+        "mobilebert": ("0.99", "same definition"),
+    },
+    "tag accuracy": {"sha_rnn": ("0.438", "on pieces that are PII"), "mobilebert": ("0.917", "on pieces that are PII")},
+    "F5, the competition's": {"sha_rnn": ("–", "never measured"), "mobilebert": ("–", "never measured")},
+    "parameters": {
+        "sha_rnn": ("51.485M", "nn.Linear alone"),
+        "mobilebert": ("20.350M", "nn.Linear alone; 37.328M in all"),
+    },
+    "nn.Linear parameters": {"sha_rnn": ("–", "51.485M"), "mobilebert": ("–", "20.350M")},
+    "operations for 1,024 pieces": {
+        "sha_rnn": ("51.704G", "multiply-accumulates of nn.Linear alone"),
+        "mobilebert": ("20.743G", "multiply-accumulates of nn.Linear alone"),
+    },
+    "seconds per epoch": {
+        "sha_rnn": ("3238.6", "RTX 4070, 10,519 documents cut at 1,024 pieces"),
+        "mobilebert": ("719.73", "RTX 4090, 10,519 documents cut at 1,024 pieces"),
+    },
+}
+COLUMNS = ["seed's claim", "what its code did", "ours"]
+
+
+def beside_seed(
+    model: str, seed: Mapping[str, Mapping[str, tuple[str, str]]], ours: Mapping[str, object]
+) -> pd.DataFrame:
+    """One of the seed's tables for one model, in three columns; a line that ours lacks is a KeyError."""
+    lines = {name: (*of_models[model], _short(ours[name])) for name, of_models in seed.items()}
+    return pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, int | np.integer) and value >= 10**6:
+        return f"{value / 1e9:.3f}G" if value >= 10**9 else f"{value / 1e6:.3f}M"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def settings(model: str, tagger: Tagger, train: Mapping[str, object]) -> dict[str, object]:
+    """What ours was trained with, under the names of SEED_SETTINGS. `train` is a run's TrainConfig as a dictionary."""
+    config = tagger.model.config
+    sha_rnn = model == "sha_rnn"
+    cycles = f"cycles of {train['cycle_epochs']:g} epochs" if train["cycle_epochs"] else "one cycle"
+    weights = train["class_weights"]
+    return {
+        "learning rate": f"{train['learning_rate']:g}",
+        "class weights": weights if isinstance(weights, str) else f"{weights:g} for O, 1 for PII",
+        "optimizer": f"{train['optimizer']}, decay {train['weight_decay']:g}",
+        "dropout": config.dropout if sha_rnn else config.hidden_dropout_prob,
+        "warm-up, epochs": f"{train['warmup_epochs']:g}",
+        "schedule": f"cosine, {cycles}, peaks × {train['restart_decay']:g}",
+        "attention layers": len(config.attention_layers) if sha_rnn else config.num_hidden_layers,
+        "attention heads": config.num_attention_heads,
+        "embedding size": config.hidden_size if sha_rnn else config.embedding_size,
+    }
+
+
+def results(
+    tagger: Tagger, score: Mapping[str, float], result: Mapping[str, object], by_seed: Mapping[str, float]
+) -> dict[str, object]:
+    """What ours reached, under the names of SEED_RESULTS: from its score line, its run's result and `seed_metrics`."""
+    return {
+        "F5, seed's definition": by_seed["seed_f5"],
+        "precision, seed's definition": by_seed["seed_precision"],
+        "recall, seed's definition": by_seed["seed_recall"],
+        "tag accuracy": by_seed["seed_tag_accuracy"],
+        "F5, the competition's": score["f5"],
+        "parameters": cost.parameters(tagger.model),
+        "nn.Linear parameters": cost.linear_parameters(tagger.model),
+        "operations for 1,024 pieces": f"{cost.flops(tagger.model, n_pieces=1024) / 1e9:.3f}G floating-point, all",
+        "seconds per epoch": f"{result['seconds_per_epoch']:.1f} ({result['device']})",
+    }
+
+
+def unseen_documents(folder: Path, validation: Sequence[int]) -> tuple[list[Document], str]:
+    """Labelled documents that no model was trained on, and what they are.
+
+    The folder's test essays where test_labels.csv or the file itself tells their labels; else those of train.json whose
+    numbers are in `validation`.
+    """
+    test = read_documents(folder / "test.json")
+    if (folder / "test_labels.csv").is_file():
+        return label_documents(test, read_submission(folder / "test_labels.csv", test)), "test essays"
+    if test and all(document.labels is not None for document in test):
+        return test, "test essays"
+    held_back = set(validation)
+    training = read_documents(folder / "train.json", labels_required=True)
+    return [document for document in training if document.document in held_back], "essays of the validation fold"
+
+
+def agreement(
+    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, *, names: tuple[str, str]
+) -> pd.DataFrame:
+    """Rows of two submissions against the true ones: true rows and false alarms by who has them."""
+    true, one, two = (
+        set(zip(rows["document"], rows["token"], rows["label"], strict=True)) for rows in (truth, first, second)
+    )
+    who = {"both": one & two, f"{names[0]} alone": one - two, f"{names[1]} alone": two - one}
+    lines = {name: (len(rows & true), len(rows - true)) for name, rows in who.items()}
+    lines["neither"] = (len(true - one - two), 0)
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["true rows", "false alarms"])
+
+
+def score_table(truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A line per submission: f5, precision, recall, tp, fp, fn."""
+    lines = {name: as_dict(micro_fbeta(truth, rows)) for name, rows in submissions.items()}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
+
+
+def verdict(scores: pd.DataFrame, *, baseline: str, average: str, interval: tuple[float, float]) -> str:
+    """The score table in words. `interval` is the average's F5 over documents."""
+    models = scores.drop([baseline, average])
+    best = models["f5"].idxmax()
+    worst = models["f5"].idxmin()
+    gain = scores.loc[average, "f5"] - models["f5"].max()
+    below = [name for name in models.index if models.loc[name, "f5"] <= scores.loc[baseline, "f5"]]
+    words = [
+        f"{best} is ahead of {worst}, F5 {models.loc[best, 'f5']:.3f} to {models.loc[worst, 'f5']:.3f}.",
+        f"Averaging them {'gains' if gain > 0 else 'costs'} {abs(gain):.3f}: {scores.loc[average, 'f5']:.3f}, "
+        f"95% interval over documents {interval[0]:.3f} to {interval[1]:.3f}.",
+        f"Not better than {baseline} ({scores.loc[baseline, 'f5']:.3f}): {', '.join(below)}."
+        if below
+        else f"Both are above {baseline} ({scores.loc[baseline, 'f5']:.3f}).",
+    ]
+    if interval[0] <= models.loc[best, "f5"] <= interval[1]:
+        words.append(f"The difference between the average and {best} lies within chance on so few documents.")
+    return " ".join(words)

@@ -1,0 +1,73 @@
+"""What a model costs: parameters and operations counted, seconds measured."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from pii_kit.data import Document
+from pii_kit.predict import Tagger, predict_documents
+
+
+def parameters(model: nn.Module) -> int:
+    """Every parameter, each shared one once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def linear_parameters(model: nn.Module) -> int:
+    """Parameters of nn.Linear layers alone, which is what the seed project's profiler called parameters."""
+    return sum(parameter.numel() for layer in _linear_layers(model) for parameter in layer.parameters())
+
+
+def _linear_layers(model: nn.Module) -> list[nn.Linear]:
+    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+
+
+def linear_macs(model: PreTrainedModel, *, n_pieces: int) -> int:
+    """Multiply-accumulates of nn.Linear layers for one window, which is what the seed project's profiler called FLOPs.
+
+    Attention products, LSTMs and embeddings are not counted.
+    """
+    macs = []
+    shadow = _shadow(model)
+    for layer in _linear_layers(shadow):
+        layer.register_forward_hook(lambda layer, inputs, output: macs.append(output.numel() * layer.in_features))
+    _run(shadow, n_pieces)
+    return sum(macs)
+
+
+def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
+    """Floating-point operations (two per multiply-accumulate) of one window, LSTM and attention products included.
+
+    Counted by torch, which sees every matrix product; element-wise work is not counted.
+    """
+    with FlopCounterMode(display=False) as counter:
+        _run(_shadow(model), n_pieces)
+    return counter.get_total_flops()
+
+
+def _shadow(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model without memory for its numbers, where torch breaks an LSTM down into its matrix products."""
+    with torch.device("meta"):
+        return type(model)(model.config).eval()
+
+
+def _run(shadow: PreTrainedModel, n_pieces: int) -> None:
+    pieces = torch.zeros(1, n_pieces, dtype=torch.long, device="meta")
+    with torch.inference_mode():
+        shadow(input_ids=pieces, casing_ids=pieces)
+
+
+def tokens_per_second(tagger: Tagger, documents: Sequence[Document], *, repeats: int = 3) -> float:
+    """Tokens labelled a second on the tagger's device, cutting into pieces included; the fastest of `repeats` runs."""
+    n_tokens = sum(len(document.tokens) for document in documents)
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        for _ in predict_documents([tagger], documents):
+            pass
+        seconds.append(time.perf_counter() - began)
+    return n_tokens / min(seconds)

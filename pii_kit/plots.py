@@ -1,0 +1,148 @@
+"""Every picture of the notebooks: each function takes a table and gives back the Axes that it drew on."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE, GREEN, GREY = "#33658a", "#e07a3f", "#5b9a68", "#b8bec4"
+
+
+def _axes(ax: Axes | None, *, width: float = 7.0, height: float = 3.6) -> Axes:
+    if ax is None:
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_label_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """`eda.label_counts`: tokens of each type, B- and I- stacked, with the numbers written on."""
+    ax = _axes(ax)
+    counts = counts.iloc[::-1]
+    ax.barh(counts.index, counts["B-"], color=BLUE, label="B-")
+    ax.barh(counts.index, counts["I-"], left=counts["B-"], color=ORANGE, label="I-")
+    for place, total in enumerate(counts["B-"] + counts["I-"]):
+        ax.annotate(f"{total}", (total, place), (4, 0), textcoords="offset points", va="center")
+    ax.margins(x=0.1)
+    ax.set(xlabel="tokens", title="PII tokens by type")
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def plot_lengths(lengths: pd.DataFrame, *, window_size: int, ax: Axes | None = None) -> Axes:
+    """`eda.lengths`: distribution of document lengths in tokens and pieces, with the window's size."""
+    ax = _axes(ax)
+    edges = np.linspace(0, lengths[["tokens", "pieces"]].max().max(), 41)
+    ax.hist(lengths["tokens"], bins=edges, color=BLUE, alpha=0.75, label="tokens")
+    ax.hist(lengths["pieces"], bins=edges, histtype="step", color=ORANGE, linewidth=1.8, label="pieces")
+    ax.axvline(window_size, color="black", linestyle="--", linewidth=1, label=f"window of {window_size} pieces")
+    ax.set(xlabel="length of a document", ylabel="documents", title="How long essays are")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_positions(positions: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """`eda.entity_positions`: where entities stand, from the head of the essay to its end."""
+    ax = _axes(ax)
+    ax.hist(positions["position"], bins=np.linspace(0, 1, 21), color=BLUE)
+    ax.set(xlabel="place in the essay (0 head, 1 end)", ylabel="entities", title="Where PII stands", xlim=(0, 1))
+    return ax
+
+
+def plot_entities_per_document(counts: pd.Series, ax: Axes | None = None) -> Axes:
+    """`eda.entities_per_document`: documents by how many entities they hold."""
+    ax = _axes(ax)
+    bars = ax.bar(counts.index.astype(str), counts, color=BLUE)
+    ax.bar_label(bars)
+    ax.set(xlabel="entities in the document", ylabel="documents", title="PII per document")
+    return ax
+
+
+def plot_learning(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """A run's history: loss on the left axis, F5, precision and recall on the right one, the kept epoch marked."""
+    ax = _axes(ax)
+    ax.plot(history["epoch"], history["loss"], color=GREY, marker=".", label="training loss")
+    ax.set(xlabel="epoch", ylabel="training loss (log scale)", yscale="log", title="Learning curve")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right = ax.twinx()
+    right.spines["top"].set_visible(False)
+    for name, colour in (("f5", BLUE), ("precision", ORANGE), ("recall", GREEN)):
+        label = {"f5": "F5"}.get(name, name)
+        right.plot(history["epoch"], history[name], color=colour, marker=".", label=f"validation {label}")
+    best = history.loc[history["f5"].idxmax()]
+    right.plot(best["epoch"], best["f5"], "o", color=BLUE, markersize=10, fillstyle="none", label="kept")
+    right.set(ylabel="score", ylim=(-0.02, 1.02))
+    lines = [*ax.get_lines(), *right.get_lines()]
+    ax.figure.legend(lines, [line.get_label() for line in lines], frameon=False, loc="outside right center")
+    return ax
+
+
+def plot_type_scores(
+    scores: pd.DataFrame | Mapping[str, pd.DataFrame], *, column: str = "f5", ax: Axes | None = None
+) -> Axes:
+    """`metrics.score_by_type` of one model, or of several by name: a column for each type that truth or model holds."""
+    name = {"f5": "F5"}.get(column, column)
+    tables = {name: scores} if isinstance(scores, pd.DataFrame) else dict(scores)
+    ax = _axes(ax)
+    some = next(iter(tables.values()))
+    rows_of = ["tp", "fp", "fn"]
+    present = [kind for kind in some.index if any(table.loc[kind, rows_of].sum() for table in tables.values())]
+    height = 0.8 / len(tables)
+    for place, (model, table) in enumerate(tables.items()):
+        offset = (place - (len(tables) - 1) / 2) * height
+        colour = (BLUE, ORANGE, GREEN)[place]
+        bars = ax.barh(np.arange(len(present)) + offset, table.loc[present, column], height, color=colour, label=model)
+        ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    n_true = [int(some.loc[kind, ["tp", "fn"]].sum()) for kind in present]
+    ax.set_yticks(range(len(present)), [f"{kind} ({n})" for kind, n in zip(present, n_true, strict=True)])
+    ax.invert_yaxis()
+    ax.set(xlabel=f"{name} (in brackets: true rows)", xlim=(0, 1.12), title=f"{name[0].upper()}{name[1:]} by type")
+    if len(tables) > 1:
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """`metrics.confusion`: tokens by true and predicted type, coloured by share of the true type."""
+    ax = _axes(ax, width=6.5, height=5.2)
+    shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(table.shape):
+        if table.iat[row, column]:
+            colour = "white" if shares.iat[row, column] > 0.5 else "black"
+            ax.text(column, row, f"{table.iat[row, column]:,}", ha="center", va="center", color=colour, fontsize=8)
+    ax.set_xticks(range(len(table)), table.columns, rotation=40, ha="right")
+    ax.set_yticks(range(len(table)), table.index)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="predicted", ylabel="true", title="Tokens by true and predicted type")
+    return ax
+
+
+def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None = None) -> Axes:
+    """`metrics.threshold_curve`: scores against the cut-off, spread out near 1, where the choice is made."""
+    ax = _axes(ax)
+    for name, colour in (("f5", BLUE), ("precision", ORANGE), ("recall", GREEN)):
+        ax.plot(1 - curve.index, curve[name], marker=".", color=colour, label={"f5": "F5"}.get(name, name))
+    ax.axvline(1 - chosen, color="black", linestyle="--", linewidth=1, label=f"chosen: {chosen:g}")
+    ax.set(xscale="log", xlabel="PII where P(O) is below", ylabel="score", ylim=(-0.02, 1.02), title="Threshold curve")
+    ax.invert_xaxis()
+    shown = [0.5, 0.9, 0.99, 0.999]
+    ax.set_xticks([1 - threshold for threshold in shown], [f"{threshold:g}" for threshold in shown])
+    ax.minorticks_off()
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """A line per model with `tokens_per_second` and `f5`: score against speed."""
+    ax = _axes(ax)
+    ax.scatter(table["tokens_per_second"], table["f5"], color=BLUE, s=60)
+    for name, line in table.iterrows():
+        ax.annotate(name, (line["tokens_per_second"], line["f5"]), (8, 6), textcoords="offset points")
+    ax.set(xscale="log", xlabel="tokens per second on this device (log scale)", ylabel="F5", ylim=(0, 1.05))
+    ax.set_title("F5 against speed")
+    ax.margins(x=0.25)
+    return ax

@@ -1,0 +1,292 @@
+"""Made-up essays in the competition's format, labelled by construction.
+
+The competition's essays may not be passed on, so the kit brings its own: they show what it does, and test it, on any
+machine. About 15% of them hold PII, with the rare types lifted so that 400 essays hold each of them.
+"""
+
+import csv
+import random
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+
+import spacy
+from faker import Faker
+
+from pii_kit import sample_text as words
+from pii_kit.data import DATA_VARIABLE, Document, find_data_folder, write_documents
+from pii_kit.errors import KitError
+from pii_kit.files import atomic_write
+from pii_kit.labels import OUTSIDE, PII_TYPES
+
+Span = tuple[str, str | None]
+
+TOKENIZER = spacy.blank("en").tokenizer
+NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
+
+# Latin script only. Where a locale lacks a provider, Faker gives its American one: Turkish addresses, for instance.
+LOCALES = (
+    "en_US", "en_GB", "en_IN", "en_NG", "en_KE", "es_MX", "es_ES", "es_CO", "pt_BR", "fr_FR", "de_DE", "it_IT",
+    "tr_TR", "pl_PL", "id_ID", "ro_RO", "sv_SE", "yo_NG",
+)  # fmt: skip
+
+# PII stands in 3 of every 20 essays, which keeps small samples as mixed as large ones.
+BLOCK, BLOCK_WITH_PII = 20, 3
+# How often a type joins an essay with PII, beside the one type that the essay holds in any case.
+TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), strict=True))
+# Document numbers go up in steps of 1 to 5: Kaggle's have gaps too.
+NUMBER_STEP = 3
+
+
+def make_documents(n_documents: int, *, seed: int, first_document: int = 0) -> list[Document]:
+    """`n_documents` labelled essays, the same ones for the same arguments on any machine.
+
+    A larger `n_documents` adds essays behind the others and changes none. Numbers begin at `first_document` or just
+    after it and rise with gaps; another `first_document` gives other essays too.
+    """
+    documents = []
+    for index in range(n_documents):
+        block, place = divmod(index, BLOCK)
+        with_pii = random.Random(f"{seed}/{first_document}/block {block}").sample(range(BLOCK), BLOCK_WITH_PII)
+        rng = random.Random(f"{seed}/{first_document}/{index}")
+        pii_types: set[str] = set()
+        if place in with_pii:
+            turn = block * BLOCK_WITH_PII + with_pii.index(place)
+            pii_types = {pii_type for pii_type, share in TYPE_SHARE.items() if rng.random() < share}
+            pii_types.add(PII_TYPES[turn % len(PII_TYPES)])
+        number = first_document + NUMBER_STEP * index + rng.randrange(NUMBER_STEP)
+        documents.append(_label(number, _essay(rng, sorted(pii_types))))
+    return documents
+
+
+def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -> Path:
+    """The folder, with train.json (`n_documents` essays), test.json (a quarter, at least 10) and test_labels.csv.
+
+    The csv holds the rows of test.json that are not O: row_id, document, token, label. Raises KitError for less than
+    one document.
+    """
+    if n_documents < 1:
+        raise KitError(f"n_documents is {n_documents}; a sample needs at least 1")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_documents(folder / "train.json", make_documents(n_documents, seed=seed))
+    test = make_documents(max(10, n_documents // 4), seed=seed, first_document=NUMBER_STEP * n_documents)
+    write_documents(folder / "test.json", [replace(doc, labels=None) for doc in test])
+    labels = ((doc.document, *row) for doc in test for row in enumerate(doc.labels))
+    rows = [row for row in labels if row[2] != OUTSIDE]
+    with atomic_write(folder / "test_labels.csv") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(("row_id", "document", "token", "label"))
+        writer.writerows((row_id, *row) for row_id, row in enumerate(rows))
+    return folder
+
+
+def data_folder(
+    explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 1000, seed: int = 0
+) -> Path:
+    """The folder to read essays from: real ones where `data.find_data_folder` finds them, else made-up ones.
+
+    Made-up essays are written under `out`, once for each number and seed. One printed line says which were taken.
+    """
+    found = find_data_folder(explicit)
+    if found:
+        folder, why = found
+        print(f"Essays from {folder} ({why})")
+        return folder
+    folder = Path(out) / f"made_up_essays_{n_documents}_{seed}"
+    if not (folder / "test_labels.csv").is_file():  # written last
+        write_sample(folder, n_documents=n_documents, seed=seed)
+    print(f"Essays made up, in {folder}: no others were found ({DATA_VARIABLE}, Kaggle's mounts, data/)")
+    return folder
+
+
+def _essay(rng: random.Random, pii_types: Sequence[str]) -> list[Span]:
+    """The spans of one essay that holds PII of exactly these types."""
+    topic_name, topic = rng.choice(list(words.TOPICS.items()))
+    head = [rng.choice(topic.titles), *rng.sample(words.TRAP_LINES, rng.choice((0, 0, 1, 1, 2, 3)))]
+    rng.shuffle(head)
+    prose = _prose(rng, topic)
+    foot, again = [], []
+    for pii_type in pii_types:
+        places = {"head": 0.6, "body": 0.4, "foot": 0.35}
+        taken = [place for place, share in places.items() if rng.random() < share] or ["head"]
+        if pii_type == ADDRESS:
+            taken = taken[:1]  # a single address has as many tokens as all other PII of an essay
+        if "head" in taken:
+            head.insert(rng.randint(0, len(head)), _common_first(rng, words.PII_HEAD[pii_type]))
+        if "body" in taken:
+            paragraph = prose[0] if pii_type == NAME else rng.choice(prose)
+            paragraph.insert(0 if pii_type == NAME else 1, _common_first(rng, words.PII_BODY[pii_type]))
+        if "foot" in taken:
+            foot.append(_common_first(rng, words.PII_FOOT[pii_type]))
+    if NAME in pii_types:
+        if rng.random() < 0.5:
+            rng.choice(prose).append(rng.choice(words.NAME_AGAIN))
+        if rng.random() < 0.1:
+            again = [words.NAME_AGAIN_LINE]
+
+    line_break = rng.choice(("\n", "\n", "\n\n", " \n", "   "))
+    blocks = [line_break.join(head)]
+    headings = cycle(topic.headings)
+    with_headings = rng.random() < 0.5
+    for paragraph in prose:
+        if with_headings:
+            blocks.append(next(headings))
+        blocks.append(rng.choice((" ", " ", " ", "  ")).join(paragraph))
+        if rng.random() < 0.25:
+            blocks.append(_block(rng, rng.choice(("bullets", "table", "quote"))))
+    blocks[2:2] = again
+    if rng.random() < 0.25:
+        blocks += [rng.choice(words.REFERENCE_HEADINGS), _block(rng, "references")]
+    if rng.random() < 0.2:
+        blocks.append(rng.choice(words.TRAP_LINES))
+    blocks += foot
+    template = rng.choice(("\n\n", "\n\n", "\n", " \n\n")).join(blocks)
+    return words.expand(_slips(rng, template), rng, _slots(rng) | {"topic": topic_name})
+
+
+def _prose(rng: random.Random, topic: words.Topic) -> list[list[str]]:
+    """Paragraphs of sentence templates: the topic's story in its order, with traps in between."""
+    n_sentences = rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 15)
+    story = topic.sentences
+    traps = cycle(rng.sample(words.TRAPS, len(words.TRAPS)))
+    sentences: list[str] = []
+    while n_sentences > 0:
+        for index in sorted(rng.sample(range(len(story)), min(n_sentences, len(story)))):
+            sentences += [story[index], next(traps)] if rng.random() < 0.35 else [story[index]]
+        n_sentences -= len(story)
+    paragraphs = []
+    while sentences:
+        size = rng.randint(2, 5)
+        paragraphs.append(sentences[:size])
+        sentences = sentences[size:]
+    return paragraphs
+
+
+def _block(rng: random.Random, kind: str) -> str:
+    lines = rng.sample(words.BLOCKS[kind], 1 if kind == "quote" else rng.randint(2, 4))
+    return "\n".join(lines).replace("{mark}", rng.choice(words.MARKS))
+
+
+def _common_first(rng: random.Random, options: Sequence[str]) -> str:
+    return rng.choices(options, [1 / rank for rank in range(1, len(options) + 1)])[0]
+
+
+def _slots(rng: random.Random) -> dict[str, str]:
+    """Slot to text for one essay: its people, and links, numbers and addresses, the student's and other people's."""
+    home = rng.choice(LOCALES)
+    # One way of writing names an essay, for everybody in it: otherwise lower case would give the student away.
+    style = rng.choices((str, _without_accents, str.lower, str.upper), (12, 6, 1, 1))[0]
+    slots: dict[str, str] = {}
+    taken: set[str] = set()
+    for role in (NAME, f"{NAME}.mate", f"{NAME}.mate2", *words.PEOPLE):
+        fake = _faker(rng, home if rng.random() < 0.6 else rng.choice(LOCALES))
+        first = _new_name(fake.first_name, style, taken)
+        last = _new_name(fake.last_name, style, taken)
+        middle = style(f" {rng.choice('ABCDEGHJKLMPRST')}.") if rng.random() < 0.08 else ""
+        handle = re.sub("[^a-z]", "", _without_accents(f"{first}{last}").lower())
+        slots |= {role: f"{first}{middle} {last}", f"{role}.first": first, f"{role}.last": last}
+        slots[f"{role}.handle"] = handle
+
+    fake, handle = _faker(rng, home), slots[f"{NAME}.handle"]
+    own_handle = f"{handle}{rng.randint(1, 99)}"
+    slots[EMAIL] = _draw(rng.choice((fake.free_email, lambda: f"{own_handle}@{fake.free_email_domain()}")))
+    slots[USERNAME] = _draw(rng.choice((fake.user_name, lambda: own_handle)))
+    slots[ID_NUM] = _number(rng)
+    slots[PHONE_NUM] = _draw(fake.phone_number)
+    slots[URL] = _draw(lambda: rng.choice((*words.PROFILES, fake.uri())).format(handle=handle, code=_code(rng)))
+    slots[ADDRESS] = _draw(fake.address)
+
+    fake = _faker(rng, rng.choice(LOCALES))
+    slots |= {"faker_company": fake.company(), "faker_phone": fake.phone_number(), "faker_address": fake.address()}
+    slots |= {"faker_uri": fake.uri(), "reviewer": fake.user_name(), "code": _code(rng)}
+    slots |= {"number": _number(rng), "number2": _number(rng)}
+    for slot in words.STICKY:
+        slots[slot] = "".join(text for text, _ in words.expand(rng.choice(words.FILLERS[slot]), rng, slots))
+    return slots
+
+
+@cache
+def _new_faker(locale: str) -> Faker:
+    return Faker(locale)
+
+
+def _faker(rng: random.Random, locale: str) -> Faker:
+    """The one Faker of a locale, seeded anew: to make one takes much longer than to use it."""
+    fake = _new_faker(locale)
+    fake.seed_instance(rng.getrandbits(32))
+    return fake
+
+
+def _new_name(draw: Callable[[], str], style: Callable[[str], str], taken: set[str]) -> str:
+    """A name no part of which somebody else in the essay bears, as no reader could tell the two apart."""
+    while True:
+        name = _draw(lambda: style(draw()))
+        parts = set(name.casefold().split())
+        if not parts & taken:
+            taken |= parts
+            return name
+
+
+def _draw(draw: Callable[[], str]) -> str:
+    """The first draw that spaCy cuts off from a quote before and a stop behind it: "Jan." would be a single token."""
+    while True:
+        value = draw().strip()
+        tokens = TOKENIZER(f"“{value}.")
+        if tokens[0].text == "“" and tokens[-1].text == ".":
+            return value
+
+
+def _without_accents(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def _number(rng: random.Random) -> str:
+    shape = rng.choice(words.NUMBER_SHAPES)
+    return "".join({"#": rng.choice("0123456789"), "?": rng.choice("ABCDEFGHKLMNPRSTUVXYZ")}.get(c, c) for c in shape)
+
+
+def _code(rng: random.Random) -> str:
+    return "".join(rng.choices("abcdefghijkmnopqrstuvwxyzABCDEFGHKLMNPRSTUVXYZ0123456789", k=11))
+
+
+def _slips(rng: random.Random, template: str) -> str:
+    """The template in this writer's typing. What stands in slots keeps its form, so that its form tells nothing."""
+    habits: dict[str, str] = {}
+    if rng.random() < 0.5:
+        habits |= {"“": '"', "”": '"', "’": "'"}
+    if rng.random() < 0.3:
+        habits |= dict(rng.sample(sorted(words.SLIPS.items()), 3))
+    if rng.random() < 0.1:
+        habits[", "] = ",\N{NO-BREAK SPACE}"
+    for usual, typed in habits.items():
+        template = template.replace(usual, typed)
+    return template
+
+
+def _label(number: int, spans: list[Span]) -> Document:
+    """Spans to a document. Raises ValueError where PII parts a token, or holds whitespace tokens and is no address."""
+    full_text = "".join(text for text, _ in spans)
+    tokens = TOKENIZER(full_text)
+    labels = [OUTSIDE] * len(tokens)
+    begin = 0
+    for text, pii_type in spans:
+        end = begin + len(text)
+        if pii_type:
+            entity = tokens.char_span(begin, end)
+            if entity is None or (pii_type != ADDRESS and any(token.is_space for token in entity)):
+                raise ValueError(f"document {number}: {pii_type} {text!r} does not fit spaCy's tokens")
+            for token in entity:
+                labels[token.i] = f"{'B' if token.i == entity.start else 'I'}-{pii_type}"
+        begin = end
+    return Document(
+        document=number,
+        full_text=full_text,
+        tokens=tuple(token.text for token in tokens),
+        trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
+        labels=tuple(labels),
+    )

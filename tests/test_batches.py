@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
+from pii_kit.windows import IGNORED, cut_windows
+
+
+@pytest.fixture
+def windows(documents, sha_rnn_tagger):
+    return [w for doc in documents for w in cut_windows(doc, sha_rnn_tagger.tokenizer, size=64, overlap=16)]
+
+
+def test_padding_comes_last_and_is_masked_and_ignored(windows):
+    short, long = min(windows, key=len), max(windows, key=len)
+    batch = collate([short, long], pad_id=0)
+    n = len(short)
+    assert batch["input_ids"].shape == (2, len(long))
+    assert batch["input_ids"][0, :n].tolist() == short.pieces.tolist()
+    assert batch["attention_mask"].sum(1).tolist() == [n, len(long)]
+    assert (batch["attention_mask"][0, :n] == 1).all()
+    assert (batch["labels"][0, n:] == IGNORED).all()
+
+
+def test_an_epoch_takes_each_window_once():
+    lengths = [1 + index * 7 % 50 for index in range(203)]
+    batches = list(SimilarLengthBatches(lengths, batch_size=8, seed=0))
+    assert sorted(index for batch in batches for index in batch) == list(range(203))
+    assert len(batches) == len(SimilarLengthBatches(lengths, batch_size=8, seed=0)) == 26
+
+
+def test_the_order_follows_seed_and_epoch_alone():
+    lengths = list(range(1, 101))
+
+    def order(seed, epoch):
+        batches = SimilarLengthBatches(lengths, batch_size=4, seed=seed)
+        batches.set_epoch(epoch)
+        return list(batches)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_little_is_spent_on_padding():
+    lengths = [1 + index * 37 % 256 for index in range(1000)]
+
+    def padded(batches) -> int:
+        return sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
+
+    in_order = [list(range(start, min(start + 8, 1000))) for start in range(0, 1000, 8)]
+    assert padded(SimilarLengthBatches(lengths, batch_size=8, seed=0)) < 1.1 * sum(lengths) < padded(in_order)
+
+
+def test_hiding_replaces_about_the_share_asked_for_and_nothing_else(windows):
+    batch = collate(windows[:8], pad_id=0)
+    torch.manual_seed(0)
+    hidden = hide_pieces(batch, share=0.25, mask_id=2)
+    changed = hidden["input_ids"] != batch["input_ids"]
+    assert 0.2 < changed.float().mean() < 0.3
+    assert (hidden["input_ids"][changed] == 2).all()
+    assert torch.equal(hidden["casing_ids"], batch["casing_ids"]) and torch.equal(hidden["labels"], batch["labels"])

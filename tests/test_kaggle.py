@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from pii_kit.errors import KitError
+from pii_kit.kaggle import COMPETITION, WORKING, input_folders, output_folder, run_folders, submission_file
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+
+
+def put(path: Path) -> Path:
+    """An empty file with the folders above it; gives back its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path.parent
+
+
+def test_the_competitions_mounts_come_before_any_other_folder_with_a_test_json(tmp_path):
+    copy = put(tmp_path / "a-copy" / "inner" / "test.json")
+    old = put(tmp_path / COMPETITION / "test.json")
+    new = put(tmp_path / "competitions" / COMPETITION / "test.json")
+    put(tmp_path / "another-dataset" / "train.json")
+    assert input_folders(tmp_path) == [new, old, copy]
+
+
+@pytest.mark.parametrize("mount", [COMPETITION, f"competitions/{COMPETITION}"])
+def test_either_mount_alone_is_found_once(tmp_path, mount):
+    assert input_folders(tmp_path) == []
+    assert [put(tmp_path / mount / "test.json")] == input_folders(tmp_path)
+
+
+def test_without_kaggles_root_there_are_no_input_folders(tmp_path):
+    assert input_folders(tmp_path / "nowhere") == []
+
+
+def test_an_explicit_place_wins_everywhere(tmp_path, monkeypatch):
+    for _ in range(2):
+        assert output_folder(str(tmp_path)) == tmp_path
+        assert submission_file(tmp_path / "mine.csv") == tmp_path / "mine.csv"
+        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+
+
+@pytest.mark.parametrize("run_type", ["Interactive", "Batch"])
+def test_on_kaggle_results_go_to_the_working_folder(monkeypatch, run_type):
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", run_type)
+    assert output_folder() == WORKING
+    assert submission_file() == WORKING / "submission.csv"
+
+
+@pytest.mark.parametrize("inside", [".", "notebooks"])
+def test_in_a_checkout_results_go_to_its_own_folders_from_notebooks_too(tmp_path, monkeypatch, inside):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / inside)
+    assert output_folder() == tmp_path / "outputs"
+    assert submission_file() == tmp_path / "submissions" / "submission.csv"
+
+
+def test_runs_of_ones_own_come_before_attached_ones(tmp_path):
+    out, attached = tmp_path / "out", tmp_path / "attached"
+    put(attached / "kernel" / "outputs" / "sha_rnn" / "tagger" / "decision.json")
+    assert run_folders(out, attached=attached) == [attached / "kernel" / "outputs" / "sha_rnn"]
+    put(out / "sha_rnn" / "tagger" / "decision.json")
+    put(out / "mobilebert" / "tagger" / "decision.json")
+    put(out / "unfinished" / "run.json")
+    assert run_folders(out, attached=attached) == [out / "mobilebert", out / "sha_rnn"]
+
+
+def test_without_a_trained_run_the_error_names_both_places(tmp_path):
+    put(tmp_path / "out" / "unfinished" / "checkpoint" / "position.json")
+    with pytest.raises(KitError) as error:
+        run_folders(tmp_path / "out", attached=tmp_path / "attached")
+    assert str(tmp_path / "out") in str(error.value)
+    assert str(tmp_path / "attached") in str(error.value)

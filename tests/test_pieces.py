@@ -1,0 +1,137 @@
+import subprocess
+import sys
+
+import pytest
+from conftest import make_document
+
+from pii_kit.data import Document
+from pii_kit.pieces import (
+    CASINGS,
+    NEWLINE,
+    casing_of,
+    read_tokenizer,
+    train_byte_pairs,
+    train_word_pieces,
+)
+
+EXOTIC = [
+    "\n",
+    "\n\n",
+    "  ",
+    " \n \n",
+    "\u200b",
+    "\ufeff",
+    "\x00",
+    "😀",
+    "ﷺ",
+    "\ud7ff",
+    "Ωmega",
+    "[PAD]",
+    "[CLS]",
+    "a" * 500,
+]
+
+
+@pytest.fixture(params=[train_byte_pairs, train_word_pieces], ids=["byte pairs", "word pieces"], scope="module")
+def tokenizer(request, documents):
+    return request.param(documents, n_pieces=600)
+
+
+def exotic_document() -> Document:
+    return Document(
+        document=1,
+        full_text="".join(token + " " for token in EXOTIC),
+        tokens=tuple(EXOTIC),
+        trailing_whitespace=(True,) * len(EXOTIC),
+    )
+
+
+def test_every_token_has_a_piece_whatever_it_is(tokenizer):
+    cut = tokenizer.cut(exotic_document())
+    assert len(cut.starts) == len(EXOTIC)
+    ends = [*cut.starts[1:], len(cut.ids)]
+    assert all(end > start for start, end in zip(cut.starts, ends, strict=True))
+
+
+def test_newlines_are_pieces_of_their_own(tokenizer):
+    cut = tokenizer.cut(make_document("one\n\ntwo"))
+    assert make_document("one\n\ntwo").tokens == ("one", "\n\n", "two")
+    newlines = cut.ids[cut.starts[1] : cut.starts[2]]
+    assert len(newlines) == 2 and newlines[0] == newlines[1]
+    assert newlines[0] not in (tokenizer.unknown_id, cut.ids[0], cut.ids[-1])
+
+
+def test_a_document_is_cut_alike_whatever_was_cut_before(tokenizer, documents):
+    alone = type(tokenizer)(tokenizer.tokenizer).cut(documents[3])
+    for document in documents:
+        tokenizer.cut(document)
+    again = tokenizer.cut(documents[3])
+    assert alone.ids.tolist() == again.ids.tolist() and alone.starts.tolist() == again.starts.tolist()
+
+
+def test_byte_pairs_spell_the_text_again(documents):
+    tokenizer = train_byte_pairs(documents, n_pieces=600)
+    document = make_document("Zoë Ångström\n\n said: “naïve” 😀 twice.")
+    assert tokenizer.tokenizer.decode(tokenizer.cut(document).ids.tolist()) == document.full_text
+
+
+def test_byte_pairs_keep_capitals_and_word_pieces_do_not(documents):
+    upper, lower = make_document("MARIA"), make_document("maria")
+    cased, uncased = train_byte_pairs(documents, n_pieces=600), train_word_pieces(documents, n_pieces=600)
+    assert cased.cut(upper).ids.tolist() != cased.cut(lower).ids.tolist()
+    assert uncased.cut(upper).ids.tolist() == uncased.cut(lower).ids.tolist()
+    assert uncased.cut(upper).casing.tolist() != uncased.cut(lower).casing.tolist()
+
+
+@pytest.mark.parametrize(
+    ("token", "casing"),
+    [
+        ("word", "lower"),
+        ("Ana", "Title"),
+        ("O'Brien", "Title"),
+        ("Anne-Marie", "Title"),
+        ("I", "Title"),
+        ("É", "Title"),
+        ("NASA", "UPPER"),
+        ("McDonald", "mixed"),
+        ("eBay", "mixed"),
+        ("2021", "digits"),
+        ("A1", "digits"),
+        ("...", "other"),
+        ("\n\n", "other"),
+        ("", "other"),
+    ],
+)
+def test_casing_is_what_a_reader_would_say(token, casing):
+    assert CASINGS[casing_of(token)] == casing
+
+
+def test_a_saved_tokenizer_cuts_alike(tokenizer, documents, tmp_path):
+    tokenizer.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    again = read_tokenizer(tmp_path / "tokenizer.json")
+    for document in [*documents[:3], exotic_document()]:
+        assert again.cut(document).ids.tolist() == tokenizer.cut(document).ids.tolist()
+
+
+def test_a_bert_vocabulary_without_newlines_is_given_one(documents, tmp_path):
+    tokenizer = train_word_pieces(documents, n_pieces=600)
+    text = (
+        tokenizer.tokenizer.to_str()
+        .replace('"content":"\\n"', '"content":"[unused0]"')
+        .replace('"\\n":5', '"[unused0]":5')
+    )
+    (tmp_path / "tokenizer.json").write_text(text)
+    again = read_tokenizer(tmp_path / "tokenizer.json")
+    assert again.tokenizer.token_to_id(NEWLINE) == tokenizer.n_pieces
+    assert again.cut(make_document("a\nb")).ids[1] == tokenizer.n_pieces
+
+
+def test_training_gives_the_same_vocabulary_in_another_process(tmp_path):
+    script = (
+        "import sys; from pii_kit.sample import make_documents; from pii_kit import pieces\n"
+        "essays = make_documents(10, seed=2)\n"
+        "for train in (pieces.train_byte_pairs, pieces.train_word_pieces):\n"
+        "    print(train(essays, n_pieces=500).tokenizer.to_str())"
+    )
+    runs = {subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(runs) == 1
