@@ -42,6 +42,7 @@ def train(args: argparse.Namespace) -> None:
         learning_rate=args.learning_rate,
         batch_size=args.batch_size,
         patience=args.patience,
+        checkpoint_steps=args.checkpoint_steps,
     )
     best = f"best F5 {result['f5']:.3f} in epoch {result['epoch']} of {result['epochs']}"
     print(f"{args.run}: {best}, {result['seconds']:.0f} s on {result['device']}")
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--learning-rate", type=float, metavar="RATE", help="instead of the preset's")
     verb.add_argument("--batch-size", type=int, metavar="N", help="windows in a batch, instead of the preset's")
     verb.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better F5")
+    verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="batches from one checkpoint to the next")
     verb.add_argument("--seed", type=int, default=0, metavar="S", help="of split, start and order")
     verb.add_argument("--weights", type=Path, metavar="DIR", help="folder with published MobileBERT weights")
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")

@@ -104,7 +104,7 @@ def results(
         "F5, the competition's": score["f5"],
         "parameters": cost.parameters(tagger.model),
         "nn.Linear parameters": cost.linear_parameters(tagger.model),
-        "operations for 1,024 pieces": f"{cost.flops(tagger.model, n_pieces=1024) / 1e9:.3f}G floating-point, all",
+        "operations for 1,024 pieces": f"{cost.flops(tagger.model, n_pieces=1024) / 1e9:.3f}G floating-point",
         "seconds per epoch": f"{result['seconds_per_epoch']:.1f} ({result['device']})",
     }
 
@@ -151,8 +151,9 @@ def verdict(scores: pd.DataFrame, *, baseline: str, average: str, interval: tupl
     worst = models["f5"].idxmin()
     gain = scores.loc[average, "f5"] - models["f5"].max()
     below = [name for name in models.index if models.loc[name, "f5"] <= scores.loc[baseline, "f5"]]
+    lead = f"{best} is ahead of {worst}, F5 {models.loc[best, 'f5']:.3f} to {models.loc[worst, 'f5']:.3f}."
     words = [
-        f"{best} is ahead of {worst}, F5 {models.loc[best, 'f5']:.3f} to {models.loc[worst, 'f5']:.3f}.",
+        lead if best != worst else f"{' and '.join(models.index)} are level, F5 {models.loc[best, 'f5']:.3f}.",
         f"Averaging them {'gains' if gain > 0 else 'costs'} {abs(gain):.3f}: {scores.loc[average, 'f5']:.3f}, "
         f"95% interval over documents {interval[0]:.3f} to {interval[1]:.3f}.",
         f"Not better than {baseline} ({scores.loc[baseline, 'f5']:.3f}): {', '.join(below)}."

@@ -73,4 +73,5 @@ def entity_positions(documents: Sequence[Document]) -> pd.DataFrame:
 def entities_per_document(documents: Sequence[Document]) -> pd.Series:
     """How many documents hold 0, 1, 2, … entities."""
     counts = Counter(len(spans_of(document.labels)) for document in documents)
-    return pd.Series(counts, name="documents", dtype=int).sort_index().rename_axis("entities")
+    every = range(max(counts, default=0) + 1)
+    return pd.Series([counts[n] for n in every], index=pd.Index(every, name="entities"), name="documents", dtype=int)

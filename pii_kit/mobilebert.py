@@ -8,7 +8,13 @@ from urllib.parse import urlsplit
 import torch
 from huggingface_hub import constants
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification, BertTokenizerFast, MobileBertConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    BertTokenizerFast,
+    MobileBertConfig,
+    MobileBertModel,
+)
 from transformers import MobileBertForTokenClassification as PlainMobileBert
 from transformers.modeling_outputs import TokenClassifierOutput
 
@@ -100,8 +106,10 @@ def load_published(weights: str, **settings) -> tuple[MobileBertForTokenClassifi
     """
     tokenizer = BertTokenizerFast.from_pretrained(weights).backend_tokenizer
     tokenizer.add_special_tokens([NEWLINE])
-    config = MobileBertTaggerConfig.from_pretrained(weights, **settings)
-    model = MobileBertForTokenClassification.from_pretrained(weights, config=config)
+    stored = MobileBertModel.from_pretrained(weights, add_pooling_layer=False)
+    config = MobileBertTaggerConfig(**{**stored.config.to_dict(), **settings, "model_type": "mobilebert_tagger"})
+    model = MobileBertForTokenClassification(config)
+    model.mobilebert.load_state_dict(stored.state_dict())
     model.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=False)
     return model, PieceTokenizer(tokenizer)
 

@@ -9,10 +9,11 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from pii_kit.data import Document
+from pii_kit.errors import KitError
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
 
-ALPHABET = 1000
+ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other")
 
 
@@ -148,8 +149,15 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def read_tokenizer(path: str | Path) -> PieceTokenizer:
-    """The tokenizer of a tokenizer.json; BERT's own, which drops newlines, is given a newline piece."""
-    tokenizer = Tokenizer.from_file(str(path))
+    """The tokenizer of a tokenizer.json; BERT's own, which drops newlines, is given a newline piece.
+
+    Raises OSError if the file cannot be read, KitError if it is damaged.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # tokenizers raises no narrower class
+        raise KitError(f"{path}: not a tokenizer: {error}") from None
     if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
         tokenizer.add_special_tokens([NEWLINE])
     return PieceTokenizer(tokenizer)

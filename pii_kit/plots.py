@@ -93,7 +93,7 @@ def plot_type_scores(
     height = 0.8 / len(tables)
     for place, (model, table) in enumerate(tables.items()):
         offset = (place - (len(tables) - 1) / 2) * height
-        colour = (BLUE, ORANGE, GREEN)[place]
+        colour = (BLUE, ORANGE, GREEN, GREY)[place % 4]
         bars = ax.barh(np.arange(len(present)) + offset, table.loc[present, column], height, color=colour, label=model)
         ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     n_true = [int(some.loc[kind, ["tp", "fn"]].sum()) for kind in present]

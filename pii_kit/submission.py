@@ -95,7 +95,7 @@ def check_submission(path: str | Path, documents: Iterable[Document]) -> list[st
             ("label: unknown", filled["label"] & ~rows["label"].isin(LABELS)),
             (
                 "document and token: same as in a row above",
-                pd.DataFrame({"document": rows["document"], "token": rows["token"]}).duplicated(),
+                document.notna() & token.notna() & pd.DataFrame({"document": document, "token": token}).duplicated(),
             ),
         ]
     )

@@ -90,12 +90,12 @@ def rows(*triples) -> pd.DataFrame:
 
 TRUTH = rows((1, 0, "B-EMAIL"), (1, 1, "B-ID_NUM"), (2, 0, "B-EMAIL"), (2, 5, "B-ID_NUM"))
 FIRST = rows((1, 0, "B-EMAIL"), (1, 1, "B-ID_NUM"), (3, 0, "B-EMAIL"))
-SECOND = rows((1, 0, "B-EMAIL"), (2, 0, "B-ID_NUM"), (3, 0, "B-EMAIL"), (4, 4, "B-EMAIL"))
+SECOND = rows((1, 0, "B-EMAIL"), (2, 0, "B-ID_NUM"), (2, 5, "B-ID_NUM"), (3, 0, "B-EMAIL"), (4, 4, "B-EMAIL"))
 
 
 def test_agreement_tells_who_has_which_rows():
     table = compare.agreement(TRUTH, FIRST, SECOND, names=("one", "two"))
-    assert table.T.to_dict("list") == {"both": [1, 1], "one alone": [1, 0], "two alone": [0, 2], "neither": [2, 0]}
+    assert table.T.to_dict("list") == {"both": [1, 1], "one alone": [1, 0], "two alone": [1, 2], "neither": [1, 0]}
     assert table["true rows"].sum() == len(TRUTH)
 
 

@@ -37,8 +37,9 @@ class Page(HTMLParser):
         if "mark" in self.inside:
             text, caption, colour = self.marks[-1]
             in_caption = self.inside[-1] == "span"
-            self.marks[-1] = (text, caption + data, colour) if in_caption else (text + data.strip(), caption, colour)
-            data = "" if in_caption else data.strip()
+            data = data.replace("\n    ", "").strip("\n")  # displaCy's indentation
+            self.marks[-1] = (text, caption + data, colour) if in_caption else (text + data, caption, colour)
+            data = "" if in_caption else data
         self.text += data
 
 

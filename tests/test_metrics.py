@@ -1,0 +1,140 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_document
+from sklearn.metrics import fbeta_score, precision_score, recall_score
+
+from pii_kit.decide import decide
+from pii_kit.labels import LABELS
+from pii_kit.metrics import (
+    Score,
+    best_threshold,
+    bootstrap_interval,
+    confusion,
+    micro_fbeta,
+    score_by_type,
+    seed_metrics,
+    threshold_curve,
+)
+from pii_kit.submission import submission_rows, true_rows
+
+
+def rows(*triples) -> pd.DataFrame:
+    return pd.DataFrame(list(triples), columns=["document", "token", "label"])
+
+
+TRUTH = [(1, 0, "B-NAME_STUDENT"), (1, 1, "I-NAME_STUDENT"), (2, 5, "B-EMAIL"), (2, 9, "B-ID_NUM")]
+
+
+@pytest.mark.parametrize(
+    ("submitted", "counts", "f5"),
+    [
+        (TRUTH, (4, 0, 0), 1.0),
+        ([*TRUTH[:3], (2, 9, "B-PHONE_NUM")], (3, 1, 1), 0.750),
+        ([*TRUTH[:3], (2, 9, "I-ID_NUM")], (3, 1, 1), 0.750),
+        (TRUTH[:3], (3, 0, 1), 0.757),
+        ([*TRUTH, (3, 0, "B-EMAIL")], (4, 1, 0), 0.990),
+        ([*TRUTH, (3, 0, "O")], (4, 1, 0), 0.990),
+        ([*TRUTH[:3], (2, 9, "O")], (3, 1, 1), 0.750),
+        ([], (0, 0, 4), 0.0),
+        ([*TRUTH, (2, 9, "B-PHONE_NUM")], (4, 1, 0), 0.990),
+    ],
+    ids=["all", "wrong type", "B for I", "one missing", "one extra", "O on O", "O on PII", "empty", "two labels"],
+)
+def test_the_competitions_cases_score_as_worked_by_hand(submitted, counts, f5):
+    score = micro_fbeta(rows(*TRUTH), rows(*submitted))
+    assert (score.tp, score.fp, score.fn) == counts
+    assert round(score.f, 3) == f5
+
+
+def test_nothing_to_find_and_nothing_found_is_one():
+    assert micro_fbeta(rows(), rows()).f == 1.0
+
+
+def test_false_alarms_where_there_is_nothing_score_zero():
+    assert micro_fbeta(rows(), rows((1, 0, "B-EMAIL"))).f == 0.0
+
+
+def test_scores_agree_with_scikit_learn_where_both_are_defined():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        true, found = (rng.choice(15, size=200, p=[0.8] + [0.2 / 14] * 14) for _ in range(2))
+        found = np.where(rng.random(200) < 0.7, true, found)
+        kept = {"labels": list(range(1, 15)), "average": "micro"}
+        score = micro_fbeta(
+            *(rows(*((1, token, LABELS[label]) for token, label in enumerate(of) if label)) for of in (true, found))
+        )
+        assert score.f == pytest.approx(fbeta_score(true, found, beta=5, **kept))
+        assert score.precision == pytest.approx(precision_score(true, found, **kept))
+        assert score.recall == pytest.approx(recall_score(true, found, **kept))
+
+
+def test_types_add_up_to_the_whole():
+    submitted = rows(*TRUTH[:3], (2, 9, "B-PHONE_NUM"), (7, 7, "B-EMAIL"))
+    table, whole = score_by_type(rows(*TRUTH), submitted), micro_fbeta(rows(*TRUTH), submitted)
+    assert table[["tp", "fp", "fn"]].sum().tolist() == [whole.tp, whole.fp, whole.fn]
+    assert table.loc["EMAIL", ["tp", "fp", "fn"]].tolist() == [1, 1, 0]
+    assert table.loc["ID_NUM", "f5"] == 0 and table.loc["STREET_ADDRESS", "f5"] == 1
+
+
+def test_the_interval_holds_the_score_and_narrows_with_more_documents():
+    def interval(n_documents: int) -> tuple[float, float]:
+        truth = rows(*((number, 0, "B-EMAIL") for number in range(n_documents)))
+        found = rows(*((number, 0, "B-EMAIL") for number in range(n_documents) if number % 4))
+        return bootstrap_interval(truth, found, range(n_documents))
+
+    wide, narrow = interval(20), interval(2000)
+    expected = Score(tp=3, fp=0, fn=1).f
+    assert wide[0] < narrow[0] < expected < narrow[1] < wide[1]
+    assert interval(20) == wide
+
+
+def test_the_interval_of_a_perfect_submission_is_a_point():
+    assert bootstrap_interval(rows(*TRUTH), rows(*TRUTH), [1, 2, 3]) == (1.0, 1.0)
+
+
+def test_confusion_counts_every_token_once():
+    table = confusion([["O", "B-EMAIL", "I-EMAIL"], ["O"]], [["O", "B-EMAIL", "B-ID_NUM"], ["B-EMAIL"]])
+    assert table.to_numpy().sum() == 4
+    assert table.loc["EMAIL", "EMAIL"] == table.loc["EMAIL", "ID_NUM"] == table.loc["O", "EMAIL"] == 1
+    assert table.loc["O", "O"] == 1
+
+
+def predictions():
+    document = make_document("Ann wrote to Bob", number=4, labels={"Ann": "B-NAME_STUDENT"})
+    scores = np.zeros((4, 15), dtype=np.float32)
+    scores[:, 1] = [0.3, 0.001, 0.0005, 0.08]
+    scores[:, 0] = 1 - scores[:, 1]
+    return [(document, scores)]
+
+
+def test_the_threshold_curve_is_the_score_at_each_cut():
+    (document, scores), *_ = predictions()
+    curve = threshold_curve(predictions(), [0.5, 0.8, 0.95, 0.9999])
+    for threshold, line in curve.iterrows():
+        expected = micro_fbeta(
+            true_rows([document]), submission_rows([(document.document, decide(scores, o_threshold=threshold))])
+        )
+        assert line["f5"] == expected.f
+    assert curve[["tp", "fp", "fn"]].to_numpy().tolist() == [[0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 3, 0]]
+
+
+def test_the_best_threshold_is_the_middle_one_of_equals():
+    curve = pd.DataFrame({"f5": [0.1, 0.7, 0.7, 0.7, 0.2]}, index=[0.5, 0.6, 0.7, 0.8, 0.9])
+    assert best_threshold(curve) == 0.7
+
+
+def test_the_seeds_figures_flatter_a_model_that_finds_nothing():
+    truth = [["O"]] * 69 + [["B-EMAIL"]] * 31
+    nothing = [["O"]] * 100
+    figures = seed_metrics(truth, nothing)
+    assert figures["seed_f5"] == figures["seed_recall"] == 0.69
+    assert figures["seed_precision"] == 1.0
+    assert figures["seed_tag_accuracy"] == 0.0
+
+
+def test_the_seeds_figures_take_any_pii_for_right_but_tag_accuracy():
+    figures = seed_metrics([["B-EMAIL", "O"]], [["I-ID_NUM", "B-EMAIL"]])
+    assert figures["seed_precision"] == 0.5 and figures["seed_recall"] == 1.0
+    assert figures["seed_f5"] == pytest.approx(26 * 0.5 * 1 / (25 * 0.5 + 1))
+    assert figures["seed_tag_accuracy"] == 0.0

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from conftest import make_document
+
+from pii_kit.predict import predict_documents
+from pii_kit.windows import cut_windows
+
+
+@pytest.fixture(params=["sha_rnn_tagger", "mobilebert_tagger"])
+def tagger(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_every_token_of_every_document_has_probabilities(tagger, documents):
+    predicted = list(predict_documents([tagger], documents))
+    assert [document for document, _ in predicted] == list(documents)
+    for document, scores in predicted:
+        assert scores.shape == (len(document.tokens), 15)
+        np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
+
+
+def test_batches_and_their_padding_never_change_a_probability(tagger, documents):
+    one_by_one = [scores for _, scores in predict_documents([tagger], documents, batch_size=1)]
+    together = [scores for _, scores in predict_documents([tagger], documents, batch_size=64)]
+    for one, other in zip(one_by_one, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_documents_never_see_each_other(tagger, documents):
+    (_, alone), *_ = predict_documents([tagger], documents[5:6])
+    together = [scores for _, scores in predict_documents([tagger], documents)][5]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_nothing_is_truncated(tagger, documents):
+    long = max(documents, key=lambda document: len(document.tokens))
+    assert len(cut_windows(long, tagger.tokenizer, size=tagger.window_size, overlap=tagger.overlap)) > 3
+    ((_, scores),) = predict_documents([tagger], [long])
+    assert len(scores) == len(long.tokens)
+    assert len(np.unique(scores[-20:, 0])) > 1
+
+
+def test_several_taggers_are_averaged(sha_rnn_tagger, mobilebert_tagger, documents):
+    one, other, both = (
+        [scores for _, scores in predict_documents(group, documents[:3])]
+        for group in ([sha_rnn_tagger], [mobilebert_tagger], [sha_rnn_tagger, mobilebert_tagger])
+    )
+    for first, second, mean in zip(one, other, both, strict=True):
+        np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
+
+
+def test_empty_documents_and_empty_sets_pass_through(tagger, documents):
+    empty = make_document("")
+    predicted = list(predict_documents([tagger], [empty, documents[0], empty]))
+    assert [scores.shape[0] for _, scores in predicted] == [0, len(documents[0].tokens), 0]
+    assert list(predict_documents([tagger], [])) == []
+
+
+def test_documents_are_taken_as_they_are_needed(tagger, documents):
+    """An endless stream of documents can be read: memory does not grow with their number."""
+
+    def endless():
+        while True:
+            yield documents[0]
+
+    stream = predict_documents([tagger], endless())
+    assert next(stream)[0] is documents[0]

@@ -1,0 +1,162 @@
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
+from safetensors.torch import load_file
+
+from pii_kit import train
+from pii_kit.data import split_documents, write_documents
+from pii_kit.errors import KitError
+from pii_kit.predict import predict_documents
+from pii_kit.runs import load_tagger
+from pii_kit.train import TrainConfig, best_epoch, fit
+
+CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
+
+
+class Killed(BaseException):
+    """Stands for a kill: no handler of the package catches it."""
+
+
+@pytest.fixture
+def parts(documents):
+    return split_documents(documents[:12], n_folds=3, seed=0)
+
+
+def fresh(kind: str, tagger):
+    model = {"sha_rnn": tiny_sha_rnn, "mobilebert": tiny_mobilebert}[kind](
+        vocab_size=tagger.tokenizer.n_pieces, **({"dropout": 0.2} if kind == "sha_rnn" else {})
+    )
+    torch.manual_seed(3)
+    return model
+
+
+def without_clocks(history: list[dict]) -> list[dict]:
+    clocks = ("seconds", "peak_memory_bytes")
+    return [{name: value for name, value in row.items() if name not in clocks} for row in history]
+
+
+@pytest.mark.parametrize("kind", ["sha_rnn", "mobilebert"])
+@pytest.mark.parametrize("steps_before_kill", [4, 9, 20])
+def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
+    kind, steps_before_kill, parts, tmp_path, monkeypatch, request
+):
+    tagger = request.getfixturevalue(f"{kind}_tagger")
+    config = replace(CONFIG, hidden_share=0.1, checkpoint_steps=3)
+
+    unbroken = fresh(kind, tagger)
+    history = fit(unbroken, tagger.tokenizer, *parts, config, tmp_path / "unbroken")
+
+    steps = 0
+
+    def kill_after(*args, original=train.hide_pieces, **kwargs):
+        nonlocal steps
+        steps += 1
+        if steps > steps_before_kill:
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(train, "hide_pieces", kill_after)
+        fit(fresh(kind, tagger), tagger.tokenizer, *parts, config, tmp_path / "broken")
+    torch.manual_seed(99)
+    resumed = fresh(kind, tagger)
+    torch.manual_seed(98)
+    resumed_history = fit(resumed, tagger.tokenizer, *parts, config, tmp_path / "broken", resume=True)
+
+    for (name, one), other in zip(unbroken.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    assert without_clocks(resumed_history) == without_clocks(history)
+
+
+def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
+    write_documents(tmp_path / "train.json", documents)
+    command = [sys.executable, "-m", "pii_kit", "train", "--model", "sha_rnn", "--preset", "cpu"]
+    command += ["--data", str(tmp_path / "train.json"), "--epochs", "3", "--batch-size", "2", "--checkpoint-steps", "2"]
+
+    def run(folder: str, *more: str) -> subprocess.Popen:
+        return subprocess.Popen([*command, "--run", str(tmp_path / folder), *more], stderr=subprocess.PIPE)
+
+    assert run("unbroken").wait(timeout=200) == 0
+    process = run("broken")
+    position = tmp_path / "broken" / "checkpoint" / "position.json"
+    deadline = time.monotonic() + 200
+    while not (position.is_file() and '"epoch": 1' in position.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9, process.stderr.read()
+    assert not (tmp_path / "broken" / "result.json").exists()
+    assert run("broken", "--resume").wait(timeout=200) == 0
+
+    one, other = (load_file(tmp_path / name / "tagger" / "model.safetensors") for name in ("unbroken", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("unbroken", "broken")]
+    assert without_clocks(histories[0]) == without_clocks(histories[1])
+
+
+def test_equal_seeds_give_equal_weights(parts, sha_rnn_tagger, tmp_path):
+    models = []
+    for name in ("one", "other"):
+        models.append(fresh("sha_rnn", sha_rnn_tagger))
+        fit(models[-1], sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path / name)
+    assert all(torch.equal(a, b) for a, b in zip(*(model.state_dict().values() for model in models), strict=True))
+
+
+def test_training_learns_by_heart_what_it_is_shown(documents, sha_rnn_tagger, tmp_path):
+    some = [document for document in documents if document.types][:3]
+    config = replace(CONFIG, epochs=40, clip_norm=1.0)
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, some, some, config, tmp_path)
+    assert best_epoch(history)["f5"] > 0.9
+    assert history[-1]["loss"] < history[0]["loss"] / 5
+
+
+def test_the_epoch_with_the_best_score_is_kept(parts, sha_rnn_tagger, tmp_path):
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path)
+    kept = load_tagger(tmp_path)
+    predictions = list(predict_documents([kept], parts[1]))
+    curve = train.threshold_curve(predictions, [kept.o_threshold])
+    assert curve["f5"].tolist() == pytest.approx([best_epoch(history)["f5"]])
+
+
+def test_accumulated_batches_move_the_weights_as_one_whole_batch_does(parts, sha_rnn_tagger, tmp_path):
+    """Windows of equal length, so that the mean over a batch is the mean over its halves; up to rounding."""
+    short = make_document("My name is Ann and I like tea", labels={"Ann": "B-NAME_STUDENT"})
+    training = [replace(short, document=number) for number in range(8)]
+    moved = []
+    for batch_size, accumulation_steps in ((4, 1), (2, 2)):
+        model = tiny_sha_rnn(vocab_size=sha_rnn_tagger.tokenizer.n_pieces, dropout=0.0)
+        config = replace(CONFIG, batch_size=batch_size, accumulation_steps=accumulation_steps)
+        fit(model, sha_rnn_tagger.tokenizer, training, parts[1], config, tmp_path / str(batch_size))
+        moved.append(model.state_dict())
+    for name, one in moved[0].items():
+        torch.testing.assert_close(one, moved[1][name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_place(parts, sha_rnn_tagger, tmp_path):
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = float("nan")
+    with pytest.raises(KitError, match=r"the loss is nan at epoch 1, batch 1 \(learning rate"):
+        fit(model, sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path)
+
+
+def test_patience_stops_early(parts, sha_rnn_tagger, tmp_path):
+    config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-9)
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
+    assert len(history) == best_epoch(history)["epoch"] + 2 < 30
+
+
+def test_a_set_threshold_is_used_as_it_is(parts, sha_rnn_tagger, tmp_path):
+    config = replace(CONFIG, epochs=1, o_threshold=0.77)
+    fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
+    assert load_tagger(tmp_path).o_threshold == 0.77
+
+
+def test_training_documents_without_tokens_are_refused(parts, sha_rnn_tagger, tmp_path):
+    with pytest.raises(KitError, match="no tokens"):
+        fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, [], parts[1], CONFIG, tmp_path)
