@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from pii_kit.data import read_documents
+from pii_kit.data import DataWarning, read_documents
 from pii_kit.decide import decide
 from pii_kit.errors import KitError
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
@@ -143,9 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pii_kit").setLevel(logging.INFO)
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
-        args.function(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DataWarning)
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+            args.function(args)
     except (KitError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

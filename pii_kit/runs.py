@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 import pii_kit.mobilebert  # both modules register their classes with the Auto classes
 import pii_kit.sha_rnn  # noqa: F401
@@ -78,6 +79,7 @@ def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None
 
 def save_tagger(folder: Path, tagger: Tagger) -> None:
     """The run's best tagger so far, in place of the one before it."""
+    disable_progress_bar()  # transformers draws one for each of its files, however small
     with atomic_folder(folder / "tagger") as inside:
         tagger.model.save_pretrained(inside)
         PreTrainedTokenizerFast(tokenizer_object=tagger.tokenizer.tokenizer, pad_token=PAD).save_pretrained(inside)

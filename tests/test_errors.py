@@ -1,0 +1,87 @@
+"""What a user sees of bad input: one line, exit code 2, no traceback, no partial file."""
+
+import json
+
+import pytest
+from conftest import make_document
+
+from pii_kit.__main__ import main
+from pii_kit.data import write_documents
+from pii_kit.runs import save_tagger
+
+
+@pytest.fixture
+def place(tmp_path, documents, sha_rnn_tagger, monkeypatch):
+    """A folder with essays, a trained run and a submission, in which the test then stands."""
+    monkeypatch.chdir(tmp_path)
+    write_documents("train.json", documents)
+    write_documents("unlabelled.json", [make_document("Hello there", number=number) for number in range(1, 4)])
+    save_tagger(tmp_path / "run", sha_rnn_tagger)
+    (tmp_path / "good.csv").write_text("row_id,document,token,label\n0,1,1,B-EMAIL\n")
+    (tmp_path / "bad.csv").write_text("row_id,document,token,label\n0,1,9,B-EMAIL\n")
+    (tmp_path / "cut.json").write_text((tmp_path / "train.json").read_text()[:1000])
+    (tmp_path / "object.json").write_text("{}")
+    return tmp_path
+
+
+TRAIN = "train --model sha_rnn --preset cpu --run new --data"
+
+CASES = {
+    f"{TRAIN} nowhere.json": "nowhere.json: no such file",
+    f"{TRAIN} cut.json": "cut.json: not JSON",
+    f"{TRAIN} object.json": "expected a list of essays",
+    f"{TRAIN} unlabelled.json": "document 1: labels missing (training needs them)",
+    "train --model sha_rnn --preset published --run new --data train.json": "preset 'published' of sha_rnn is none of",
+    f"{TRAIN} train.json --learning-rate 1e30": "the loss is",
+    "predict --run run --data cut.json --out new.csv": "cut.json: not JSON",
+    "predict --run nowhere --data train.json --out new.csv": "nowhere: not a run folder",
+    "predict --run run --data train.json --out good.csv/new.csv": "good.csv",
+    "score --truth unlabelled.json --submission good.csv": "labels missing",
+    "score --truth train.json --submission bad.csv": "document: not in the data",
+    "check --data unlabelled.json --submission bad.csv": "token: outside its document (row 0)",
+    "check --data unlabelled.json --submission nowhere.csv": "nowhere.csv: no such file",
+    "sample --out new --documents 0": "n_documents is 0",
+}
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_bad_input_gives_one_line_and_exit_code_2_and_no_file(place, capsys, command):
+    assert main(command.split()) == 2
+    out, err = capsys.readouterr()
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert CASES[command] in line
+    assert "Traceback" not in err and out == ""
+    assert not (place / "new.csv").exists() and not list(place.glob(".*.partial"))
+
+
+@pytest.mark.parametrize(
+    "command", ["", "fly", "train --model gpt --data a --run b", "sample --documents three --out x"]
+)
+def test_arguments_that_do_not_fit_give_exit_code_2(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(command.split())
+    assert stop.value.code == 2
+
+
+def test_a_failed_prediction_leaves_the_submission_of_before(place):
+    before = (place / "good.csv").read_bytes()
+    assert main(["predict", "--run", "nowhere", "--data", "train.json", "--out", "good.csv"]) == 2
+    assert (place / "good.csv").read_bytes() == before
+
+
+def test_text_that_tokens_do_not_spell_is_a_warning_and_the_work_is_done(place, capsys):
+    entries = json.loads((place / "unlabelled.json").read_text())
+    entries[0]["full_text"] = "Hello  there"
+    (place / "unlabelled.json").write_text(json.dumps(entries))
+    assert main(["predict", "--run", "run", "--data", "unlabelled.json", "--out", "new.csv"]) == 0
+    err = capsys.readouterr().err
+    assert "warning: unlabelled.json: full_text is not what the tokens spell in 1 of 3 documents" in err
+    assert (place / "new.csv").exists()
+
+
+def test_every_verb_explains_itself(capsys):
+    for verb in ("sample", "train", "predict", "score", "check", "demo"):
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0
+        assert f"python -m pii_kit {verb}" in capsys.readouterr().out
