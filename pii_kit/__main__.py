@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.decide import decide

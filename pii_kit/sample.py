@@ -6,33 +6,20 @@ machine. About 15% of them hold PII, with the rare types lifted so that 400 essa
 
 import csv
 import random
-import re
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import cycle
 from pathlib import Path
-
-import spacy
-from faker import Faker
 
 from pii_kit import sample_text as words
 from pii_kit.data import DATA_VARIABLE, Document, find_data_folder, write_documents
 from pii_kit.errors import KitError
 from pii_kit.files import atomic_write
 from pii_kit.labels import OUTSIDE, PII_TYPES
+from pii_kit.sample_people import ADDRESS, NAME, TOKENIZER, slots
+from pii_kit.sample_topics import TOPICS, Topic
 
 Span = tuple[str, str | None]
-
-TOKENIZER = spacy.blank("en").tokenizer
-NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
-
-# Latin script only. Where a locale lacks a provider, Faker gives its American one: Turkish addresses, for instance.
-LOCALES = (
-    "en_US", "en_GB", "en_IN", "en_NG", "en_KE", "es_MX", "es_ES", "es_CO", "pt_BR", "fr_FR", "de_DE", "it_IT",
-    "tr_TR", "pl_PL", "id_ID", "ro_RO", "sv_SE", "yo_NG",
-)  # fmt: skip
 
 # PII stands in 3 of every 20 essays, which keeps small samples as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
@@ -104,7 +91,7 @@ def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_docume
 
 def _essay(rng: random.Random, pii_types: Sequence[str]) -> list[Span]:
     """The spans of one essay that holds PII of exactly these types."""
-    topic_name, topic = rng.choice(list(words.TOPICS.items()))
+    topic_name, topic = rng.choice(list(TOPICS.items()))
     head = [rng.choice(topic.titles), *rng.sample(words.TRAP_LINES, rng.choice((0, 0, 1, 1, 2, 3)))]
     rng.shuffle(head)
     prose = _prose(rng, topic)
@@ -144,10 +131,10 @@ def _essay(rng: random.Random, pii_types: Sequence[str]) -> list[Span]:
         blocks.append(rng.choice(words.TRAP_LINES))
     blocks += foot
     template = rng.choice(("\n\n", "\n\n", "\n", " \n\n")).join(blocks)
-    return words.expand(_slips(rng, template), rng, _slots(rng) | {"topic": topic_name})
+    return words.expand(_slips(rng, template), rng, slots(rng) | {"topic": topic_name})
 
 
-def _prose(rng: random.Random, topic: words.Topic) -> list[list[str]]:
+def _prose(rng: random.Random, topic: Topic) -> list[list[str]]:
     """Paragraphs of sentence templates: the topic's story in its order, with traps in between."""
     n_sentences = rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 15)
     story = topic.sentences
@@ -172,84 +159,6 @@ def _block(rng: random.Random, kind: str) -> str:
 
 def _common_first(rng: random.Random, options: Sequence[str]) -> str:
     return rng.choices(options, [1 / rank for rank in range(1, len(options) + 1)])[0]
-
-
-def _slots(rng: random.Random) -> dict[str, str]:
-    """Slot to text for one essay: its people, and links, numbers and addresses, the student's and other people's."""
-    home = rng.choice(LOCALES)
-    # One way of writing names an essay, for everybody in it: otherwise lower case would give the student away.
-    style = rng.choices((str, _without_accents, str.lower, str.upper), (12, 6, 1, 1))[0]
-    slots: dict[str, str] = {}
-    taken: set[str] = set()
-    for role in (NAME, f"{NAME}.mate", f"{NAME}.mate2", *words.PEOPLE):
-        fake = _faker(rng, home if rng.random() < 0.6 else rng.choice(LOCALES))
-        first = _new_name(fake.first_name, style, taken)
-        last = _new_name(fake.last_name, style, taken)
-        middle = style(f" {rng.choice('ABCDEGHJKLMPRST')}.") if rng.random() < 0.08 else ""
-        handle = re.sub("[^a-z]", "", _without_accents(f"{first}{last}").lower())
-        slots |= {role: f"{first}{middle} {last}", f"{role}.first": first, f"{role}.last": last}
-        slots[f"{role}.handle"] = handle
-
-    fake, handle = _faker(rng, home), slots[f"{NAME}.handle"]
-    own_handle = f"{handle}{rng.randint(1, 99)}"
-    slots[EMAIL] = _draw(rng.choice((fake.free_email, lambda: f"{own_handle}@{fake.free_email_domain()}")))
-    slots[USERNAME] = _draw(rng.choice((fake.user_name, lambda: own_handle)))
-    slots[ID_NUM] = _number(rng)
-    slots[PHONE_NUM] = _draw(fake.phone_number)
-    slots[URL] = _draw(lambda: rng.choice((*words.PROFILES, fake.uri())).format(handle=handle, code=_code(rng)))
-    slots[ADDRESS] = _draw(fake.address)
-
-    fake = _faker(rng, rng.choice(LOCALES))
-    slots |= {"faker_company": fake.company(), "faker_phone": fake.phone_number(), "faker_address": fake.address()}
-    slots |= {"faker_uri": fake.uri(), "reviewer": fake.user_name(), "code": _code(rng)}
-    slots |= {"number": _number(rng), "number2": _number(rng)}
-    for slot in words.STICKY:
-        slots[slot] = "".join(text for text, _ in words.expand(rng.choice(words.FILLERS[slot]), rng, slots))
-    return slots
-
-
-@cache
-def _new_faker(locale: str) -> Faker:
-    return Faker(locale)
-
-
-def _faker(rng: random.Random, locale: str) -> Faker:
-    """The one Faker of a locale, seeded anew: to make one takes much longer than to use it."""
-    fake = _new_faker(locale)
-    fake.seed_instance(rng.getrandbits(32))
-    return fake
-
-
-def _new_name(draw: Callable[[], str], style: Callable[[str], str], taken: set[str]) -> str:
-    """A name no part of which somebody else in the essay bears, as no reader could tell the two apart."""
-    while True:
-        name = _draw(lambda: style(draw()))
-        parts = set(name.casefold().split())
-        if not parts & taken:
-            taken |= parts
-            return name
-
-
-def _draw(draw: Callable[[], str]) -> str:
-    """The first draw that spaCy cuts off from a quote before and a stop behind it: "Jan." would be a single token."""
-    while True:
-        value = draw().strip()
-        tokens = TOKENIZER(f"“{value}.")
-        if tokens[0].text == "“" and tokens[-1].text == ".":
-            return value
-
-
-def _without_accents(text: str) -> str:
-    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
-
-
-def _number(rng: random.Random) -> str:
-    shape = rng.choice(words.NUMBER_SHAPES)
-    return "".join({"#": rng.choice("0123456789"), "?": rng.choice("ABCDEFGHKLMNPRSTUVXYZ")}.get(c, c) for c in shape)
-
-
-def _code(rng: random.Random) -> str:
-    return "".join(rng.choices("abcdefghijkmnopqrstuvwxyzABCDEFGHKLMNPRSTUVXYZ0123456789", k=11))
 
 
 def _slips(rng: random.Random, template: str) -> str:

@@ -1,7 +1,6 @@
 import csv
 import hashlib
 import os
-import random
 import re
 import subprocess
 import sys
@@ -10,11 +9,10 @@ from itertools import pairwise
 
 import pytest
 
-from pii_kit import sample_text
 from pii_kit.data import read_documents, spell
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, spans_of, type_of
-from pii_kit.sample import _label, _slots, make_documents, write_sample
+from pii_kit.sample import _label, make_documents, write_sample
 
 
 @pytest.fixture(scope="session")
@@ -177,23 +175,6 @@ def test_a_newline_in_an_address_is_inside_it():
     doc = _label(7, [("At ", None), ("1 Hill\nYork", "STREET_ADDRESS"), ("\n", None)])
     assert doc.tokens == ("At", "1", "Hill", "\n", "York", "\n")
     assert doc.labels == ("O", "B-STREET_ADDRESS", *["I-STREET_ADDRESS"] * 3, "O")
-
-
-def test_every_type_has_its_places_and_no_template_a_foreign_slot():
-    for contexts in (sample_text.PII_HEAD, sample_text.PII_BODY, sample_text.PII_FOOT):
-        assert tuple(contexts) == PII_TYPES
-        for pii_type, templates in contexts.items():
-            for template in templates:
-                roots = {slot.partition(".")[0] for slot in sample_text.SLOT.findall(template)}
-                assert roots & set(PII_TYPES) == {pii_type}, template
-    innocent = repr((sample_text.TOPICS, sample_text.TRAPS, sample_text.TRAP_LINES, sample_text.BLOCKS))
-    assert not any(f"{{{pii_type}" in innocent for pii_type in PII_TYPES)
-
-
-def test_every_slot_of_every_template_is_known():
-    known = {*_slots(random.Random(0)), *sample_text.FILLERS, "topic", "mark"}
-    tables = [value for name, value in vars(sample_text).items() if name.isupper() and isinstance(value, dict | tuple)]
-    assert set(sample_text.SLOT.findall(repr(tables))) - {"handle"} <= known
 
 
 def test_the_sample_is_three_files_that_agree(tmp_path):
