@@ -5,7 +5,7 @@ import math
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,69 @@ def fit(
     accelerator = Accelerator(
         mixed_precision=_precision(config.mixed_precision), gradient_accumulation_steps=config.accumulation_steps
     )
+    loader, batches = _loader(training, tokenizer, config)
+    optimizer, schedule = _optimizer(model, len(batches), config)
+    model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
+    weights = torch.tensor(_weights(training, config), dtype=torch.float32, device=accelerator.device)
+
+    position = dict(BEGINNING, history=[])
+    if resume and (found := load_checkpoint(folder, accelerator)):
+        position = found
+        logger.info("going on from epoch %d, batch %d", position["epoch"] + 1, position["batch"])
+    history = position["history"]
+
+    while position["epoch"] < config.epochs and not _out_of_patience(history, config.patience):
+        began = time.perf_counter() - position["seconds"]
+        model.train()
+        for set_epoch in (loader.set_epoch, batches.set_epoch):
+            set_epoch(position["epoch"])
+        todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
+        for batch in _progress(todo, len(batches), position, config, shown=accelerator.is_main_process):
+            with accelerator.accumulate(model):
+                labels = batch.pop("labels")
+                if config.hidden_share:
+                    batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
+                logits = model(**batch).logits.float()
+                loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
+                position["loss"] += _finite(loss, position, schedule)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+            position["batch"] += 1
+            if position["batch"] % config.checkpoint_steps == 0 and accelerator.sync_gradients:
+                position["seconds"] = time.perf_counter() - began
+                save_checkpoint(folder, accelerator, position)
+
+        tagger, scores = _validate(accelerator.unwrap_model(model), tokenizer, validation, config)
+        row = {
+            "epoch": position["epoch"] + 1,
+            "loss": position["loss"] / len(batches),
+            **scores,
+            "learning_rate": schedule.get_last_lr()[0],
+            "seconds": time.perf_counter() - began,
+            "peak_memory_bytes": peak_memory(),
+        }
+        if row["f5"] > max((earlier["f5"] for earlier in history), default=-1.0):
+            save_tagger(folder, tagger)
+        history.append(row)
+        write_json(folder / "history.json", history)
+        position = {**BEGINNING, "epoch": row["epoch"], "history": history}
+        save_checkpoint(folder, accelerator, position)
+        logger.info("epoch %(epoch)d: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", row)
+    return history
+
+
+# Where a training stands: epochs finished, and of the one under way batches, the sum of their losses, and seconds.
+BEGINNING = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0}
+
+
+def _loader(
+    training: Sequence[Document], tokenizer: PieceTokenizer, config: TrainConfig
+) -> tuple[DataLoader, SimilarLengthBatches]:
+    """The windows of all documents in batches, and what orders them."""
     windows = [
         window
         for document in training
@@ -97,73 +160,30 @@ def fit(
         collate_fn=partial(collate, pad_id=tokenizer.pad_id),
         generator=torch.Generator().manual_seed(config.seed),
     )
-    steps_per_epoch = math.ceil(len(batches) / config.accumulation_steps)
+    return loader, batches
+
+
+def _optimizer(
+    model: PreTrainedModel, n_batches: int, config: TrainConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The optimizer and its learning rate's course over epochs of `n_batches`."""
     optimizer = build_optimizer(
         model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
-    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
-    cycle_steps = round((config.cycle_epochs or config.epochs - config.warmup_epochs) * steps_per_epoch)
+    steps_per_epoch = math.ceil(n_batches / config.accumulation_steps)
+    cycle_epochs = config.cycle_epochs or config.epochs - config.warmup_epochs
     schedule = build_schedule(
-        optimizer, warmup_steps=warmup_steps, cycle_steps=cycle_steps, restart_decay=config.restart_decay
+        optimizer,
+        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
+        cycle_steps=round(cycle_epochs * steps_per_epoch),
+        restart_decay=config.restart_decay,
     )
-    model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
-    weights = torch.tensor(_weights(training, config), dtype=torch.float32, device=accelerator.device)
+    return optimizer, schedule
 
-    position = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0, "history": []}
-    if resume and (found := load_checkpoint(folder, accelerator)):
-        position = found
-        logger.info("going on from epoch %d, batch %d", position["epoch"] + 1, position["batch"])
-    history = position["history"]
 
-    while position["epoch"] < config.epochs and not _out_of_patience(history, config.patience):
-        began = time.perf_counter() - position["seconds"]
-        epoch, model_started = position["epoch"], model.train()
-        loader.set_epoch(epoch)
-        batches.set_epoch(epoch)
-        todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
-        bar = tqdm(
-            todo,
-            desc=f"epoch {epoch + 1}/{config.epochs}",
-            total=len(batches),
-            initial=position["batch"],
-            disable=not accelerator.is_main_process,
-        )
-        for batch in bar:
-            with accelerator.accumulate(model):
-                labels = batch.pop("labels")
-                if config.hidden_share:
-                    batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
-                logits = model_started(**batch).logits.float()
-                loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
-                position["loss"] += _finite(loss, position, schedule)
-                accelerator.backward(loss)
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-            position["batch"] += 1
-            if position["batch"] % config.checkpoint_steps == 0 and accelerator.sync_gradients:
-                position["seconds"] = time.perf_counter() - began
-                save_checkpoint(folder, accelerator, position)
-
-        tagger, row = _validate(accelerator.unwrap_model(model), tokenizer, validation, config)
-        row = {
-            "epoch": epoch + 1,
-            "loss": position["loss"] / len(batches),
-            **row,
-            "learning_rate": schedule.get_last_lr()[0],
-            "seconds": time.perf_counter() - began,
-            "peak_memory_bytes": peak_memory(),
-        }
-        if row["f5"] > max((earlier["f5"] for earlier in history), default=-1.0):
-            save_tagger(folder, tagger)
-        history.append(row)
-        write_json(folder / "history.json", history)
-        position = {"epoch": epoch + 1, "batch": 0, "loss": 0.0, "seconds": 0.0, "history": history}
-        save_checkpoint(folder, accelerator, position)
-        logger.info("epoch %d: loss %.4f, F5 %.3f at P(O) < %g", epoch + 1, row["loss"], row["f5"], row["o_threshold"])
-    return history
+def _progress(todo: Iterable, n_batches: int, position: dict, config: TrainConfig, *, shown: bool) -> Iterable:
+    name = f"epoch {position['epoch'] + 1}/{config.epochs}"
+    return tqdm(todo, desc=name, total=n_batches, initial=position["batch"], disable=not shown)
 
 
 def best_epoch(history: Sequence[dict]) -> dict:
