@@ -52,7 +52,15 @@ PRESETS = MappingProxyType(
                     "dropout": 0.2,
                     "n_casings": len(CASINGS),
                 },
-                train=TrainConfig(epochs=12, batch_size=8, window_size=512, learning_rate=3e-3, class_weights=0.1),
+                train=TrainConfig(
+                    epochs=6,
+                    batch_size=12,
+                    window_size=128,
+                    overlap=24,
+                    learning_rate=3e-3,
+                    class_weights=0.1,
+                    hidden_share=0.15,
+                ),
             ),
             "seed": Preset(
                 n_pieces=32000,
@@ -80,9 +88,20 @@ PRESETS = MappingProxyType(
                     "num_attention_heads": 4,
                     "num_feedforward_networks": 2,
                     "normalization_type": "layer_norm",
+                    "initializer_range": 0.1,  # at the library's .02 so narrow a model attends to everything alike
+                    "hidden_dropout_prob": 0.1,
                     "n_casings": len(CASINGS),
                 },
-                train=TrainConfig(epochs=12, batch_size=8, window_size=512, learning_rate=1e-3, class_weights=0.1),
+                # Short windows: each position is seen often, which a start from random weights needs.
+                train=TrainConfig(
+                    epochs=8,
+                    batch_size=24,
+                    window_size=64,
+                    overlap=16,
+                    learning_rate=1e-3,
+                    class_weights=0.1,
+                    hidden_share=0.15,
+                ),
             ),
             "seed": Preset(
                 n_pieces=128000,
