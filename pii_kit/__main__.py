@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
 
     verb = add(demo, "run the five notebooks in order on made-up essays")
-    verb.add_argument("--documents", type=int, default=1000, metavar="N", help="training essays")
+    verb.add_argument("--documents", type=int, default=1500, metavar="N", help="training essays")
     verb.add_argument("--seed", type=int, default=0, metavar="S", help="of essays and training")
     return parser
 

@@ -41,33 +41,39 @@ def hide_pieces(batch: dict[str, torch.Tensor], *, share: float, mask_id: int) -
 
 
 class SimilarLengthBatches(Sampler[list[int]]):
-    """Batches of indices, shuffled anew each epoch, in which lengths are alike, so that little is spent on padding.
+    """Batches of indices, drawn and shuffled anew each epoch, in which lengths are alike: little is spent on padding.
 
-    Indices are shuffled, sorted by length within pools of 32 batches, cut into batches, and the batches shuffled. The
-    order depends on `seed` and epoch alone, so a resumed run finds its place again.
+    An epoch takes every index but the `optional` ones, and of those a random `share`. Indices are shuffled, sorted by
+    length within pools of 32 batches, cut into batches, and the batches shuffled. All of it depends on `seed` and epoch
+    alone, so a resumed run finds its place again.
     """
 
     POOL = 32
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int):
+    def __init__(
+        self, lengths: Sequence[int], *, batch_size: int, seed: int, optional: Sequence[int] = (), share: float = 1.0
+    ):
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
+        self.optional = sorted(optional)
+        self.required = sorted(set(range(len(lengths))) - set(optional))
+        self.n_drawn = max(round(share * len(optional)), 0 if self.required else 1)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-(len(self.required) + self.n_drawn) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        shuffle = random.Random(f"{self.seed} {self.epoch}")
-        order = list(range(len(self.lengths)))
-        shuffle.shuffle(order)
+        rng = random.Random(f"{self.seed} {self.epoch}")
+        order = self.required + rng.sample(self.optional, self.n_drawn)
+        rng.shuffle(order)
         pool_size = self.POOL * self.batch_size
         pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]
         order = [index for pool in pools for index in sorted(pool, key=self.lengths.__getitem__)]
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        shuffle.shuffle(batches)
+        rng.shuffle(batches)
         return iter(batches)

@@ -68,7 +68,7 @@ def beside_seed(
 
 
 def _short(value: object) -> str:
-    if isinstance(value, int | np.integer) and value >= 10**6:
+    if isinstance(value, int | np.integer) and value >= 10**5:
         return f"{value / 1e9:.3f}G" if value >= 10**9 else f"{value / 1e6:.3f}M"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 

@@ -8,7 +8,7 @@ from pii_kit.labels import LABELS, OUTSIDE_ID, type_of
 
 # F5 = 26·TP / (26·TP + 25·FN + FP) rewards a row that is right with probability p as soon as p > F5 / 26, so a token is
 # called PII long before PII is the likelier answer. These are the cut-offs tried.
-O_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)
+O_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
 
 
 def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:

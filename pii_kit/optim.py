@@ -47,7 +47,7 @@ def build_optimizer(model: nn.Module, *, name: str, learning_rate: float, weight
         {"params": [p for p in parameters if is_matrix(p)], "weight_decay": weight_decay},
         {"params": [p for p in parameters if not is_matrix(p)], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[name](groups, lr=learning_rate)
+    return OPTIMIZERS[name](groups, lr=learning_rate, fused=True)
 
 
 def rate_factor(step: int, *, warmup_steps: int, cycle_steps: int, restart_decay: float) -> float:

@@ -76,7 +76,7 @@ def plot_learning(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
     right.plot(best["epoch"], best["f5"], "o", color=BLUE, markersize=10, fillstyle="none", label="kept")
     right.set(ylabel="score", ylim=(-0.02, 1.02))
     lines = [*ax.get_lines(), *right.get_lines()]
-    ax.figure.legend(lines, [line.get_label() for line in lines], frameon=False, loc="outside right center")
+    ax.legend(lines, [line.get_label() for line in lines], frameon=False, loc="center left", bbox_to_anchor=(1.14, 0.5))
     return ax
 
 
@@ -129,7 +129,7 @@ def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None 
     ax.axvline(1 - chosen, color="black", linestyle="--", linewidth=1, label=f"chosen: {chosen:g}")
     ax.set(xscale="log", xlabel="PII where P(O) is below", ylabel="score", ylim=(-0.02, 1.02), title="Threshold curve")
     ax.invert_xaxis()
-    shown = [0.5, 0.9, 0.99, 0.999]
+    shown = [0.5, 0.9, 0.99, 0.999, 0.9999]
     ax.set_xticks([1 - threshold for threshold in shown], [f"{threshold:g}" for threshold in shown])
     ax.minorticks_off()
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -142,7 +142,8 @@ def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.scatter(table["tokens_per_second"], table["f5"], color=BLUE, s=60)
     for name, line in table.iterrows():
         ax.annotate(name, (line["tokens_per_second"], line["f5"]), (8, 6), textcoords="offset points")
-    ax.set(xscale="log", xlabel="tokens per second on this device (log scale)", ylabel="F5", ylim=(0, 1.05))
+    right = 1.35 * table["tokens_per_second"].max()
+    ax.set(xlabel="tokens per second on this device", ylabel="F5", xlim=(0, right), ylim=(0, 1.05))
     ax.set_title("F5 against speed")
-    ax.margins(x=0.25)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     return ax

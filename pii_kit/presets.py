@@ -53,13 +53,14 @@ PRESETS = MappingProxyType(
                     "n_casings": len(CASINGS),
                 },
                 train=TrainConfig(
-                    epochs=6,
+                    epochs=8,
                     batch_size=12,
                     window_size=128,
                     overlap=24,
                     learning_rate=3e-3,
                     class_weights=0.1,
                     hidden_share=0.15,
+                    empty_share=0.25,
                 ),
             ),
             "seed": Preset(
@@ -94,13 +95,14 @@ PRESETS = MappingProxyType(
                 },
                 # Short windows: each position is seen often, which a start from random weights needs.
                 train=TrainConfig(
-                    epochs=8,
+                    epochs=9,
                     batch_size=24,
                     window_size=64,
                     overlap=16,
                     learning_rate=1e-3,
                     class_weights=0.1,
                     hidden_share=0.15,
+                    empty_share=0.3,
                 ),
             ),
             "seed": Preset(

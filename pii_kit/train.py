@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
 from pii_kit.data import Document
 from pii_kit.errors import KitError
-from pii_kit.labels import LABELS
+from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.metrics import best_threshold, threshold_curve
 from pii_kit.optim import build_optimizer, build_schedule, class_weights
 from pii_kit.pieces import PieceTokenizer
@@ -37,10 +37,11 @@ class TrainConfig:
     """Settings of one training. Sizes are in pieces, `batch_size` in windows, `clip_norm` is the gradient's norm.
 
     `class_weights` is a scheme of `optim.class_weights` or a weight of O. `hidden_share` is the share of pieces hidden
-    from the model while it learns. `cycle_epochs` is a cosine cycle's length (None: one cycle to the end). `patience`
-    stops after so many epochs without a better F5 (None: never). `o_threshold` None is chosen on the validation
-    documents. `mixed_precision` is "no", "bf16", "fp16" or "auto" (bf16 where the GPU has it, else no). A checkpoint is
-    written every `checkpoint_steps` batches and after each epoch.
+    from the model while it learns, `empty_share` that of windows without PII that an epoch takes, other ones each time.
+    `cycle_epochs` is a cosine cycle's length (None: one to the end). `patience` stops after so many epochs without
+    a better F5 (None: never). `o_threshold` None is chosen on the validation documents. `mixed_precision` is "no",
+    "bf16", "fp16" or "auto" (bf16 where the GPU has it, else no). A checkpoint is written every `checkpoint_steps`
+    batches and after each epoch.
     """
 
     epochs: int = 10
@@ -53,6 +54,7 @@ class TrainConfig:
     weight_decay: float = 1.2e-6
     class_weights: str | float = "none"
     hidden_share: float = 0.0
+    empty_share: float = 1.0
     clip_norm: float = 0.25
     warmup_epochs: float = 1.0
     cycle_epochs: float | None = None
@@ -152,7 +154,13 @@ def _loader(
     ]
     if not windows:
         raise KitError("the training documents hold no tokens")
-    batches = SimilarLengthBatches(list(map(len, windows)), batch_size=config.batch_size, seed=config.seed)
+    batches = SimilarLengthBatches(
+        list(map(len, windows)),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        optional=[index for index, window in enumerate(windows) if window.labels.max() <= OUTSIDE_ID],
+        share=config.empty_share,
+    )
     # A generator of its own keeps the loader from drawing on the random state that dropout uses.
     loader = DataLoader(
         windows,

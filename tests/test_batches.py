@@ -59,3 +59,19 @@ def test_hiding_replaces_about_the_share_asked_for_and_nothing_else(windows):
     assert 0.2 < changed.float().mean() < 0.3
     assert (hidden["input_ids"][changed] == 2).all()
     assert torch.equal(hidden["casing_ids"], batch["casing_ids"]) and torch.equal(hidden["labels"], batch["labels"])
+
+
+def test_an_epoch_takes_every_required_window_and_its_share_of_the_others():
+    batches = SimilarLengthBatches([5] * 100, batch_size=8, seed=0, optional=range(20, 100), share=0.25)
+    taken = []
+    for epoch in range(30):
+        batches.set_epoch(epoch)
+        taken.append([index for batch in batches for index in batch])
+        assert len(taken[-1]) == len(set(taken[-1])) == 40 and len(list(batches)) == len(batches)
+        assert set(range(20)) <= set(taken[-1])
+    assert set().union(*taken) == set(range(100))
+    assert taken[0] != taken[1]
+
+
+def test_essays_without_any_pii_still_give_a_batch():
+    assert len(list(SimilarLengthBatches([5] * 3, batch_size=8, seed=0, optional=range(3), share=0.0))) == 1
