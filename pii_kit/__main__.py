@@ -18,12 +18,11 @@ from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.predict import predict_documents
 from pii_kit.presets import PRESETS, train_preset
 from pii_kit.runs import load_tagger
+from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, submission_rows, true_rows, write_submission
 
 
 def sample(args: argparse.Namespace) -> None:
-    from pii_kit.sample import write_sample  # needs Faker, which other verbs do without
-
     folder = write_sample(args.out, n_documents=args.documents, seed=args.seed)
     print(f"{folder}: train.json, test.json, test_labels.csv")
 
@@ -79,7 +78,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def demo(args: argparse.Namespace) -> None:
-    from pii_kit.demo import run_demo  # needs papermill, likewise
+    from pii_kit.demo import run_demo  # needs papermill, which other verbs do without
 
     run_demo(seed=args.seed, n_documents=args.documents)
 

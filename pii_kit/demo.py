@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import papermill
+from traitlets.config import Config
 
 from pii_kit.data import read_documents
 from pii_kit.errors import KitError
@@ -45,6 +46,7 @@ def run_demo(*, seed: int, n_documents: int) -> None:
             progress_bar=False,
             stderr_file=sys.stderr,
             coalesce_streams=True,
+            config=Config(KernelManager={"transport": "ipc"}),  # sockets that nobody else on the machine can read
         )
     rows = read_submission(submission, read_documents(essays / "test.json"))
     table = pd.read_csv(out / "comparison.csv", index_col="model")

@@ -5,12 +5,15 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import spacy
-from faker import Faker
 
 from pii_kit import sample_text as words
 from pii_kit.labels import PII_TYPES
+
+if TYPE_CHECKING:
+    from faker import Faker
 
 TOKENIZER = spacy.blank("en").tokenizer
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
@@ -57,11 +60,13 @@ def slots(rng: random.Random) -> dict[str, str]:
 
 
 @cache
-def _new_faker(locale: str) -> Faker:
+def _new_faker(locale: str) -> "Faker":
+    from faker import Faker  # made-up essays alone need it, and Kaggle's image may not have it
+
     return Faker(locale)
 
 
-def _faker(rng: random.Random, locale: str) -> Faker:
+def _faker(rng: random.Random, locale: str) -> "Faker":
     """The one Faker of a locale, seeded anew: to make one takes much longer than to use it."""
     fake = _new_faker(locale)
     fake.seed_instance(rng.getrandbits(32))

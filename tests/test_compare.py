@@ -36,7 +36,14 @@ def test_a_line_that_ours_lacks_is_not_passed_over():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(51_485_000, "51.485M"), (20_743_454_720, "20.743G"), (999_999, "999999"), (0.98765, "0.988"), ("as is", "as is")],
+    [
+        (51_485_000, "51.485M"),
+        (20_743_454_720, "20.743G"),
+        (909_967, "0.910M"),
+        (4, "4"),
+        (0.98765, "0.988"),
+        ("as is", "as is"),
+    ],
 )
 def test_large_numbers_are_shown_in_millions_and_scores_in_three_digits(value, shown):
     seed = {"line": {"sha_rnn": ("claim", "code")}}
