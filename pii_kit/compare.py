@@ -77,7 +77,7 @@ def settings(model: str, tagger: Tagger, train: Mapping[str, object]) -> dict[st
     """What ours was trained with, under the names of SEED_SETTINGS. `train` is a run's TrainConfig as a dictionary."""
     config = tagger.model.config
     sha_rnn = model == "sha_rnn"
-    cycles = f"cycles of {train['cycle_epochs']:g} epochs" if train["cycle_epochs"] else "one cycle"
+    restarts = f"cycles of {train['cycle_epochs']} epochs, peaks × {train['restart_decay']:g}"
     weights = train["class_weights"]
     return {
         "learning rate": f"{train['learning_rate']:g}",
@@ -85,7 +85,7 @@ def settings(model: str, tagger: Tagger, train: Mapping[str, object]) -> dict[st
         "optimizer": f"{train['optimizer']}, decay {train['weight_decay']:g}",
         "dropout": config.dropout if sha_rnn else config.hidden_dropout_prob,
         "warm-up, epochs": f"{train['warmup_epochs']:g}",
-        "schedule": f"cosine, {cycles}, peaks × {train['restart_decay']:g}",
+        "schedule": f"cosine, {restarts if train['cycle_epochs'] else 'one cycle'}",
         "attention layers": len(config.attention_layers) if sha_rnn else config.num_hidden_layers,
         "attention heads": config.num_attention_heads,
         "embedding size": config.hidden_size if sha_rnn else config.embedding_size,

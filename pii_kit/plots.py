@@ -86,10 +86,10 @@ def plot_type_scores(
     """`metrics.score_by_type` of one model, or of several by name: a column for each type that truth or model holds."""
     name = {"f5": "F5"}.get(column, column)
     tables = {name: scores} if isinstance(scores, pd.DataFrame) else dict(scores)
-    ax = _axes(ax)
     some = next(iter(tables.values()))
     rows_of = ["tp", "fp", "fn"]
     present = [kind for kind in some.index if any(table.loc[kind, rows_of].sum() for table in tables.values())]
+    ax = _axes(ax, height=max(3.6, 0.22 * len(present) * len(tables)))
     height = 0.8 / len(tables)
     for place, (model, table) in enumerate(tables.items()):
         offset = (place - (len(tables) - 1) / 2) * height

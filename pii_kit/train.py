@@ -22,11 +22,12 @@ from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
 from pii_kit.data import Document
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.metrics import best_threshold, threshold_curve
+from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.optim import build_optimizer, build_schedule, class_weights
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
+from pii_kit.submission import true_rows
 from pii_kit.windows import IGNORED, cut_windows
 
 logger = logging.getLogger(__name__)
@@ -239,7 +240,8 @@ def _validate(
     predictions = list(predict_documents([tagger], validation))
     curve = threshold_curve(predictions, *([[config.o_threshold]] if config.o_threshold else []))
     o_threshold = best_threshold(curve)
-    return replace(tagger, o_threshold=o_threshold), {"o_threshold": o_threshold, **curve.loc[o_threshold].to_dict()}
+    score = micro_fbeta(true_rows(validation), decided_rows(predictions, o_threshold=o_threshold))
+    return replace(tagger, o_threshold=o_threshold), {"o_threshold": o_threshold, **as_dict(score)}
 
 
 def _out_of_patience(history: Sequence[dict], patience: int | None) -> bool:
