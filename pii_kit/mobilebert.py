@@ -23,6 +23,7 @@ from pii_kit.kaggle import INPUT
 from pii_kit.pieces import NEWLINE, PieceTokenizer
 
 PUBLISHED = "google/mobilebert-uncased"
+NOT_SIZES = ("model_type", "architectures", "id2label", "label2id")  # of a stored configuration: its own task's
 
 
 class MobileBertTaggerConfig(MobileBertConfig):
@@ -107,7 +108,8 @@ def load_published(weights: str, **settings) -> tuple[MobileBertForTokenClassifi
     tokenizer = BertTokenizerFast.from_pretrained(weights).backend_tokenizer
     tokenizer.add_special_tokens([NEWLINE])
     stored = MobileBertModel.from_pretrained(weights, add_pooling_layer=False)
-    config = MobileBertTaggerConfig(**{**stored.config.to_dict(), **settings, "model_type": "mobilebert_tagger"})
+    sizes = {name: value for name, value in stored.config.to_dict().items() if name not in NOT_SIZES}
+    config = MobileBertTaggerConfig(**{**sizes, **settings})
     model = MobileBertForTokenClassification(config)
     model.mobilebert.load_state_dict(stored.state_dict())
     model.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=False)

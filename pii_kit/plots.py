@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 BLUE, ORANGE, GREEN, GREY = "#33658a", "#e07a3f", "#5b9a68", "#b8bec4"
 
@@ -66,6 +66,9 @@ def plot_learning(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     ax.plot(history["epoch"], history["loss"], color=GREY, marker=".", label="training loss")
     ax.set(xlabel="epoch", ylabel="training loss (log scale)", yscale="log", title="Learning curve")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     right = ax.twinx()
     right.spines["top"].set_visible(False)
