@@ -5,8 +5,9 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -83,8 +84,34 @@ def demo(args: argparse.Namespace) -> None:
     run_demo(seed=args.seed, n_documents=args.documents)
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} ({self.prog} --help)\n")
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, found {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, found {text!r}")
+    return share
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pii_kit", description="Find PII in student essays.")
+    parser = _Parser(prog="python -m pii_kit", description="Find PII in student essays.")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     def add(function, text: str) -> argparse.ArgumentParser:
@@ -97,9 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = add(sample, "write made-up essays: train.json, test.json and test_labels.csv")
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     verb.add_argument(
-        "--documents", type=int, default=400, metavar="N", help="training essays; a quarter more to test on"
+        "--documents", type=_whole(1), default=400, metavar="N", help="training essays; a quarter more to test on"
     )
-    verb.add_argument("--seed", type=int, default=0, metavar="S", help="equal seeds give equal essays")
+    verb.add_argument("--seed", type=_whole(0), default=0, metavar="S", help="equal seeds give equal essays")
 
     verb = add(train, "train a tagger on labelled essays")
     verb.add_argument("--model", choices=list(PRESETS), required=True, help="which of the two models")
@@ -107,12 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
     verb.add_argument("--preset", choices=presets, help="size and settings; default: by what this machine has")
-    verb.add_argument("--epochs", type=int, metavar="N", help="instead of the preset's")
-    verb.add_argument("--learning-rate", type=float, metavar="RATE", help="instead of the preset's")
-    verb.add_argument("--batch-size", type=int, metavar="N", help="windows in a batch, instead of the preset's")
-    verb.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a better F5")
-    verb.add_argument("--checkpoint-steps", type=int, metavar="N", help="batches from one checkpoint to the next")
-    verb.add_argument("--seed", type=int, default=0, metavar="S", help="of split, start and order")
+    verb.add_argument("--epochs", type=_whole(1), metavar="N", help="instead of the preset's")
+    verb.add_argument("--learning-rate", type=_share, metavar="RATE", help="instead of the preset's")
+    verb.add_argument("--batch-size", type=_whole(1), metavar="N", help="windows in a batch, instead of the preset's")
+    verb.add_argument("--patience", type=_whole(1), metavar="N", help="stop after N epochs without a better F5")
+    verb.add_argument("--checkpoint-steps", type=_whole(1), metavar="N", help="batches from one checkpoint to the next")
+    verb.add_argument("--seed", type=_whole(0), default=0, metavar="S", help="of split, start and order")
     verb.add_argument("--weights", type=Path, metavar="DIR", help="folder with published MobileBERT weights")
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
 
@@ -120,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--run", type=Path, required=True, action="append", metavar="DIR", help="repeat to average")
     verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission")
-    verb.add_argument("--o-threshold", type=float, metavar="P", help="PII where P(O) is less; default: as trained")
+    verb.add_argument("--o-threshold", type=_share, metavar="P", help="PII where P(O) is less; default: as trained")
 
     verb = add(score, "score a submission against labelled essays")
     verb.add_argument("--truth", type=Path, required=True, metavar="LABELLED.json", help="labelled essays")
@@ -132,8 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
 
     verb = add(demo, "run the five notebooks in order on made-up essays")
-    verb.add_argument("--documents", type=int, default=1500, metavar="N", help="training essays")
-    verb.add_argument("--seed", type=int, default=0, metavar="S", help="of essays and training")
+    verb.add_argument("--documents", type=_whole(1), default=1500, metavar="N", help="training essays")
+    verb.add_argument("--seed", type=_whole(0), default=0, metavar="S", help="of essays and training")
     return parser
 
 

@@ -101,6 +101,8 @@ def bootstrap_interval(
     Documents are drawn, not rows: rows of one essay are right or wrong together (Efron & Tibshirani 1993, chapter 13).
     """
     documents = sorted(set(documents))
+    if not documents:
+        return 1.0, 1.0
     place = {document: index for index, document in enumerate(documents)}
     true, found = _row_set(truth), _row_set(submitted)
     counts = np.zeros((len(documents), 3))

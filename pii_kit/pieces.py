@@ -35,6 +35,15 @@ def casing_of(token: str) -> int:
     return 3 if any(character.isupper() for character in letters) else 0
 
 
+def encodable(text: str) -> str:
+    """The text with "?" for halves of surrogate pairs, which JSON may hold and no encoding, nor `tokenizers`, takes.
+
+    >>> encodable("half " + chr(0xD800))
+    'half ?'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentPieces:
     """A document in pieces: `ids` and `casing` (piece,), and `starts` (token,), where each token's pieces begin."""
@@ -88,7 +97,8 @@ class PieceTokenizer:
 
     def _learn(self, texts: list[str]) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        for text, encoding in zip(new, self.tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
+        encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
+        for text, encoding in zip(new, encodings, strict=True):
             self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
 
     def _casing_of(self, token: str) -> int:
@@ -110,7 +120,7 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((document.full_text for document in documents), trainer)
+    tokenizer.train_from_iterator((encodable(document.full_text) for document in documents), trainer)
     return PieceTokenizer(tokenizer)
 
 
@@ -119,7 +129,7 @@ def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceT
 
     Characters beyond the ALPHABET commonest become [UNK], as in BERT.
     """
-    texts = [document.full_text for document in documents]
+    texts = [encodable(document.full_text) for document in documents]
     normalizer = normalizers.BertNormalizer(lowercase=True)
     counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
     alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:ALPHABET]

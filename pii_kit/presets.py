@@ -186,6 +186,8 @@ def train_preset(
     chosen = _look_up(model, preset_name)
     changes = {name: value for name, value in settings.items() if value is not None}
     config = dataclasses.replace(chosen.train, **changes)
+    if model == "mobilebert" and config.mixed_precision == "fp16":
+        raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'")
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)
     manifest = {
         "model": model,

@@ -72,6 +72,8 @@ def check_submission(path: str | Path, documents: Iterable[Document]) -> list[st
         raise KitError(f"{path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: not a csv table with the header {','.join(COLUMNS)}: {error}") from None
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much for row labels
+        return [f"rows hold more values than the {len(rows.columns)} columns"]
     if list(rows.columns) != COLUMNS:
         return [f"columns are {','.join(map(str, rows.columns))}; expected {','.join(COLUMNS)}, in this order"]
 

@@ -23,7 +23,7 @@ from pii_kit.data import Document
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
-from pii_kit.optim import build_optimizer, build_schedule, class_weights
+from pii_kit.optim import OPTIMIZERS, build_optimizer, build_schedule, class_weights
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
@@ -65,6 +65,19 @@ class TrainConfig:
     mixed_precision: str = "auto"
     checkpoint_steps: int = 500
     seed: int = 0
+
+    def __post_init__(self):
+        """Raises KitError, naming the setting, for a value that cannot be."""
+        for name in ("epochs", "batch_size", "accumulation_steps", "window_size", "checkpoint_steps", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise KitError(f"{name} is {getattr(self, name)}; expected more than 0")
+        for name in ("hidden_share", "empty_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise KitError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        if not 0 <= self.overlap < self.window_size - 2:
+            raise KitError(f"overlap is {self.overlap}; expected 0 to {self.window_size - 3} in a window")
+        if self.optimizer not in OPTIMIZERS:
+            raise KitError(f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
 
 
 def fit(

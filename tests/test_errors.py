@@ -32,7 +32,6 @@ CASES = {
     f"{TRAIN} object.json": "expected a list of essays",
     f"{TRAIN} unlabelled.json": "document 1: labels missing (training needs them)",
     "train --model sha_rnn --preset published --run new --data train.json": "preset 'published' of sha_rnn is none of",
-    f"{TRAIN} train.json --learning-rate 1e30": "the loss is",
     "predict --run run --data cut.json --out new.csv": "cut.json: not JSON",
     "predict --run nowhere --data train.json --out new.csv": "nowhere: not a run folder",
     "predict --run run --data train.json --out good.csv/new.csv": "good.csv",
@@ -40,7 +39,6 @@ CASES = {
     "score --truth train.json --submission bad.csv": "document: not in the data",
     "check --data unlabelled.json --submission bad.csv": "token: outside its document (row 0)",
     "check --data unlabelled.json --submission nowhere.csv": "nowhere.csv: no such file",
-    "sample --out new --documents 0": "n_documents is 0",
 }
 
 

@@ -93,6 +93,10 @@ def test_the_interval_of_a_perfect_submission_is_a_point():
     assert bootstrap_interval(rows(*TRUTH), rows(*TRUTH), [1, 2, 3]) == (1.0, 1.0)
 
 
+def test_the_interval_over_no_documents_is_the_score_of_nothing():
+    assert bootstrap_interval(rows(), rows(), []) == (1.0, 1.0)
+
+
 def test_confusion_counts_every_token_once():
     table = confusion([["O", "B-EMAIL", "I-EMAIL"], ["O"]], [["O", "B-EMAIL", "B-ID_NUM"], ["B-EMAIL"]])
     assert table.to_numpy().sum() == 4

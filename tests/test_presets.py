@@ -123,3 +123,8 @@ def test_published_weights_that_are_out_of_reach_are_said_in_plain_words(documen
     small = {**preset.model, "num_hidden_layers": 1, "hidden_size": 32, "intra_bottleneck_size": 32}
     build("mobilebert", Preset(n_pieces=300, model=small, train=TINY, published=True), documents, None, None)
     assert "starts from random weights" in caplog.text
+
+
+def test_mobilebert_is_not_trained_in_fp16(documents, tmp_path):
+    with pytest.raises(KitError, match="overflows in fp16"):
+        train_preset("mobilebert", documents, tmp_path, preset="cpu", mixed_precision="fp16")

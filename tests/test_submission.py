@@ -80,6 +80,12 @@ def test_wrong_columns_or_their_order_are_named(tmp_path, header):
     assert f"columns are {header}; expected row_id,document,token,label" in problem
 
 
+def test_rows_with_more_values_than_columns_are_named(tmp_path):
+    assert problems(tmp_path, "row_id,document,token,label\n0,20,2,B-EMAIL,9\n1,20,3,B-EMAIL,9\n") == [
+        "rows hold more values than the 4 columns"
+    ]
+
+
 def test_many_rows_are_counted_not_listed(tmp_path):
     lines = "".join(f"{n},20,2,B-EMAIL\n" for n in range(20))
     (problem,) = problems(tmp_path, "row_id,document,token,label\n" + lines)

@@ -164,3 +164,26 @@ def test_a_set_threshold_is_used_as_it_is(parts, sha_rnn_tagger, tmp_path):
 def test_training_documents_without_tokens_are_refused(parts, sha_rnn_tagger, tmp_path):
     with pytest.raises(KitError, match="no tokens"):
         fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, [], parts[1], CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "needle"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"empty_share": 1.5}, "empty_share is 1.5; expected 0 to 1"),
+        ({"overlap": 63}, "overlap is 63; expected 0 to 61 in a window"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'; expected one of adamw, adam"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(change, needle):
+    with pytest.raises(KitError, match=needle):
+        replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "adam"}, {"class_weights": "log"}, {"cycle_epochs": 1}])
+def test_every_option_of_the_seed_trains(changes, parts, sha_rnn_tagger, tmp_path):
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, **changes), tmp_path)
+    assert len(history) == 3 and history[-1]["loss"] < history[0]["loss"]
