@@ -1,5 +1,6 @@
-"""What a model costs: parameters and operations counted, seconds measured."""
+"""What a model costs: parameters and operations counted, seconds and memory measured."""
 
+import resource
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -92,3 +93,15 @@ def tokens_per_second(tagger: Tagger, documents: Sequence[Document], *, repeats:
             pass
         seconds.append(time.perf_counter() - began)
     return n_tokens / min(seconds)
+
+
+def peak_memory() -> int:
+    """The most memory, in bytes, that was in use so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name() -> str:
+    """The device that training uses, in words."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

@@ -12,6 +12,7 @@ import torch
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
+from pii_kit.cost import device_name, parameters
 from pii_kit.data import Document, split_documents
 from pii_kit.errors import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS
@@ -218,7 +219,7 @@ def train_preset(
         "epochs": len(history),
         "seconds_per_epoch": sum(row["seconds"] for row in history) / len(history),
         "seconds": time.perf_counter() - began,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": parameters(network),
         "device": device_name(),
     }
     write_json(folder / "result.json", result)
@@ -231,8 +232,3 @@ def _look_up(model: str, preset: str) -> Preset:
     if preset not in PRESETS[model]:
         raise KitError(f"preset {preset!r} of {model} is none of {', '.join(PRESETS[model])}")
     return PRESETS[model][preset]
-
-
-def device_name() -> str:
-    """The device that training uses, in words."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import resource
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
+from pii_kit.cost import peak_memory
 from pii_kit.data import Document
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID
@@ -211,13 +211,6 @@ def _progress(todo: Iterable, n_batches: int, position: dict, config: TrainConfi
 def best_epoch(history: Sequence[dict]) -> dict:
     """The row whose tagger is kept: the first of those with the highest F5."""
     return max(history, key=lambda row: row["f5"])
-
-
-def peak_memory() -> int:
-    """The most memory, in bytes, that was in use so far: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _precision(wish: str) -> str:

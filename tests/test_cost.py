@@ -71,3 +71,9 @@ def test_speed_is_measured_on_every_document(sha_rnn_tagger, documents):
 
 def test_documents_without_tokens_have_no_speed(sha_rnn_tagger):
     assert cost.tokens_per_second(sha_rnn_tagger, [make_document("")], repeats=1) == 0
+
+
+def test_peak_memory_counts_bytes_and_rises_with_what_is_held():
+    before = cost.peak_memory()
+    held = torch.ones(before // 4 + 2**20)
+    assert cost.peak_memory() > held.nbytes > before

