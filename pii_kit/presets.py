@@ -54,7 +54,7 @@ PRESETS = MappingProxyType(
                     "n_casings": len(CASINGS),
                 },
                 train=TrainConfig(
-                    epochs=8,
+                    epochs=7,
                     batch_size=12,
                     window_size=128,
                     overlap=24,
@@ -96,7 +96,7 @@ PRESETS = MappingProxyType(
                 },
                 # Short windows: each position is seen often, which a start from random weights needs.
                 train=TrainConfig(
-                    epochs=9,
+                    epochs=8,
                     batch_size=24,
                     window_size=64,
                     overlap=16,
