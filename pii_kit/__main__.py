@@ -16,7 +16,7 @@ from pii_kit.data import DataWarning, read_documents
 from pii_kit.decide import decide
 from pii_kit.errors import KitError
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
-from pii_kit.predict import predict_documents
+from pii_kit.predict import mean_threshold, predict_documents
 from pii_kit.presets import PRESETS, train_preset
 from pii_kit.runs import load_tagger
 from pii_kit.sample import write_sample
@@ -52,7 +52,7 @@ def predict(args: argparse.Namespace) -> None:
     documents = read_documents(args.data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     taggers = [load_tagger(folder, device=device) for folder in args.run]
-    o_threshold = args.o_threshold or sum(tagger.o_threshold for tagger in taggers) / len(taggers)
+    o_threshold = args.o_threshold or mean_threshold(taggers)
     predictions = tqdm(predict_documents(taggers, documents), total=len(documents), desc="documents")
     rows = submission_rows((doc.document, decide(scores, o_threshold=o_threshold)) for doc, scores in predictions)
     write_submission(args.out, rows)

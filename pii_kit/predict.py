@@ -27,6 +27,11 @@ class Tagger:
     o_threshold: float
 
 
+def mean_threshold(taggers: Sequence[Tagger]) -> float:
+    """The cut-off on P(O) for taggers that are averaged: the mean of their own."""
+    return sum(tagger.o_threshold for tagger in taggers) / len(taggers)
+
+
 def predict_documents(
     taggers: Sequence[Tagger], documents: Iterable[Document], *, batch_size: int = 16
 ) -> Iterator[tuple[Document, np.ndarray]]:

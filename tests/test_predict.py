@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.predict import predict_documents
+from pii_kit.predict import mean_threshold, predict_documents
 from pii_kit.windows import cut_windows
 
 
@@ -65,3 +67,7 @@ def test_documents_are_taken_as_they_are_needed(tagger, documents):
 
     stream = predict_documents([tagger], endless())
     assert next(stream)[0] is documents[0]
+
+
+def test_the_threshold_of_an_average_is_the_mean_of_its_taggers(sha_rnn_tagger):
+    assert mean_threshold([replace(sha_rnn_tagger, o_threshold=share) for share in (0.9, 0.6)]) == 0.75

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 from conftest import make_document
 
 from pii_kit import presets
@@ -30,7 +31,8 @@ def test_every_preset_fits_its_model_and_its_windows(model, name, documents, mon
     network, tokenizer = build(model, preset, documents, None, None)
     assert all(getattr(network.config, key) == size for key, size in sizes.items())
     assert list(network.config.id2label.values()) == list(LABELS)
-    assert network.get_input_embeddings().num_embeddings == tokenizer.n_pieces if model == "mobilebert" else True
+    embeddings = [module for module in network.modules() if isinstance(module, torch.nn.Embedding)]
+    assert network.config.vocab_size == tokenizer.n_pieces in {table.num_embeddings for table in embeddings}
     assert preset.train.window_size <= getattr(network.config, "max_position_embeddings", preset.train.window_size)
     assert preset.train.overlap < preset.train.window_size
 
@@ -45,14 +47,14 @@ def test_the_seeds_sha_rnn_has_the_size_that_the_seed_claims(documents):
 def test_the_seeds_mobilebert_counts_as_the_seed_counted():
     settings = PRESETS["mobilebert"]["seed"]
     config = presets.MobileBertTaggerConfig(vocab_size=settings.n_pieces, num_labels=13, **settings.model)
-    with presets.torch.device("meta"):
+    with torch.device("meta"):
         network = presets.MobileBertForTokenClassification(config)
     counted = parameters(network), linear_parameters(network), linear_macs(network, n_pieces=1024)
     assert counted == (37_327_885, 20_349_965, 20_743_454_720)
 
 
 def test_a_machine_without_gpu_takes_the_cpu_preset(monkeypatch):
-    monkeypatch.setattr(presets.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert {default_preset(model) for model in PRESETS} == {"cpu"}
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import safe_open
 from torch import nn
 from transformers import AutoModelForTokenClassification
 
-from pii_kit.sha_rnn import ATTENTIONS, ShaRnnConfig, ShaRnnForTokenClassification, ShaRnnModel
+from pii_kit.sha_rnn import ShaRnnConfig, ShaRnnForTokenClassification, ShaRnnModel
 
 REFERENCES = Path(__file__).parents[2] / "shared" / "data"
 
@@ -110,10 +110,6 @@ def test_weights_start_as_the_paper_has_them():
 def test_sizes_that_do_not_fit_are_refused(change, needle):
     with pytest.raises(ValueError, match=needle):
         ShaRnnConfig(**change)
-
-
-def test_both_kinds_of_attention_are_offered():
-    assert set(ATTENTIONS) == {"single_headed", "multi_head"}
 
 
 @torch.no_grad()
