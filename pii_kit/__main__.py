@@ -5,16 +5,17 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from tqdm import tqdm
 
+from pii_kit.arguments import Parser, add_verb, share, whole
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.decide import decide
 from pii_kit.errors import KitError
+from pii_kit.language_model_commands import add_language_model_verbs
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.predict import mean_threshold, predict_documents
 from pii_kit.presets import PRESETS, train_preset
@@ -84,83 +85,52 @@ def demo(args: argparse.Namespace) -> None:
     run_demo(seed=args.seed, n_documents=args.documents)
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} ({self.prog} --help)\n")
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.removeprefix("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, found {text!r}")
-        return int(text)
-
-    return parse
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, found {text!r}")
-    return share
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m pii_kit", description="Find PII in student essays.")
+    parser = Parser(prog="python -m pii_kit", description="Find PII in student essays.")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    def add(function, text: str) -> argparse.ArgumentParser:
-        verb = verbs.add_parser(
-            function.__name__, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
-        verb.set_defaults(function=function)
-        return verb
-
-    verb = add(sample, "write made-up essays: train.json, test.json and test_labels.csv")
+    verb = add_verb(verbs, sample, "write made-up essays: train.json, test.json and test_labels.csv")
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     verb.add_argument(
-        "--documents", type=_whole(1), default=400, metavar="N", help="training essays; a quarter more to test on"
+        "--documents", type=whole(1), default=400, metavar="N", help="training essays; a quarter more to test on"
     )
-    verb.add_argument("--seed", type=_whole(0), default=0, metavar="S", help="equal seeds give equal essays")
+    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds give equal essays")
 
-    verb = add(train, "train a tagger on labelled essays")
+    verb = add_verb(verbs, train, "train a tagger on labelled essays")
     verb.add_argument("--model", choices=list(PRESETS), required=True, help="which of the two models")
     verb.add_argument("--data", type=Path, required=True, metavar="TRAIN.json", help="labelled essays")
     verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
     verb.add_argument("--preset", choices=presets, help="size and settings; default: by what this machine has")
-    verb.add_argument("--epochs", type=_whole(1), metavar="N", help="instead of the preset's")
-    verb.add_argument("--learning-rate", type=_share, metavar="RATE", help="instead of the preset's")
-    verb.add_argument("--batch-size", type=_whole(1), metavar="N", help="windows in a batch, instead of the preset's")
-    verb.add_argument("--patience", type=_whole(1), metavar="N", help="stop after N epochs without a better F5")
-    verb.add_argument("--checkpoint-steps", type=_whole(1), metavar="N", help="batches from one checkpoint to the next")
-    verb.add_argument("--seed", type=_whole(0), default=0, metavar="S", help="of split, start and order")
+    verb.add_argument("--epochs", type=whole(1), metavar="N", help="instead of the preset's")
+    verb.add_argument("--learning-rate", type=share, metavar="RATE", help="instead of the preset's")
+    verb.add_argument("--batch-size", type=whole(1), metavar="N", help="windows in a batch, instead of the preset's")
+    verb.add_argument("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better F5")
+    verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="batches from one checkpoint to the next")
+    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of split, start and order")
     verb.add_argument("--weights", type=Path, metavar="DIR", help="folder with published MobileBERT weights")
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
 
-    verb = add(predict, "label essays with trained taggers and write a submission")
+    verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
     verb.add_argument("--run", type=Path, required=True, action="append", metavar="DIR", help="repeat to average")
     verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission")
-    verb.add_argument("--o-threshold", type=_share, metavar="P", help="PII where P(O) is less; default: as trained")
+    verb.add_argument("--o-threshold", type=share, metavar="P", help="PII where P(O) is less; default: as trained")
 
-    verb = add(score, "score a submission against labelled essays")
+    verb = add_verb(verbs, score, "score a submission against labelled essays")
     verb.add_argument("--truth", type=Path, required=True, metavar="LABELLED.json", help="labelled essays")
     verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
-    verb = add(check, "say all that is wrong with a submission")
+    verb = add_verb(verbs, check, "say all that is wrong with a submission")
     verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="the essays it is for")
     verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
 
-    verb = add(demo, "run the five notebooks in order on made-up essays")
-    verb.add_argument("--documents", type=_whole(1), default=1500, metavar="N", help="training essays")
-    verb.add_argument("--seed", type=_whole(0), default=0, metavar="S", help="of essays and training")
+    verb = add_verb(verbs, demo, "run the five notebooks in order on made-up essays")
+    verb.add_argument("--documents", type=whole(1), default=1500, metavar="N", help="training essays")
+    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of essays and training")
+
+    add_language_model_verbs(verbs)
     return parser
 
 

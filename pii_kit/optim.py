@@ -1,6 +1,8 @@
 """What steers learning: weights of the labels in the loss, the optimizer, and the learning rate's course."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +11,57 @@ from torch import nn
 from pii_kit.labels import OUTSIDE_ID
 
 CLASS_WEIGHTS = ("none", "balanced", "log")
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
+
+class Lamb(torch.optim.Optimizer):
+    """LAMB (You et al., arXiv 1904.00962) with the minimum trust of SHA-RNN's paper (section 5).
+
+    Each tensor's update, Adam's without bias correction and with decay in it, is scaled by
+    trust = min(weights' norm, 10) / update's norm (1 if either is 0), but at least by `min_trust`, so that tensors of
+    small weights still move. A tensor without gradient is left alone.
+    """
+
+    def __init__(
+        self,
+        parameters,
+        *,
+        lr: float,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        min_trust: float = 0.25,
+    ):
+        defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps, "min_trust": min_trust}
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, self.state[parameter], **group)
+        return loss
+
+    def _update(self, parameter, state, *, lr, weight_decay, betas, eps, min_trust, **_) -> None:
+        if not state:
+            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        mean = state["mean"].lerp_(parameter.grad, 1 - betas[0])
+        square = state["square"].mul_(betas[1]).addcmul_(parameter.grad, parameter.grad, value=1 - betas[1])
+        update = (mean / square.sqrt().add_(eps)).add_(parameter, alpha=weight_decay)
+        weight_norm, update_norm = parameter.norm().clamp(max=10), update.norm()
+        trust = torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
+        parameter.sub_(update.mul_(trust.clamp(min=min_trust)), alpha=lr)
+
+
+OPTIMIZERS = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "lamb": Lamb,
+}
 
 
 def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
@@ -47,7 +99,17 @@ def build_optimizer(model: nn.Module, *, name: str, learning_rate: float, weight
         {"params": [p for p in parameters if is_matrix(p)], "weight_decay": weight_decay},
         {"params": [p for p in parameters if not is_matrix(p)], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[name](groups, lr=learning_rate, fused=True)
+    return OPTIMIZERS[name](groups, lr=learning_rate)
+
+
+def mixed_precision(wish: str) -> str:
+    """What Accelerate is told: "auto" is bf16 where the GPU has it, else "no".
+
+    Older GPUs emulate bf16, slowly: Ampere (8.0) is the first to have it.
+    """
+    if wish == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no"
+    return wish
 
 
 def rate_factor(step: int, *, warmup_steps: int, cycle_steps: int, restart_decay: float) -> float:

@@ -17,9 +17,10 @@ from pii_kit.data import Document, split_documents
 from pii_kit.errors import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTaggerConfig, find_weights, load_published
-from pii_kit.pieces import CASINGS, PieceTokenizer, train_byte_pairs, train_word_pieces
+from pii_kit.pieces import CASINGS, PieceTokenizer, read_tokenizer, train_byte_pairs, train_word_pieces
 from pii_kit.runs import fingerprint, read_json, reopen_run, start_run, write_json
-from pii_kit.sha_rnn import ShaRnnConfig, ShaRnnForTokenClassification
+from pii_kit.sha_rnn import ShaRnnForTokenClassification
+from pii_kit.sha_rnn_config import ShaRnnConfig
 from pii_kit.train import TrainConfig, best_epoch, fit
 
 logger = logging.getLogger(__name__)
@@ -201,7 +202,8 @@ def train_preset(
         "validation": [document.document for document in validation],
     }
     if resume and (folder / "run.json").exists():
-        tokenizer = reopen_run(folder, manifest)
+        reopen_run(folder, manifest)
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
         if (folder / "result.json").exists():
             logger.info("%s is finished already", folder)
             return read_json(folder / "result.json")

@@ -1,23 +1,31 @@
-"""A run's folder: all it takes to rebuild the tagger, to read how it was trained, and to go on after a kill.
+"""A run's folder: all it takes to rebuild the model, to read how it was trained, and to go on after a kill.
 
 run.json          what was asked for: model, preset, settings, data's fingerprint, validation documents
-tokenizer.json    the pieces
+tokenizer.json    the pieces (a tagger's run)
 tagger/           the best epoch so far: a transformers folder (config, safetensors, tokenizer) and decision.json
-checkpoint/       the latest state of an unfinished run: Accelerate's folder and position.json
+model/            instead, in a language model's run: a transformers folder (config, safetensors)
+checkpoint/       the latest state of an unfinished run: Accelerate's folder, position.json, carried tensors
 history.json      one row per finished epoch
 result.json       written last; a folder that has it is finished
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedTokenizerFast
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils.logging import disable_progress_bar
 
 import pii_kit.mobilebert  # both modules register their classes with the Auto classes
@@ -52,21 +60,20 @@ def read_json(path: Path):
         raise KitError(f"{path}: damaged: {error}") from None
 
 
-def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer) -> None:
+def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = None) -> None:
     """A new run's folder with its manifest. Raises KitError if the folder already holds a run."""
     if (folder / "run.json").exists():
         raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "tokenizer.json") as handle:
-        handle.write(tokenizer.tokenizer.to_str(pretty=False))
+    if tokenizer is not None:
+        with atomic_write(folder / "tokenizer.json") as handle:
+            handle.write(tokenizer.tokenizer.to_str(pretty=False))
     write_json(folder / "run.json", manifest)
 
 
-def reopen_run(folder: Path, manifest: dict) -> PieceTokenizer:
-    """The tokenizer of a run that is gone on with. Raises KitError, naming the field, if it was started differently."""
-    started = read_json(folder / "run.json")
-    _compare(started, manifest, folder)
-    return read_tokenizer(folder / "tokenizer.json")
+def reopen_run(folder: Path, manifest: dict) -> None:
+    """See that a run is gone on with as it was started. Raises KitError, naming the field, if it was not."""
+    _compare(read_json(folder / "run.json"), manifest, folder)
 
 
 def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None:
@@ -77,11 +84,25 @@ def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None
             raise KitError(f"{folder}: cannot be resumed: {field}{key} was {started.get(key)!r}, now {value!r}")
 
 
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """`atomic_folder`, with what libraries raise when a disk is full turned into one clear error."""
+    try:
+        with atomic_folder(folder) as inside:
+            yield inside
+    except (OSError, RuntimeError, SafetensorError) as error:
+        before = "what it held before is whole" if folder.exists() else "nothing of it is kept"
+        raise KitError(f"{folder}: cannot be written ({before}): {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def save_tagger(folder: Path, tagger: Tagger) -> None:
     """The run's best tagger so far, in place of the one before it."""
-    disable_progress_bar()  # transformers draws one for each of its files, however small
-    with atomic_folder(folder / "tagger") as inside:
-        tagger.model.save_pretrained(inside)
+    with _replaced(folder / "tagger") as inside:
+        _save_model(inside, tagger.model)
         PreTrainedTokenizerFast(tokenizer_object=tagger.tokenizer.tokenizer, pad_token=PAD).save_pretrained(inside)
         decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
         write_json(inside / "decision.json", decision)
@@ -89,34 +110,65 @@ def save_tagger(folder: Path, tagger: Tagger) -> None:
 
 def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Tagger:
     """The tagger of a run folder, with the weights of its best epoch. Raises KitError if it is missing or damaged."""
-    recover_folder(Path(folder) / "tagger")
-    inside = Path(folder) / "tagger"
-    if not inside.is_dir():
-        raise KitError(f"{folder}: not a run folder with a trained model (no folder 'tagger' in it)")
+    inside = _found(Path(folder), "tagger")
     decision = read_json(inside / "decision.json")
+    model = _load_model(inside, AutoModelForTokenClassification)
     try:
-        config = AutoConfig.from_pretrained(inside)
-        model = AutoModelForTokenClassification.from_config(config)
-        # Copied into the model's own memory: tensors mapped from the file lie elsewhere in a cache line, and the last
-        # bit of a sum depends on that.
-        model.load_state_dict(load_file(inside / "model.safetensors"))
         tokenizer = read_tokenizer(inside / "tokenizer.json")
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise KitError(f"{inside}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    except (OSError, ValueError) as error:
+        raise KitError(f"{inside}: cannot be loaded: {_in_one_line(error)}") from None
     return Tagger(model=model.to(device).eval(), tokenizer=tokenizer, **decision)
 
 
-def save_checkpoint(folder: Path, accelerator: Accelerator, position: dict) -> None:
-    """The state of training and its position, in place of the checkpoint before it."""
-    with atomic_folder(folder / "checkpoint") as inside:
+def save_language_model(folder: Path, model: PreTrainedModel) -> None:
+    """The run's best language model so far, in place of the one before it."""
+    with _replaced(folder / "model") as inside:
+        _save_model(inside, model)
+
+
+def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu") -> PreTrainedModel:
+    """The language model of a run folder, with its best weights. Raises KitError if it is missing or damaged."""
+    return _load_model(_found(Path(folder), "model"), AutoModelForCausalLM).to(device).eval()
+
+
+def _found(folder: Path, name: str) -> Path:
+    recover_folder(folder / name)
+    if not (folder / name).is_dir():
+        raise KitError(f"{folder}: not a run folder with a trained model (no folder {name!r} in it)")
+    return folder / name
+
+
+def _save_model(inside: Path, model: PreTrainedModel) -> None:
+    disable_progress_bar()  # transformers draws one for each of its files, however small
+    model.save_pretrained(inside)
+
+
+def _load_model(inside: Path, kind: type) -> PreTrainedModel:
+    try:
+        model = kind.from_config(AutoConfig.from_pretrained(inside))
+        # Copied into the model's own memory: tensors mapped from the file lie elsewhere in a cache line, and the last
+        # bit of a sum depends on that.
+        model.load_state_dict(load_file(inside / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise KitError(f"{inside}: cannot be loaded: {_in_one_line(error)}") from None
+    return model
+
+
+def save_checkpoint(
+    folder: Path, accelerator: Accelerator, position: dict, tensors: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """The state of training, its position and what it carries, in place of the checkpoint before it."""
+    with _replaced(folder / "checkpoint") as inside:
         accelerator.save_state(str(inside))
+        save_file(dict(tensors or {}), inside / "carried.safetensors")
         write_json(inside / "position.json", position)
 
 
-def load_checkpoint(folder: Path, accelerator: Accelerator) -> dict | None:
-    """Training's state put back (nothing is unpickled freely) and its position; None if there is no checkpoint."""
-    recover_folder(folder / "checkpoint")
-    if not (folder / "checkpoint").is_dir():
+def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[str, torch.Tensor]] | None:
+    """Training's state put back (nothing is unpickled freely), its position and carried tensors; None without one."""
+    inside = folder / "checkpoint"
+    recover_folder(inside)
+    if not inside.is_dir():
         return None
-    accelerator.load_state(str(folder / "checkpoint"))
-    return read_json(folder / "checkpoint" / "position.json")
+    accelerator.load_state(str(inside))
+    return read_json(inside / "position.json"), load_file(inside / "carried.safetensors")

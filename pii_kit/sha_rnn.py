@@ -1,181 +1,39 @@
-"""SHA-RNN (Merity, arXiv 1911.11423): LSTM blocks, a single head of attention, and Boom, as transformers classes.
+"""SHA-RNN (Merity, arXiv 1911.11423) as transformers classes: backbone, token classifier, causal language model.
 
 Axes: (batch, piece, hidden). Padding must come last in a row; it never changes the logits of a real piece.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput, TokenClassifierOutput
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
+from transformers.modeling_outputs import ModelOutput, TokenClassifierOutput
 
-ATTENTIONS = ("single_headed", "multi_head")
-
-
-class ShaRnnConfig(PreTrainedConfig):
-    """Sizes and variants of a SHA-RNN.
-
-    `attention_layers` lists the blocks that attend. `attention` is "single_headed", the paper's (with
-    `num_attention_heads` above 1 it is cut into heads), or "multi_head", PyTorch's own with all its projections.
-    `boom_size` is a multiple of `hidden_size`. `bidirectional` gives each direction half of `hidden_size`; `causal`
-    hides later pieces from attention. `n_casings` above 0 adds an embedding of how a token is written (pieces.CASINGS).
-    """
-
-    model_type = "sha_rnn"
-
-    def __init__(
-        self,
-        *,
-        vocab_size: int = 8192,
-        hidden_size: int = 256,
-        boom_size: int = 1024,
-        num_hidden_layers: int = 4,
-        attention_layers: list[int] | tuple[int, ...] = (2,),
-        attention: str = "single_headed",
-        num_attention_heads: int = 1,
-        dropout: float = 0.1,
-        bidirectional: bool = True,
-        causal: bool = False,
-        n_casings: int = 0,
-        pad_token_id: int = 0,
-        **kwargs,
-    ):
-        if boom_size % hidden_size:
-            raise ValueError(f"boom_size {boom_size} is not a multiple of hidden_size {hidden_size}")
-        if hidden_size % (2 * num_attention_heads):
-            raise ValueError(f"hidden_size {hidden_size} cannot be halved and cut into {num_attention_heads} heads")
-        if attention not in ATTENTIONS:
-            raise ValueError(f"attention {attention!r} is none of {', '.join(ATTENTIONS)}")
-        if not set(attention_layers) <= set(range(num_hidden_layers)):
-            raise ValueError(f"attention_layers {attention_layers} are not all among the {num_hidden_layers} blocks")
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.boom_size = boom_size
-        self.num_hidden_layers = num_hidden_layers
-        self.attention_layers = list(attention_layers)
-        self.attention = attention
-        self.num_attention_heads = num_attention_heads
-        self.dropout = dropout
-        self.bidirectional = bidirectional
-        self.causal = causal
-        self.n_casings = n_casings
-        super().__init__(pad_token_id=pad_token_id, **kwargs)
+from pii_kit.dropout import Dropout
+from pii_kit.sha_rnn_attention import SingleHeadedAttention
+from pii_kit.sha_rnn_blocks import Block
+from pii_kit.sha_rnn_config import ShaRnnConfig
+from pii_kit.sha_rnn_memory import ShaRnnState
 
 
-def layer_norm(config: ShaRnnConfig) -> nn.LayerNorm:
-    return nn.LayerNorm(config.hidden_size, eps=1e-12)
+@dataclass
+class ShaRnnOutput(ModelOutput):
+    """last_hidden_state (batch, piece, hidden), and the state after the window if one was handed in."""
+
+    last_hidden_state: torch.Tensor | None = None
+    state: ShaRnnState | None = None
 
 
-class Boom(nn.Module):
-    """Feed-forward without a second matrix: widen, gelu, and add up the chunks (paper, section 3.2)."""
+@dataclass
+class ShaRnnCausalOutput(ModelOutput):
+    """loss in nats per piece (with labels), logits (batch, piece, vocabulary), and the state after the window."""
 
-    def __init__(self, config: ShaRnnConfig):
-        super().__init__()
-        self.linear = nn.Linear(config.hidden_size, config.boom_size)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        wide = self.linear(hidden)
-        wide = self.dropout(wide * torch.sigmoid(1.702 * wide))
-        return wide.unflatten(-1, (-1, hidden.shape[-1])).sum(-2)
-
-
-class SingleHeadedAttention(nn.Module):
-    """Attention with a projection for the query alone; keys and values are the memory itself, gated (section 3.1)."""
-
-    def __init__(self, config: ShaRnnConfig):
-        super().__init__()
-        width = config.hidden_size
-        self.n_heads = config.num_attention_heads
-        self.query_projection = nn.Linear(width, width)
-        self.norm_query_projection = layer_norm(config)
-        self.query_gate = nn.Parameter(torch.zeros(1, 1, width))
-        self.key_gate = nn.Parameter(torch.zeros(1, 1, width))
-        self.value_gate = nn.Parameter(torch.zeros(1, 1, width))
-        self.overparam = nn.Linear(width, 2 * width)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, query: torch.Tensor, memory: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
-        """query (batch, piece, hidden), memory (batch, position, hidden), visible as (batch, head, piece, position)."""
-        candidate, forget = self.overparam(torch.sigmoid(self.value_gate)).chunk(2, dim=-1)
-        q = self.norm_query_projection(self.query_projection(query)) * torch.sigmoid(self.query_gate)
-        k = memory * torch.sigmoid(self.key_gate)
-        v = memory * (torch.sigmoid(forget) * torch.tanh(candidate))
-        q, k, v = (
-            x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (batch, head, piece, hidden / head)
-            for x in (self.dropout(q), k, self.dropout(v))
-        )
-        dropout = self.dropout.p if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
-        return attended.transpose(1, 2).flatten(-2)
-
-
-class MultiHeadAttention(nn.Module):
-    """PyTorch's attention behind the same call, the seed's variant."""
-
-    def __init__(self, config: ShaRnnConfig):
-        super().__init__()
-        self.attention = nn.MultiheadAttention(
-            config.hidden_size, config.num_attention_heads, dropout=config.dropout, batch_first=True
-        )
-
-    def forward(self, query: torch.Tensor, memory: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
-        hidden = None
-        if visible is not None:  # torch wants (batch · head, piece, position), True where hidden
-            shape = (len(query), self.attention.num_heads, query.shape[1], memory.shape[1])
-            hidden = ~visible.expand(shape).flatten(0, 1)
-        return self.attention(query, memory, memory, attn_mask=hidden, need_weights=False)[0]
-
-
-class Block(nn.Module):
-    """LSTM, then attention where the block has it, then Boom. No skip leads round the LSTM."""
-
-    def __init__(self, config: ShaRnnConfig, *, attends: bool):
-        super().__init__()
-        width = config.hidden_size
-        self.norm_start = layer_norm(config)
-        if config.bidirectional:
-            self.lstm = nn.LSTM(width, width // 2, batch_first=True)
-            self.lstm_backward = nn.LSTM(width, width // 2, batch_first=True)
-        else:
-            self.lstm = nn.LSTM(width, width, batch_first=True)
-        self.attention = None
-        if attends:
-            self.norm_memory = layer_norm(config)
-            self.norm_query = layer_norm(config)
-            self.attention = {"single_headed": SingleHeadedAttention, "multi_head": MultiHeadAttention}[
-                config.attention
-            ](config)
-        self.norm_boom_input = layer_norm(config)
-        self.norm_boom_skip = layer_norm(config)
-        self.boom = Boom(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.bidirectional = config.bidirectional
-
-    def forward(self, h: torch.Tensor, visible: torch.Tensor | None, reversal: torch.Tensor | None) -> torch.Tensor:
-        """h (batch, piece, hidden); visible as in attention; reversal (batch, piece): each row from last to first."""
-        h = self.norm_start(h)
-        h = self.dropout(self.run_lstm(h, reversal))
-        if self.attention is not None:
-            memory = self.norm_memory(h)
-            h = self.norm_query(h)
-            h = h + self.dropout(self.attention(h, memory, visible))
-        return self.norm_boom_skip(h) + self.dropout(self.boom(self.norm_boom_input(h)))
-
-    def run_lstm(self, h: torch.Tensor, reversal: torch.Tensor | None) -> torch.Tensor:
-        forward = self.lstm(h)[0]
-        if not self.bidirectional:
-            return forward
-        # A row reversed within its own length keeps its padding last, so no state ever passes through padding.
-        backward = self.lstm_backward(take(h, reversal))[0]
-        return torch.cat([forward, take(backward, reversal)], dim=-1)
-
-
-def take(h: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """h (batch, piece, hidden) with the pieces of each row in the order of index (batch, piece)."""
-    return h.gather(1, index.unsqueeze(-1).expand(-1, -1, h.shape[-1]))
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    state: ShaRnnState | None = None
 
 
 class ShaRnnPreTrainedModel(PreTrainedModel):
@@ -197,15 +55,17 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
             for weight in module.parameters():
                 nn.init.uniform_(weight, -bound, bound)
         elif isinstance(module, SingleHeadedAttention):
-            for gate in (module.query_gate, module.key_gate, module.value_gate):
+            for gate in module.parameters(recurse=False):
                 nn.init.zeros_(gate)
+        elif isinstance(module, ShaRnnForCausalLM):
+            nn.init.zeros_(module.output_bias)
         elif isinstance(module, nn.MultiheadAttention):
             nn.init.xavier_uniform_(module.in_proj_weight)
             nn.init.zeros_(module.in_proj_bias)
 
 
 class ShaRnnModel(ShaRnnPreTrainedModel):
-    """Pieces to hidden states: embedding, blocks, dropout."""
+    """Pieces to hidden states: embedding, blocks, dropouts."""
 
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
@@ -214,7 +74,8 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         self.block = nn.ModuleList(
             Block(config, attends=layer in config.attention_layers) for layer in range(config.num_hidden_layers)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.input_dropout = Dropout(config.dropout if config.input_dropout is None else config.input_dropout)
+        self.output_dropout = Dropout(config.dropout if config.output_dropout is None else config.output_dropout)
         self.post_init()
 
     def forward(
@@ -222,13 +83,17 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         casing_ids: torch.Tensor | None = None,
+        state: ShaRnnState | None = None,
         **kwargs,
-    ) -> BaseModelOutput:
-        """input_ids, attention_mask (1 for pieces, 0 for the padding after them), casing_ids: each (batch, piece)."""
+    ) -> ShaRnnOutput:
+        """input_ids, attention_mask (1 for pieces, 0 for the padding after them), casing_ids: each (batch, piece).
+
+        With `state`, that after the window before, the window follows on it and all of its pieces are real.
+        """
         h = self.embedding(input_ids)
         if self.casing_embedding is not None and casing_ids is not None:
             h = h + self.casing_embedding(casing_ids)
-        h = self.dropout(h)
+        h = self.input_dropout(h)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         visible = attention_mask.bool()[:, None, None, :]
@@ -237,9 +102,13 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
             visible = visible & (position[None, :] <= position[:, None])
         length = attention_mask.sum(1, keepdim=True)
         reversal = torch.where(position < length, length - 1 - position, position)
-        for block in self.block:
-            h = block(h, visible, reversal)
-        return BaseModelOutput(last_hidden_state=self.dropout(h))
+        states = state.blocks if state else [None] * len(self.block)
+        after = []
+        for block, before in zip(self.block, states, strict=True):
+            h, block_state = block(h, visible, reversal, before)
+            after.append(block_state)
+        state = state and ShaRnnState(tuple(after))
+        return ShaRnnOutput(last_hidden_state=self.output_dropout(h), state=state)
 
 
 class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
@@ -265,6 +134,48 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
         return TokenClassifierOutput(loss=loss, logits=logits)
 
 
+class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
+    """The paper's language model: logits for the piece after each, by the embedding's own weights and a bias."""
+
+    def __init__(self, config: ShaRnnConfig):
+        if config.bidirectional or not config.causal:
+            raise ValueError("a language model needs a configuration with bidirectional=False and causal=True")
+        if config.attention_layers and config.attention != "single_headed":
+            raise ValueError(f"attention {config.attention!r} carries no memory; a language model needs single_headed")
+        super().__init__(config)
+        self.model = ShaRnnModel(config)
+        self.output_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.post_init()
+
+    def empty_state(self) -> ShaRnnState:
+        """The state before any text."""
+        return ShaRnnState.empty(self.config.num_hidden_layers, self.config.memory_size)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        state: ShaRnnState | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> ShaRnnCausalOutput:
+        """input_ids (batch, piece), the next of each stream of text, and the state after the pieces before them.
+
+        labels (batch, piece) are the pieces that follow, -100 where there is none; the loss is their mean.
+        """
+        done = self.model(input_ids, state=state or self.empty_state())
+        logits = F.linear(done.last_hidden_state, self.model.embedding.weight, self.output_bias)
+        loss = None if labels is None else F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+        return ShaRnnCausalOutput(loss=loss, logits=logits, state=done.state)
+
+    def collapse(self) -> None:
+        """Fold every overparameterised gate into a constant, for inference; no output changes by it."""
+        for module in self.modules():
+            if isinstance(module, SingleHeadedAttention):
+                module.collapse()
+        self.config.collapsed = True
+
+
 AutoConfig.register(ShaRnnConfig.model_type, ShaRnnConfig)
 AutoModel.register(ShaRnnConfig, ShaRnnModel)
 AutoModelForTokenClassification.register(ShaRnnConfig, ShaRnnForTokenClassification)
+AutoModelForCausalLM.register(ShaRnnConfig, ShaRnnForCausalLM)

@@ -23,7 +23,7 @@ from pii_kit.data import Document
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
-from pii_kit.optim import OPTIMIZERS, build_optimizer, build_schedule, class_weights
+from pii_kit.optim import OPTIMIZERS, build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
@@ -96,7 +96,7 @@ def fit(
     the CPU of one machine; GPU kernels differ in the last bits). Raises KitError when the loss is no longer finite.
     """
     accelerator = Accelerator(
-        mixed_precision=_precision(config.mixed_precision), gradient_accumulation_steps=config.accumulation_steps
+        mixed_precision=mixed_precision(config.mixed_precision), gradient_accumulation_steps=config.accumulation_steps
     )
     loader, batches = _loader(training, tokenizer, config)
     optimizer, schedule = _optimizer(model, len(batches), config)
@@ -105,7 +105,7 @@ def fit(
 
     position = dict(BEGINNING, history=[])
     if resume and (found := load_checkpoint(folder, accelerator)):
-        position = found
+        position, _ = found
         logger.info("going on from epoch %d, batch %d", position["epoch"] + 1, position["batch"])
     history = position["history"]
 
@@ -211,13 +211,6 @@ def _progress(todo: Iterable, n_batches: int, position: dict, config: TrainConfi
 def best_epoch(history: Sequence[dict]) -> dict:
     """The row whose tagger is kept: the first of those with the highest F5."""
     return max(history, key=lambda row: row["f5"])
-
-
-def _precision(wish: str) -> str:
-    # Older GPUs emulate bf16, slowly: Ampere (8.0) is the first to have it.
-    if wish == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no"
-    return wish
 
 
 def _weights(training: Sequence[Document], config: TrainConfig) -> np.ndarray:

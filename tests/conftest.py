@@ -15,7 +15,8 @@ from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTagge
 from pii_kit.pieces import CASINGS, train_byte_pairs, train_word_pieces
 from pii_kit.predict import Tagger
 from pii_kit.sample import make_documents
-from pii_kit.sha_rnn import ShaRnnConfig, ShaRnnForTokenClassification
+from pii_kit.sha_rnn import ShaRnnForTokenClassification
+from pii_kit.sha_rnn_config import ShaRnnConfig
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)

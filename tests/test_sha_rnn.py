@@ -7,7 +7,8 @@ from safetensors.torch import safe_open
 from torch import nn
 from transformers import AutoModelForTokenClassification
 
-from pii_kit.sha_rnn import ShaRnnConfig, ShaRnnForTokenClassification, ShaRnnModel
+from pii_kit.sha_rnn import ShaRnnForTokenClassification, ShaRnnModel
+from pii_kit.sha_rnn_config import ShaRnnConfig
 
 REFERENCES = Path(__file__).parents[2] / "shared" / "data"
 
