@@ -68,6 +68,8 @@ class LanguageModelConfig:
         for name in ("batch_size", "window_size", "learning_rate", "clip_norm", "checkpoint_steps", "eval_streams"):
             if not getattr(self, name) > 0:
                 raise KitError(f"{name} is {getattr(self, name)}; expected more than 0")
+        if self.epochs + self.half_rate_epochs < 1:
+            raise KitError("epochs and half_rate_epochs are both 0; expected an epoch of either")
         if not 0 <= self.memory_drop <= 1:
             raise KitError(f"memory_drop is {self.memory_drop}; expected 0 to 1")
         if self.optimizer not in OPTIMIZERS:
@@ -115,7 +117,11 @@ def train_language_model(
 
 def _check_length(split: Split, config: LanguageModelConfig) -> None:
     """Every stream needs a byte and one to predict; every part of the text likewise."""
-    for name, part, least in (("training", split.train, 2 * config.batch_size), ("validation", split.validation, 2)):
+    for name, part, least in (
+        ("training", split.train, 2 * config.batch_size),
+        ("validation", split.validation, 2),
+        ("test", split.test, 2),
+    ):
         if len(part) < least:
             total = sum(map(len, split))
             raise KitError(f"a text of {total} bytes has {len(part)} for {name}; expected at least {least}")
@@ -139,7 +145,7 @@ def fit_language_model(
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
-    place, state = dict(BEGINNING, history=[]), bare.empty_state()
+    place, state = {**BEGINNING, "nats": [], "history": []}, bare.empty_state()
     if resume and (found := load_checkpoint(folder, accelerator)):
         place, tensors = found
         state = _on_device(state, tensors, accelerator.device)
@@ -159,12 +165,12 @@ def fit_language_model(
             here = slice(window.start, window.stop)
             done = model(inputs[:, here], state=state, labels=targets[:, here])
             state = done.state
+            place["nats"].append(_finite(done.loss, place))
             accelerator.backward(done.loss)
             accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
 
-            place["nats"].append(_finite(done.loss, place))
             place["step"] += 1
             place["window"] += 1
             seconds = time.perf_counter() - began
@@ -189,8 +195,8 @@ def fit_language_model(
 
 
 # Where a training stands: epochs finished, windows of the one under way, steps in all, seconds up to the session under
-# way, whether the rate is halved, and the losses in nats since the last validation.
-BEGINNING = {"epoch": 0, "window": 0, "step": 0, "seconds": 0.0, "halved": False, "nats": []}
+# way, whether the rate is halved; beside these, the losses in nats since the last validation, and the history.
+BEGINNING = {"epoch": 0, "window": 0, "step": 0, "seconds": 0.0, "halved": False}
 
 
 def _on_device(empty: ShaRnnState, tensors: dict[str, torch.Tensor], device: torch.device) -> ShaRnnState:

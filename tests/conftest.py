@@ -15,7 +15,7 @@ from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTagge
 from pii_kit.pieces import CASINGS, train_byte_pairs, train_word_pieces
 from pii_kit.predict import Tagger
 from pii_kit.sample import make_documents
-from pii_kit.sha_rnn import ShaRnnForTokenClassification
+from pii_kit.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
 
 matplotlib.use("Agg")
@@ -46,6 +46,13 @@ def tiny_sha_rnn(**changes) -> ShaRnnForTokenClassification:
     sizes = {"vocab_size": 400, "hidden_size": 16, "boom_size": 32, "num_hidden_layers": 2, "attention_layers": [1]}
     torch.manual_seed(0)
     return ShaRnnForTokenClassification(ShaRnnConfig(**{**sizes, **NAMES, **changes})).eval()
+
+
+def tiny_language_model(**changes) -> ShaRnnForCausalLM:
+    sizes = {"vocab_size": 61, "hidden_size": 16, "boom_size": 32, "num_hidden_layers": 3, "attention_layers": [1]}
+    causal = {"bidirectional": False, "causal": True, "memory_size": 20, "pad_token_id": None}
+    torch.manual_seed(0)
+    return ShaRnnForCausalLM(ShaRnnConfig(**{**sizes, **causal, **changes})).eval()
 
 
 def tiny_mobilebert(**changes) -> MobileBertForTokenClassification:

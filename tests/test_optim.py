@@ -1,11 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_sha_rnn
+from safetensors.torch import load_file
 from sklearn.utils.class_weight import compute_class_weight
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
-from pii_kit.optim import build_optimizer, build_schedule, class_weights, rate_factor
+from pii_kit.optim import OPTIMIZERS, Lamb, build_optimizer, build_schedule, class_weights, rate_factor
+
+REFERENCES = Path(__file__).parents[2] / "shared" / "data"
 
 # The seed project's weights, O first and then B-EMAIL … I-URL_PERSONAL, and the counts of pieces that give them.
 SEED_BALANCED = [
@@ -87,3 +92,53 @@ def test_biases_gains_and_gates_do_not_decay_and_nothing_is_left_out():
     undecayed = {name for name, p in names.items() if id(p) in kept}
     assert any("query_gate" in name for name in undecayed) and any("norm_start" in name for name in undecayed)
     assert not any(name.endswith("linear.weight") or "weight_hh" in name for name in undecayed)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_lamb_takes_the_published_optimizers_steps(weight_decay):
+    path = REFERENCES / f"lamb_weight_decay_{weight_decay}.safetensors"
+    if not path.is_file():
+        pytest.skip("the published optimizer's steps are not at hand")
+    trace = load_file(path)
+    parameters = [torch.nn.Parameter(trace[f"start.{index}"].clone()) for index in range(3)]
+    optimizer = Lamb(parameters, lr=2e-3, weight_decay=weight_decay)
+    for step in range(6):
+        for index, parameter in enumerate(parameters):
+            parameter.grad = trace[f"step_{step}.gradient.{index}"]
+        optimizer.step()
+        for index, parameter in enumerate(parameters):
+            torch.testing.assert_close(parameter.data, trace[f"step_{step}.parameter.{index}"], rtol=1e-5, atol=0)
+
+
+FIRST = 0.1 / 0.001**0.5  # m = .1 g, v = .001 g²: each element of the first update, whatever the gradient
+
+
+@pytest.mark.parametrize(
+    ("weight", "trust"),
+    [
+        ([30.0, 40.0], 10 / (FIRST * 2**0.5)),  # a norm of 50 counts as 10
+        ([0.3, 0.4], 0.25),  # its own .5 / 4.47 is less than the least
+        ([0.0, 0.0], 1.0),
+    ],
+)
+def test_lambs_first_step_worked_by_hand(weight, trust):
+    parameter = torch.nn.Parameter(torch.tensor(weight))
+    parameter.grad = torch.tensor([7.0, 7.0])
+    Lamb([parameter], lr=0.01).step()
+    torch.testing.assert_close(parameter.data, torch.tensor(weight) - 0.01 * trust * FIRST, rtol=1e-5, atol=1e-6)
+
+
+def test_every_optimizer_of_the_list_is_built_and_lowers_a_loss():
+    for name in OPTIMIZERS:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 1)
+        optimizer = build_optimizer(model, name=name, learning_rate=0.05, weight_decay=0.0)
+        inputs, targets = torch.randn(32, 4), torch.randn(32, 1)
+        losses = []
+        for _ in range(30):
+            loss = torch.nn.functional.mse_loss(model(inputs), targets)
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert losses[-1] < 0.95 * losses[0], name
