@@ -15,6 +15,7 @@ from pii_kit.arguments import Parser, add_verb, share, whole
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.decide import decide
 from pii_kit.errors import KitError
+from pii_kit.export import export_tagger
 from pii_kit.language_model_commands import add_language_model_verbs
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.predict import mean_threshold, predict_documents
@@ -79,6 +80,11 @@ def check(args: argparse.Namespace) -> None:
     print(f"{args.submission}: {len(rows)} rows, nothing wrong")
 
 
+def export(args: argparse.Namespace) -> None:
+    difference = export_tagger(args.run, args.out)
+    print(f"{args.out}: exported; logits differ by {difference:.2g} at most from PyTorch's")
+
+
 def demo(args: argparse.Namespace) -> None:
     from pii_kit.demo import run_demo  # needs papermill, which other verbs do without
 
@@ -112,7 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
-    verb.add_argument("--run", type=Path, required=True, action="append", metavar="DIR", help="repeat to average")
+    verb.add_argument(
+        "--run",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="DIR",
+        help="a run's or an exported folder; repeat to average",
+    )
     verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission")
     verb.add_argument("--o-threshold", type=share, metavar="P", help="PII where P(O) is less; default: as trained")
@@ -125,6 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     verb = add_verb(verbs, check, "say all that is wrong with a submission")
     verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="the essays it is for")
     verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
+
+    verb = add_verb(verbs, export, "a trained tagger to ONNX, as a folder that predict takes like a run's")
+    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
 
     verb = add_verb(verbs, demo, "run the five notebooks in order on made-up essays")
     verb.add_argument("--documents", type=whole(1), default=1500, metavar="N", help="training essays")

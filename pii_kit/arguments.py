@@ -5,11 +5,18 @@ from collections.abc import Callable
 from typing import NoReturn
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that names defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line, and defaults in its help."""
 
     def __init__(self, **settings):
-        super().__init__(**settings, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(**settings, formatter_class=_Formatter)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} ({self.prog} --help)\n")

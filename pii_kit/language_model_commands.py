@@ -19,14 +19,14 @@ PARTS = ("all", "train", "validation", "test")
 
 
 def train(args: argparse.Namespace) -> None:
-    layers = {"none": [], "all": list(range(args.layers)), None: [max(args.layers - 2, 0)]}
+    layers = {"none": [], "all": range(args.layers), "last but one": [max(args.layers - 2, 0)]}
     try:
         sizes = ShaRnnConfig(
             vocab_size=N_BYTES,
             hidden_size=args.width,
             boom_size=args.boom,
             num_hidden_layers=args.layers,
-            attention_layers=layers.get(args.attention, args.attention),
+            attention_layers=args.attention if isinstance(args.attention, list) else layers[args.attention],
             num_attention_heads=args.heads,
             memory_size=args.memory,
             dropout=args.dropout,
@@ -69,7 +69,7 @@ def _load(args: argparse.Namespace):
 
 
 def _attention(text: str) -> str | list[int]:
-    if text in ("none", "all"):
+    if text in ("none", "all", "last but one"):
         return text
     if not all(number.isdecimal() for number in text.split(",")):
         raise argparse.ArgumentTypeError(f"expected none, all, or block numbers such as 2 or 0,2; found {text!r}")
@@ -84,7 +84,9 @@ def add_language_model_verbs(verbs) -> None:
     )
     defaults = LanguageModelConfig()
 
-    verb = add_verb(verbs, train, "train on the first 90%% of a text, validate on the next 5%%, test on the last 5%%")
+    verb = add_verb(
+        verbs, train, "train on a text: its first nine tenths; the next twentieth validates, the last one tests"
+    )
     verb.add_argument(
         "--data", type=Path, required=True, metavar="FILE", help="text; .xz, .gz, .bz2, .zip are unpacked"
     )
@@ -95,7 +97,11 @@ def add_language_model_verbs(verbs) -> None:
     model.add_argument("--boom", type=whole(2), default=1024, metavar="N", help="width of Boom; paper 4096")
     model.add_argument("--layers", type=whole(1), default=4, metavar="N", help="blocks")
     model.add_argument(
-        "--attention", type=_attention, metavar="WHERE", help="none, all, or block numbers; default: last but one"
+        "--attention",
+        type=_attention,
+        default="last but one",
+        metavar="WHERE",
+        help="none, all, or numbers such as 0,2",
     )
     model.add_argument("--heads", type=whole(1), default=1, metavar="N", help="attention heads")
     model.add_argument("--memory", type=whole(0), default=5000, metavar="N", help="positions remembered")

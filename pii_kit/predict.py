@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from pii_kit.batches import collate
 from pii_kit.data import Document
+from pii_kit.onnx_model import OnnxModel
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.windows import Window, cut_windows, merge_windows
 
@@ -18,9 +19,9 @@ DOCUMENTS_AT_A_TIME = 128
 
 @dataclass(frozen=True)
 class Tagger:
-    """A trained model with what it takes to use it. `window_size` and `overlap` are in pieces."""
+    """A trained model, PyTorch's or exported, with what it takes to use it. `window_size`, `overlap` are in pieces."""
 
-    model: PreTrainedModel
+    model: PreTrainedModel | OnnxModel
     tokenizer: PieceTokenizer
     window_size: int
     overlap: int

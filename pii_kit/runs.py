@@ -33,6 +33,8 @@ import pii_kit.sha_rnn  # noqa: F401
 from pii_kit.data import Document
 from pii_kit.errors import KitError
 from pii_kit.files import atomic_folder, atomic_write, recover_folder
+from pii_kit.onnx_model import FILE as ONNX_FILE
+from pii_kit.onnx_model import OnnxModel
 from pii_kit.pieces import PAD, PieceTokenizer, read_tokenizer
 from pii_kit.predict import Tagger
 
@@ -103,16 +105,25 @@ def save_tagger(folder: Path, tagger: Tagger) -> None:
     """The run's best tagger so far, in place of the one before it."""
     with _replaced(folder / "tagger") as inside:
         _save_model(inside, tagger.model)
-        PreTrainedTokenizerFast(tokenizer_object=tagger.tokenizer.tokenizer, pad_token=PAD).save_pretrained(inside)
-        decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
-        write_json(inside / "decision.json", decision)
+        save_tokenizer_and_decision(inside, tagger)
+
+
+def save_tokenizer_and_decision(inside: Path, tagger: Tagger) -> None:
+    """All of a tagger but its model, into the folder that holds that."""
+    PreTrainedTokenizerFast(tokenizer_object=tagger.tokenizer.tokenizer, pad_token=PAD).save_pretrained(inside)
+    decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
+    write_json(inside / "decision.json", decision)
 
 
 def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Tagger:
-    """The tagger of a run folder, with the weights of its best epoch. Raises KitError if it is missing or damaged."""
+    """The tagger of a run folder with the weights of its best epoch, or of an exported folder, which stays on the CPU.
+
+    Raises KitError if it is missing or damaged.
+    """
     inside = _found(Path(folder), "tagger")
     decision = read_json(inside / "decision.json")
-    model = _load_model(inside, AutoModelForTokenClassification)
+    exported = (inside / ONNX_FILE).exists()
+    model = OnnxModel(inside) if exported else _load_model(inside, AutoModelForTokenClassification)
     try:
         tokenizer = read_tokenizer(inside / "tokenizer.json")
     except (OSError, ValueError) as error:

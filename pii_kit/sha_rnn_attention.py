@@ -95,7 +95,10 @@ class SingleHeadedAttention(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """PyTorch's attention behind the same call, the seed's variant. It carries no memory."""
+    """torch's multi-head attention behind the same call, the seed's variant. It carries no memory.
+
+    The products are spelled out, since torch's own forward is exported to ONNX for one length only.
+    """
 
     def __init__(self, config: ShaRnnConfig):
         super().__init__()
@@ -106,8 +109,13 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor | None, memory: None = None
     ) -> tuple[torch.Tensor, None]:
-        hidden = None
-        if visible is not None:  # torch wants (batch · head, piece, piece), True where hidden
-            shape = (len(query), self.attention.num_heads, query.shape[1], rows.shape[1])
-            hidden = ~visible.expand(shape).flatten(0, 1)
-        return self.attention(query, rows, rows, attn_mask=hidden, need_weights=False)[0], None
+        inside = self.attention
+        query, key, value = (
+            F.linear(x, weight, bias).unflatten(2, (inside.num_heads, -1)).transpose(1, 2)
+            for x, weight, bias in zip(
+                (query, rows, rows), inside.in_proj_weight.chunk(3), inside.in_proj_bias.chunk(3), strict=True
+            )
+        )  # (batch, head, piece, hidden / head)
+        dropout = inside.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout)
+        return inside.out_proj(attended.transpose(1, 2).flatten(2)), None

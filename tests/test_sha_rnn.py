@@ -132,6 +132,15 @@ def test_single_headed_attention_is_the_formula_worked_slowly():
         torch.testing.assert_close(attention(query, memory, None)[0][0, place], expected, atol=1e-5, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_multi_head_attention_is_torchs_own():
+    attention = tiny_sha_rnn(attention="multi_head", num_attention_heads=2).model.block[1].attention.eval()
+    hidden = torch.randn(3, 7, 16)
+    visible = torch.arange(7) < torch.tensor([7, 4, 1])[:, None]
+    expected = attention.attention(hidden, hidden, hidden, key_padding_mask=~visible, need_weights=False)[0]
+    torch.testing.assert_close(attention(hidden, hidden, visible[:, None, None, :])[0], expected)
+
+
 def text(n_streams=2, n_pieces=40):
     return torch.randint(0, 61, (n_streams, n_pieces), generator=torch.Generator().manual_seed(3))
 
