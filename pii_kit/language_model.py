@@ -1,7 +1,10 @@
 """Using a SHA-RNN language model over bytes: bits per character with carried state, and text that it makes up."""
 
 import math
+import time
+from collections.abc import Sequence
 
+import pandas as pd
 import torch
 
 from pii_kit.byte_text import IGNORED, streams, windows
@@ -30,6 +33,21 @@ def bits_per_character(
         state = done.state.without_memory() if back_off else done.state
         nats += done.loss.double().item() * int((labels != IGNORED).sum())
     return nats / (len(text) - 1) / math.log(2)
+
+
+def bpc_by_memory(
+    model: ShaRnnForCausalLM, text: bytes, memory_sizes: Sequence[int], *, window_size: int = 256, n_streams: int = 1
+) -> pd.DataFrame:
+    """A row per memory size, however the model was trained: `memory`, `bpc` of `text`, and `seconds` that it took."""
+    trained = model.config.memory_size
+    rows = []
+    for size in memory_sizes:
+        model.config.memory_size = size
+        began = time.perf_counter()
+        bpc = bits_per_character(model, text, window_size=window_size, n_streams=n_streams)
+        rows.append({"memory": size, "bpc": bpc, "seconds": time.perf_counter() - began})
+    model.config.memory_size = trained
+    return pd.DataFrame(rows)
 
 
 @torch.inference_mode()

@@ -8,8 +8,10 @@ import torch
 
 from pii_kit.arguments import add_verb, dropout, positive, whole
 from pii_kit.byte_text import N_BYTES, read_bytes, split_bytes
+from pii_kit.cost import device_name
 from pii_kit.errors import KitError
 from pii_kit.language_model import bits_per_character, generate
+from pii_kit.language_model_benchmark import benchmark_training
 from pii_kit.optim import OPTIMIZERS
 from pii_kit.runs import load_language_model
 from pii_kit.sha_rnn_config import ShaRnnConfig
@@ -19,25 +21,7 @@ PARTS = ("all", "train", "validation", "test")
 
 
 def train(args: argparse.Namespace) -> None:
-    layers = {"none": [], "all": range(args.layers), "last but one": [max(args.layers - 2, 0)]}
-    try:
-        sizes = ShaRnnConfig(
-            vocab_size=N_BYTES,
-            hidden_size=args.width,
-            boom_size=args.boom,
-            num_hidden_layers=args.layers,
-            attention_layers=args.attention if isinstance(args.attention, list) else layers[args.attention],
-            num_attention_heads=args.heads,
-            memory_size=args.memory,
-            dropout=args.dropout,
-            input_dropout=args.input_dropout,
-            output_dropout=args.output_dropout,
-            bidirectional=False,
-            causal=True,
-            pad_token_id=None,
-        )
-    except ValueError as error:
-        raise KitError(str(error)) from None
+    sizes = _sizes(args)
     names = LanguageModelConfig.__dataclass_fields__
     config = LanguageModelConfig(**{name: value for name, value in vars(args).items() if name in names})
     result = train_language_model(read_bytes(args.data), sizes, config, args.run, resume=args.resume)
@@ -58,6 +42,47 @@ def eval(args: argparse.Namespace) -> None:
 def sample(args: argparse.Namespace) -> None:
     made = generate(_load(args), args.prompt.encode(), n_bytes=args.bytes, temperature=args.temperature, seed=args.seed)
     sys.stdout.write(args.prompt + made.decode("utf-8", errors="replace") + "\n")
+
+
+def benchmark(args: argparse.Namespace) -> None:
+    print("memory  seconds a step  fastest  bytes a second  LSTM  products  share of both")
+    for memory in args.memories:
+        args.memory = memory
+        took = benchmark_training(
+            _sizes(args),
+            batch_size=args.batch_size,
+            window_size=args.window_size,
+            optimizer=args.optimizer,
+            steps=args.steps,
+        )
+        print(
+            f"{memory:6} {took['step_seconds']:15.3f} {took['fastest_step_seconds']:8.3f} "
+            f"{took['bytes_per_second']:15,.0f} {took['lstm_seconds']:5.3f} {took['products_seconds']:9.3f} "
+            f"{took['floor_share']:14.0%}"
+        )
+    print(f"dropout {args.dropout:g}, {args.optimizer}, {device_name()}")
+
+
+def _sizes(args: argparse.Namespace) -> ShaRnnConfig:
+    layers = {"none": [], "all": range(args.layers), "last but one": [max(args.layers - 2, 0)]}
+    try:
+        return ShaRnnConfig(
+            vocab_size=N_BYTES,
+            hidden_size=args.width,
+            boom_size=args.boom,
+            num_hidden_layers=args.layers,
+            attention_layers=args.attention if isinstance(args.attention, list) else layers[args.attention],
+            num_attention_heads=args.heads,
+            memory_size=args.memory,
+            dropout=args.dropout,
+            input_dropout=args.input_dropout,
+            output_dropout=args.output_dropout,
+            bidirectional=False,
+            causal=True,
+            pad_token_id=None,
+        )
+    except ValueError as error:
+        raise KitError(str(error)) from None
 
 
 def _load(args: argparse.Namespace):
@@ -92,22 +117,8 @@ def add_language_model_verbs(verbs) -> None:
     )
     verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
-    model = verb.add_argument_group("model")
-    model.add_argument("--width", type=whole(2), default=256, metavar="N", help="of embedding and LSTM; paper 1024")
-    model.add_argument("--boom", type=whole(2), default=1024, metavar="N", help="width of Boom; paper 4096")
-    model.add_argument("--layers", type=whole(1), default=4, metavar="N", help="blocks")
-    model.add_argument(
-        "--attention",
-        type=_attention,
-        default="last but one",
-        metavar="WHERE",
-        help="none, all, or numbers such as 0,2",
-    )
-    model.add_argument("--heads", type=whole(1), default=1, metavar="N", help="attention heads")
-    model.add_argument("--memory", type=whole(0), default=5000, metavar="N", help="positions remembered")
-    model.add_argument("--dropout", type=dropout, default=0.1, metavar="P", help="inside the blocks")
-    model.add_argument("--input-dropout", type=dropout, metavar="P", help="default: as --dropout")
-    model.add_argument("--output-dropout", type=dropout, metavar="P", help="default: as --dropout")
+    _add_sizes(verb)
+    verb.add_argument("--memory", type=whole(0), default=5000, metavar="N", help="positions remembered")
     settings = verb.add_argument_group("training")
     for name, kind, metavar, help in (
         ("epochs", whole(0), "N", "at the full rate"),
@@ -148,7 +159,41 @@ def add_language_model_verbs(verbs) -> None:
     verb.add_argument("--temperature", type=positive, default=1.0, metavar="T", help="below 1: likelier bytes")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds give equal text")
 
+    verb = add_verb(verbs, benchmark, "how fast a training step is, and what its LSTMs and matrix products alone take")
+    _add_sizes(verb)
+    verb.add_argument(
+        "--memory",
+        dest="memories",
+        type=whole(0),
+        nargs="+",
+        default=[0, 5000],
+        metavar="N",
+        help="positions remembered",
+    )
+    verb.add_argument("--batch-size", type=whole(1), default=4, metavar="N", help="streams side by side")
+    verb.add_argument("--window-size", type=whole(1), default=256, metavar="N", help="bytes in a window")
+    verb.add_argument("--optimizer", choices=list(OPTIMIZERS), default="lamb", help="which")
+    verb.add_argument("--steps", type=whole(1), default=15, metavar="N", help="the median of so many")
+
 
 def _add_run(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
     verb.add_argument("--memory", type=whole(0), metavar="N", help="positions remembered; default: as trained")
+
+
+def _add_sizes(verb: argparse.ArgumentParser) -> None:
+    model = verb.add_argument_group("model")
+    model.add_argument("--width", type=whole(2), default=256, metavar="N", help="of embedding and LSTM; paper 1024")
+    model.add_argument("--boom", type=whole(2), default=1024, metavar="N", help="width of Boom; paper 4096")
+    model.add_argument("--layers", type=whole(1), default=4, metavar="N", help="blocks")
+    model.add_argument(
+        "--attention",
+        type=_attention,
+        default="last but one",
+        metavar="WHERE",
+        help="none, all, or numbers such as 0,2",
+    )
+    model.add_argument("--heads", type=whole(1), default=1, metavar="N", help="attention heads")
+    model.add_argument("--dropout", type=dropout, default=0.1, metavar="P", help="inside the blocks")
+    model.add_argument("--input-dropout", type=dropout, metavar="P", help="default: as --dropout")
+    model.add_argument("--output-dropout", type=dropout, metavar="P", help="default: as --dropout")

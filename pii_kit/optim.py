@@ -54,7 +54,7 @@ class Lamb(torch.optim.Optimizer):
         update = (mean / square.sqrt().add_(eps)).add_(parameter, alpha=weight_decay)
         weight_norm, update_norm = parameter.norm().clamp(max=10), update.norm()
         trust = torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
-        parameter.sub_(update.mul_(trust.clamp(min=min_trust)), alpha=lr)
+        parameter.addcmul_(update, trust.clamp(min=min_trust), value=-lr)
 
 
 OPTIMIZERS = {

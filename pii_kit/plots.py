@@ -150,3 +150,38 @@ def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_title("F5 against speed")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     return ax
+
+
+def plot_bpc(history: pd.DataFrame, *, yardsticks: Mapping[str, float] | None = None, ax: Axes | None = None) -> Axes:
+    """A language model's history: bits per character against steps, the kept ones marked, compressors as lines."""
+    ax = _axes(ax)
+    ax.plot(history["step"], history["training_bpc"], color=GREY, marker=".", label="training")
+    ax.plot(history["step"], history["validation_bpc"], color=BLUE, marker=".", label="validation")
+    best = history.loc[history["validation_bpc"].idxmin()]
+    ax.plot(best["step"], best["validation_bpc"], "o", color=BLUE, markersize=10, fillstyle="none", label="kept")
+    for (name, bpc), style in zip((yardsticks or {}).items(), (":", "--", "-."), strict=False):
+        ax.axhline(bpc, color="black", linewidth=1, linestyle=style, label=name)
+    ax.set(xlabel="steps", ylabel="bits per character", title="Language model's learning curve")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def plot_bpc_by_memory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """`language_model.bpc_by_memory`: bits per character on the left axis, seconds on the right one."""
+    ax = _axes(ax)
+    places, names = range(len(table)), [f"{size:,}" for size in table["memory"]]
+    right = ax.twinx()
+    right.spines["top"].set_visible(False)
+    right.bar(places, table["seconds"], width=0.4, color=GREY, alpha=0.5, label="seconds")
+    ax.plot(places, table["bpc"], color=BLUE, marker="o", label="bits per character")
+    ax.set_zorder(right.get_zorder() + 1)
+    ax.patch.set_visible(False)
+    ax.set_xticks(places, names)
+    ax.set(xlabel="positions remembered", ylabel="bits per character", title="What the memory gives and costs")
+    right.set(ylabel="seconds for the text", ylim=(0, 1.6 * table["seconds"].max()))
+    handles = [*ax.get_lines(), *right.containers]
+    ax.legend(
+        handles, [handle.get_label() for handle in handles], frameon=False, loc="upper left", bbox_to_anchor=(1.12, 1)
+    )
+    return ax

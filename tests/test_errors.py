@@ -35,6 +35,8 @@ CASES = {
     "predict --run run --data cut.json --out new.csv": "cut.json: not JSON",
     "predict --run nowhere --data train.json --out new.csv": "nowhere: not a run folder",
     "predict --run run --data train.json --out good.csv/new.csv": "good.csv",
+    "export --run nowhere --out new": "nowhere: not a run folder",
+    "export --run run --out run": "run: holds a tagger already",
     "score --truth unlabelled.json --submission good.csv": "labels missing",
     "score --truth train.json --submission bad.csv": "document: not in the data",
     "check --data unlabelled.json --submission bad.csv": "token: outside its document (row 0)",
@@ -78,7 +80,7 @@ def test_text_that_tokens_do_not_spell_is_a_warning_and_the_work_is_done(place, 
 
 
 def test_every_verb_explains_itself(capsys):
-    for verb in ("sample", "train", "predict", "score", "check", "demo"):
+    for verb in ("sample", "train", "predict", "score", "check", "export", "demo", "lm"):
         with pytest.raises(SystemExit) as stop:
             main([verb, "--help"])
         assert stop.value.code == 0

@@ -6,7 +6,7 @@ import torch
 from conftest import tiny_language_model
 
 from pii_kit.errors import KitError
-from pii_kit.language_model import bits_per_character, generate
+from pii_kit.language_model import bits_per_character, bpc_by_memory, generate
 
 TEXT = bytes(torch.randint(0, 256, (301,), generator=torch.Generator().manual_seed(0)).tolist())
 
@@ -79,3 +79,14 @@ def test_a_cold_model_makes_up_the_likeliest_bytes():
         text.append(int(done.logits[0, -1].argmax()))
         done = model(torch.tensor([[text[-1]]]), state=done.state)
     assert generate(model, prompt, n_bytes=5, temperature=1e-4) == bytes(text[len(prompt) :])
+
+
+def test_bpc_by_memory_is_bpc_with_that_memory_and_leaves_the_model_as_it_was():
+    model = tiny_language_model(vocab_size=256)
+    table = bpc_by_memory(model, TEXT, [0, 20], window_size=10)
+    assert table["memory"].tolist() == [0, 20] and (table["seconds"] > 0).all()
+    assert model.config.memory_size == 20
+    assert table["bpc"].tolist() == [
+        bits_per_character(model, TEXT, window_size=10, back_off=True),
+        bits_per_character(model, TEXT, window_size=10),
+    ]

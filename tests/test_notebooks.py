@@ -17,8 +17,9 @@ def source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
-def test_the_five_notebooks_are_there():
+def test_the_notebooks_are_there():
     names = ["01_eda", "02_train_sha_rnn", "03_train_mobilebert", "04_inference", "05_compare"]
+    names += ["06_sha_rnn_language_model"]
     assert [path.stem for path in NOTEBOOKS] == names
 
 
@@ -64,6 +65,8 @@ def test_all_notebooks_run_in_order_on_a_few_essays(tmp_path):
             parameters |= {"PRESET": "cpu", "EPOCHS": 1}
         if path.stem.startswith("04"):
             parameters["SUBMISSION"] = str(tmp_path / "submission.csv")
+        if path.stem.startswith("06"):
+            parameters |= {"WIDTH": 16, "LAYERS": 2, "MEMORY": 100, "EPOCHS": 1, "MINUTES": 0.05}
         done = papermill.execute_notebook(
             path,
             tmp_path / path.name,
@@ -76,3 +79,4 @@ def test_all_notebooks_run_in_order_on_a_few_essays(tmp_path):
         assert not any("Warning" in output.get("text", "") for output in outputs)
     assert (tmp_path / "submission.csv").read_text().startswith("row_id,document,token,label\n")
     assert (tmp_path / "out" / "comparison.csv").is_file()
+    assert (tmp_path / "out" / "runs" / "language_model" / "result.json").is_file()

@@ -30,6 +30,8 @@ HISTORY = pd.DataFrame(
         "recall": [0.0, 0.9, 0.8],
     }
 )
+BPC = pd.DataFrame({"step": [10, 20, 30], "training_bpc": [5.0, 3.0, 2.0], "validation_bpc": [5.1, 3.2, 3.4]})
+MEMORY = pd.DataFrame({"memory": [0, 500, 2000], "bpc": [2.5, 2.3, 2.2], "seconds": [1.0, 1.5, 3.0]})
 COSTS = pd.DataFrame({"tokens_per_second": [900.0, 12_000.0], "f5": [0.9, 0.7]}, index=["large", "small"])
 
 
@@ -56,7 +58,12 @@ def tables(essays, found) -> dict:
     }
 
 
-PLOTS = tables(ESSAYS, FOUND) | {"plot_learning": ((HISTORY,), {}), "plot_cost": ((COSTS,), {})}
+PLOTS = tables(ESSAYS, FOUND) | {
+    "plot_learning": ((HISTORY,), {}),
+    "plot_cost": ((COSTS,), {}),
+    "plot_bpc": ((BPC,), {"yardsticks": {"gzip": 2.9, "bzip2": 2.3, "xz": 2.2}}),
+    "plot_bpc_by_memory": ((MEMORY,), {}),
+}
 PLOTS_OF_NOTHING = tables(NO_PII, [["O"] * 3, []]) | {"plot_learning": ((HISTORY[:1],), {})}
 
 
@@ -217,3 +224,22 @@ def test_every_model_stands_at_its_speed_and_score():
     (points,) = ax.collections
     assert points.get_offsets().tolist() == [[900, 0.9], [12_000, 0.7]]
     assert {text.get_text(): text.xy for text in ax.texts} == {"large": (900, 0.9), "small": (12_000, 0.7)}
+
+
+def test_bpc_is_drawn_with_the_kept_weights_and_the_compressors():
+    drawn = curves(draw("plot_bpc", PLOTS))
+    assert drawn["training"] == [[10, 5.0], [20, 3.0], [30, 2.0]]
+    assert drawn["validation"] == [[10, 5.1], [20, 3.2], [30, 3.4]]
+    assert drawn["kept"] == [[20, 3.2]]
+    assert [y for _, y in drawn["gzip"]] == [2.9, 2.9]
+    assert set(drawn) == {"training", "validation", "kept", "gzip", "bzip2", "xz"}
+
+
+def test_each_memory_size_has_its_bpc_and_its_seconds():
+    ax = draw("plot_bpc_by_memory", PLOTS)
+    (points,) = ax.get_lines()
+    assert points.get_ydata().tolist() == [2.5, 2.3, 2.2]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "500", "2,000"]
+    (right,) = [other for other in ax.figure.axes if other is not ax]
+    assert [bar.get_height() for bar in right.patches] == [1.0, 1.5, 3.0]
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"bits per character", "seconds"}
