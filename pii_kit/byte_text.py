@@ -13,7 +13,6 @@ import torch
 
 from pii_kit.errors import KitError
 
-N_BYTES = 256
 IGNORED = -100  # the target where a stream has ended
 COMPRESSORS = {
     "gzip": lambda text: gzip.compress(text, 9),

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 
 from pii_kit.arguments import add_verb, dropout, positive, whole
-from pii_kit.byte_text import N_BYTES, read_bytes, split_bytes
+from pii_kit.byte_text import read_bytes, split_bytes
 from pii_kit.cost import device_name
 from pii_kit.errors import KitError
 from pii_kit.language_model import bits_per_character, generate
 from pii_kit.language_model_benchmark import benchmark_training
 from pii_kit.optim import OPTIMIZERS
 from pii_kit.runs import load_language_model
-from pii_kit.sha_rnn_config import ShaRnnConfig
+from pii_kit.sha_rnn_config import ShaRnnConfig, byte_model_config
 from pii_kit.train_language_model import LanguageModelConfig, train_language_model
 
 PARTS = ("all", "train", "validation", "test")
@@ -66,8 +66,7 @@ def benchmark(args: argparse.Namespace) -> None:
 def _sizes(args: argparse.Namespace) -> ShaRnnConfig:
     layers = {"none": [], "all": range(args.layers), "last but one": [max(args.layers - 2, 0)]}
     try:
-        return ShaRnnConfig(
-            vocab_size=N_BYTES,
+        return byte_model_config(
             hidden_size=args.width,
             boom_size=args.boom,
             num_hidden_layers=args.layers,
@@ -77,9 +76,6 @@ def _sizes(args: argparse.Namespace) -> ShaRnnConfig:
             dropout=args.dropout,
             input_dropout=args.input_dropout,
             output_dropout=args.output_dropout,
-            bidirectional=False,
-            causal=True,
-            pad_token_id=None,
         )
     except ValueError as error:
         raise KitError(str(error)) from None

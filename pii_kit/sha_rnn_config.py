@@ -67,5 +67,10 @@ class ShaRnnConfig(PreTrainedConfig):
         super().__init__(pad_token_id=pad_token_id, **kwargs)
 
 
+def byte_model_config(**sizes) -> ShaRnnConfig:
+    """The configuration of a language model over bytes, with the given sizes and variants."""
+    return ShaRnnConfig(vocab_size=256, bidirectional=False, causal=True, pad_token_id=None, **sizes)
+
+
 def layer_norm(config: ShaRnnConfig) -> nn.LayerNorm:
     return nn.LayerNorm(config.hidden_size, eps=1e-12)

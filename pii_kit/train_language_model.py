@@ -205,7 +205,8 @@ def _on_device(empty: ShaRnnState, tensors: dict[str, torch.Tensor], device: tor
 
 def _progress(todo: list[range], place: dict, config: LanguageModelConfig) -> Iterator[range]:
     name = f"epoch {place['epoch'] + 1}/{config.epochs + config.half_rate_epochs}"
-    return tqdm(todo[place["window"] :], desc=name, total=len(todo), initial=place["window"], unit="window")
+    rest, done = todo[place["window"] :], place["window"]
+    return tqdm(rest, desc=name, total=len(todo), initial=done, unit="window", mininterval=2)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: LanguageModelConfig, place: dict) -> None:
