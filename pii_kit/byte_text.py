@@ -66,7 +66,7 @@ def split_bytes(text: bytes) -> Split:
 
 
 def streams(text: bytes, n_streams: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bytes to read and the byte that follows each, both (stream, position): `n_streams` contiguous parts of the text.
+    """Bytes to read and the byte that follows each, int16 (stream, position): `n_streams` contiguous parts of a text.
 
     Every byte but the text's first is a target once. The first byte of a stream is the last one of the stream before;
     streams are equally long to one position, and shorter ones end with targets of -100.
@@ -75,7 +75,7 @@ def streams(text: bytes, n_streams: int) -> tuple[torch.Tensor, torch.Tensor]:
     >>> [bytes(row.tolist()) for row in inputs], targets.tolist()
     ([b'abc', b'de\\x00'], [[98, 99, 100], [101, 102, -100]])
     """
-    whole = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
+    whole = torch.frombuffer(bytearray(text), dtype=torch.uint8).short()
     inputs = whole[:-1].tensor_split(n_streams)
     targets = whole[1:].tensor_split(n_streams)
     pad = torch.nn.utils.rnn.pad_sequence

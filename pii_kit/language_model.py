@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from pii_kit.byte_text import IGNORED, streams, windows
 from pii_kit.errors import KitError
@@ -14,7 +15,13 @@ from pii_kit.sha_rnn import ShaRnnForCausalLM
 
 @torch.inference_mode()
 def bits_per_character(
-    model: ShaRnnForCausalLM, text: bytes, *, window_size: int = 256, n_streams: int = 1, back_off: bool = False
+    model: ShaRnnForCausalLM,
+    text: bytes,
+    *,
+    window_size: int = 256,
+    n_streams: int = 1,
+    back_off: bool = False,
+    progress: bool = False,
 ) -> float:
     """Mean cross-entropy / ln 2 over every byte of `text` but the first, with state and memory carried all through.
 
@@ -26,9 +33,9 @@ def bits_per_character(
     model.eval()
     inputs, targets = streams(text, min(n_streams, len(text) - 1))
     state, nats = None, 0.0
-    for window in windows(inputs.shape[1], window_size):
-        here = inputs[:, window.start : window.stop].to(model.device)
-        labels = targets[:, window.start : window.stop].to(model.device)
+    for window in tqdm(list(windows(inputs.shape[1], window_size)), desc="windows", disable=not progress):
+        here = inputs[:, window.start : window.stop].long().to(model.device)
+        labels = targets[:, window.start : window.stop].long().to(model.device)
         done = model(here, state=state, labels=labels)
         state = done.state.without_memory() if back_off else done.state
         nats += done.loss.double().item() * int((labels != IGNORED).sum())

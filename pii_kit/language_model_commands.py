@@ -35,7 +35,14 @@ def eval(args: argparse.Namespace) -> None:
     text = read_bytes(args.data)
     part = text if args.part == "all" else getattr(split_bytes(text), args.part)
     model = _load(args)
-    bpc = bits_per_character(model, part, window_size=args.window_size, n_streams=args.streams, back_off=args.back_off)
+    bpc = bits_per_character(
+        model,
+        part,
+        window_size=args.window_size,
+        n_streams=args.streams,
+        back_off=args.back_off,
+        progress=True,
+    )
     print(f"{args.data}: {bpc:.4f} bits per character over {len(part) - 1} bytes")
 
 

@@ -163,7 +163,7 @@ def fit_language_model(
             if random.Random(f"{config.seed} {place['step']}").random() < config.memory_drop:
                 state = state.without_memory()
             here = slice(window.start, window.stop)
-            done = model(inputs[:, here], state=state, labels=targets[:, here])
+            done = model(inputs[:, here].long(), state=state, labels=targets[:, here].long())
             state = done.state
             place["nats"].append(_finite(done.loss, place))
             accelerator.backward(done.loss)
