@@ -86,6 +86,10 @@ class ShaRnnState:
         """The same LSTM states with nothing remembered: the LSTM alone links to the past (the paper's "back off")."""
         return ShaRnnState(tuple(replace(block, memory=Memory(block.memory.size)) for block in self.blocks))
 
+    def cleared(self) -> "ShaRnnState":
+        """The state before any text, of the same blocks."""
+        return ShaRnnState(tuple(BlockState(None, Memory(block.memory.size)) for block in self.blocks))
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor by name, contiguous, for a file: `lstm_h.0`, `lstm_c.0`, `memory.2` and so on."""
         named = {}

@@ -106,7 +106,7 @@ def train_language_model(
     kept = load_language_model(folder, device=model.device)
     result = {
         **best,
-        "test_bpc": bits_per_character(kept, split.test, n_streams=config.eval_streams),
+        "test_bpc": bits_per_character(kept, split.test, window_size=config.window_size, n_streams=config.eval_streams),
         "total_seconds": history[-1]["seconds"],
         "parameters": parameters(kept),
         "device": device_name(),
@@ -156,6 +156,8 @@ def fit_language_model(
         if place["epoch"] >= config.epochs and not place["halved"]:
             bare.load_state_dict(load_language_model(folder).state_dict())
             place["halved"] = True
+            # At once: after a kill, the best weights could already be ones of this second pass.
+            state = _checkpoint(folder, accelerator, place, state, began)
         todo = list(varied_windows(inputs.shape[1], config.window_size, seed=f"{config.seed} {place['epoch']}"))
         for window in _progress(todo, place, config):
             model.train()
@@ -182,12 +184,7 @@ def fit_language_model(
                 place |= {"epoch": place["epoch"] + 1, "window": 0}
                 state = bare.empty_state()
             if ended or late or place["step"] % config.checkpoint_steps == 0:
-                # Training goes on from what was written, as a resumed one does: the last bit of a product can depend on
-                # how its factors lie in memory.
-                tensors = state.tensors()
-                now = {**place, "seconds": time.perf_counter() - began}
-                save_checkpoint(folder, accelerator, now, tensors)
-                state = _on_device(bare.empty_state(), tensors, accelerator.device)
+                state = _checkpoint(folder, accelerator, place, state, began)
             if late:
                 logger.info("%g minutes are over after window %d; resume to go on", config.minutes, place["window"])
                 return place["history"]
@@ -197,6 +194,16 @@ def fit_language_model(
 # Where a training stands: epochs finished, windows of the one under way, steps in all, seconds up to the session under
 # way, whether the rate is halved; beside these, the losses in nats since the last validation, and the history.
 BEGINNING = {"epoch": 0, "window": 0, "step": 0, "seconds": 0.0, "halved": False}
+
+
+def _checkpoint(folder: Path, accelerator: Accelerator, place: dict, state: ShaRnnState, began: float) -> ShaRnnState:
+    """Training's state written, and the state to go on with: the written one, laid out as a resumed run has it.
+
+    The last bit of a product can depend on how its factors lie in memory.
+    """
+    tensors = state.tensors()
+    save_checkpoint(folder, accelerator, {**place, "seconds": time.perf_counter() - began}, tensors)
+    return _on_device(state.cleared(), tensors, accelerator.device)
 
 
 def _on_device(empty: ShaRnnState, tensors: dict[str, torch.Tensor], device: torch.device) -> ShaRnnState:

@@ -78,6 +78,24 @@ def test_an_interrupted_training_resumes_to_the_weights_of_an_unbroken_one(steps
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_second_pass_interrupted_before_its_first_checkpoint_starts_from_the_same_weights(tmp_path, monkeypatch):
+    """By then it has already found better weights than those it started from."""
+    config = replace(CONFIG, epochs=1, checkpoint_steps=1000, eval_steps=2, memory_drop=0.0)
+    unbroken, split = seeded(), split_bytes(TEXT)
+    history = fit_language_model(unbroken, split, config, tmp_path / "unbroken")
+    n_first = max(row["step"] for row in history if row["epoch"] == 1)
+    rows = {row["step"]: row["validation_bpc"] for row in history}
+    assert min(rows[n_first + step] for step in (1, 2, 3, 4) if n_first + step in rows) < rows[n_first]
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(n_first + 5, patch)
+        fit_language_model(seeded(), split, config, tmp_path / "broken")
+    resumed = seeded()
+    again = fit_language_model(resumed, split, config, tmp_path / "broken", resume=True)
+    assert without_clocks(again) == without_clocks(history)
+    assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in unbroken.state_dict().items())
+
+
 def test_sessions_of_limited_time_add_up_to_one_training(tmp_path):
     """Each session ends right after its first step, with a validation that the unbroken run does not have."""
     config = replace(CONFIG, epochs=1, half_rate_epochs=0, memory_drop=0.0)
