@@ -67,7 +67,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(place, capsys):
 
 CASES = {
     "lm train --data nowhere.txt --run run": "nowhere.txt: no such file",
-    "lm train --data short.txt --run run": "a text of 5 bytes has 4 for training; expected at least 8",
+    "lm train --data short.txt --run run": "a text of 5 bytes has 4 for training; expected at least 16",
     "lm train --data empty.txt --run run": "empty.txt: empty",
     "lm train --data cut.xz --run run": "cut.xz: damaged",
     "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
