@@ -9,7 +9,6 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
 from pii_kit.sha_rnn import ShaRnnForTokenClassification
-from pii_kit.sha_rnn_config import ShaRnnConfig
 from pii_kit.sha_rnn_memory import ShaRnnState
 
 REFERENCES = Path(__file__).parents[2] / "shared" / "data"
@@ -99,46 +98,6 @@ def test_weights_start_as_the_paper_has_them():
     bound = 1 / 32**0.5
     recurrent = model.model.block[0].lstm.weight_hh_l0
     assert 0.95 * bound < recurrent.abs().max() <= bound
-
-
-@pytest.mark.parametrize(
-    ("change", "needle"),
-    [
-        ({"boom_size": 100}, "boom_size 100 is not a multiple of hidden_size 256"),
-        ({"num_attention_heads": 3}, "cut into 3 heads"),
-        ({"attention": "flash"}, "'flash' is none of single_headed, multi_head"),
-        ({"attention_layers": [4]}, "not all among the 4 blocks"),
-    ],
-)
-def test_sizes_that_do_not_fit_are_refused(change, needle):
-    with pytest.raises(ValueError, match=needle):
-        ShaRnnConfig(**change)
-
-
-@torch.no_grad()
-def test_single_headed_attention_is_the_formula_worked_slowly():
-    attention = tiny_sha_rnn().model.block[1].attention
-    torch.manual_seed(1)
-    for weight in attention.parameters():
-        weight.copy_(torch.randn_like(weight))
-    query, memory = torch.randn(1, 4, 16), torch.randn(1, 6, 16)
-    u = attention.overparam(torch.sigmoid(attention.value_gate[0, 0]))
-    gate = torch.sigmoid(u[16:]) * torch.tanh(u[:16])
-    for place in range(4):
-        q = attention.norm_query_projection(attention.query_projection(query[0, place]))
-        q = q * torch.sigmoid(attention.query_gate[0, 0])
-        scores = torch.stack([q @ (row * torch.sigmoid(attention.key_gate[0, 0])) for row in memory[0]]) / 4
-        expected = sum(share * row * gate for share, row in zip(scores.softmax(0), memory[0], strict=True))
-        torch.testing.assert_close(attention(query, memory, None)[0][0, place], expected, atol=1e-5, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_multi_head_attention_is_torchs_own():
-    attention = tiny_sha_rnn(attention="multi_head", num_attention_heads=2).model.block[1].attention.eval()
-    hidden = torch.randn(3, 7, 16)
-    visible = torch.arange(7) < torch.tensor([7, 4, 1])[:, None]
-    expected = attention.attention(hidden, hidden, hidden, key_padding_mask=~visible, need_weights=False)[0]
-    torch.testing.assert_close(attention(hidden, hidden, visible[:, None, None, :])[0], expected)
 
 
 def text(n_streams=2, n_pieces=40):
