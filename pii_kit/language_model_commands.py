@@ -1,4 +1,4 @@
-"""`python -m pii_kit lm train|eval|sample`: the arguments of the language model's verbs, and what they print."""
+"""`python -m pii_kit lm train|eval|sample|benchmark`: the arguments of these verbs, and what they print."""
 
 import argparse
 import sys
@@ -106,7 +106,7 @@ def _attention(text: str) -> str | list[int]:
 
 def add_language_model_verbs(verbs) -> None:
     """The verb `lm` with its own verbs."""
-    text = "the SHA-RNN language model over bytes: train, eval, sample"
+    text = "the SHA-RNN language model over bytes: train, eval, sample, benchmark"
     verbs = verbs.add_parser("lm", help=text, description=text).add_subparsers(
         title="verbs", required=True, metavar="VERB"
     )
