@@ -24,7 +24,9 @@ def train(args: argparse.Namespace) -> None:
     sizes = _sizes(args)
     names = LanguageModelConfig.__dataclass_fields__
     config = LanguageModelConfig(**{name: value for name, value in vars(args).items() if name in names})
-    result = train_language_model(read_bytes(args.data), sizes, config, args.run, resume=args.resume)
+    result = train_language_model(
+        read_bytes(args.data), sizes, config, args.run, resume=args.resume, source=str(args.data)
+    )
     print(
         f"{args.run}: bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), "
         f"{result['test_bpc']:.3f} (test); {result['total_seconds']:.0f} s on {result['device']}"
@@ -34,6 +36,8 @@ def train(args: argparse.Namespace) -> None:
 def eval(args: argparse.Namespace) -> None:
     text = read_bytes(args.data)
     part = text if args.part == "all" else getattr(split_bytes(text), args.part)
+    if len(part) < 2:
+        raise KitError(f"{args.data}: {len(part)} bytes of it to read; expected at least 2")
     model = _load(args)
     bpc = bits_per_character(
         model,

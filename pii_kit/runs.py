@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from accelerate import Accelerator
@@ -176,10 +177,17 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[str, torch.Tensor]] | None:
-    """Training's state put back (nothing is unpickled freely), its position and carried tensors; None without one."""
+    """Training's state put back (nothing is unpickled freely), its position and carried tensors; None without one.
+
+    Raises KitError if it is damaged.
+    """
     inside = folder / "checkpoint"
     recover_folder(inside)
     if not inside.is_dir():
         return None
-    accelerator.load_state(str(inside))
-    return read_json(inside / "position.json"), load_file(inside / "carried.safetensors")
+    try:
+        accelerator.load_state(str(inside))
+        tensors = load_file(inside / "carried.safetensors")
+    except (OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise KitError(f"{inside}: cannot be resumed from: {_in_one_line(error)}") from None
+    return read_json(inside / "position.json"), tensors

@@ -82,15 +82,21 @@ FREE = ("epochs", "half_rate_epochs", "checkpoint_steps", "minutes")
 
 
 def train_language_model(
-    text: bytes, sizes: ShaRnnConfig, config: LanguageModelConfig, folder: Path, *, resume: bool = False
+    text: bytes,
+    sizes: ShaRnnConfig,
+    config: LanguageModelConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    source: str = "the text",
 ) -> dict:
     """Train on the first 90% of `text`, validate on the next 5%, and give back the result, with the last 5%'s bpc.
 
-    Raises KitError if the text is too short, the folder holds a run already, or a run is resumed with another text,
-    other sizes or other settings.
+    Raises KitError if the text, which errors call `source`, is too short, the folder holds a run already, or a run is
+    resumed with another text, other sizes or other settings.
     """
     split = split_bytes(text)
-    _check_length(split, config)
+    _check_length(split, config, source)
     wished = {
         "text": {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()},
         "model": {name: value for name, value in sizes.to_diff_dict().items() if name != "transformers_version"},
@@ -116,7 +122,7 @@ def train_language_model(
     return result
 
 
-def _check_length(split: Split, config: LanguageModelConfig) -> None:
+def _check_length(split: Split, config: LanguageModelConfig, source: str) -> None:
     """Every stream needs a byte and one to predict; every part of the text likewise."""
     for name, part, least in (
         ("training", split.train, 2 * config.batch_size),
@@ -125,7 +131,7 @@ def _check_length(split: Split, config: LanguageModelConfig) -> None:
     ):
         if len(part) < least:
             total = sum(map(len, split))
-            raise KitError(f"a text of {total} bytes has {len(part)} for {name}; expected at least {least}")
+            raise KitError(f"{source}: {total} bytes, of which {len(part)} for {name}; expected at least {least}")
 
 
 def fit_language_model(

@@ -67,7 +67,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(place, capsys):
 
 CASES = {
     "lm train --data nowhere.txt --run run": "nowhere.txt: no such file",
-    "lm train --data short.txt --run run": "a text of 5 bytes has 4 for training; expected at least 16",
+    "lm train --data short.txt --run run": "short.txt: 5 bytes, of which 4 for training; expected at least 16",
     "lm train --data empty.txt --run run": "empty.txt: empty",
     "lm train --data cut.xz --run run": "cut.xz: damaged",
     "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
@@ -75,6 +75,7 @@ CASES = {
     "lm train --data text.txt --run run --resume": "run: not a run folder, or not yet one: run.json is missing",
     "lm train --data text.txt --run text.txt/run": "text.txt/run",
     "lm eval --run nowhere --data text.txt": "nowhere: not a run folder with a trained model (no folder 'model' in it)",
+    "lm eval --run nowhere --data short.txt --part validation": "short.txt: 0 bytes of it to read; expected at least 2",
     "lm sample --run nowhere": "nowhere: not a run folder",
 }
 

@@ -202,6 +202,21 @@ def test_a_run_is_not_resumed_with_anything_else(sizes, settings, text, needle, 
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("file", ["carried.safetensors", "model.safetensors", "optimizer.bin", "position.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_a_damaged_checkpoint_is_an_error_that_names_it(file, damage, tmp_path):
+    config = replace(CONFIG, minutes=1e-9)
+    fit_language_model(fresh(), split_bytes(TEXT), config, tmp_path)
+    path = tmp_path / "checkpoint" / file
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(KitError, match="checkpoint") as error:
+        fit_language_model(fresh(), split_bytes(TEXT), config, tmp_path, resume=True)
+    assert "\n" not in str(error.value)
+
+
 def test_a_finished_run_can_be_trained_further(tmp_path):
     short = train_language_model(TEXT, fresh().config, replace(CONFIG, epochs=1, half_rate_epochs=0), tmp_path)
     longer = train_language_model(TEXT, fresh().config, CONFIG, tmp_path, resume=True)
@@ -210,7 +225,7 @@ def test_a_finished_run_can_be_trained_further(tmp_path):
 
 @pytest.mark.parametrize("n_bytes", [1, 6, 20])
 def test_a_text_too_short_for_its_parts_is_refused_and_no_run_begun(n_bytes, tmp_path):
-    with pytest.raises(KitError, match=rf"a text of {n_bytes} bytes has \d+ for (training|validation); expected"):
+    with pytest.raises(KitError, match=rf"the text: {n_bytes} bytes, of which \d+ for (training|validation); expected"):
         train_language_model(TEXT[:n_bytes], fresh().config, CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
