@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 from types import MappingProxyType
 
-from pii_kit.data import Document
+from pii_kit.data import Document, spell
 from pii_kit.labels import OUTSIDE
 
 _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
@@ -29,17 +29,25 @@ PATTERNS: Mapping[str, re.Pattern] = MappingProxyType(
 )
 
 
-def label_with_patterns(document: Document) -> list[str]:
-    """Labels (token) by the patterns alone; a token is labelled if a match covers any part of it."""
+def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, int]]:
+    """(first token, end token) of each match of a pattern in the text that the tokens spell, partly covered ones too.
+
+    Where the pattern has groups, its last one that took part is what counts.
+    """
+    matches = pattern.finditer(spell(document.tokens, document.trailing_whitespace))
+    places = [match.span(match.lastindex or 0) for match in matches]
+    if not places:
+        return []
     lengths = (len(token) + space for token, space in zip(document.tokens, document.trailing_whitespace, strict=True))
     edges = [0, *accumulate(lengths)]
-    text = "".join(t + " " * s for t, s in zip(document.tokens, document.trailing_whitespace, strict=True))
+    return [(bisect_right(edges, start) - 1, bisect_left(edges, end)) for start, end in places]
+
+
+def label_with_patterns(document: Document) -> list[str]:
+    """Labels (token) by the patterns alone; a token is labelled if a match covers any part of it."""
     labels = [OUTSIDE] * len(document.tokens)
     for pii_type, pattern in PATTERNS.items():
-        for match in pattern.finditer(text):
-            group = match.lastindex or 0
-            first = bisect_right(edges, match.start(group)) - 1
-            end = bisect_left(edges, match.end(group))
+        for first, end in matched_tokens(document, pattern):
             if all(label == OUTSIDE for label in labels[first:end]):
                 labels[first:end] = [f"B-{pii_type}"] + [f"I-{pii_type}"] * (end - first - 1)
     return labels
