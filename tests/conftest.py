@@ -1,6 +1,7 @@
 """Essays and models small enough for a test."""
 
 import os
+from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the suite runs in two processes, which must not fight for two cores
 
@@ -24,9 +25,14 @@ torch.set_num_threads(1)
 NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID, "n_casings": len(CASINGS)}
 
 
+@cache
+def _english() -> spacy.Language:
+    return spacy.blank("en")
+
+
 def make_document(text: str, number: int = 1, labels=None) -> Document:
     """A document of spaCy's tokens of `text`; `labels` maps a token's text to its label, None leaves it unlabelled."""
-    tokens = spacy.blank("en").tokenizer(text)
+    tokens = _english().tokenizer(text)
     return Document(
         document=number,
         full_text=text,
