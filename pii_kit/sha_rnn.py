@@ -78,6 +78,9 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         self.output_dropout = Dropout(config.dropout if config.output_dropout is None else config.output_dropout)
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embedding
+
     def forward(
         self,
         input_ids: torch.Tensor,
