@@ -45,7 +45,8 @@ class SimilarLengthBatches(Sampler[list[int]]):
 
     An epoch takes every index but the `optional` ones, and of those a random `share`. Indices are shuffled, sorted by
     length within pools of 32 batches, cut into batches, and the batches shuffled. All of it depends on `seed` and epoch
-    alone, so a resumed run finds its place again.
+    alone, so a resumed run finds its place again. The first `take` fixes how many indices each epoch has, so that
+    schedules can be laid out though each epoch may bring other windows.
     """
 
     POOL = 32
@@ -53,23 +54,29 @@ class SimilarLengthBatches(Sampler[list[int]]):
     def __init__(
         self, lengths: Sequence[int], *, batch_size: int, seed: int, optional: Sequence[int] = (), share: float = 1.0
     ):
-        self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
+        self.take(lengths, optional)
+        self.size = len(self.required) + max(round(share * len(optional)), 0 if self.required else 1)
+
+    def take(self, lengths: Sequence[int], optional: Sequence[int] = ()) -> None:
+        """Other windows from now on: their lengths, and which of them are optional."""
+        self.lengths = lengths
         self.optional = sorted(optional)
         self.required = sorted(set(range(len(lengths))) - set(optional))
-        self.n_drawn = max(round(share * len(optional)), 0 if self.required else 1)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-(len(self.required) + self.n_drawn) // self.batch_size)
+        return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = random.Random(f"{self.seed} {self.epoch}")
-        order = self.required + rng.sample(self.optional, self.n_drawn)
+        order = self.required if len(self.required) <= self.size else rng.sample(self.required, self.size)
+        order = order + rng.sample(self.optional, min(self.size - len(order), len(self.optional)))
+        order += rng.choices(range(len(self.lengths)), k=self.size - len(order))
         rng.shuffle(order)
         pool_size = self.POOL * self.batch_size
         pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]

@@ -12,6 +12,9 @@ from pii_kit.data import Document
 from pii_kit.errors import KitError
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
+# Where an essay begins and ends, as pieces: author lines stand there, and a window alone cannot tell. Our own
+# vocabularies have them.
+TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other")
@@ -46,7 +49,10 @@ def encodable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPieces:
-    """A document in pieces: `ids` and `casing` (piece,), and `starts` (token,), where each token's pieces begin."""
+    """A document in pieces: `ids` and `casing` (piece,), and `starts` (token,), where each token's pieces begin.
+
+    TOP stands before the first token's pieces and BOTTOM after the last one's, where the vocabulary has them.
+    """
 
     ids: np.ndarray
     casing: np.ndarray
@@ -73,6 +79,8 @@ class PieceTokenizer:
         self.mask_id = self.tokenizer.token_to_id(MASK)
         self.start_id = self.tokenizer.token_to_id(START)
         self.end_id = self.tokenizer.token_to_id(END)
+        self.top_id = self.tokenizer.token_to_id(TOP)
+        self.bottom_id = self.tokenizer.token_to_id(BOTTOM)
 
     @property
     def n_pieces(self) -> int:
@@ -89,11 +97,13 @@ class PieceTokenizer:
         ids_of_tokens = [self._known[text] for text in texts]
         lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
         casing = np.fromiter(map(self._casing_of, document.tokens), dtype=np.int8, count=len(texts))
-        return DocumentPieces(
-            ids=np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum()),
-            casing=np.repeat(casing, lengths),
-            starts=np.cumsum(lengths) - lengths,
-        )
+        ids = np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum())
+        casing, starts = np.repeat(casing, lengths), np.cumsum(lengths) - lengths
+        if self.top_id is not None and texts:
+            ids = np.concatenate([[self.top_id], ids, [self.bottom_id]]).astype(np.int32)
+            casing = np.pad(casing, 1, constant_values=CASINGS.index("other"))
+            starts = starts + 1
+        return DocumentPieces(ids=ids, casing=casing, starts=starts)
 
     def _learn(self, texts: list[str]) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
@@ -116,7 +126,7 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=n_pieces,
-        special_tokens=[PAD, UNKNOWN, MASK],
+        special_tokens=[PAD, UNKNOWN, MASK, TOP, BOTTOM],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -133,7 +143,7 @@ def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceT
     normalizer = normalizers.BertNormalizer(lowercase=True)
     counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
     alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:ALPHABET]
-    specials = [PAD, UNKNOWN, START, END, MASK, NEWLINE]
+    specials = [PAD, UNKNOWN, START, END, MASK, NEWLINE, TOP, BOTTOM]
     # The trainer numbers continuing characters in the order of a hash map, another one in each process, and breaks ties
     # by these numbers. Given as special tokens they have numbers of ours; the tokenizer is then made anew without that.
     trainer = trainers.WordPieceTrainer(

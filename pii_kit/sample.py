@@ -16,10 +16,9 @@ from pii_kit.data import DATA_VARIABLE, Document, find_data_folder, write_docume
 from pii_kit.errors import KitError
 from pii_kit.files import atomic_write
 from pii_kit.labels import OUTSIDE, PII_TYPES
-from pii_kit.sample_people import ADDRESS, NAME, TOKENIZER, slots
+from pii_kit.sample_people import ADDRESS, NAME, slots
 from pii_kit.sample_topics import TOPICS, Topic
-
-Span = tuple[str, str | None]
+from pii_kit.spans import Span, document_of_spans
 
 # PII stands in 3 of every 20 essays, which keeps small samples as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
@@ -46,7 +45,7 @@ def make_documents(n_documents: int, *, seed: int, first_document: int = 0) -> l
             pii_types = {pii_type for pii_type, share in TYPE_SHARE.items() if rng.random() < share}
             pii_types.add(PII_TYPES[turn % len(PII_TYPES)])
         number = first_document + NUMBER_STEP * index + rng.randrange(NUMBER_STEP)
-        documents.append(_label(number, _essay(rng, sorted(pii_types))))
+        documents.append(document_of_spans(number, _essay(rng, sorted(pii_types))))
     return documents
 
 
@@ -173,27 +172,3 @@ def _slips(rng: random.Random, template: str) -> str:
     for usual, typed in habits.items():
         template = template.replace(usual, typed)
     return template
-
-
-def _label(number: int, spans: list[Span]) -> Document:
-    """Spans to a document. Raises ValueError where PII parts a token, or holds whitespace tokens and is no address."""
-    full_text = "".join(text for text, _ in spans)
-    tokens = TOKENIZER(full_text)
-    labels = [OUTSIDE] * len(tokens)
-    begin = 0
-    for text, pii_type in spans:
-        end = begin + len(text)
-        if pii_type:
-            entity = tokens.char_span(begin, end)
-            if entity is None or (pii_type != ADDRESS and any(token.is_space for token in entity)):
-                raise ValueError(f"document {number}: {pii_type} {text!r} does not fit spaCy's tokens")
-            for token in entity:
-                labels[token.i] = f"{'B' if token.i == entity.start else 'I'}-{pii_type}"
-        begin = end
-    return Document(
-        document=number,
-        full_text=full_text,
-        tokens=tuple(token.text for token in tokens),
-        trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
-        labels=tuple(labels),
-    )

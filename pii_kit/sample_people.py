@@ -7,15 +7,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
-import spacy
-
 from pii_kit import sample_text as words
 from pii_kit.labels import PII_TYPES
+from pii_kit.spans import TOKENIZER
 
 if TYPE_CHECKING:
     from faker import Faker
 
-TOKENIZER = spacy.blank("en").tokenizer
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
 
 # Latin script only. Where a locale lacks a provider, Faker gives its American one: Turkish addresses, for instance.
@@ -29,28 +27,28 @@ def slots(rng: random.Random) -> dict[str, str]:
     """Slot to text for one essay: its people, and links, numbers and addresses, the student's and other people's."""
     home = rng.choice(LOCALES)
     # One way of writing names an essay, for everybody in it: otherwise lower case would give the student away.
-    style = rng.choices((str, _without_accents, str.lower, str.upper), (12, 6, 1, 1))[0]
+    style = rng.choices((str, without_accents, str.lower, str.upper), (12, 6, 1, 1))[0]
     slots: dict[str, str] = {}
     taken: set[str] = set()
     for role in (NAME, f"{NAME}.mate", f"{NAME}.mate2", *words.PEOPLE):
-        fake = _faker(rng, home if rng.random() < 0.6 else rng.choice(LOCALES))
+        fake = faker_of(rng, home if rng.random() < 0.6 else rng.choice(LOCALES))
         first = _new_name(fake.first_name, style, taken)
         last = _new_name(fake.last_name, style, taken)
         middle = style(f" {rng.choice('ABCDEGHJKLMPRST')}.") if rng.random() < 0.08 else ""
-        handle = re.sub("[^a-z]", "", _without_accents(f"{first}{last}").lower())
+        handle = re.sub("[^a-z]", "", without_accents(f"{first}{last}").lower())
         slots |= {role: f"{first}{middle} {last}", f"{role}.first": first, f"{role}.last": last}
         slots[f"{role}.handle"] = handle
 
-    fake, handle = _faker(rng, home), slots[f"{NAME}.handle"]
+    fake, handle = faker_of(rng, home), slots[f"{NAME}.handle"]
     own_handle = f"{handle}{rng.randint(1, 99)}"
-    slots[EMAIL] = _draw(rng.choice((fake.free_email, lambda: f"{own_handle}@{fake.free_email_domain()}")))
-    slots[USERNAME] = _draw(rng.choice((fake.user_name, lambda: own_handle)))
+    slots[EMAIL] = separable(rng.choice((fake.free_email, lambda: f"{own_handle}@{fake.free_email_domain()}")))
+    slots[USERNAME] = separable(rng.choice((fake.user_name, lambda: own_handle)))
     slots[ID_NUM] = _number(rng)
-    slots[PHONE_NUM] = _draw(fake.phone_number)
-    slots[URL] = _draw(lambda: rng.choice((*words.PROFILES, fake.uri())).format(handle=handle, code=_code(rng)))
-    slots[ADDRESS] = _draw(fake.address)
+    slots[PHONE_NUM] = separable(fake.phone_number)
+    slots[URL] = separable(lambda: rng.choice((*words.PROFILES, fake.uri())).format(handle=handle, code=_code(rng)))
+    slots[ADDRESS] = separable(fake.address)
 
-    fake = _faker(rng, rng.choice(LOCALES))
+    fake = faker_of(rng, rng.choice(LOCALES))
     slots |= {"faker_company": fake.company(), "faker_phone": fake.phone_number(), "faker_address": fake.address()}
     slots |= {"faker_uri": fake.uri(), "reviewer": fake.user_name(), "code": _code(rng)}
     slots |= {"number": _number(rng), "number2": _number(rng)}
@@ -66,7 +64,7 @@ def _new_faker(locale: str) -> "Faker":
     return Faker(locale)
 
 
-def _faker(rng: random.Random, locale: str) -> "Faker":
+def faker_of(rng: random.Random, locale: str) -> "Faker":
     """The one Faker of a locale, seeded anew: to make one takes much longer than to use it."""
     fake = _new_faker(locale)
     fake.seed_instance(rng.getrandbits(32))
@@ -76,14 +74,14 @@ def _faker(rng: random.Random, locale: str) -> "Faker":
 def _new_name(draw: Callable[[], str], style: Callable[[str], str], taken: set[str]) -> str:
     """A name no part of which somebody else in the essay bears, as no reader could tell the two apart."""
     while True:
-        name = _draw(lambda: style(draw()))
+        name = separable(lambda: style(draw()))
         parts = set(name.casefold().split())
         if not parts & taken:
             taken |= parts
             return name
 
 
-def _draw(draw: Callable[[], str]) -> str:
+def separable(draw: Callable[[], str]) -> str:
     """The first draw that spaCy cuts off from a quote before and a stop behind it: "Jan." would be a single token."""
     while True:
         value = draw().strip()
@@ -92,7 +90,7 @@ def _draw(draw: Callable[[], str]) -> str:
             return value
 
 
-def _without_accents(text: str) -> str:
+def without_accents(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
 
 

@@ -8,7 +8,7 @@ All sentences are made up for this file.
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pii_kit.labels import PII_TYPES
 
@@ -16,10 +16,15 @@ CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{([\w.]+)\}")
 
 
-def expand(template: str, rng: random.Random, slots: Mapping[str, str]) -> list[tuple[str, str | None]]:
-    """A template to spans of (text, PII type or None); `slots` comes before FILLERS, whose values are templates too.
+def expand(
+    template: str,
+    rng: random.Random,
+    slots: Mapping[str, str],
+    fillers: Mapping[str, Sequence[str]] | None = None,
+) -> list[tuple[str, str | None]]:
+    """A template to spans of (text, PII type or None); `slots` comes before `fillers`, whose values are templates too.
 
-    Raises KeyError for a slot that neither knows.
+    `fillers` None are FILLERS. Raises KeyError for a slot that neither knows.
 
     >>> expand("[Hi|Hello], I am {NAME_STUDENT}.", random.Random(1), {"NAME_STUDENT": "Ana Silva"})
     [('Hi, I am ', None), ('Ana Silva', 'NAME_STUDENT'), ('.', None)]
@@ -34,7 +39,7 @@ def expand(template: str, rng: random.Random, slots: Mapping[str, str]) -> list[
             root = part.partition(".")[0]
             spans.append((slots[part], root if root in PII_TYPES else None))
         else:
-            spans.extend(expand(rng.choice(FILLERS[part]), rng, slots))
+            spans.extend(expand(rng.choice((fillers or FILLERS)[part]), rng, slots, fillers))
     return [span for span in spans if span[0]]
 
 

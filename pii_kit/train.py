@@ -13,10 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from pii_kit.augment import AugmentConfig, augment
 from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
 from pii_kit.cost import peak_memory
 from pii_kit.data import Document
@@ -28,7 +29,7 @@ from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
 from pii_kit.submission import true_rows
-from pii_kit.windows import IGNORED, cut_windows
+from pii_kit.windows import IGNORED, Window, cut_windows
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,9 @@ class TrainConfig:
     class_weights: str | float = "none"
     hidden_share: float = 0.0
     empty_share: float = 1.0
+    augment: AugmentConfig | None = None
+    validate_epochs: int = 1
+    keep: str = "best"
     clip_norm: float = 0.25
     warmup_epochs: float = 1.0
     cycle_epochs: float | None = None
@@ -98,7 +102,8 @@ def fit(
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config.mixed_precision), gradient_accumulation_steps=config.accumulation_steps
     )
-    loader, batches = _loader(training, tokenizer, config)
+    epochs = EpochWindows(training, tokenizer, config)
+    loader, batches = _loader(epochs, tokenizer, config)
     optimizer, schedule = _optimizer(model, len(batches), config)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     weights = torch.tensor(_weights(training, config), dtype=torch.float32, device=accelerator.device)
@@ -112,6 +117,8 @@ def fit(
     while position["epoch"] < config.epochs and not _out_of_patience(history, config.patience):
         began = time.perf_counter() - position["seconds"]
         model.train()
+        epochs.make(position["epoch"])
+        batches.take(*epochs.lengths_and_empty())
         for set_epoch in (loader.set_epoch, batches.set_epoch):
             set_epoch(position["epoch"])
         todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
@@ -157,27 +164,52 @@ def fit(
 BEGINNING = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0}
 
 
+class EpochWindows(Dataset):
+    """The windows of one epoch's documents, augmented where the settings say so. `make` gives another epoch's."""
+
+    def __init__(self, documents: Sequence[Document], tokenizer: PieceTokenizer, config: TrainConfig):
+        self.documents, self.tokenizer, self.config = documents, tokenizer, config
+        self.windows: list[Window] = []
+        self.make(0)
+
+    def make(self, epoch: int) -> None:
+        config = self.config
+        if self.windows and config.augment is None:
+            return
+        documents = self.documents
+        if config.augment is not None:
+            documents = augment(documents, config.augment, seed=config.seed, epoch=epoch)
+        self.windows = [
+            window
+            for document in documents
+            for window in cut_windows(document, self.tokenizer, size=config.window_size, overlap=config.overlap)
+        ]
+        if not self.windows:
+            raise KitError("the training documents hold no tokens")
+
+    def lengths_and_empty(self) -> tuple[list[int], list[int]]:
+        """The windows' lengths, and the indices of those without PII."""
+        empty = [index for index, window in enumerate(self.windows) if window.labels.max() <= OUTSIDE_ID]
+        return list(map(len, self.windows)), empty
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Window:
+        return self.windows[index]
+
+
 def _loader(
-    training: Sequence[Document], tokenizer: PieceTokenizer, config: TrainConfig
+    epochs: EpochWindows, tokenizer: PieceTokenizer, config: TrainConfig
 ) -> tuple[DataLoader, SimilarLengthBatches]:
-    """The windows of all documents in batches, and what orders them."""
-    windows = [
-        window
-        for document in training
-        for window in cut_windows(document, tokenizer, size=config.window_size, overlap=config.overlap)
-    ]
-    if not windows:
-        raise KitError("the training documents hold no tokens")
+    """An epoch's windows in batches, and what orders them."""
+    lengths, empty = epochs.lengths_and_empty()
     batches = SimilarLengthBatches(
-        list(map(len, windows)),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        optional=[index for index, window in enumerate(windows) if window.labels.max() <= OUTSIDE_ID],
-        share=config.empty_share,
+        lengths, batch_size=config.batch_size, seed=config.seed, optional=empty, share=config.empty_share
     )
     # A generator of its own keeps the loader from drawing on the random state that dropout uses.
     loader = DataLoader(
-        windows,
+        epochs,
         batch_sampler=batches,
         collate_fn=partial(collate, pad_id=tokenizer.pad_id),
         generator=torch.Generator().manual_seed(config.seed),
