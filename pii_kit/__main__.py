@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,14 +14,13 @@ from tqdm import tqdm
 
 from pii_kit.arguments import Parser, add_verb, share, whole
 from pii_kit.data import DataWarning, read_documents
-from pii_kit.decide import decide
+from pii_kit.ensemble import load_ensemble
 from pii_kit.errors import KitError
-from pii_kit.export import export_tagger
+from pii_kit.export import export_run
+from pii_kit.folds import train_folds
 from pii_kit.language_model_commands import add_language_model_verbs
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
-from pii_kit.predict import mean_threshold, predict_documents
-from pii_kit.presets import PRESETS, train_preset
-from pii_kit.runs import load_tagger
+from pii_kit.presets import PRESETS
 from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, submission_rows, true_rows, write_submission
 
@@ -32,11 +32,12 @@ def sample(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     documents = read_documents(args.data, labels_required=True)
-    result = train_preset(
+    result = train_folds(
         args.model,
         documents,
         args.run,
         preset=args.preset,
+        folds=None if args.fold is None else [args.fold],
         resume=args.resume,
         weights=args.weights,
         epochs=args.epochs,
@@ -46,19 +47,21 @@ def train(args: argparse.Namespace) -> None:
         patience=args.patience,
         checkpoint_steps=args.checkpoint_steps,
     )
-    best = f"best F5 {result['f5']:.3f} in epoch {result['epoch']} of {result['epochs']}"
-    print(f"{args.run}: {best}, {result['seconds']:.0f} s on {result['device']}")
+    interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
+    scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval})"
+    print(f"{args.run}: {scored}; {result['n_models']} models, {result['seconds']:.0f} s on {result['device']}")
 
 
 def predict(args: argparse.Namespace) -> None:
     documents = read_documents(args.data)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    taggers = [load_tagger(folder, device=device) for folder in args.run]
-    o_threshold = args.o_threshold or mean_threshold(taggers)
-    predictions = tqdm(predict_documents(taggers, documents), total=len(documents), desc="documents")
-    rows = submission_rows((doc.document, decide(scores, o_threshold=o_threshold)) for doc, scores in predictions)
+    ensemble = load_ensemble(args.run, device="cuda" if torch.cuda.is_available() else "cpu")
+    if args.o_threshold:
+        ensemble = replace(ensemble, o_threshold=args.o_threshold)
+    predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="documents")
+    rows = submission_rows((doc.document, ensemble.label(doc, scores)) for doc, scores in predictions)
     write_submission(args.out, rows)
-    print(f"{args.out}: {len(rows)} rows from {len(documents)} documents, at P(O) < {o_threshold:g}")
+    models = f"{len(ensemble.taggers)} models"
+    print(f"{args.out}: {len(rows)} rows from {len(documents)} documents; {models}, P(O) < {ensemble.o_threshold:g}")
 
 
 def score(args: argparse.Namespace) -> None:
@@ -81,7 +84,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    difference = export_tagger(args.run, args.out)
+    difference = export_run(args.run, args.out)
     print(f"{args.out}: exported; logits differ by {difference:.2g} at most from PyTorch's")
 
 
@@ -108,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
     verb.add_argument("--preset", choices=presets, help="size and settings; default: by what this machine has")
+    verb.add_argument(
+        "--fold", type=whole(0), metavar="K", help="train on all folds but K alone; default: the preset's"
+    )
     verb.add_argument("--epochs", type=whole(1), metavar="N", help="instead of the preset's")
     verb.add_argument("--learning-rate", type=share, metavar="RATE", help="instead of the preset's")
     verb.add_argument("--batch-size", type=whole(1), metavar="N", help="windows in a batch, instead of the preset's")

@@ -14,7 +14,7 @@ from pii_kit.data import Document, spell
 from pii_kit.errors import KitError
 from pii_kit.labels import OUTSIDE, spans_of
 from pii_kit.sample_text import FILLERS, expand
-from pii_kit.spans import ADDRESS, TOKENIZER, Span, document_of_spans
+from pii_kit.spans import Span, document_of_spans
 from pii_kit.surrogates import Surrogates, handle_of
 
 HEAD_TOKENS = 60  # an essay's head: where titles and author lines stand

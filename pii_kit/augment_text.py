@@ -142,8 +142,8 @@ TRAP_LINES = (
     "{other.last}, {other.initial} ({year}). {title}. {company}.", "“{title}” – {other}, {year}",
     "{other.last}, {other.first}, and {another}. {title}, {year}.", "Source: {link}", "{link}", "{place}, {date}",
     "{company}", "{company} – {title}", "{title}: {title}", "{title} – {place}", "{title}", "{title}{gap}{title}",
-    "By {company}", "Course: {title}", "Word count: {number}", "Case {n}", "{date}", "ISBN {number}", "Order no. {number}",
-    "Module {n} – {title}", "[Source|Reference|References][:| :] {other.last} ({year}), {link}",
+    "By {company}", "Course: {title}", "Word count: {number}", "Case {n}", "{date}", "ISBN {number}",
+    "Order no. {number}", "Module {n} – {title}", "[Source|Reference|References][:| :] {other.last} ({year}), {link}",
 )  # fmt: skip
 TRAP_SENTENCES = (
     "[As|Like] [Professor|Prof.|Dr.|Mr.] {other} [explained|said|showed] in the [course|lecture|video], it takes time.",
@@ -167,7 +167,8 @@ WORDS = {
 TITLE_WORDS = (
     ("Reflection", "Assignment", "Final Assignment", "Final Paper", "Visualization", "Storytelling", "Mind Mapping",
      "Learning Launch", "Design Thinking", "Peer Review", "Journey Mapping", "Brainstorming", "Final Project", "Week 4",
-     "Value Chain Analysis", "Challenge", "Selection", "Insight", "Approach", "Application", "Module 4", "Introduction"),
+     "Value Chain Analysis", "Challenge", "Selection", "Insight", "Approach", "Application", "Module 4",
+     "Introduction"),
     ("Reflection", "Tool", "for Innovation", "Assignment", "in Practice", "at Work", "Course", "for Business", "Report",
      "Challenge", "Project", "Analysis", "Essay", "Paper", "", "", "", ""),
 )  # fmt: skip

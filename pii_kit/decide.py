@@ -4,11 +4,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pii_kit.labels import LABELS, OUTSIDE_ID, type_of
+from pii_kit.labels import LABELS, OUTSIDE, OUTSIDE_ID, type_of
 
 # F5 = 26·TP / (26·TP + 25·FN + FP) rewards a row that is right with probability p as soon as p > F5 / 26, so a token is
 # called PII long before PII is the likelier answer. These are the cut-offs tried.
-O_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
+O_THRESHOLDS = (
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.85,
+    0.9,
+    0.93,
+    0.95,
+    0.97,
+    0.98,
+    0.99,
+    0.995,
+    0.998,
+    0.999,
+    0.9995,
+    0.9999,
+)
 
 
 def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:
@@ -17,10 +40,18 @@ def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:
     >>> decide(np.eye(15)[[0, 2, 2]] * 0.9 + 0.1 / 15, o_threshold=0.9)
     ['O', 'B-NAME_STUDENT', 'I-NAME_STUDENT']
     """
-    pii = probabilities.copy()
+    labels = [OUTSIDE] * len(probabilities)
+    for token, label in zip(*likeliest_pii(probabilities, o_threshold=o_threshold), strict=True):
+        labels[token] = LABELS[label]
+    return repair_bio(labels)
+
+
+def likeliest_pii(probabilities: np.ndarray, *, o_threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (token, label) to the tokens where P(O) < o_threshold, and the id of the likeliest PII there."""
+    tokens = np.flatnonzero(probabilities[:, OUTSIDE_ID] < o_threshold)
+    pii = probabilities[tokens]
     pii[:, OUTSIDE_ID] = -1
-    chosen = np.where(probabilities[:, OUTSIDE_ID] < o_threshold, pii.argmax(-1), OUTSIDE_ID)
-    return repair_bio([LABELS[label] for label in chosen])
+    return tokens, pii.argmax(-1)
 
 
 def repair_bio(labels: Sequence[str]) -> list[str]:

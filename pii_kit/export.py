@@ -9,10 +9,12 @@ from torch import nn
 
 from pii_kit.errors import KitError
 from pii_kit.files import atomic_folder
+from pii_kit.folds import fold_folders
 from pii_kit.onnx_model import FILE, OnnxModel
+from pii_kit.out_of_fold import load_out_of_fold, save_out_of_fold
 from pii_kit.pieces import CASINGS
 from pii_kit.predict import Tagger
-from pii_kit.runs import load_tagger, save_tokenizer_and_decision
+from pii_kit.runs import load_tagger, read_json, save_tokenizer_and_decision, write_json
 
 INPUTS = ["input_ids", "attention_mask", "casing_ids"]
 OPSET = 18
@@ -28,6 +30,20 @@ class _Logits(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return self.model(**dict(zip(INPUTS, inputs, strict=True))).logits
+
+
+def export_run(run: str | Path, folder: str | Path) -> float:
+    """Write all taggers of a run folder to another one, as ONNX, and its decision; the largest difference of a logit.
+
+    Raises KitError as `export_tagger`.
+    """
+    run, folder = Path(run), Path(folder)
+    if not (run / "folds.json").exists():
+        return export_tagger(run, folder)
+    difference = max(export_tagger(of_fold, folder / of_fold.name) for of_fold in fold_folders(run))
+    for name in ("decision.json", "folds.json"):
+        write_json(folder / name, read_json(run / name))
+    return difference
 
 
 def export_tagger(run: str | Path, folder: str | Path) -> float:
@@ -49,6 +65,8 @@ def export_tagger(run: str | Path, folder: str | Path) -> float:
         _write_model(tagger, inside / FILE)
         tagger.model.config.save_pretrained(inside)
         save_tokenizer_and_decision(inside, tagger)
+        if (kept := load_out_of_fold(Path(run) / "tagger")) is not None:
+            save_out_of_fold(inside, kept)  # the weights of an average are chosen on it
         difference, scale = _largest_difference(tagger, OnnxModel(inside))
         if not difference <= LARGEST_DIFFERENCE * scale:
             raise KitError(

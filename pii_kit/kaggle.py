@@ -48,5 +48,6 @@ def run_folders(out: Path, *, attached: Path = INPUT) -> list[Path]:
     for root in (out, attached):
         found = sorted(root.rglob("tagger/decision.json")) if root.is_dir() else []
         if found:
-            return [decision.parents[1] for decision in found]
+            runs = (decision.parents[1] for decision in found)
+            return list(dict.fromkeys(run.parent if (run.parent / "folds.json").exists() else run for run in runs))
     raise KitError(f"no trained run under {out.absolute()} nor {attached}: train one first (notebooks 02 and 03)")

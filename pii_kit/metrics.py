@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pii_kit.decide import O_THRESHOLDS, decide
+from pii_kit.decide import O_THRESHOLDS
 from pii_kit.labels import OUTSIDE, PII_TYPES, type_of
+from pii_kit.rules import label_document
 from pii_kit.submission import submission_rows, true_rows
 
 BETA = 5.0
@@ -131,16 +132,20 @@ def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]
     return table
 
 
-def decided_rows(predictions: Predictions, *, o_threshold: float) -> pd.DataFrame:
+def decided_rows(predictions: Predictions, *, o_threshold: float, rules: Sequence[str] = ()) -> pd.DataFrame:
     """Documents with their probabilities to the rows that would be submitted."""
-    return submission_rows((doc.document, decide(scores, o_threshold=o_threshold)) for doc, scores in predictions)
+    return submission_rows(
+        (doc.document, label_document(doc, scores, o_threshold=o_threshold, rules=rules)) for doc, scores in predictions
+    )
 
 
-def threshold_curve(predictions: Predictions, thresholds: Sequence[float] = O_THRESHOLDS) -> pd.DataFrame:
+def threshold_curve(
+    predictions: Predictions, thresholds: Sequence[float] = O_THRESHOLDS, *, rules: Sequence[str] = ()
+) -> pd.DataFrame:
     """Labelled documents with their probabilities to a table (o_threshold; f5, precision, recall, tp, fp, fn)."""
     truth = true_rows(doc for doc, _ in predictions)
     lines = {
-        threshold: as_dict(micro_fbeta(truth, decided_rows(predictions, o_threshold=threshold)))
+        threshold: as_dict(micro_fbeta(truth, decided_rows(predictions, o_threshold=threshold, rules=rules)))
         for threshold in thresholds
     }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("o_threshold")

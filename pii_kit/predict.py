@@ -28,24 +28,24 @@ class Tagger:
     o_threshold: float
 
 
-def mean_threshold(taggers: Sequence[Tagger]) -> float:
-    """The cut-off on P(O) for taggers that are averaged: the mean of their own."""
-    return sum(tagger.o_threshold for tagger in taggers) / len(taggers)
-
-
 def predict_documents(
-    taggers: Sequence[Tagger], documents: Iterable[Document], *, batch_size: int = 16
+    taggers: Sequence[Tagger],
+    documents: Iterable[Document],
+    *,
+    weights: Sequence[float] | None = None,
+    batch_size: int = 16,
 ) -> Iterator[tuple[Document, np.ndarray]]:
-    """Each document, in order, with its probabilities (token, label): the mean over the taggers.
+    """Each document, in order, with its probabilities (token, label): the mean over the taggers, by `weights` (tagger).
 
     Documents are taken in groups, so that memory does not grow with their number, and windows of similar length are
     run together. A document without tokens comes back with an array of no rows.
     """
     documents = iter(documents)
+    weights = weights or [1 / len(taggers)] * len(taggers)
     while group := list(islice(documents, DOCUMENTS_AT_A_TIME)):
         of_taggers = [_predict_group(tagger, group, batch_size) for tagger in taggers]
         for document, *probabilities in zip(group, *of_taggers, strict=True):
-            yield document, np.mean(probabilities, axis=0)
+            yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
 
 
 def _predict_group(tagger: Tagger, documents: Sequence[Document], batch_size: int) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ from pii_kit.pieces import CASINGS, PieceTokenizer, read_tokenizer, train_byte_p
 from pii_kit.runs import fingerprint, read_json, reopen_run, start_run, write_json
 from pii_kit.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
-from pii_kit.train import TrainConfig, best_epoch, fit
+from pii_kit.train import TrainConfig, fit, kept_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,15 @@ logger = logging.getLogger(__name__)
 class Preset:
     """What is trained and how. `model` holds arguments of the model's configuration, `n_pieces` the vocabulary's size.
 
-    `published` starts MobileBERT from its published weights where they can be had.
+    `published` starts MobileBERT from its published weights where they can be had. `every_fold` trains a tagger for
+    each fold, not for one alone.
     """
 
     n_pieces: int
     model: dict = field(default_factory=dict)
     train: TrainConfig
     published: bool = False
+    every_fold: bool = False
 
 
 # The seed's settings are its README's where its logs agree (see the table of notebook 05), with a learning rate at
@@ -185,7 +187,7 @@ def train_preset(
     """
     folder = Path(folder)
     preset_name = preset or default_preset(model)
-    chosen = _look_up(model, preset_name)
+    chosen = look_up(model, preset_name)
     changes = {name: value for name, value in settings.items() if value is not None}
     config = dataclasses.replace(chosen.train, **changes)
     if model == "mobilebert" and config.mixed_precision == "fp16":
@@ -217,7 +219,7 @@ def train_preset(
     began = time.perf_counter()
     history = fit(network, tokenizer, training, validation, config, folder, resume=resume)
     result = {
-        **best_epoch(history),
+        **kept_epoch(history, config.keep),
         "epochs": len(history),
         "seconds_per_epoch": sum(row["seconds"] for row in history) / len(history),
         "seconds": time.perf_counter() - began,
@@ -228,7 +230,7 @@ def train_preset(
     return result
 
 
-def _look_up(model: str, preset: str) -> Preset:
+def look_up(model: str, preset: str) -> Preset:
     if model not in PRESETS:
         raise KitError(f"model {model!r} is none of {', '.join(PRESETS)}")
     if preset not in PRESETS[model]:

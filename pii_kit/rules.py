@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pii_kit.data import Document
+from pii_kit.decide import decide
 from pii_kit.errors import KitError
 from pii_kit.rules_additions import add_author_lines, add_emails, add_phones, add_urls
 from pii_kit.rules_format import (
@@ -71,3 +72,14 @@ def apply_rules(
         if name in names:
             result = rule(document, result, probabilities)
     return result
+
+
+# What pays on out-of-fold probabilities of real essays; submissions/README.md has each rule's gain and cost.
+DEFAULT_RULES: tuple[str, ...] = ()
+
+
+def label_document(
+    document: Document, probabilities: np.ndarray, *, o_threshold: float, rules: Sequence[str] = DEFAULT_RULES
+) -> list[str]:
+    """A document and its probabilities (token, label) to its labels (token): the cut-off on P(O), then the rules."""
+    return apply_rules(document, decide(probabilities, o_threshold=o_threshold), probabilities, rules)

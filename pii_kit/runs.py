@@ -2,7 +2,8 @@
 
 run.json          what was asked for: model, preset, settings, data's fingerprint, validation documents
 tokenizer.json    the pieces (a tagger's run)
-tagger/           the best epoch so far: a transformers folder (config, safetensors, tokenizer) and decision.json
+tagger/           the epoch that is kept so far: a transformers folder (config, safetensors, tokenizer), decision.json,
+                  and out_of_fold.safetensors, what it says of the validation documents
 model/            instead, in a language model's run: a transformers folder (config, safetensors)
 checkpoint/       the latest state of an unfinished run: Accelerate's folder, position.json, carried tensors
 history.json      one row per finished epoch
@@ -36,6 +37,7 @@ from pii_kit.errors import KitError
 from pii_kit.files import atomic_folder, atomic_write, recover_folder
 from pii_kit.onnx_model import FILE as ONNX_FILE
 from pii_kit.onnx_model import OnnxModel
+from pii_kit.out_of_fold import OutOfFold, save_out_of_fold
 from pii_kit.pieces import PAD, PieceTokenizer, read_tokenizer
 from pii_kit.predict import Tagger
 
@@ -102,11 +104,13 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def save_tagger(folder: Path, tagger: Tagger) -> None:
-    """The run's best tagger so far, in place of the one before it."""
+def save_tagger(folder: Path, tagger: Tagger, kept: OutOfFold | None = None) -> None:
+    """The tagger that the run keeps so far, with its out-of-fold probabilities, in place of the one before it."""
     with _replaced(folder / "tagger") as inside:
         _save_model(inside, tagger.model)
         save_tokenizer_and_decision(inside, tagger)
+        if kept is not None:
+            save_out_of_fold(inside, kept)
 
 
 def save_tokenizer_and_decision(inside: Path, tagger: Tagger) -> None:

@@ -25,6 +25,7 @@ from pii_kit.errors import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.optim import OPTIMIZERS, build_optimizer, build_schedule, class_weights, mixed_precision
+from pii_kit.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
@@ -41,9 +42,11 @@ class TrainConfig:
     `class_weights` is a scheme of `optim.class_weights` or a weight of O. `hidden_share` is the share of pieces hidden
     from the model while it learns, `empty_share` that of windows without PII that an epoch takes, other ones each time.
     `cycle_epochs` is a cosine cycle's length (None: one to the end). `patience` stops after so many epochs without
-    a better F5 (None: never). `o_threshold` None is chosen on the validation documents. `mixed_precision` is "no",
-    "bf16", "fp16" or "auto" (bf16 where the GPU has it, else no). A checkpoint is written every `checkpoint_steps`
-    batches and after each epoch.
+    a better F5 (None: never). The validation documents are scored every `validate_epochs` epochs and after the last;
+    of the epochs scored, `keep` "best" keeps the one with the highest F5, "last" the last, which few documents cannot
+    mislead. `augment` makes each epoch's essays anew (None: they stay). `o_threshold` None is chosen on the validation
+    documents. `mixed_precision` is "no", "bf16", "fp16" or "auto" (bf16 where the GPU has it, else no). A checkpoint is
+    written every `checkpoint_steps` batches and after each epoch.
     """
 
     epochs: int = 10
@@ -72,7 +75,8 @@ class TrainConfig:
 
     def __post_init__(self):
         """Raises KitError, naming the setting, for a value that cannot be."""
-        for name in ("epochs", "batch_size", "accumulation_steps", "window_size", "checkpoint_steps", "learning_rate"):
+        positive = ("epochs", "batch_size", "accumulation_steps", "window_size", "checkpoint_steps", "learning_rate")
+        for name in (*positive, "validate_epochs"):
             if not getattr(self, name) > 0:
                 raise KitError(f"{name} is {getattr(self, name)}; expected more than 0")
         for name in ("hidden_share", "empty_share"):
@@ -82,6 +86,8 @@ class TrainConfig:
             raise KitError(f"overlap is {self.overlap}; expected 0 to {self.window_size - 3} in a window")
         if self.optimizer not in OPTIMIZERS:
             raise KitError(f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
+        if self.keep not in ("best", "last"):
+            raise KitError(f"keep is {self.keep!r}; expected 'best' or 'last'")
 
 
 def fit(
@@ -141,22 +147,23 @@ def fit(
                 position["seconds"] = time.perf_counter() - began
                 save_checkpoint(folder, accelerator, position)
 
-        tagger, scores = _validate(accelerator.unwrap_model(model), tokenizer, validation, config)
-        row = {
-            "epoch": position["epoch"] + 1,
-            "loss": position["loss"] / len(batches),
-            **scores,
+        row = {"epoch": position["epoch"] + 1, "loss": position["loss"] / len(batches)}
+        if row["epoch"] == config.epochs or row["epoch"] % config.validate_epochs == 0:
+            tagger, kept, scores = _validate(accelerator.unwrap_model(model), tokenizer, validation, config)
+            row |= scores
+            if kept_epoch([*history, row], config.keep) is row:
+                save_tagger(folder, tagger, kept)
+        row |= {
             "learning_rate": schedule.get_last_lr()[0],
             "seconds": time.perf_counter() - began,
             "peak_memory_bytes": peak_memory(),
         }
-        if row["f5"] > max((earlier["f5"] for earlier in history), default=-1.0):
-            save_tagger(folder, tagger)
         history.append(row)
         write_json(folder / "history.json", history)
         position = {**BEGINNING, "epoch": row["epoch"], "history": history}
         save_checkpoint(folder, accelerator, position)
-        logger.info("epoch %(epoch)d: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", row)
+        if "f5" in row:
+            logger.info("epoch %(epoch)d: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", row)
     return history
 
 
@@ -240,9 +247,10 @@ def _progress(todo: Iterable, n_batches: int, position: dict, config: TrainConfi
     return tqdm(todo, desc=name, total=n_batches, initial=position["batch"], disable=not shown)
 
 
-def best_epoch(history: Sequence[dict]) -> dict:
-    """The row whose tagger is kept: the first of those with the highest F5."""
-    return max(history, key=lambda row: row["f5"])
+def kept_epoch(history: Sequence[dict], keep: str) -> dict:
+    """The row whose tagger is kept: of those that were scored the last, or the first with the highest F5."""
+    scored = [row for row in history if "f5" in row]
+    return scored[-1] if keep == "last" else max(scored, key=lambda row: row["f5"])
 
 
 def _weights(training: Sequence[Document], config: TrainConfig) -> np.ndarray:
@@ -263,8 +271,8 @@ def _finite(loss: torch.Tensor, position: dict, schedule) -> float:
 
 def _validate(
     model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
-) -> tuple[Tagger, dict]:
-    """The tagger with its threshold, and its score on the validation documents, by the competition's rows."""
+) -> tuple[Tagger, OutOfFold, dict]:
+    """The tagger with its threshold, what it says of the validation documents, and its score by rows."""
     tagger = Tagger(
         model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=config.overlap, o_threshold=1.0
     )
@@ -272,8 +280,11 @@ def _validate(
     curve = threshold_curve(predictions, *([[config.o_threshold]] if config.o_threshold else []))
     o_threshold = best_threshold(curve)
     score = micro_fbeta(true_rows(validation), decided_rows(predictions, o_threshold=o_threshold))
-    return replace(tagger, o_threshold=o_threshold), {"o_threshold": o_threshold, **as_dict(score)}
+    scores = {"o_threshold": o_threshold, **as_dict(score)}
+    return replace(tagger, o_threshold=o_threshold), keep_out_of_fold(predictions), scores
 
 
 def _out_of_patience(history: Sequence[dict], patience: int | None) -> bool:
-    return bool(history) and patience is not None and history[-1]["epoch"] - best_epoch(history)["epoch"] >= patience
+    if patience is None or not any("f5" in row for row in history):
+        return False
+    return history[-1]["epoch"] - kept_epoch(history, "best")["epoch"] >= patience

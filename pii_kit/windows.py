@@ -77,7 +77,9 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
         labels = np.full(len(cut.ids), IGNORED, dtype=np.int64)
         labels[cut.starts] = [LABEL_TO_ID[label] for label in document.labels]
     enclosed = tokenizer.start_id is not None
-    spans = window_spans(len(cut.ids), size=size - 2 * enclosed, overlap=overlap, starts=cut.starts.tolist())
+    spans = window_spans(
+        len(cut.ids), size=size - 2 * enclosed, overlap=overlap, starts=sorted({0, *cut.starts.tolist()})
+    )
 
     def part(values: np.ndarray, span: range, before: int, after: int) -> np.ndarray:
         inner = values[span.start : span.stop]

@@ -1,10 +1,9 @@
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.predict import mean_threshold, predict_documents
+from pii_kit.predict import predict_documents
 from pii_kit.windows import cut_windows
 
 
@@ -69,5 +68,10 @@ def test_documents_are_taken_as_they_are_needed(tagger, documents):
     assert next(stream)[0] is documents[0]
 
 
-def test_the_threshold_of_an_average_is_the_mean_of_its_taggers(sha_rnn_tagger):
-    assert mean_threshold([replace(sha_rnn_tagger, o_threshold=share) for share in (0.9, 0.6)]) == 0.75
+def test_weights_make_the_average_that_of_the_heavier_model(sha_rnn_tagger, mobilebert_tagger, documents):
+    taggers = [sha_rnn_tagger, mobilebert_tagger]
+    one, two, both = (
+        next(predict_documents(group, documents[:1], weights=weights))[1]
+        for group, weights in (([taggers[0]], None), ([taggers[1]], None), (taggers, (0.75, 0.25)))
+    )
+    np.testing.assert_allclose(both, 0.75 * one + 0.25 * two, atol=1e-6)

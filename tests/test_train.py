@@ -15,7 +15,7 @@ from pii_kit.data import split_documents, write_documents
 from pii_kit.errors import KitError
 from pii_kit.predict import predict_documents
 from pii_kit.runs import load_tagger
-from pii_kit.train import TrainConfig, best_epoch, fit
+from pii_kit.train import TrainConfig, fit, kept_epoch
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -77,7 +77,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
 
 def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
     write_documents(tmp_path / "train.json", documents)
-    command = [sys.executable, "-m", "pii_kit", "train", "--model", "sha_rnn", "--preset", "cpu"]
+    command = [sys.executable, "-m", "pii_kit", "train", "--model", "sha_rnn", "--preset", "cpu", "--fold", "0"]
     command += ["--data", str(tmp_path / "train.json"), "--epochs", "3", "--batch-size", "2", "--checkpoint-steps", "2"]
 
     def run(folder: str, *more: str) -> subprocess.Popen:
@@ -85,7 +85,7 @@ def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(doc
 
     assert run("unbroken").wait(timeout=200) == 0
     process = run("broken")
-    position = tmp_path / "broken" / "checkpoint" / "position.json"
+    position = tmp_path / "broken" / "fold_0" / "checkpoint" / "position.json"
     deadline = time.monotonic() + 200
     text = ""
     while '"epoch": 1' not in text and time.monotonic() < deadline:
@@ -115,7 +115,7 @@ def test_training_learns_by_heart_what_it_is_shown(documents, sha_rnn_tagger, tm
     some = [document for document in documents if document.types][:3]
     config = replace(CONFIG, epochs=40, clip_norm=1.0)
     history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, some, some, config, tmp_path)
-    assert best_epoch(history)["f5"] > 0.9
+    assert kept_epoch(history, "best")["f5"] > 0.9
     assert history[-1]["loss"] < history[0]["loss"] / 5
 
 
@@ -124,7 +124,7 @@ def test_the_epoch_with_the_best_score_is_kept(parts, sha_rnn_tagger, tmp_path):
     kept = load_tagger(tmp_path)
     predictions = list(predict_documents([kept], parts[1]))
     curve = train.threshold_curve(predictions, [kept.o_threshold])
-    assert curve["f5"].tolist() == pytest.approx([best_epoch(history)["f5"]])
+    assert curve["f5"].tolist() == pytest.approx([kept_epoch(history, "best")["f5"]])
 
 
 def test_accumulated_batches_move_the_weights_as_one_whole_batch_does(parts, sha_rnn_tagger, tmp_path):
@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(parts, sha_rnn_tagger, t
 def test_patience_stops_early(parts, sha_rnn_tagger, tmp_path):
     config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-9)
     history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
-    assert len(history) == best_epoch(history)["epoch"] + 2 < 30
+    assert len(history) == kept_epoch(history, "best")["epoch"] + 2 < 30
 
 
 def test_a_set_threshold_is_used_as_it_is(parts, sha_rnn_tagger, tmp_path):

@@ -83,9 +83,9 @@ def test_windows_of_a_bert_vocabulary_are_enclosed_and_still_fit(documents):
 def test_overlapping_windows_are_averaged(documents):
     tokenizer = train_byte_pairs(documents, n_pieces=400)
     document = Document(document=1, full_text="abc", tokens=("a", "b", "c"), trailing_whitespace=(False,) * 3)
-    windows = cut_windows(document, tokenizer, size=2, overlap=1)
-    assert [window.token_index.tolist() for window in windows] == [[0, 1], [1, 2]]
-    merged = merge_windows(3, windows, [np.array([[1.0], [2.0]]), np.array([[4.0], [8.0]])], 1)
+    windows = cut_windows(document, tokenizer, size=3, overlap=1)
+    assert [window.token_index.tolist() for window in windows] == [[NO_TOKEN, 0, 1], [1, 2, NO_TOKEN]]
+    merged = merge_windows(3, windows, [np.array([[9.0], [1.0], [2.0]]), np.array([[4.0], [8.0], [9.0]])], 1)
     assert merged.tolist() == [[1.0], [3.0], [8.0]]
 
 

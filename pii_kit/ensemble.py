@@ -1,0 +1,89 @@
+"""Run folders to one labeller: all folds of all runs averaged, the weights of the runs chosen out of fold."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pii_kit.data import Document
+from pii_kit.decide import O_THRESHOLDS
+from pii_kit.folds import fold_folders, load_folds_out_of_fold
+from pii_kit.out_of_fold import OutOfFold, average_out_of_fold, score_out_of_fold
+from pii_kit.predict import Tagger, predict_documents
+from pii_kit.rules import label_document
+from pii_kit.runs import load_tagger, read_json
+
+ROUNDS = 10  # of ensemble selection: weights are tenths
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trained taggers with their weights (tagger, sum 1), the cut-off on P(O), and the names of the rules."""
+
+    taggers: tuple[Tagger, ...]
+    weights: tuple[float, ...]
+    o_threshold: float
+    rules: tuple[str, ...]
+
+    def predict(self, documents: Iterable[Document], *, batch_size: int = 16) -> Iterator[tuple[Document, np.ndarray]]:
+        """Each document, in order, with its probabilities (token, label): the weighted mean over the taggers."""
+        return predict_documents(self.taggers, documents, weights=self.weights, batch_size=batch_size)
+
+    def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
+        """A document and its probabilities (token, label) to its labels (token)."""
+        return label_document(document, probabilities, o_threshold=self.o_threshold, rules=self.rules)
+
+
+def load_ensemble(runs: Sequence[str | Path], *, device: str | torch.device = "cpu") -> Ensemble:
+    """All taggers of run folders. The folds of one run count alike; how runs count is chosen by `choose_weights`.
+
+    Where runs kept no out-of-fold probabilities of the same documents, they count alike, at the mean of their cut-offs.
+    Raises KitError for a folder without a trained tagger.
+    """
+    folders = [fold_folders(run) for run in runs]
+    taggers = [[load_tagger(folder, device=device) for folder in of_run] for of_run in folders]
+    of_runs = [_decision(Path(run), of_run) for run, of_run in zip(runs, taggers, strict=True)]
+    rules = tuple(dict.fromkeys(rule for _, of_run in of_runs for rule in of_run))
+    o_threshold = sum(threshold for threshold, _ in of_runs) / len(of_runs)
+    weights = [1 / len(of_runs)] * len(of_runs)
+    kept = [load_folds_out_of_fold(run) for run in runs] if len(runs) > 1 else []
+    if kept and all(part is not None and np.array_equal(part.documents, kept[0].documents) for part in kept):
+        weights, o_threshold = choose_weights(kept)
+    return Ensemble(
+        taggers=tuple(tagger for of_run in taggers for tagger in of_run),
+        weights=tuple(w / len(of_run) for w, of_run in zip(weights, taggers, strict=True) for _ in of_run),
+        o_threshold=o_threshold,
+        rules=rules,
+    )
+
+
+def _decision(run: Path, taggers: Sequence[Tagger]) -> tuple[float, Sequence[str]]:
+    """A run's cut-off and rules: its own, or where it was not cross-validated the mean of its taggers' cut-offs."""
+    if (run / "decision.json").exists():
+        decision = read_json(run / "decision.json")
+        return decision["o_threshold"], decision["rules"]
+    return sum(tagger.o_threshold for tagger in taggers) / len(taggers), ()
+
+
+def choose_weights(members: Sequence[OutOfFold]) -> tuple[list[float], float]:
+    """Out-of-fold probabilities of several runs to their weights (run, sum 1) and the cut-off with the highest F5.
+
+    Ensemble selection with replacement (Caruana et al. 2004, section 2.2): all runs begin with one vote, and in each
+    round the run whose further vote gives the highest F5, at its best cut-off, gets it.
+    """
+    votes = [1] * len(members)
+    best = (_best(members, votes), list(votes))
+    for _ in range(ROUNDS - len(members)):
+        tries = [[n + (i == chosen) for i, n in enumerate(votes)] for chosen in range(len(members))]
+        score, votes = max(((_best(members, votes), votes) for votes in tries), key=lambda pair: pair[0])
+        best = max(best, (score, votes), key=lambda pair: pair[0])
+    (_, o_threshold), votes = best
+    return [n / sum(votes) for n in votes], o_threshold
+
+
+def _best(members: Sequence[OutOfFold], votes: Sequence[int]) -> tuple[float, float]:
+    """The highest F5 of a weighted mean, and its cut-off."""
+    average = average_out_of_fold(members, [n / sum(votes) for n in votes])
+    return max((score_out_of_fold(average, o_threshold=threshold).f, threshold) for threshold in O_THRESHOLDS)

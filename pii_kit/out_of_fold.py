@@ -1,0 +1,114 @@
+"""Probabilities for documents that a model was not trained on, kept in its run folder without any text.
+
+Only tokens that any cut-off could make PII are kept (P(O) < KEPT_BELOW), which is one in a hundred.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pii_kit.data import Document
+from pii_kit.decide import likeliest_pii
+from pii_kit.errors import KitError
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES
+from pii_kit.metrics import Score
+
+KEPT_BELOW = 0.99999
+FILE = "out_of_fold.safetensors"
+TYPE_IDS = np.array([0, *(1 + place for place in range(len(PII_TYPES)) for _ in "BI")])  # of each label; 0 is O
+IS_INSIDE = np.array([label.startswith("I-") for label in LABELS])
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Documents' tokens with their true labels: `document`, `token`, `label` (row), `probabilities` (row, label).
+
+    Sorted by document and token. Tokens without a row are O, truly and in all likelihood. `documents` are all those
+    that were scored, with or without rows.
+    """
+
+    documents: np.ndarray
+    document: np.ndarray
+    token: np.ndarray
+    label: np.ndarray
+    probabilities: np.ndarray
+
+    def of(self, document: Document) -> np.ndarray:
+        """A document's probabilities (token, label), with P(O) = 1 where no row is kept."""
+        scores = np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32)
+        scores[:, OUTSIDE_ID] = 1
+        rows = slice(*np.searchsorted(self.document, [document.document, document.document + 1]))
+        scores[self.token[rows]] = self.probabilities[rows]
+        return scores
+
+
+def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]]) -> OutOfFold:
+    """Labelled documents with their probabilities (token, label) to what is kept of them."""
+    columns: list[tuple] = []
+    documents = []
+    for document, scores in sorted(predictions, key=lambda pair: pair[0].document):
+        labels = np.array([LABEL_TO_ID[label] for label in document.labels], dtype=np.int8)
+        rows = np.flatnonzero((scores[:, OUTSIDE_ID] < KEPT_BELOW) | (labels != OUTSIDE_ID))
+        documents.append(document.document)
+        columns.append((np.full(len(rows), document.document), rows, labels[rows], scores[rows]))
+    document, token, label, probabilities = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return OutOfFold(np.array(documents, dtype=np.int64), document, token, label, probabilities)
+
+
+def join_out_of_fold(parts: Sequence[OutOfFold]) -> OutOfFold:
+    """Several folds' to one."""
+    fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+    order = np.lexsort((fields["token"], fields["document"]))
+    rows = {name: fields[name][order] for name in ("document", "token", "label", "probabilities")}
+    return OutOfFold(documents=np.sort(fields["documents"]), **rows)
+
+
+def average_out_of_fold(members: Sequence[OutOfFold], weights: Sequence[float]) -> OutOfFold:
+    """Several models' of the same documents to their weighted mean. Raises ValueError if the documents differ."""
+    if any(not np.array_equal(member.documents, members[0].documents) for member in members):
+        raise ValueError("out-of-fold probabilities of different documents cannot be averaged")
+    keys = [(member.document << 32) + member.token for member in members]
+    every, first = np.unique(np.concatenate(keys), return_index=True)
+    probabilities = np.zeros((len(every), len(LABELS)), dtype=np.float32)
+    for member, key, weight in zip(members, keys, weights, strict=True):
+        scores = np.zeros_like(probabilities)
+        scores[:, OUTSIDE_ID] = 1
+        scores[np.searchsorted(every, key)] = member.probabilities
+        probabilities += weight * scores
+    label = np.concatenate([member.label for member in members])[first]
+    return OutOfFold(members[0].documents, every >> 32, every & 0xFFFFFFFF, label, probabilities)
+
+
+def score_out_of_fold(kept: OutOfFold, *, o_threshold: float) -> Score:
+    """The score of `decide`'s labels, without rules: fast enough to try many cut-offs and weights."""
+    rows, found = likeliest_pii(kept.probabilities, o_threshold=o_threshold)
+    kind = TYPE_IDS[found]
+    follows = np.zeros(len(rows), dtype=bool)
+    follows[1:] = (
+        (kept.document[rows][1:] == kept.document[rows][:-1])
+        & (kept.token[rows][1:] == kept.token[rows][:-1] + 1)
+        & (kind[1:] == kind[:-1])
+    )
+    found = np.where(IS_INSIDE[found] & ~follows, found - 1, found)  # BIO repair: B- stands just before its I-
+    tp = int((found == kept.label[rows]).sum())
+    return Score(tp=tp, fp=len(rows) - tp, fn=int((kept.label != OUTSIDE_ID).sum()) - tp)
+
+
+def save_out_of_fold(folder: Path, kept: OutOfFold) -> None:
+    """Into a folder that is being written as a whole."""
+    save_file({name: np.ascontiguousarray(array) for name, array in vars(kept).items()}, folder / FILE)
+
+
+def load_out_of_fold(folder: Path) -> OutOfFold | None:
+    """What `save_out_of_fold` wrote; None where it wrote nothing. Raises KitError if it is damaged."""
+    if not (folder / FILE).exists():
+        return None
+    try:
+        arrays: Mapping[str, np.ndarray] = load_file(folder / FILE)
+        return OutOfFold(**arrays)
+    except (SafetensorError, TypeError) as error:
+        raise KitError(f"{folder / FILE}: cannot be loaded: {error}") from None
