@@ -34,7 +34,7 @@ def _weights(pipeline) -> bytes:
 @pytest.fixture(scope="module")
 def pipeline():
     people = enumerate(product(FIRST_NAMES, LAST_NAMES))
-    return train_spacy_ner([_introduction(number, *person) for number, person in people], epochs=10, batch_size=4)
+    return train_spacy_ner([_introduction(number, *person) for number, person in people], epochs=10)
 
 
 def test_it_finds_in_unseen_essays_what_it_learned_to_find(pipeline):
