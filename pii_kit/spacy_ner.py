@@ -1,0 +1,110 @@
+"""spaCy's own named-entity recognizer, trained on the same essays: the baseline of an off-the-shelf library."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from spacy.util import minibatch
+
+from pii_kit.data import Document
+from pii_kit.errors import KitError
+from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
+
+
+def train_spacy_ner(
+    documents: Sequence[Document],
+    *,
+    seed: int = 0,
+    epochs: int = 20,
+    clean_share: float = 0.02,
+    part_size: int = 50,
+    batch_size: int = 4,
+    dropout: float = 0.2,
+) -> Language:
+    """Labelled documents to a spaCy pipeline of one `ner` component, trained on the CPU from random weights.
+
+    Essays are trained on in parts of about `part_size` tokens: in each epoch all those with PII and a random
+    `clean_share` of the others, which hold most of the text and nothing to find. Equal documents and seed give equal
+    weights; the caller's random numbers go on as if none had been drawn. Raises KitError where labels are missing or
+    nothing is labelled as PII.
+    """
+    for document in documents:
+        if document.labels is None:
+            raise KitError(f"document {document.document}: labels missing (training needs them)")
+    pipeline = spacy.blank("en")
+    recognizer = pipeline.add_pipe("ner")
+    for pii_type in PII_TYPES:
+        recognizer.add_label(pii_type)
+    examples = [
+        _example(pipeline, document, part) for document in documents for part in _parts(document.tokens, part_size)
+    ]
+    with_pii = [example for example in examples if example.reference.ents]
+    clean = [example for example in examples if not example.reference.ents]
+    if not with_pii:
+        raise KitError(f"{len(documents)} documents: none holds PII to train on")
+
+    with _seeded(seed):
+        optimizer = pipeline.initialize(lambda: with_pii)
+        for _ in range(epochs):
+            chosen = with_pii + random.sample(clean, round(clean_share * len(clean)))
+            random.shuffle(chosen)
+            for batch in minibatch(chosen, batch_size):
+                pipeline.update(batch, sgd=optimizer, drop=dropout)
+    return pipeline
+
+
+def label_with_spacy(pipeline: Language, document: Document) -> list[str]:
+    """Labels (token) as a trained pipeline gives them to the whole document."""
+    doc = pipeline(_doc(pipeline, document, range(len(document.tokens))))
+    return [f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else OUTSIDE for token in doc]
+
+
+def _parts(tokens: Sequence[str], size: int) -> list[range]:
+    """Tokens to ranges of them, each ending at the first line break after `size` tokens, at twice `size` at the latest.
+
+    >>> _parts(["Hi", ",", "\\n", "tea", "is", "good", "for", "you"], 2)
+    [range(0, 3), range(3, 7), range(7, 8)]
+    """
+    parts, first = [], 0
+    for end, token in enumerate(tokens, start=1):
+        length = end - first
+        if end == len(tokens) or (length >= size and "\n" in token) or length >= 2 * size:
+            parts.append(range(first, end))
+            first = end
+    return parts
+
+
+def _doc(pipeline: Language, document: Document, part: range) -> Doc:
+    """A part of a document as spaCy's; an empty token, which spaCy has no place for, becomes a space."""
+    words = [document.tokens[index] or " " for index in part]
+    return Doc(pipeline.vocab, words=words, spaces=[document.trailing_whitespace[index] for index in part])
+
+
+def _example(pipeline: Language, document: Document, part: range) -> Example:
+    """A part of a labelled document to what spaCy learns from; white space stays inside entities, not at their ends."""
+    truth = _doc(pipeline, document, part)
+    entities = []
+    for first, end, pii_type in spans_of(document.labels[part.start : part.stop]):
+        inked = [index for index in range(first, end) if not truth[index].is_space]
+        if inked:  # spaCy refuses an entity that starts or ends with white space
+            entities.append(Span(truth, inked[0], inked[-1] + 1, label=pii_type))
+    truth.ents = entities
+    return Example(_doc(pipeline, document, part), truth)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Python's and numpy's global random numbers, which spaCy draws from, start at `seed` and are put back after."""
+    states = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
