@@ -26,7 +26,7 @@ def highlight_errors(document: Document, labels: Sequence[str], *, around: int |
     """A labelled document and what a model said of it (token) to HTML: tokens right, missed, false, of wrong label."""
     spans: list[tuple[int, int, str]] = []
     for index, pair in enumerate(zip(document.labels, labels, strict=True)):
-        kind = _kind(*pair)
+        kind = error_kind(*pair)
         if kind is None:
             continue
         true, found = map(type_of, pair)
@@ -39,7 +39,12 @@ def highlight_errors(document: Document, labels: Sequence[str], *, around: int |
     return _render(document, spans, colours, around)
 
 
-def _kind(true: str, found: str) -> str | None:
+def error_kind(true: str, found: str) -> str | None:
+    """A token's true and decided label to a name of ERROR_COLOURS; None where both are O.
+
+    >>> error_kind("B-EMAIL", "I-EMAIL"), error_kind("B-EMAIL", "O"), error_kind("O", "O")
+    ('wrong label', 'missed', None)
+    """
     if true == found:
         return None if true == OUTSIDE else "right"
     if found == OUTSIDE:
@@ -54,7 +59,7 @@ def error_counts(documents: Sequence[Document], labels: Sequence[Sequence[str]])
     """
     lines = []
     for document, found in zip(documents, labels, strict=True):
-        kinds = Counter(_kind(*pair) for pair in zip(document.labels, found, strict=True))
+        kinds = Counter(error_kind(*pair) for pair in zip(document.labels, found, strict=True))
         lines.append((document.document, kinds["missed"], kinds["false"], kinds["wrong label"]))
     table = pd.DataFrame(lines, columns=["document", "missed", "false", "wrong label"])
     table["cost"] = 25 * (table["missed"] + table["wrong label"]) + table["false"] + table["wrong label"]
@@ -62,7 +67,7 @@ def error_counts(documents: Sequence[Document], labels: Sequence[Sequence[str]])
 
 
 def _render(document: Document, spans: Sequence[tuple[int, int, str]], colours: dict, around: int | None) -> str:
-    ranges = [(0, len(document.tokens))] if around is None else _neighbourhoods(spans, around, len(document.tokens))
+    ranges = [(0, len(document.tokens))] if around is None else neighbourhoods(spans, around, len(document.tokens))
     parts = []
     for start, stop in ranges:
         tokens, spaces = document.tokens[start:stop], document.trailing_whitespace[start:stop]
@@ -80,8 +85,12 @@ def _render(document: Document, spans: Sequence[tuple[int, int, str]], colours: 
     return displacy.render(parts, style="ent", manual=True, options=options, jupyter=False)
 
 
-def _neighbourhoods(spans: Sequence[tuple[int, int, str]], around: int, n_tokens: int) -> list[tuple[int, int]]:
-    """The ranges of tokens within `around` of a span, those that touch made one."""
+def neighbourhoods(spans: Sequence[tuple[int, int, str]], around: int, n_tokens: int) -> list[tuple[int, int]]:
+    """The ranges of tokens within `around` of a span, those that touch made one.
+
+    >>> neighbourhoods([(9, 10, "EMAIL"), (2, 3, "EMAIL"), (5, 6, "EMAIL")], 1, 10)
+    [(1, 7), (8, 10)]
+    """
     ranges: list[tuple[int, int]] = []
     for first, end, _ in sorted(spans):
         start, stop = max(first - around, 0), min(end + around, n_tokens)
