@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from pii_kit import cost
-from pii_kit.data import Document, read_documents
+from pii_kit.data import Document, read_documents, split_documents
 from pii_kit.metrics import as_dict, micro_fbeta
 from pii_kit.predict import Tagger
+from pii_kit.spacy_ner import label_with_spacy, train_spacy_ner
 from pii_kit.submission import label_documents, read_submission
 
 # Settings and results of the seed project: its README's claim, and what its public code and logs show.
@@ -109,20 +110,24 @@ def results(
     }
 
 
-def unseen_documents(folder: Path, validation: Sequence[int]) -> tuple[list[Document], str]:
-    """Labelled documents that no model was trained on, and what they are.
+def spacy_out_of_fold(
+    documents: Sequence[Document], *, n_folds: int, folds: Sequence[int], seed: int
+) -> dict[int, list[str]]:
+    """Document number to labels (token) by spaCy's NER, trained for each of `folds` on the essays of all others."""
+    labels: dict[int, list[str]] = {}
+    for fold in folds:
+        training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)
+        pipeline = train_spacy_ner(training, seed=seed)
+        labels |= {document.document: label_with_spacy(pipeline, document) for document in validation}
+    return labels
 
-    The folder's test essays where test_labels.csv or the file itself tells their labels; else those of train.json whose
-    numbers are in `validation`.
-    """
+
+def labelled_test_documents(folder: Path) -> list[Document]:
+    """The folder's test essays where test_labels.csv or the file itself tells their labels; else none."""
     test = read_documents(folder / "test.json")
     if (folder / "test_labels.csv").is_file():
-        return label_documents(test, read_submission(folder / "test_labels.csv", test)), "test essays"
-    if test and all(document.labels is not None for document in test):
-        return test, "test essays"
-    held_back = set(validation)
-    training = read_documents(folder / "train.json", labels_required=True)
-    return [document for document in training if document.document in held_back], "essays of the validation fold"
+        return label_documents(test, read_submission(folder / "test_labels.csv", test))
+    return test if all(document.labels is not None for document in test) else []
 
 
 def agreement(
