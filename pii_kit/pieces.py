@@ -1,5 +1,6 @@
 """Tokens to a model's pieces: every token, whitespace included, has at least one; newlines are pieces of their own."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,12 @@ PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
-CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other")
+CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other", "Title word", "UPPER word")
+WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")
+# A word that so many essays have in lower case is an ordinary one. Three, not one, so that it is about as often known
+# in an essay that was among them as in a new one.
+WORD_DOCUMENTS = 3
+WORDS_FILE = "words.json"
 
 
 def casing_of(token: str) -> int:
@@ -36,6 +42,16 @@ def casing_of(token: str) -> int:
     if token.isupper():
         return 2
     return 3 if any(character.isupper() for character in letters) else 0
+
+
+def common_words(documents: Iterable[Document]) -> frozenset[str]:
+    """The words that at least WORD_DOCUMENTS of the documents have in lower case: "Smart Cart" is hardly a name."""
+    counts = Counter(word for document in documents for word in _lower_words(document))
+    return frozenset(word for word, n_documents in counts.items() if n_documents >= WORD_DOCUMENTS)
+
+
+def _lower_words(document: Document) -> set[str]:
+    return {token for token in set(document.tokens) if token.islower() and token.isalpha()}
 
 
 def encodable(text: str) -> str:
@@ -64,10 +80,12 @@ class PieceTokenizer:
     """A `tokenizers` tokenizer, asked token by token, so that pieces and tokens are aligned by construction.
 
     A token is looked up with the space before it (a byte-level vocabulary tells " Ana" from "Ana"; the uncased
-    WordPiece drops the space). Text that the vocabulary maps to nothing becomes one [UNK].
+    WordPiece drops the space). Text that the vocabulary maps to nothing becomes one [UNK]. A capitalized token counts
+    as a word where its lower case is among `words` or stands in the same document.
     """
 
     tokenizer: Tokenizer
+    words: frozenset[str] = frozenset()
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _casing: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -96,7 +114,9 @@ class PieceTokenizer:
         self._learn(texts)
         ids_of_tokens = [self._known[text] for text in texts]
         lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
-        casing = np.fromiter(map(self._casing_of, document.tokens), dtype=np.int8, count=len(texts))
+        own_words = _lower_words(document)
+        casings = (self._casing_of(token, own_words) for token in document.tokens)
+        casing = np.fromiter(casings, dtype=np.int8, count=len(texts))
         ids = np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum())
         casing, starts = np.repeat(casing, lengths), np.cumsum(lengths) - lengths
         if self.top_id is not None and texts:
@@ -111,14 +131,19 @@ class PieceTokenizer:
         for text, encoding in zip(new, encodings, strict=True):
             self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
 
-    def _casing_of(self, token: str) -> int:
+    def _casing_of(self, token: str, own_words: set[str]) -> int:
         if token not in self._casing:
             self._casing[token] = casing_of(token)
-        return self._casing[token]
+        casing = self._casing[token]
+        if CASINGS[casing] in ("Title", "UPPER"):
+            word = token.lower()
+            return casing + WORD_SHIFT * (word in self.words or word in own_words)
+        return casing
 
 
 def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
     """A cased byte-level BPE vocabulary learned from essays: any text can be spelled in it."""
+    documents = list(documents)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(NEWLINE, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -131,7 +156,7 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
         show_progress=False,
     )
     tokenizer.train_from_iterator((encodable(document.full_text) for document in documents), trainer)
-    return PieceTokenizer(tokenizer)
+    return PieceTokenizer(tokenizer, common_words(documents))
 
 
 def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
@@ -139,6 +164,7 @@ def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceT
 
     Characters beyond the ALPHABET commonest become [UNK], as in BERT.
     """
+    documents = list(documents)
     texts = [encodable(document.full_text) for document in documents]
     normalizer = normalizers.BertNormalizer(lowercase=True)
     counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
@@ -157,7 +183,7 @@ def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceT
     trained.train_from_iterator(texts, trainer)
     tokenizer = _word_piece_tokenizer(trained.get_vocab())
     tokenizer.add_special_tokens(specials)
-    return PieceTokenizer(tokenizer)
+    return PieceTokenizer(tokenizer, common_words(documents))
 
 
 def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
@@ -169,15 +195,20 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def read_tokenizer(path: str | Path) -> PieceTokenizer:
-    """The tokenizer of a tokenizer.json; BERT's own, which drops newlines, is given a newline piece.
+    """The tokenizer of a tokenizer.json, with the words beside it; BERT's, which drops newlines, gets a piece for them.
 
     Raises OSError if the file cannot be read, KitError if it is damaged.
     """
     text = Path(path).read_text(encoding="utf-8")
+    beside = Path(path).with_name(WORDS_FILE)
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises no narrower class
         raise KitError(f"{path}: not a tokenizer: {error}") from None
     if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
         tokenizer.add_special_tokens([NEWLINE])
-    return PieceTokenizer(tokenizer)
+    try:
+        words = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else ()
+    except ValueError as error:
+        raise KitError(f"{beside}: damaged: {error}") from None
+    return PieceTokenizer(tokenizer, frozenset(words))

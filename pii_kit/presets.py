@@ -1,10 +1,9 @@
 """Every model size and training setting that the kit offers, under a name, and the function that trains by one."""
 
-import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +16,7 @@ from pii_kit.data import Document, split_documents
 from pii_kit.errors import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTaggerConfig, find_weights, load_published
-from pii_kit.pieces import CASINGS, PieceTokenizer, read_tokenizer, train_byte_pairs, train_word_pieces
+from pii_kit.pieces import CASINGS, PieceTokenizer, common_words, read_tokenizer, train_byte_pairs, train_word_pieces
 from pii_kit.runs import fingerprint, read_json, reopen_run, start_run, write_json
 from pii_kit.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
@@ -158,7 +157,8 @@ def build(
         found = find_weights(weights)
         if found:
             logger.info("MobileBERT starts from the published weights in %s", found)
-            return load_published(found, **preset.model, **labels)
+            network, tokenizer = load_published(found, **preset.model, **labels)
+            return network, replace(tokenizer, words=common_words(documents))
         logger.warning("MobileBERT's published weights cannot be reached: it starts from random weights")
     tokenizer = tokenizer or train_word_pieces(documents, n_pieces=preset.n_pieces)
     config = MobileBertTaggerConfig(
@@ -189,7 +189,7 @@ def train_preset(
     preset_name = preset or default_preset(model)
     chosen = look_up(model, preset_name)
     changes = {name: value for name, value in settings.items() if value is not None}
-    config = dataclasses.replace(chosen.train, **changes)
+    config = replace(chosen.train, **changes)
     if model == "mobilebert" and config.mixed_precision == "fp16":
         raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'")
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)

@@ -1,7 +1,7 @@
 """A run's folder: all it takes to rebuild the model, to read how it was trained, and to go on after a kill.
 
 run.json          what was asked for: model, preset, settings, data's fingerprint, validation documents
-tokenizer.json    the pieces (a tagger's run)
+tokenizer.json    the pieces (a tagger's run), and words.json, the words that essays have in lower case
 tagger/           the epoch that is kept so far: a transformers folder (config, safetensors, tokenizer), decision.json,
                   and out_of_fold.safetensors, what it says of the validation documents
 model/            instead, in a language model's run: a transformers folder (config, safetensors)
@@ -38,7 +38,7 @@ from pii_kit.files import atomic_folder, atomic_write, recover_folder
 from pii_kit.onnx_model import FILE as ONNX_FILE
 from pii_kit.onnx_model import OnnxModel
 from pii_kit.out_of_fold import OutOfFold, save_out_of_fold
-from pii_kit.pieces import PAD, PieceTokenizer, read_tokenizer
+from pii_kit.pieces import CASINGS, PAD, WORDS_FILE, PieceTokenizer, read_tokenizer
 from pii_kit.predict import Tagger
 
 
@@ -73,6 +73,7 @@ def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = N
     if tokenizer is not None:
         with atomic_write(folder / "tokenizer.json") as handle:
             handle.write(tokenizer.tokenizer.to_str(pretty=False))
+        write_json(folder / WORDS_FILE, sorted(tokenizer.words))
     write_json(folder / "run.json", manifest)
 
 
@@ -116,6 +117,7 @@ def save_tagger(folder: Path, tagger: Tagger, kept: OutOfFold | None = None) -> 
 def save_tokenizer_and_decision(inside: Path, tagger: Tagger) -> None:
     """All of a tagger but its model, into the folder that holds that."""
     PreTrainedTokenizerFast(tokenizer_object=tagger.tokenizer.tokenizer, pad_token=PAD).save_pretrained(inside)
+    write_json(inside / WORDS_FILE, sorted(tagger.tokenizer.words))
     decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
     write_json(inside / "decision.json", decision)
 
@@ -129,6 +131,10 @@ def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Ta
     decision = read_json(inside / "decision.json")
     exported = (inside / ONNX_FILE).exists()
     model = OnnxModel(inside) if exported else _load_model(inside, AutoModelForTokenClassification)
+    if getattr(model.config, "n_casings", 0) not in (0, len(CASINGS)):
+        raise KitError(
+            f"{inside}: knows {model.config.n_casings} casings, not {len(CASINGS)}: made by an older version"
+        )
     try:
         tokenizer = read_tokenizer(inside / "tokenizer.json")
     except (OSError, ValueError) as error:

@@ -11,13 +11,20 @@ import pytest
 import pii_kit
 from pii_kit import presets
 from pii_kit.__main__ import main
+from pii_kit.pieces import CASINGS
 from pii_kit.presets import Preset
 from pii_kit.train import TrainConfig
 
 PACKAGE = Path(pii_kit.__file__).parent
 REFERENCES = PACKAGE.parents[1] / "shared" / "data"
 
-SHA_RNN = {"hidden_size": 16, "boom_size": 32, "num_hidden_layers": 1, "attention_layers": [0], "n_casings": 6}
+SHA_RNN = {
+    "hidden_size": 16,
+    "boom_size": 32,
+    "num_hidden_layers": 1,
+    "attention_layers": [0],
+    "n_casings": len(CASINGS),
+}
 MOBILEBERT = {
     "hidden_size": 32,
     "embedding_size": 16,
@@ -26,7 +33,7 @@ MOBILEBERT = {
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
     "num_feedforward_networks": 1,
-    "n_casings": 6,
+    "n_casings": len(CASINGS),
 }
 TRAIN = TrainConfig(epochs=2, batch_size=8, window_size=64, overlap=16, learning_rate=1e-2, class_weights=0.1)
 

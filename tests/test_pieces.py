@@ -5,6 +5,7 @@ import pytest
 from conftest import make_document
 
 from pii_kit.data import Document
+from pii_kit.errors import KitError
 from pii_kit.pieces import (
     CASINGS,
     NEWLINE,
@@ -135,3 +136,38 @@ def test_training_gives_the_same_vocabulary_in_another_process(tmp_path):
     )
     runs = {subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout for _ in range(2)}
     assert len(runs) == 1
+
+
+def test_a_word_that_three_essays_have_in_lower_case_is_no_longer_just_title_case():
+    essays = [make_document(f"the smart cart {word}", number) for number, word in enumerate(["one", "two", "old"])]
+    tokenizer = train_byte_pairs(essays, n_pieces=300)
+    assert tokenizer.words == {"the", "smart", "cart"}
+    text = make_document("Smart CART Ana OLD")
+    casings = [CASINGS[casing] for casing in tokenizer.cut(text).casing[tokenizer.cut(text).starts]]
+    assert casings == ["Title word", "UPPER word", "Title", "UPPER"]
+
+
+def test_a_word_of_the_same_essay_counts_as_known_in_it_alone():
+    tokenizer = train_byte_pairs([make_document("tea")], n_pieces=300)
+    casings = [
+        CASINGS[tokenizer.cut(make_document(text)).casing[1]] for text in ("Rivet and a rivet", "Rivet and a bolt")
+    ]
+    assert casings == ["Title word", "Title"]
+
+
+def test_words_are_read_from_beside_the_tokenizer_and_damage_is_named(tmp_path):
+    tokenizer = train_byte_pairs([make_document("tea")], n_pieces=300)
+    (tmp_path / "tokenizer.json").write_text(tokenizer.tokenizer.to_str())
+    (tmp_path / "words.json").write_text('["tea", "cup"]')
+    assert read_tokenizer(tmp_path / "tokenizer.json").words == {"tea", "cup"}
+    (tmp_path / "words.json").write_text('["tea"')
+    with pytest.raises(KitError, match=r"words\.json: damaged"):
+        read_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_an_essay_stands_between_pieces_of_its_own(documents):
+    for tokenizer in (train_byte_pairs(documents, n_pieces=400), train_word_pieces(documents, n_pieces=400)):
+        cut = tokenizer.cut(documents[0])
+        assert (cut.ids[0], cut.ids[-1]) == (tokenizer.top_id, tokenizer.bottom_id)
+        assert cut.starts[0] == 1 and len(cut.ids) == len(cut.casing)
+        assert tokenizer.cut(make_document("")).ids.tolist() == []
