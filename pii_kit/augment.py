@@ -20,6 +20,7 @@ from pii_kit.surrogates import Surrogates, handle_of
 HEAD_TOKENS = 60  # an essay's head: where titles and author lines stand
 LINE_TOKENS = 12  # a longer line is no heading
 WORDS = FILLERS | texts.WORDS
+LINE_START_SHARE = 0.3  # of sentences planted begin a line
 PAGE_BREAK_SHARE = 0.3  # of lines planted in the body stand in the middle of a sentence, as page headers do in PDFs
 
 
@@ -285,7 +286,8 @@ class Planter:
 
     def sentence(self, template: str) -> Insertion:
         """Between two sentences, or at a line's start."""
-        index = self.rng.choice(self.sentence_starts or self.line_starts)
+        at_line = not self.sentence_starts or self.rng.random() < LINE_START_SHARE
+        index = self.rng.choice(self.line_starts if at_line else self.sentence_starts)
         return Insertion(index, self.part(template + " "), space=True)
 
 

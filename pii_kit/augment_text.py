@@ -105,7 +105,8 @@ LINES = {
         "{NAME_STUDENT}{gap}[ID|Student ID|Roll No|Roll number|Reg No|PIN][:| :|] {ID_NUM}": 4,
         "{ID_NUM}{gap}{NAME_STUDENT}": 2,
         "{ID_NUM} [-|–|] {NAME_STUDENT}": 2,
-        "{ID_NUM} - {NAME_STUDENT}{gap}{ID_NUM.mate} - {NAME_STUDENT.mate}{gap}{ID_NUM.mate2} - {NAME_STUDENT.mate2}":
+        "{ID_NUM} - {NAME_STUDENT}{gap}{ID_NUM.mate} - {NAME_STUDENT.mate}[| (Representative)| (Leader)]{gap}"
+        "{ID_NUM.mate2} - {NAME_STUDENT.mate2}":
         1.5,
         "Name: {NAME_STUDENT} PinNo: {ID_NUM} Name: {NAME_STUDENT.mate} PinNo: {ID_NUM.mate}": 1,
         "{ID_NUM}": 1,
@@ -143,6 +144,9 @@ TRAP_LINES = (
     "{other.last}, {other.first}, and {another}. {title}, {year}.", "Source: {link}", "{link}", "{place}, {date}",
     "{company}", "{company} – {title}", "{title}: {title}", "{title} – {place}", "{title}", "{title}{gap}{title}",
     "By {company}", "Course: {title}", "Word count: {number}", "Case {n}", "{date}", "ISBN {number}",
+    "{other.last} [University|Institute of Technology|Foundation|Bank|College|Hospital|Group]", "University of {place}",
+    "{place} [University|Business School|Office]", "{title} [in|–|for] {place}", "Last modified: {date}",
+    "[Figure|Table|Picture|Step|Phase|Part|Chapter] {n}[:|.|] {title}", "[Version|Date|Status|Owner][:| :] {date}",
     "Order no. {number}", "Module {n} – {title}", "[Source|Reference|References][:| :] {other.last} ({year}), {link}",
 )  # fmt: skip
 TRAP_SENTENCES = (
@@ -154,6 +158,9 @@ TRAP_SENTENCES = (
     "The video of {other} is at {link} for everybody.", "[We|I] read the book by {other} and {another}.",
     "[Customer|Ticket|Invoice|Order] {number} was the first.", "There were {number} visitors in {year}.",
     "[Our client|The firm|The company] {company} is in {place}.", "My boss, Mr. {other.last}, agreed.",
+    "[We used|They use|It was done with] {company}[ ({link})|], which helped.",
+    "{place} is a country with many challenges.",
+    "I am [Team Leader|Project Manager|Scrum Master|a Product Owner] at {company}.",
     "[Call the hotline|The hotline is] {hotline} in such a case.",
 )  # fmt: skip
 WORDS = {

@@ -108,6 +108,9 @@ class Surrogates:
                 f"https://www.youtube.com/watch?v={code}",
                 f"https://www.{topic.replace('_', '')}.org/articles/{code[:6].lower()}",
                 f"http://www.{topic.replace('_', '-')}.edu/{topic.partition('_')[0]}.pdf",
+                f"https://{topic.replace('_', '')}.com",
+                f"http://www.{topic.replace('_', '')}.com/",
+                f"https://www.{topic.replace('_', '')}.com/{topic.replace('_', '-')}/",
             )
         )
 
