@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
+from pii_kit.augment import AugmentConfig
 from pii_kit.cost import device_name, parameters
 from pii_kit.data import Document, split_documents
 from pii_kit.errors import KitError
@@ -56,7 +57,7 @@ PRESETS = MappingProxyType(
                     "n_casings": len(CASINGS),
                 },
                 train=TrainConfig(
-                    epochs=7,
+                    epochs=30,
                     batch_size=12,
                     window_size=128,
                     overlap=24,
@@ -64,7 +65,11 @@ PRESETS = MappingProxyType(
                     class_weights=0.1,
                     hidden_share=0.15,
                     empty_share=0.25,
+                    augment=AugmentConfig(),
+                    validate_epochs=10,
+                    keep="last",
                 ),
+                every_fold=True,
             ),
             "seed": Preset(
                 n_pieces=32000,
@@ -98,7 +103,7 @@ PRESETS = MappingProxyType(
                 },
                 # Short windows: each position is seen often, which a start from random weights needs.
                 train=TrainConfig(
-                    epochs=8,
+                    epochs=30,
                     batch_size=24,
                     window_size=64,
                     overlap=16,
@@ -106,7 +111,11 @@ PRESETS = MappingProxyType(
                     class_weights=0.1,
                     hidden_share=0.15,
                     empty_share=0.3,
+                    augment=AugmentConfig(),
+                    validate_epochs=10,
+                    keep="last",
                 ),
+                every_fold=True,
             ),
             "seed": Preset(
                 n_pieces=128000,
@@ -124,7 +133,13 @@ PRESETS = MappingProxyType(
                 n_pieces=30522,
                 model={"n_casings": len(CASINGS), "hidden_dropout_prob": 0.1},
                 train=TrainConfig(
-                    epochs=4, batch_size=16, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128
+                    epochs=4,
+                    batch_size=16,
+                    learning_rate=1e-4,
+                    class_weights=0.1,
+                    clip_norm=1.0,
+                    overlap=128,
+                    augment=AugmentConfig(),
                 ),
                 published=True,
             ),
