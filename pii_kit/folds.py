@@ -7,7 +7,11 @@ result.json     F5 out of fold with its interval; written last
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+import torch
+from tqdm import tqdm
 
 from pii_kit.data import Document
 from pii_kit.errors import KitError
@@ -24,6 +28,7 @@ from pii_kit.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
 from pii_kit.presets import default_preset, look_up, train_preset
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.runs import read_json, write_json
+from pii_kit.side_by_side import run_side_by_side
 from pii_kit.submission import true_rows
 
 
@@ -41,7 +46,9 @@ def train_folds(
     """Train `model` once for each of `folds` of `n_folds` into a run folder; gives back the result, out of fold.
 
     `folds` None are all of them, or the first alone where the preset says so. `settings` go to `train_preset`. A run
-    that was killed goes on with `resume`, and finished folds are left as they are. Raises KitError as `train_preset`.
+    that was killed goes on with `resume`, and finished folds are left as they are. On a CPU of several cores as many
+    folds train side by side as torch would use threads, each on one: models as small as those of the CPU presets gain
+    nothing from a second thread. Raises KitError as `train_preset`.
     """
     folder = Path(folder)
     preset = preset or default_preset(model)
@@ -57,12 +64,22 @@ def train_folds(
             raise KitError(f"{folder}: cannot be resumed: was {started}, now {manifest}")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "folds.json", manifest)
-    results = [
-        train_preset(
-            model, documents, _fold(folder, k), preset=preset, n_folds=n_folds, fold=k, resume=resume, **settings
-        )
+    tasks = [
+        partial(train_preset, model, documents, _fold(folder, k), preset=preset, n_folds=n_folds, fold=k, resume=resume)
         for k in folds
     ]
+    n_workers = 1 if torch.cuda.is_available() else min(torch.get_num_threads(), len(tasks))
+    if n_workers == 1:
+        results = [task(**settings) for task in tasks]
+    else:
+        epochs = settings.get("epochs") or look_up(model, preset).train.epochs
+        bar = tqdm(desc=f"{len(tasks)} folds", total=epochs * len(tasks), unit="epoch")
+        results = run_side_by_side(
+            [partial(task, quiet=True, **settings) for task in tasks],
+            n_workers=n_workers,
+            bar=bar,
+            count=lambda: sum(_epochs_done(_fold(folder, k)) for k in folds),
+        )
     if (folder / "result.json").exists():
         return read_json(folder / "result.json")
     result = choose_decision(folder, documents)
@@ -106,6 +123,10 @@ def fold_folders(folder: str | Path) -> list[Path]:
 
 def _fold(folder: Path, k: int) -> Path:
     return folder / f"fold_{k}"
+
+
+def _epochs_done(folder: Path) -> int:
+    return len(read_json(folder / "history.json")) if (folder / "history.json").exists() else 0
 
 
 def load_folds_out_of_fold(folder: str | Path) -> OutOfFold | None:

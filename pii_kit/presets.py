@@ -192,6 +192,7 @@ def train_preset(
     weights: str | Path | None = None,
     n_folds: int = 5,
     fold: int = 0,
+    quiet: bool = False,
     **settings,
 ) -> dict:
     """Train `model` ("sha_rnn" or "mobilebert") on labelled documents into a run folder; gives back the run's result.
@@ -232,7 +233,7 @@ def train_preset(
         start_run(folder, manifest, tokenizer)
 
     began = time.perf_counter()
-    history = fit(network, tokenizer, training, validation, config, folder, resume=resume)
+    history = fit(network, tokenizer, training, validation, config, folder, resume=resume, quiet=quiet)
     result = {
         **kept_epoch(history, config.keep),
         "epochs": len(history),

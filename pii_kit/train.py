@@ -99,8 +99,11 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
+    quiet: bool = False,
 ) -> list[dict]:
-    """Train `model`, keep the best epoch's tagger in the run folder, and give back the history, a row per epoch.
+    """Train `model`, keep a tagger in the run folder, and give back the history, a row per epoch.
+
+    `quiet` shows no bar.
 
     With `resume` training goes on from the folder's checkpoint to the same weights as an unbroken run (bit for bit on
     the CPU of one machine; GPU kernels differ in the last bits). Raises KitError when the loss is no longer finite.
@@ -128,7 +131,7 @@ def fit(
         for set_epoch in (loader.set_epoch, batches.set_epoch):
             set_epoch(position["epoch"])
         todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
-        for batch in _progress(todo, len(batches), position, config, shown=accelerator.is_main_process):
+        for batch in _progress(todo, len(batches), position, config, shown=accelerator.is_main_process and not quiet):
             with accelerator.accumulate(model):
                 labels = batch.pop("labels")
                 if config.hidden_share:
