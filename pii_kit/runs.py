@@ -84,7 +84,7 @@ def reopen_run(folder: Path, manifest: dict) -> None:
 def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None:
     for key, value in wished.items():
         if isinstance(value, dict):
-            _compare(started.get(key, {}), value, folder, f"{field}{key}.")
+            _compare(started.get(key) or {}, value, folder, f"{field}{key}.")
         elif started.get(key) != value:
             raise KitError(f"{folder}: cannot be resumed: {field}{key} was {started.get(key)!r}, now {value!r}")
 
