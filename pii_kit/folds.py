@@ -40,8 +40,9 @@ def train_folds(
 ) -> dict:
     """Train `model` once for each of `folds` of `n_folds` into a run folder; gives back the result, out of fold.
 
-    `folds` None are all of them, or the first alone where the preset says so. `settings` go to `train_preset`. A run
-    that was killed goes on with `resume`, and finished folds are left as they are. Raises KitError as `train_preset`.
+    `folds` None are all of them, or the first alone where the preset says so. `settings`, and essays `taught` by a
+    teacher, go to `train_preset`. A run that was killed goes on with `resume`, and finished folds are left as they are.
+    Raises KitError as `train_preset`.
     """
     folder = Path(folder)
     preset = preset or default_preset(model)
