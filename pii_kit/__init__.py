@@ -4,10 +4,10 @@ Data flows one way, one module per step, and this is also a good order to read t
 
     labels → data → sample → pieces → windows → sha_rnn | mobilebert → predict → decide → submission → metrics
 
-`presets`, `optim`, `train` and `runs` fit a model and keep it; `export` and `onnx_model` take it to ONNX Runtime;
-`cost`, `patterns`, `eda`, `highlight` and `plots` are what the notebooks look at, `browser` shows a model's errors as
-a page; `kaggle` knows the platform; `demo` runs five notebooks in a row. SHA-RNN as the language model that it was is
-a way of its own, on the same blocks:
+`presets`, `optim`, `train` and `runs` fit a model and keep it; `distill` lets it learn from a teacher; `export` and
+`onnx_model` take it to ONNX Runtime; `cost`, `patterns`, `eda`, `highlight` and `plots` are what the notebooks look at,
+`browser` shows a model's errors as a page; `kaggle` knows the platform; `demo` runs five notebooks in a row. SHA-RNN as
+the language model that it was is a way of its own, on the same blocks:
 
     byte_text → sha_rnn → language_model → train_language_model
 """

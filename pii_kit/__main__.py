@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pii_kit.arguments import Parser, add_verb, share, whole
 from pii_kit.data import DataWarning, read_documents
-from pii_kit.ensemble import load_ensemble
+from pii_kit.ensemble import load_ensemble, teach
 from pii_kit.errors import KitError
 from pii_kit.export import export_run
 from pii_kit.folds import train_folds
@@ -25,13 +25,20 @@ from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, submission_rows, true_rows, write_submission
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def sample(args: argparse.Namespace) -> None:
     folder = write_sample(args.out, n_documents=args.documents, seed=args.seed)
     print(f"{folder}: train.json, test.json, test_labels.csv")
 
 
 def train(args: argparse.Namespace) -> None:
+    if bool(args.teacher) != bool(args.unlabelled):
+        raise KitError("--teacher and --unlabelled go together: who teaches, and the essays that are taught")
     documents = read_documents(args.data, labels_required=True)
+    taught = teach(args.teacher, read_documents(args.unlabelled), device=_device()) if args.teacher else None
     result = train_folds(
         args.model,
         documents,
@@ -46,6 +53,7 @@ def train(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         patience=args.patience,
         checkpoint_steps=args.checkpoint_steps,
+        taught=taught,
     )
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
     scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval})"
@@ -54,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     documents = read_documents(args.data)
-    ensemble = load_ensemble(args.run, device="cuda" if torch.cuda.is_available() else "cpu")
+    ensemble = load_ensemble(args.run, device=_device())
     if args.o_threshold:
         ensemble = replace(ensemble, o_threshold=args.o_threshold)
     predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="documents")
@@ -121,6 +129,14 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="batches from one checkpoint to the next")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of split, start and order")
     verb.add_argument("--weights", type=Path, metavar="DIR", help="folder with published MobileBERT weights")
+    verb.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="learn also from what this run says of the unlabelled essays; repeat to average",
+    )
+    verb.add_argument("--unlabelled", type=Path, metavar="FILE.json", help="essays for the teacher; labels are ignored")
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")

@@ -14,7 +14,8 @@ from pii_kit.windows import IGNORED, Window
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
     """Windows to input_ids, attention_mask, casing_ids and, where they are labelled, labels: each (batch, piece).
 
-    Padding comes last in each row.
+    Padding comes last in each row. Where a teacher labelled one of the windows, labels are probabilities
+    (batch, piece, label), zero on pieces that have none.
     """
 
     def padded(arrays, value: int) -> torch.Tensor:
@@ -26,7 +27,10 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor
         "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
         "casing_ids": padded([window.casing for window in windows], CASINGS.index("other")),
     }
-    if all(window.labels is not None for window in windows):
+    if any(window.probabilities is not None for window in windows):
+        targets = [torch.from_numpy(window.soft_labels()) for window in windows]
+        batch["labels"] = pad_sequence(targets, batch_first=True)  # (batch, piece, label)
+    elif all(window.labels is not None for window in windows):
         batch["labels"] = padded([window.labels for window in windows], IGNORED)
     return batch
 

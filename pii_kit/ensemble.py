@@ -1,4 +1,4 @@
-"""Run folders to one labeller: all folds of all runs averaged, the weights of the runs chosen out of fold."""
+"""Run folders to one labeller, or teacher: all folds of all runs averaged, the runs' weights chosen out of fold."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from pii_kit.data import Document
 from pii_kit.decide import O_THRESHOLDS
+from pii_kit.distill import Taught
 from pii_kit.folds import fold_folders, load_folds_out_of_fold
 from pii_kit.out_of_fold import OutOfFold, average_out_of_fold, score_out_of_fold
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.rules import label_document
-from pii_kit.runs import load_tagger, read_json
+from pii_kit.runs import fingerprint_tagger, load_tagger, read_json
 
 ROUNDS = 10  # of ensemble selection: weights are tenths
 
@@ -57,6 +59,21 @@ def load_ensemble(runs: Sequence[str | Path], *, device: str | torch.device = "c
         o_threshold=o_threshold,
         rules=rules,
     )
+
+
+def teach(runs: Sequence[str | Path], documents: Sequence[Document], *, device: str | torch.device = "cpu") -> Taught:
+    """What all taggers of run folders, averaged as in `load_ensemble`, say of essays: a student's targets.
+
+    60 bytes a token are held in memory. Raises KitError as `load_ensemble`.
+    """
+    ensemble = load_ensemble(runs, device=device)
+    folders = [folder for run in runs for folder in fold_folders(run)]
+    teacher = tuple(
+        f"{tagger.model.config.model_type} {fingerprint_tagger(folder)}"
+        for tagger, folder in zip(ensemble.taggers, folders, strict=True)
+    )
+    predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="taught essays")
+    return Taught(predictions=tuple(predictions), teacher=teacher)
 
 
 def _decision(run: Path, taggers: Sequence[Tagger]) -> tuple[float, Sequence[str]]:

@@ -45,10 +45,10 @@ def train_folds(
 ) -> dict:
     """Train `model` once for each of `folds` of `n_folds` into a run folder; gives back the result, out of fold.
 
-    `folds` None are all of them, or the first alone where the preset says so. `settings` go to `train_preset`. A run
-    that was killed goes on with `resume`, and finished folds are left as they are. On a CPU of several cores as many
-    folds train side by side as torch would use threads, each on one: models as small as those of the CPU presets gain
-    nothing from a second thread. Raises KitError as `train_preset`.
+    `folds` None are all of them, or the first alone where the preset says so. `settings`, and essays `taught` by a
+    teacher, go to `train_preset`. A run that was killed goes on with `resume`, and finished folds are left as they are.
+    On a CPU of several cores as many folds train side by side as torch would use threads, each on one: models as small
+    as those of the CPU presets gain nothing from a second thread. Raises KitError as `train_preset`.
     """
     folder = Path(folder)
     preset = preset or default_preset(model)

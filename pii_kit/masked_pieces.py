@@ -58,8 +58,7 @@ class Guesser(nn.Module):
         hidden = self.tagger(**batch).logits[chosen]  # (chosen piece, hidden)
         hidden = self.norm(F.gelu(self.projection(hidden)))
         logits = F.linear(hidden, self.embedding.weight, self.output_bias).float()
-        # No guess at these, so that the output never moves the pad piece's embedding, which must stay zero: MobileBERT
-        # joins it to that of the last real piece.
+        # No guess at these: they stand for no text, and so the pad piece's embedding stays the zero that it began as.
         return logits.index_fill(1, self.special, -torch.inf)
 
 

@@ -65,6 +65,10 @@ class MobileBertForTokenClassification(PlainMobileBert):
         embedded = self.mobilebert.get_input_embeddings()(input_ids)
         if self.casing_embedding is not None and casing_ids is not None:
             embedded = embedded + self.casing_embedding(casing_ids)
+        if attention_mask is not None:
+            # MobileBERT joins each piece's embedding with its neighbours': what follows the last one must be zero, as
+            # it is without padding.
+            embedded = embedded * attention_mask[..., None]
         return super().forward(attention_mask=attention_mask, inputs_embeds=embedded, labels=labels, **kwargs)
 
 

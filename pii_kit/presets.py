@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from pii_kit.augment import AugmentConfig
 from pii_kit.cost import device_name, parameters
 from pii_kit.data import Document, split_documents
+from pii_kit.distill import Taught
 from pii_kit.errors import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTaggerConfig, find_weights, load_published
@@ -192,14 +193,17 @@ def train_preset(
     weights: str | Path | None = None,
     n_folds: int = 5,
     fold: int = 0,
+    taught: Taught | None = None,
     quiet: bool = False,
     **settings,
 ) -> dict:
     """Train `model` ("sha_rnn" or "mobilebert") on labelled documents into a run folder; gives back the run's result.
 
     One of `n_folds` folds validates. `settings` replace those of the preset's TrainConfig; None leaves them. `weights`
-    is a folder with published MobileBERT weights. With `resume` an unfinished run is gone on with, and a finished one
-    is left as it is. Raises KitError for names that are not offered and folders that hold another run.
+    is a folder with published MobileBERT weights. `taught` (see `ensemble.teach`) are unlabelled essays to learn from
+    as well; those that are among `documents`, validation above all, are left out. With `resume` an unfinished run is
+    gone on with, and a finished one is left as it is. Raises KitError for names that are not offered and folders that
+    hold another run.
     """
     folder = Path(folder)
     preset_name = preset or default_preset(model)
@@ -209,6 +213,7 @@ def train_preset(
     if model == "mobilebert" and config.mixed_precision == "fp16":
         raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'")
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)
+    taught = taught and taught.beside(documents)
     manifest = {
         "model": model,
         "preset": preset_name,
@@ -218,6 +223,7 @@ def train_preset(
         "n_folds": n_folds,
         "fold": fold,
         "validation": [document.document for document in validation],
+        "taught": taught and taught.manifest(),
     }
     if resume and (folder / "run.json").exists():
         reopen_run(folder, manifest)
@@ -233,7 +239,7 @@ def train_preset(
         start_run(folder, manifest, tokenizer)
 
     began = time.perf_counter()
-    history = fit(network, tokenizer, training, validation, config, folder, resume=resume, quiet=quiet)
+    history = fit(network, tokenizer, training, validation, config, folder, taught=taught, resume=resume, quiet=quiet)
     result = {
         **kept_epoch(history, config.keep),
         "epochs": len(history),

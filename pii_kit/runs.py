@@ -50,6 +50,15 @@ def fingerprint(documents: Iterable[Document]) -> str:
     return digest.hexdigest()[:16]
 
 
+def fingerprint_tagger(folder: str | Path) -> str:
+    """A digest of a run folder's trained tagger: equal for equal files. Raises KitError if there is none."""
+    digest = hashlib.sha256()
+    for path in sorted(_found(Path(folder), "tagger").iterdir()):
+        with open(path, "rb") as handle:
+            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
 def write_json(path: Path, content) -> None:
     with atomic_write(path) as handle:
         json.dump(content, handle, indent=1)
@@ -85,7 +94,7 @@ def reopen_run(folder: Path, manifest: dict) -> None:
 def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None:
     for key, value in wished.items():
         if isinstance(value, dict):
-            _compare(started.get(key, {}), value, folder, f"{field}{key}.")
+            _compare(started.get(key) or {}, value, folder, f"{field}{key}.")
         elif started.get(key) != value:
             raise KitError(f"{folder}: cannot be resumed: {field}{key} was {started.get(key)!r}, now {value!r}")
 

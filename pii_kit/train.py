@@ -21,8 +21,9 @@ from pii_kit.augment import AugmentConfig, augment
 from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
 from pii_kit.cost import peak_memory
 from pii_kit.data import Document
+from pii_kit.distill import Taught, soft_cross_entropy
 from pii_kit.errors import KitError
-from pii_kit.labels import LABELS, OUTSIDE_ID
+from pii_kit.labels import LABELS
 from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.optim import OPTIMIZERS, build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.out_of_fold import OutOfFold, keep_out_of_fold
@@ -98,6 +99,7 @@ def fit(
     config: TrainConfig,
     folder: Path,
     *,
+    taught: Taught | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> list[dict]:
@@ -105,17 +107,18 @@ def fit(
 
     `quiet` shows no bar.
 
+    Documents that a teacher labelled are learned from beside the training documents, and never augmented.
     With `resume` training goes on from the folder's checkpoint to the same weights as an unbroken run (bit for bit on
     the CPU of one machine; GPU kernels differ in the last bits). Raises KitError when the loss is no longer finite.
     """
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config.mixed_precision), gradient_accumulation_steps=config.accumulation_steps
     )
-    epochs = EpochWindows(training, tokenizer, config)
+    epochs = EpochWindows(training, tokenizer, config, taught)
     loader, batches = _loader(epochs, tokenizer, config)
     optimizer, schedule = _optimizer(model, len(batches), config)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
-    weights = torch.tensor(_weights(training, config), dtype=torch.float32, device=accelerator.device)
+    weights = torch.tensor(_weights(training, config, taught), dtype=torch.float32, device=accelerator.device)
 
     position = dict(BEGINNING, history=[])
     if resume and (found := load_checkpoint(folder, accelerator)):
@@ -137,7 +140,7 @@ def fit(
                 if config.hidden_share:
                     batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
                 logits = model(**batch).logits.float()
-                loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
+                loss = _loss(logits, labels, weights)
                 position["loss"] += _finite(loss, position, schedule)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
@@ -175,10 +178,24 @@ BEGINNING = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0}
 
 
 class EpochWindows(Dataset):
-    """The windows of one epoch's documents, augmented where the settings say so. `make` gives another epoch's."""
+    """The windows of one epoch's documents, augmented where the settings say so. `make` gives another epoch's.
 
-    def __init__(self, documents: Sequence[Document], tokenizer: PieceTokenizer, config: TrainConfig):
+    Those of taught documents come last and stay: a teacher's probabilities are for the tokens as they are.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        tokenizer: PieceTokenizer,
+        config: TrainConfig,
+        taught: Taught | None = None,
+    ):
         self.documents, self.tokenizer, self.config = documents, tokenizer, config
+        self.taught = [
+            replace(window, labels=None, probabilities=probabilities)
+            for document, probabilities in (taught.predictions if taught else ())
+            for window in self._cut(document)
+        ]
         self.windows: list[Window] = []
         self.make(0)
 
@@ -189,17 +206,16 @@ class EpochWindows(Dataset):
         documents = self.documents
         if config.augment is not None:
             documents = augment(documents, config.augment, seed=config.seed, epoch=epoch)
-        self.windows = [
-            window
-            for document in documents
-            for window in cut_windows(document, self.tokenizer, size=config.window_size, overlap=config.overlap)
-        ]
+        self.windows = [window for document in documents for window in self._cut(document)] + self.taught
         if not self.windows:
             raise KitError("the training documents hold no tokens")
 
+    def _cut(self, document: Document) -> list[Window]:
+        return cut_windows(document, self.tokenizer, size=self.config.window_size, overlap=self.config.overlap)
+
     def lengths_and_empty(self) -> tuple[list[int], list[int]]:
         """The windows' lengths, and the indices of those without PII."""
-        empty = [index for index, window in enumerate(self.windows) if window.labels.max() <= OUTSIDE_ID]
+        empty = [index for index, window in enumerate(self.windows) if not window.holds_pii()]
         return list(map(len, self.windows)), empty
 
     def __len__(self) -> int:
@@ -256,9 +272,19 @@ def kept_epoch(history: Sequence[dict], keep: str) -> dict:
     return scored[-1] if keep == "last" else max(scored, key=lambda row: row["f5"])
 
 
-def _weights(training: Sequence[Document], config: TrainConfig) -> np.ndarray:
-    counts = Counter(label for document in training for label in document.labels)
-    return class_weights(np.array([counts[label] for label in LABELS]), config.class_weights)
+def _weights(training: Sequence[Document], config: TrainConfig, taught: Taught | None) -> np.ndarray:
+    counter = Counter(label for document in training for label in document.labels)
+    counts = np.array([counter[label] for label in LABELS])
+    if taught:
+        counts = counts + sum(probabilities.sum(0, dtype=np.float64) for _, probabilities in taught.predictions)
+    return class_weights(counts, config.class_weights)
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Logits (batch, piece, label) and a batch's labels, ids or probabilities, to the mean loss."""
+    if labels.is_floating_point():
+        return soft_cross_entropy(logits, labels, weights)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
 
 
 def _finite(loss: torch.Tensor, position: dict, schedule) -> float:

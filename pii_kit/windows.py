@@ -7,19 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from pii_kit.data import Document
-from pii_kit.labels import LABEL_TO_ID
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.pieces import CASINGS, PieceTokenizer
 
 IGNORED = -100  # the label id that torch's cross-entropy leaves out
 NO_TOKEN = -1
+PII_BELOW = 0.9  # a teacher's P(O) below which its token counts as PII when an epoch's windows are chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a document that fits the model. All arrays are (piece,).
+    """A part of a document that fits the model. Arrays are (piece,), but for `probabilities`.
 
     `token_index` is the token that begins with this piece, NO_TOKEN for a token's further pieces and for the special
     pieces round the window; `labels` stands on first pieces, IGNORED elsewhere, None for an unlabelled document.
+    `probabilities` is what a teacher says of the whole document (token, label), one array for all of its windows.
     """
 
     document: int
@@ -27,9 +29,27 @@ class Window:
     casing: np.ndarray
     token_index: np.ndarray
     labels: np.ndarray | None
+    probabilities: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pieces)
+
+    def holds_pii(self) -> bool:
+        """Whether any token of the window is PII, by its label or else in the teacher's eyes."""
+        if self.probabilities is None:
+            return self.labels.max() > OUTSIDE_ID
+        tokens = self.token_index[self.token_index != NO_TOKEN]
+        return self.probabilities[tokens, OUTSIDE_ID].min(initial=1) < PII_BELOW
+
+    def soft_labels(self) -> np.ndarray:
+        """Target probabilities (piece, label): the teacher's, or the labels' own; zero where no token begins."""
+        begins = self.token_index != NO_TOKEN
+        targets = np.zeros((len(self), len(LABELS)), dtype=np.float32)
+        if self.probabilities is None:
+            targets[begins, self.labels[begins]] = 1
+        else:
+            targets[begins] = self.probabilities[self.token_index[begins]]
+        return targets
 
 
 def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | None = None) -> list[range]:

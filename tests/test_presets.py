@@ -5,6 +5,7 @@ import torch
 from conftest import make_document
 
 from pii_kit import presets
+from pii_kit.augment import AugmentConfig
 from pii_kit.cost import linear_macs, linear_parameters, parameters
 from pii_kit.data import split_documents
 from pii_kit.errors import KitError
@@ -86,7 +87,11 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(tiny_presets, docu
 
 @pytest.mark.parametrize(
     ("change", "needle"),
-    [({"epochs": 2}, r"train\.epochs was 1, now 2"), ({"seed": 9}, r"train\.seed was 0, now 9")],
+    [
+        ({"epochs": 2}, r"train\.epochs was 1, now 2"),
+        ({"seed": 9}, r"train\.seed was 0, now 9"),
+        ({"augment": AugmentConfig()}, r"train\.augment\.swap_share was None, now 1\.0"),
+    ],
 )
 def test_resuming_with_other_settings_is_refused_by_name(tiny_presets, documents, tmp_path, change, needle):
     train_preset("sha_rnn", documents, tmp_path, preset="cpu")
