@@ -5,6 +5,9 @@ A slot whose name begins with a PII type is PII: `{NAME_STUDENT}` is the writer,
 who is not PII. The number beside a template is its weight; all are made up for this file.
 """
 
+import random
+from collections.abc import Mapping
+
 from pii_kit.labels import PII_TYPES
 
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
@@ -172,3 +175,8 @@ TITLE_WORDS = (
     ("Reflection", "Tool", "for Innovation", "Assignment", "in Practice", "at Work", "Course", "for Business", "Report",
      "Challenge", "Project", "Analysis", "Essay", "Paper", "", "", "", ""),
 )  # fmt: skip
+
+
+def pick(rng: random.Random, weighted: Mapping[str, float]) -> str:
+    """One of the keys, drawn by weight."""
+    return rng.choices(list(weighted), list(weighted.values()))[0]
