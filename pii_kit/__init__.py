@@ -2,8 +2,9 @@
 
 Data flows one way, one module per step, and this is also a good order to read them in:
 
-    labels → data → sample → pieces → windows → sha_rnn | mobilebert → predict → decide → submission → metrics
+    labels → data → sample → augment → pieces → windows → sha_rnn | mobilebert → predict → decide → submission → metrics
 
+`augment` is for training alone: `surrogates` are what `augment_swap` and `augment_plant` put in an essay.
 `presets`, `optim`, `train` and `runs` fit a model and keep it; `export` and `onnx_model` take it to ONNX Runtime;
 `cost`, `patterns`, `eda`, `highlight` and `plots` are what the notebooks look at, `browser` shows a model's errors as
 a page; `kaggle` knows the platform; `demo` runs five notebooks in a row. SHA-RNN as the language model that it was is
