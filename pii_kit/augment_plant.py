@@ -17,6 +17,7 @@ HEAD_TOKENS = 60  # an essay's head: where titles and author lines stand
 LINE_TOKENS = 12  # a longer line is no heading
 WORDS = FILLERS | texts.WORDS
 PAGE_BREAK_SHARE = 0.3  # of lines planted in the body stand in the middle of a sentence, as page headers do in PDFs
+TRIES = 50  # of a template, as what stands beside PII may join one of its tokens
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def insert(document: Document, insertions: Sequence[Insertion]) -> Document:
     parts, done = [], 0
     for insertion in sorted(insertions, key=lambda insertion: insertion.index):
         before = cut(document, done, insertion.index)
-        if insertion.space and before.tokens:
+        if insertion.space and before.tokens and not before.tokens[-1].isspace():
             before = replace(before, trailing_whitespace=(*before.trailing_whitespace[:-1], True))
         parts += [before, insertion.part]
         done = insertion.index
@@ -43,7 +44,7 @@ def insert(document: Document, insertions: Sequence[Insertion]) -> Document:
 
 @dataclass
 class Planter:
-    """Lines and sentences put into one document, in that document's line breaks and spaces."""
+    """Lines and sentences put into one document, in its line breaks and spaces, and never in the midst of its PII."""
 
     document: Document
     slots: dict[str, str]
@@ -60,22 +61,27 @@ class Planter:
         odd = max((token for token in breaks if "\n" not in token), key=breaks.__getitem__, default=" ")
         self.space = odd if n_spaces > len(self.document.tokens) / 6 else " "
         starts = [i + 1 for i, token in enumerate(self.document.tokens) if "\n" in token]
-        self.line_starts = [0, *starts]
+        self.line_starts = [0, *filter(self._is_free, starts)]
         self.head_starts = [start for start in self.line_starts if start <= HEAD_TOKENS][:5]
-        self.sentence_starts = [i + 1 for i, token in enumerate(self.document.tokens[:-1]) if token == "."]
+        stops = [i + 1 for i, token in enumerate(self.document.tokens[:-1]) if token == "."]
+        self.sentence_starts = list(filter(self._is_free, stops))
         self.headings = list(filter(None, map(self._line, self.line_starts[:20])))
         self.slots["gap"] = self.gap
 
+    def _is_free(self, place: int) -> bool:
+        """Whether what is put before the token at `place` leaves all PII whole."""
+        return not any(label.startswith("I-") for label in self.document.labels[place : place + 1])
+
     def part(self, template: str) -> Document:
-        """A template to tokens. What does not fit spaCy's tokens is drawn again."""
-        for _ in range(50):
+        """A template to tokens. What does not fit spaCy's tokens is drawn again; what never fits is left out."""
+        for _ in range(TRIES):
             spans = expand(template, self.rng, {**self.slots, "title": self.title()}, WORDS)
             spans = [(text if kind else text.replace(" ", self.space), kind) for text, kind in spans]
             try:
                 return document_of_spans(self.document.document, spans)
             except ValueError:
                 continue
-        raise ValueError(f"{template!r} never fits spaCy's tokens")
+        return cut(self.document, 0, 0)
 
     def title(self) -> str:
         """A heading: one of the document's own, or made up."""
@@ -113,6 +119,8 @@ class Planter:
         """Between lines, or in the middle of a sentence as a page's header is."""
         if self.rng.random() < PAGE_BREAK_SHARE:
             place = self.rng.randrange(len(self.document.tokens) + 1)
+            while place and not self._is_free(place):
+                place -= 1
             return Insertion(place, self.part("{gap}" + template + "{gap}"))
         return self.line_at(self.rng.choice(self.line_starts), template)
 
