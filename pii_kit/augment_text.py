@@ -5,6 +5,9 @@ A slot whose name begins with a PII type is PII: `{NAME_STUDENT}` is the writer,
 who is not PII. The number beside a template is its weight; all are made up for this file.
 """
 
+import random
+from collections.abc import Mapping
+
 from pii_kit.labels import PII_TYPES
 
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
@@ -107,8 +110,15 @@ LINES = {
         "{ID_NUM} [-|–|] {NAME_STUDENT}": 2,
         "{ID_NUM} - {NAME_STUDENT}{gap}{ID_NUM.mate} - {NAME_STUDENT.mate}[| (Representative)| (Leader)]{gap}"
         "{ID_NUM.mate2} - {NAME_STUDENT.mate2}":
-        1.5,
-        "Name: {NAME_STUDENT} PinNo: {ID_NUM} Name: {NAME_STUDENT.mate} PinNo: {ID_NUM.mate}": 1,
+        3,
+        "[Team|Group|Members][:| :] {ID_NUM}- {NAME_STUDENT} {ID_NUM.mate}- {NAME_STUDENT.mate} {ID_NUM.mate2}- "
+        "{NAME_STUDENT.mate2}":
+        2,
+        "{NAME_STUDENT} {ID_NUM} {NAME_STUDENT.mate} {ID_NUM.mate} {NAME_STUDENT.mate2} {ID_NUM.mate2}": 1,
+        "[Interviewer |Student |]Name[:| :] {NAME_STUDENT} [Interviewer |Student |][Pin No|ID|Roll No][:| :] {ID_NUM} "
+        "[Interviewee |Partner |]Name[:| :] {NAME_STUDENT.mate} [Interviewee |Partner |][Pin No|ID|Roll No][:| :] "
+        "{ID_NUM.mate}":
+        2,
         "{ID_NUM}": 1,
         "{title} {ID_NUM}": 1,
         "Certificate [ID|no.|number][:|] {ID_NUM}": 0.5,
@@ -179,3 +189,8 @@ TITLE_WORDS = (
     ("Reflection", "Tool", "for Innovation", "Assignment", "in Practice", "at Work", "Course", "for Business", "Report",
      "Challenge", "Project", "Analysis", "Essay", "Paper", "", "", "", ""),
 )  # fmt: skip
+
+
+def pick(rng: random.Random, weighted: Mapping[str, float]) -> str:
+    """One of the keys, drawn by weight."""
+    return rng.choices(list(weighted), list(weighted.values()))[0]

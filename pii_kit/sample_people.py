@@ -63,7 +63,7 @@ def slots(rng: random.Random) -> dict[str, str]:
 
 @cache
 def _new_faker(locale: str) -> "Faker":
-    from faker import Faker  # made-up essays alone need it, and Kaggle's image may not have it
+    from faker import Faker  # made-up essays and surrogates need it, and Kaggle's image may not have it
 
     return Faker(locale)
 

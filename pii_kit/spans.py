@@ -1,10 +1,11 @@
-"""Spans of text, each with its PII type or None, to labelled documents of spaCy's English tokens."""
+"""Labelled documents made of parts: of spans of text, each with its PII type or None, or of other documents' tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import spacy
 
-from pii_kit.data import Document
+from pii_kit.data import Document, spell
 from pii_kit.labels import OUTSIDE
 
 TOKENIZER = spacy.blank("en").tokenizer
@@ -38,4 +39,31 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
         tokens=tuple(token.text for token in tokens),
         trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
         labels=tuple(labels),
+    )
+
+
+def cut(document: Document, first: int, end: int) -> Document:
+    """The tokens from `first` to `end` of a labelled document, as a document that spells them alone."""
+    part = slice(first, end)
+    return join(
+        document.document,
+        [
+            replace(
+                document,
+                tokens=document.tokens[part],
+                trailing_whitespace=document.trailing_whitespace[part],
+                labels=document.labels[part],
+            )
+        ],
+    )
+
+
+def join(number: int, parts: Iterable[Document]) -> Document:
+    """Parts, in their order, to one document; undoes `cut`. `full_text` of a part does not count, its tokens do."""
+    parts = list(parts)
+    tokens = tuple(token for part in parts for token in part.tokens)
+    spaces = tuple(space for part in parts for space in part.trailing_whitespace)
+    labels = tuple(label for part in parts for label in part.labels)
+    return Document(
+        document=number, full_text=spell(tokens, spaces), tokens=tokens, trailing_whitespace=spaces, labels=labels
     )

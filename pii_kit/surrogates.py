@@ -22,12 +22,16 @@ ROMANIZED = {"ja_JP", "zh_CN"}
 # Two parts of a name come from one place this often; the competition's surrogates mix freely.
 SAME_PLACE = 0.5
 POOL = 600
+TRIES = 200  # of a pool; the smallest holds 20 names
 SYMBOLS = {"digit": "0123456789", "upper": "ABCDEFGHJKLMNPQRSTUVWXYZ", "lower": "abcdefghijkmnopqrstuvwxyz"}
 
 
 @dataclass
 class Surrogates:
-    """Draws from `rng` alone: equal states give equal surrogates. Names in `avoid` (casefolded) are not drawn."""
+    """Draws from `rng` alone: equal states give equal surrogates.
+
+    No part of a name is in `avoid` (casefolded), which each name drawn joins: so nobody bears part of another's name.
+    """
 
     rng: random.Random
     avoid: set[str] = field(default_factory=set)
@@ -46,11 +50,25 @@ class Surrogates:
         locale = locale if locale and self.rng.random() < SAME_PLACE else self.place()
         plain = self.rng.random() < 0.6
         pool = _pool(f"{part}_romanized_name" if locale in ROMANIZED else f"{part}_name", locale)
-        while True:
+        for _ in range(TRIES):
             name = self.rng.choice(pool)
             name = without_accents(name) if plain else name
-            if name[:1].isupper() and name.casefold() not in self.avoid:
-                return name
+            if name[:1].isupper() and self._is_new(name):
+                break
+        else:
+            name = self._unheard_of()
+        self.avoid |= _parts(name)
+        return name
+
+    def _is_new(self, name: str) -> bool:
+        return self.avoid.isdisjoint(_parts(name))
+
+    def _unheard_of(self) -> str:
+        """A name that nobody bears, for an essay that holds all others."""
+        length = 5
+        while not self._is_new(name := self.like("X" + "x" * length)):
+            length += 1
+        return name
 
     def word(self, part: str) -> str:
         """A first or last name that is one token."""
@@ -93,8 +111,8 @@ class Surrogates:
         return self.rng.choice(_pool("company", self.place()))
 
     def town(self) -> str:
-        """A country, or a town that there is: Faker makes up American ones."""
-        place = self.rng.choice(("en_US", "en_US", "en_IN", "id_ID", "tr_TR", "pl_PL", "it_IT", "hu_HU"))
+        """A country, or a town that there is: Faker makes up American ones, and sorts Italian ones by their hashes."""
+        place = self.rng.choice(("en_US", "en_US", "en_IN", "id_ID", "tr_TR", "pl_PL", "de_DE", "hu_HU"))
         return self.rng.choice(_pool("country" if place == "en_US" else "city", place))
 
     def link(self) -> str:
@@ -142,6 +160,11 @@ class Surrogates:
             text = separable(draw)
             if len(TOKENIZER(text)) == 1:
                 return text
+
+
+def _parts(name: str) -> set[str]:
+    """The parts of a name as tokens are, casefolded."""
+    return set(name.casefold().replace("-", " ").split())
 
 
 @cache

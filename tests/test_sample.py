@@ -12,7 +12,7 @@ import pytest
 from pii_kit.data import read_documents, spell
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, spans_of, type_of
-from pii_kit.sample import _label, make_documents, write_sample
+from pii_kit.sample import make_documents, write_sample
 
 
 @pytest.fixture(scope="session")
@@ -162,19 +162,6 @@ def test_another_process_with_another_hash_seed_makes_the_same_essays(essays):
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert printed.strip() == _fingerprint(essays[:40])
-
-
-def test_pii_that_parts_a_token_is_an_error():
-    with pytest.raises(ValueError, match="Ann Lee"):
-        _label(0, [("Ann Lee", "NAME_STUDENT"), ("_essay.docx", None)])
-    with pytest.raises(ValueError, match="Ann  Lee"):
-        _label(0, [("Ann  Lee", "NAME_STUDENT")])
-
-
-def test_a_newline_in_an_address_is_inside_it():
-    doc = _label(7, [("At ", None), ("1 Hill\nYork", "STREET_ADDRESS"), ("\n", None)])
-    assert doc.tokens == ("At", "1", "Hill", "\n", "York", "\n")
-    assert doc.labels == ("O", "B-STREET_ADDRESS", *["I-STREET_ADDRESS"] * 3, "O")
 
 
 def test_the_sample_is_three_files_that_agree(tmp_path):
