@@ -142,9 +142,13 @@ class PieceTokenizer:
 
 
 def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
-    """A cased byte-level BPE vocabulary learned from essays: any text can be spelled in it."""
+    """A byte-level BPE vocabulary learned from essays, in lower case: any text can be spelled in it.
+
+    How a token is written comes as its casing, so that a word is learned once however it is written.
+    """
     documents = list(documents)
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(NEWLINE, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )

@@ -58,7 +58,7 @@ PRESETS = MappingProxyType(
                     "n_casings": len(CASINGS),
                 },
                 train=TrainConfig(
-                    epochs=30,
+                    epochs=40,
                     batch_size=12,
                     window_size=128,
                     overlap=24,
@@ -104,7 +104,7 @@ PRESETS = MappingProxyType(
                 },
                 # Short windows: each position is seen often, which a start from random weights needs.
                 train=TrainConfig(
-                    epochs=30,
+                    epochs=40,
                     batch_size=24,
                     window_size=64,
                     overlap=16,
