@@ -111,8 +111,8 @@ LINES = {
         "{ID_NUM} - {NAME_STUDENT}{gap}{ID_NUM.mate} - {NAME_STUDENT.mate}[| (Representative)| (Leader)]{gap}"
         "{ID_NUM.mate2} - {NAME_STUDENT.mate2}":
         3,
-        "[Team|Group|Members][:| :] {ID_NUM}- {NAME_STUDENT} {ID_NUM.mate}- {NAME_STUDENT.mate} {ID_NUM.mate2}- "
-        "{NAME_STUDENT.mate2}":
+        "[Team|Group|Members][:| :] {ID_NUM} - {NAME_STUDENT} {ID_NUM.mate} - {NAME_STUDENT.mate} "
+        "{ID_NUM.mate2} - {NAME_STUDENT.mate2}":
         2,
         "{NAME_STUDENT} {ID_NUM} {NAME_STUDENT.mate} {ID_NUM.mate} {NAME_STUDENT.mate2} {ID_NUM.mate2}": 1,
         "[Interviewer |Student |]Name[:| :] {NAME_STUDENT} [Interviewer |Student |][Pin No|ID|Roll No][:| :] {ID_NUM} "
