@@ -97,9 +97,13 @@ def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(doc
     assert not (tmp_path / "broken" / "result.json").exists()
     assert run("broken", "--resume").wait(timeout=200) == 0
 
-    one, other = (load_file(tmp_path / name / "fold_0" / "tagger" / "model.safetensors") for name in ("unbroken", "broken"))
+    one, other = (
+        load_file(tmp_path / name / "fold_0" / "tagger" / "model.safetensors") for name in ("unbroken", "broken")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
-    histories = [json.loads((tmp_path / name / "fold_0" / "history.json").read_text()) for name in ("unbroken", "broken")]
+    histories = [
+        json.loads((tmp_path / name / "fold_0" / "history.json").read_text()) for name in ("unbroken", "broken")
+    ]
     assert without_clocks(histories[0]) == without_clocks(histories[1])
 
 
