@@ -153,7 +153,13 @@ TINY_PRESETS = {
     "sha_rnn": {
         "cpu": Preset(
             n_pieces=300,
-            model={"hidden_size": 16, "boom_size": 32, "num_hidden_layers": 1, "attention_layers": [0]},
+            model={
+                "hidden_size": 16,
+                "boom_size": 32,
+                "num_hidden_layers": 1,
+                "attention_layers": [0],
+                "n_casings": len(CASINGS),
+            },
             train=TINY,
         )
     },
@@ -168,6 +174,7 @@ TINY_PRESETS = {
                 "num_hidden_layers": 1,
                 "num_attention_heads": 2,
                 "num_feedforward_networks": 1,
+                "n_casings": len(CASINGS),
             },
             train=TINY,
         )
