@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from pii_kit.arguments import Parser, add_verb, share, whole
+from pii_kit.browser import write_error_page
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.ensemble import load_ensemble, teach
 from pii_kit.errors import KitError
@@ -23,6 +24,7 @@ from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.presets import PRESETS
 from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, submission_rows, true_rows, write_submission
+from pii_kit.unseen import predict_unseen
 
 
 def _device() -> str:
@@ -54,6 +56,7 @@ def train(args: argparse.Namespace) -> None:
         patience=args.patience,
         checkpoint_steps=args.checkpoint_steps,
         taught=taught,
+        pretrain_epochs=args.pretrain_epochs,
     )
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
     scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval})"
@@ -94,6 +97,24 @@ def check(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace) -> None:
     difference = export_run(args.run, args.out)
     print(f"{args.out}: exported; logits differ by {difference:.2g} at most from PyTorch's")
+
+
+def errors(args: argparse.Namespace) -> None:
+    documents = read_documents(args.data, labels_required=True)
+    ensemble = load_ensemble(args.run, device="cuda" if torch.cuda.is_available() else "cpu")
+    unseen = predict_unseen(ensemble, args.run, documents)
+    shown = [document for document, _ in unseen.predictions]
+    labels = [ensemble.label(*pair) for pair in unseen.predictions]
+    rows = submission_rows((document.document, found) for document, found in zip(shown, labels, strict=True))
+    write_error_page(
+        args.out,
+        shown,
+        [scores for _, scores in unseen.predictions],
+        labels,
+        title=f"Errors of {' and '.join(run.resolve().name for run in args.run)}",
+        note=f"{unseen.counts()}. PII where P(O) < {ensemble.o_threshold:g}.",
+    )
+    print(f"{args.out}: {unseen.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}")
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -137,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
         help="learn also from what this run says of the unlabelled essays; repeat to average",
     )
     verb.add_argument("--unlabelled", type=Path, metavar="FILE.json", help="essays for the teacher; labels are ignored")
+    verb.add_argument(
+        "--pretrain-epochs", type=whole(0), default=0, metavar="N", help="first guess masked pieces, so many epochs"
+    )
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
@@ -164,6 +188,26 @@ def _parser() -> argparse.ArgumentParser:
     verb = add_verb(verbs, export, "a trained tagger to ONNX, as a folder that predict takes like a run's")
     verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+
+    verb = add_verb(
+        verbs, errors, "a page of the errors of trained taggers on labelled essays, none of which they were trained on"
+    )
+    verb.add_argument(
+        "--run",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="DIR",
+        help="a run's or an exported folder; repeat to average",
+    )
+    verb.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="LABELLED.json",
+        help="labelled essays; those of the training are shown by what was said of them out of fold",
+    )
+    verb.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page; any browser shows it")
 
     verb = add_verb(verbs, demo, "run the five notebooks in order on made-up essays")
     verb.add_argument("--documents", type=whole(1), default=1500, metavar="N", help="training essays")

@@ -17,7 +17,7 @@ from pii_kit.predict import Tagger, predict_documents
 from pii_kit.rules import label_document
 from pii_kit.runs import fingerprint_tagger, load_tagger, read_json
 
-ROUNDS = 10  # of ensemble selection: weights are tenths
+VOTES = 10  # of ensemble selection, at most; a run's weight is its share of them
 
 
 @dataclass(frozen=True)
@@ -88,19 +88,25 @@ def choose_weights(members: Sequence[OutOfFold]) -> tuple[list[float], float]:
     """Out-of-fold probabilities of several runs to their weights (run, sum 1) and the cut-off with the highest F5.
 
     Ensemble selection with replacement (Caruana et al. 2004, section 2.2): all runs begin with one vote, and in each
-    round the run whose further vote gives the highest F5, at its best cut-off, gets it.
+    round the run whose further vote gives the highest F5, at its best cut-off, gets it. The best round counts, so
+    weights are never worse out of fold than equal ones, and the earliest of equally good rounds, which is the evenest.
+    No run is left without a vote: few documents say too little for that.
     """
     votes = [1] * len(members)
-    best = (_best(members, votes), list(votes))
-    for _ in range(ROUNDS - len(members)):
-        tries = [[n + (i == chosen) for i, n in enumerate(votes)] for chosen in range(len(members))]
-        score, votes = max(((_best(members, votes), votes) for votes in tries), key=lambda pair: pair[0])
-        best = max(best, (score, votes), key=lambda pair: pair[0])
-    (_, o_threshold), votes = best
+    best = _best(members, votes)
+    chosen = (*best, votes)
+    for _ in range(VOTES - len(members)):
+        tries = [[n + (i == place) for i, n in enumerate(votes)] for place in range(len(members))]
+        (f5, o_threshold), votes = max(((_best(members, votes), votes) for votes in tries), key=lambda pair: pair[0][0])
+        if f5 > chosen[0]:
+            chosen = (f5, o_threshold, votes)
+    _, o_threshold, votes = chosen
     return [n / sum(votes) for n in votes], o_threshold
 
 
 def _best(members: Sequence[OutOfFold], votes: Sequence[int]) -> tuple[float, float]:
-    """The highest F5 of a weighted mean, and its cut-off."""
+    """The highest F5 of a weighted mean, and its cut-off: of several equal ones the middle one."""
     average = average_out_of_fold(members, [n / sum(votes) for n in votes])
-    return max((score_out_of_fold(average, o_threshold=threshold).f, threshold) for threshold in O_THRESHOLDS)
+    scores = {threshold: score_out_of_fold(average, o_threshold=threshold).f for threshold in O_THRESHOLDS}
+    best = [threshold for threshold, f5 in scores.items() if f5 == max(scores.values())]
+    return max(scores.values()), best[(len(best) - 1) // 2]

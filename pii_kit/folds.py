@@ -27,7 +27,7 @@ from pii_kit.metrics import (
 from pii_kit.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
 from pii_kit.presets import default_preset, look_up, train_preset
 from pii_kit.rules import DEFAULT_RULES
-from pii_kit.runs import read_json, write_json
+from pii_kit.runs import read_json, reopen_run, write_json
 from pii_kit.side_by_side import run_side_by_side
 from pii_kit.submission import true_rows
 
@@ -52,18 +52,13 @@ def train_folds(
     """
     folder = Path(folder)
     preset = preset or default_preset(model)
+    every_fold = look_up(model, preset).every_fold
     if folds is None:
-        folds = range(n_folds) if look_up(model, preset).every_fold else [0]
-    if any(not 0 <= fold < n_folds for fold in folds):
-        raise KitError(f"folds are {', '.join(map(str, folds))}; expected 0 to {n_folds - 1}")
+        folds = range(n_folds) if every_fold else [0]
+    if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
+        raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
     manifest = {"model": model, "preset": preset, "n_folds": n_folds, "folds": list(folds)}
-    if (folder / "folds.json").exists():
-        if not resume:
-            raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
-        if (started := read_json(folder / "folds.json")) != manifest:
-            raise KitError(f"{folder}: cannot be resumed: was {started}, now {manifest}")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "folds.json", manifest)
+    _open(folder, manifest, resume=resume)
     tasks = [
         partial(train_preset, model, documents, _fold(folder, k), preset=preset, n_folds=n_folds, fold=k, resume=resume)
         for k in folds
@@ -95,6 +90,18 @@ def train_folds(
     return result
 
 
+def _open(folder: Path, manifest: dict, *, resume: bool) -> None:
+    """Write folds.json, or see that a run is gone on with as it was started. A run begins with its first fold's."""
+    begun = [*folder.glob("run.json"), *folder.glob("fold_*/run.json")]
+    if begun and not resume:
+        raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
+    if begun:
+        reopen_run(folder, manifest, file="folds.json")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "folds.json", manifest)
+
+
 def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     """Write decision.json from the out-of-fold probabilities of a run on its documents; gives back the score.
 
@@ -111,14 +118,17 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
-    """The run folders of a cross-validation's folds; a run of one tagger, or an exported one, is its own only fold.
-
-    Raises KitError if a fold is missing.
-    """
+    """The run folders of a cross-validation's folds, trained or not; a run of one tagger is its own only fold."""
     folder = Path(folder)
     if not (folder / "folds.json").exists():
         return [folder]
     return [_fold(folder, k) for k in read_json(folder / "folds.json")["folds"]]
+
+
+def is_whole(folder: str | Path) -> bool:
+    """Whether a run has a tagger for each fold, so that each essay it was trained on is some fold's validation too."""
+    folds = Path(folder) / "folds.json"
+    return folds.exists() and len((manifest := read_json(folds))["folds"]) == manifest["n_folds"]
 
 
 def _fold(folder: Path, k: int) -> Path:
@@ -136,12 +146,11 @@ def load_folds_out_of_fold(folder: str | Path) -> OutOfFold | None:
 
 
 def out_of_fold_predictions(folder: str | Path, documents: Sequence[Document]) -> Predictions:
-    """Those of `documents` that some fold's tagger was not trained on, with that tagger's probabilities (token, label).
+    """Those of labelled `documents` that some fold validated on, with its tagger's probabilities (token, label).
 
     Raises KitError if the run kept none.
     """
     kept = load_folds_out_of_fold(folder)
     if kept is None:
         raise KitError(f"{folder}: holds no out-of-fold probabilities")
-    numbers = set(kept.documents.tolist())
-    return [(document, kept.of(document)) for document in documents if document.document in numbers]
+    return [(document, kept.of(document)) for document in documents if kept.holds(document)]

@@ -18,6 +18,7 @@ from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.metrics import Score
 
 KEPT_BELOW = 0.99999
+UNKNOWN = -1
 FILE = "out_of_fold.safetensors"
 TYPE_IDS = np.array([0, *(1 + place for place in range(len(PII_TYPES)) for _ in "BI")])  # of each label; 0 is O
 IS_INSIDE = np.array([label.startswith("I-") for label in LABELS])
@@ -28,10 +29,11 @@ class OutOfFold:
     """Documents' tokens with their true labels: `document`, `token`, `label` (row), `probabilities` (row, label).
 
     Sorted by document and token. Tokens without a row are O, truly and in all likelihood. `documents` are all those
-    that were scored, with or without rows.
+    that were scored, with or without rows, and `n_tokens` their lengths (UNKNOWN in files that do not say).
     """
 
     documents: np.ndarray
+    n_tokens: np.ndarray
     document: np.ndarray
     token: np.ndarray
     label: np.ndarray
@@ -41,9 +43,27 @@ class OutOfFold:
         """A document's probabilities (token, label), with P(O) = 1 where no row is kept."""
         scores = np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32)
         scores[:, OUTSIDE_ID] = 1
-        rows = slice(*np.searchsorted(self.document, [document.document, document.document + 1]))
+        rows = self._rows(document)
         scores[self.token[rows]] = self.probabilities[rows]
         return scores
+
+    def _rows(self, document: Document) -> slice:
+        return slice(*np.searchsorted(self.document, [document.document, document.document + 1]))
+
+    def holds(self, document: Document) -> bool:
+        """Whether a labelled document was scored: one of its number, its length and its labels.
+
+        A number alone says little: made-up essays, for one, are always numbered from the same one up.
+        """
+        place = np.searchsorted(self.documents, document.document)
+        if self.documents[place : place + 1].tolist() != [document.document]:
+            return False
+        rows, n_tokens = self._rows(document), len(document.tokens)
+        if self.n_tokens[place] not in (UNKNOWN, n_tokens) or (self.token[rows] >= n_tokens).any():
+            return False
+        labels = np.full(n_tokens, OUTSIDE_ID)
+        labels[self.token[rows]] = self.label[rows]
+        return [LABELS[label] for label in labels] == list(document.labels)
 
 
 def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]]) -> OutOfFold:
@@ -53,25 +73,29 @@ def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]]) -> OutO
     for document, scores in sorted(predictions, key=lambda pair: pair[0].document):
         labels = np.array([LABEL_TO_ID[label] for label in document.labels], dtype=np.int8)
         rows = np.flatnonzero((scores[:, OUTSIDE_ID] < KEPT_BELOW) | (labels != OUTSIDE_ID))
-        documents.append(document.document)
+        documents.append((document.document, len(document.tokens)))
         columns.append((np.full(len(rows), document.document), rows, labels[rows], scores[rows]))
     document, token, label, probabilities = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return OutOfFold(np.array(documents, dtype=np.int64), document, token, label, probabilities)
+    return OutOfFold(*np.array(documents, dtype=np.int64).T, document, token, label, probabilities)
 
 
 def join_out_of_fold(parts: Sequence[OutOfFold]) -> OutOfFold:
     """Several folds' to one."""
     fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
-    order = np.lexsort((fields["token"], fields["document"]))
-    rows = {name: fields[name][order] for name in ("document", "token", "label", "probabilities")}
-    return OutOfFold(documents=np.sort(fields["documents"]), **rows)
+    of_rows, of_documents = np.lexsort((fields["token"], fields["document"])), np.argsort(fields["documents"])
+    return OutOfFold(
+        **{name: fields.pop(name)[of_documents] for name in ("documents", "n_tokens")},
+        **{name: array[of_rows] for name, array in fields.items()},
+    )
 
 
 def average_out_of_fold(members: Sequence[OutOfFold], weights: Sequence[float]) -> OutOfFold:
     """Several models' of the same documents to their weighted mean. Raises ValueError if the documents differ."""
     if any(not np.array_equal(member.documents, members[0].documents) for member in members):
         raise ValueError("out-of-fold probabilities of different documents cannot be averaged")
-    keys = [(member.document << 32) + member.token for member in members]
+    documents = members[0].documents
+    # A row's document by its place, as numbers may be too large for half of a key.
+    keys = [(np.searchsorted(documents, member.document) << 32) + member.token for member in members]
     every, first = np.unique(np.concatenate(keys), return_index=True)
     probabilities = np.zeros((len(every), len(LABELS)), dtype=np.float32)
     for member, key, weight in zip(members, keys, weights, strict=True):
@@ -80,7 +104,7 @@ def average_out_of_fold(members: Sequence[OutOfFold], weights: Sequence[float]) 
         scores[np.searchsorted(every, key)] = member.probabilities
         probabilities += weight * scores
     label = np.concatenate([member.label for member in members])[first]
-    return OutOfFold(members[0].documents, every >> 32, every & 0xFFFFFFFF, label, probabilities)
+    return OutOfFold(documents, members[0].n_tokens, documents[every >> 32], every & 0xFFFFFFFF, label, probabilities)
 
 
 def score_out_of_fold(kept: OutOfFold, *, o_threshold: float) -> Score:
@@ -109,6 +133,6 @@ def load_out_of_fold(folder: Path) -> OutOfFold | None:
         return None
     try:
         arrays: Mapping[str, np.ndarray] = load_file(folder / FILE)
-        return OutOfFold(**arrays)
+        return OutOfFold(**{"n_tokens": np.full_like(arrays.get("documents", []), UNKNOWN), **arrays})
     except (SafetensorError, TypeError) as error:
         raise KitError(f"{folder / FILE}: cannot be loaded: {error}") from None

@@ -61,8 +61,11 @@ def plot_entities_per_document(counts: pd.Series, ax: Axes | None = None) -> Axe
     return ax
 
 
-def plot_learning(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """A run's history: loss on the left axis, F5, precision and recall on the right one, the kept epoch marked."""
+def plot_learning(history: pd.DataFrame, ax: Axes | None = None, *, keep: str = "best") -> Axes:
+    """A tagger's history: loss on the left axis, F5, precision and recall on the right one, the kept epoch marked.
+
+    `keep` is the training's setting. Epochs that were not scored show their loss alone.
+    """
     ax = _axes(ax)
     ax.plot(history["epoch"], history["loss"], color=GREY, marker=".", label="training loss")
     ax.set(xlabel="epoch", ylabel="training loss (log scale)", yscale="log", title="Learning curve")
@@ -72,11 +75,13 @@ def plot_learning(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     right = ax.twinx()
     right.spines["top"].set_visible(False)
+    scored = history.reindex(columns=["epoch", "f5", "precision", "recall"]).dropna()
     for name, colour in (("f5", BLUE), ("precision", ORANGE), ("recall", GREEN)):
         label = {"f5": "F5"}.get(name, name)
-        right.plot(history["epoch"], history[name], color=colour, marker=".", label=f"validation {label}")
-    best = history.loc[history["f5"].idxmax()]
-    right.plot(best["epoch"], best["f5"], "o", color=BLUE, markersize=10, fillstyle="none", label="kept")
+        right.plot(scored["epoch"], scored[name], color=colour, marker=".", label=f"validation {label}")
+    if len(scored):
+        kept = scored.iloc[-1] if keep == "last" else scored.loc[scored["f5"].idxmax()]
+        right.plot(kept["epoch"], kept["f5"], "o", color=BLUE, markersize=10, fillstyle="none", label="kept")
     right.set(ylabel="score", ylim=(-0.02, 1.02))
     lines = [*ax.get_lines(), *right.get_lines()]
     ax.legend(lines, [line.get_label() for line in lines], frameon=False, loc="center left", bbox_to_anchor=(1.14, 0.5))

@@ -19,6 +19,7 @@ from pii_kit.errors import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTaggerConfig, find_weights, load_published
 from pii_kit.pieces import CASINGS, PieceTokenizer, common_words, read_tokenizer, train_byte_pairs, train_word_pieces
+from pii_kit.pretrain import PretrainConfig, pretrain
 from pii_kit.runs import fingerprint, read_json, reopen_run, start_run, write_json
 from pii_kit.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
@@ -194,6 +195,7 @@ def train_preset(
     n_folds: int = 5,
     fold: int = 0,
     taught: Taught | None = None,
+    pretrain_epochs: int = 0,
     quiet: bool = False,
     **settings,
 ) -> dict:
@@ -201,9 +203,10 @@ def train_preset(
 
     One of `n_folds` folds validates. `settings` replace those of the preset's TrainConfig; None leaves them. `weights`
     is a folder with published MobileBERT weights. `taught` (see `ensemble.teach`) are unlabelled essays to learn from
-    as well; those that are among `documents`, validation above all, are left out. With `resume` an unfinished run is
-    gone on with, and a finished one is left as it is. Raises KitError for names that are not offered and folders that
-    hold another run.
+    as well; those that are among `documents`, validation above all, are left out. In `pretrain_epochs` the model's body
+    first learns to guess masked pieces of the training and taught essays. With `resume` an unfinished run is gone on
+    with, and a finished one is left as it is. Raises KitError for names that are not offered and folders that hold
+    another run.
     """
     folder = Path(folder)
     preset_name = preset or default_preset(model)
@@ -224,6 +227,7 @@ def train_preset(
         "fold": fold,
         "validation": [document.document for document in validation],
         "taught": taught and taught.manifest(),
+        "pretrain_epochs": pretrain_epochs,
     }
     if resume and (folder / "run.json").exists():
         reopen_run(folder, manifest)
@@ -239,6 +243,9 @@ def train_preset(
         start_run(folder, manifest, tokenizer)
 
     began = time.perf_counter()
+    if pretrain_epochs and not (resume and (folder / "checkpoint").is_dir()):
+        unlabelled = [*training, *(document for document, _ in (taught.predictions if taught else ()))]
+        pretrain(network, tokenizer, unlabelled, _pretrain_config(pretrain_epochs, chosen, config), quiet=quiet)
     history = fit(network, tokenizer, training, validation, config, folder, taught=taught, resume=resume, quiet=quiet)
     result = {
         **kept_epoch(history, config.keep),
@@ -250,6 +257,19 @@ def train_preset(
     }
     write_json(folder / "result.json", result)
     return result
+
+
+def _pretrain_config(epochs: int, preset: Preset, config: TrainConfig) -> PretrainConfig:
+    """Windows as in training; random weights bear a higher rate than published ones, which keep training's."""
+    rate = {"learning_rate": config.learning_rate} if preset.published else {}
+    return PretrainConfig(
+        epochs=epochs,
+        batch_size=config.batch_size,
+        window_size=config.window_size,
+        seed=config.seed,
+        mixed_precision=config.mixed_precision,
+        **rate,
+    )
 
 
 def look_up(model: str, preset: str) -> Preset:

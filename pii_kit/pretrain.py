@@ -57,7 +57,12 @@ class PretrainConfig:
 
 
 def pretrain(
-    model: PreTrainedModel, tokenizer: PieceTokenizer, documents: Sequence[Document], config: PretrainConfig
+    model: PreTrainedModel,
+    tokenizer: PieceTokenizer,
+    documents: Sequence[Document],
+    config: PretrainConfig,
+    *,
+    quiet: bool = False,
 ) -> list[dict]:
     """Train the body of a tagger in place to guess masked pieces; gives back a row per epoch: epoch, loss, seconds.
 
@@ -81,7 +86,7 @@ def pretrain(
             for set_epoch in (loader.set_epoch, batches.set_epoch):
                 set_epoch(epoch - 1)
             name = f"pretraining {epoch}/{config.epochs}"
-            for batch in tqdm(loader, desc=name, disable=not accelerator.is_main_process):
+            for batch in tqdm(loader, desc=name, disable=quiet or not accelerator.is_main_process):
                 shown, chosen = mask_pieces(batch, tokenizer, share=config.masked_share)
                 losses = F.cross_entropy(guesser(shown, chosen), batch["input_ids"][chosen], reduction="none")
                 loss = losses.sum() / max(len(losses), 1)  # a batch of few pieces may have none to guess

@@ -86,9 +86,9 @@ def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = N
     write_json(folder / "run.json", manifest)
 
 
-def reopen_run(folder: Path, manifest: dict) -> None:
+def reopen_run(folder: Path, manifest: dict, *, file: str = "run.json") -> None:
     """See that a run is gone on with as it was started. Raises KitError, naming the field, if it was not."""
-    _compare(read_json(folder / "run.json"), manifest, folder)
+    _compare(read_json(folder / file), manifest, folder)
 
 
 def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None:

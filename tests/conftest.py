@@ -1,23 +1,29 @@
 """Essays and models small enough for a test."""
 
 import os
+from dataclasses import replace
 from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the suite runs in two processes, which must not fight for two cores
 
 import matplotlib
+import numpy as np
 import pytest
 import spacy
 import torch
 
+from pii_kit import presets
 from pii_kit.data import Document
+from pii_kit.folds import train_folds
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTaggerConfig
 from pii_kit.pieces import CASINGS, train_byte_pairs, train_word_pieces
 from pii_kit.predict import Tagger
+from pii_kit.presets import Preset
 from pii_kit.sample import make_documents
 from pii_kit.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
+from pii_kit.train import TrainConfig
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)
@@ -40,6 +46,46 @@ def make_document(text: str, number: int = 1, labels=None) -> Document:
         trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
         labels=None if labels is None else tuple(labels.get(token.text, "O") for token in tokens),
     )
+
+
+def essay_of_labels(number: int, labels) -> Document:
+    """A document of made-up tokens with these labels."""
+    tokens = tuple(f"w{index}" for index in range(len(labels)))
+    return Document(
+        document=number,
+        full_text=" ".join(tokens),
+        tokens=tokens,
+        trailing_whitespace=(True,) * len(labels),
+        labels=tuple(labels),
+    )
+
+
+ESSAY_LENGTHS = (30, 1, 0, 40, 7, 25)  # in tokens
+
+
+def likely(rng, labels) -> np.ndarray:
+    """Random probabilities (token, label), P(O) anywhere from 1e-5 to 1 − 1e-7, PII likelier where there is some."""
+    n_tokens = len(labels)
+    outside = rng.choice([0.3, 0.97, 0.99995, 0.999999], size=n_tokens) ** rng.exponential(1, n_tokens)
+    pii = rng.dirichlet(np.full(len(LABELS) - 1, 0.2), size=n_tokens)
+    for token, label in enumerate(labels):
+        if label != "O":
+            outside[token] *= rng.random()
+            pii[token, LABELS.index(label) - 1] += 1
+    pii /= pii.sum(1, keepdims=True)
+    return np.concatenate([outside[:, None], (1 - outside[:, None]) * pii], axis=1).astype(np.float32)
+
+
+def random_essays(rng) -> list[Document]:
+    """Documents whose spans are of any type and length, also at both ends and side by side."""
+    documents = []
+    for number, n_tokens in zip(rng.permutation(100)[: len(ESSAY_LENGTHS)].tolist(), ESSAY_LENGTHS, strict=True):
+        labels: list[str] = []
+        while len(labels) < n_tokens:
+            pii_type = LABELS[2 * rng.integers(1, 4)][2:]
+            labels += [f"B-{pii_type}", *[f"I-{pii_type}"] * rng.integers(0, 3)] if rng.random() < 0.4 else ["O"]
+        documents.append(essay_of_labels(number, labels[:n_tokens]))
+    return documents
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +146,62 @@ def mobilebert_tagger(documents) -> Tagger:
         overlap=16,
         o_threshold=0.9,
     )
+
+
+TINY = TrainConfig(epochs=2, batch_size=8, window_size=64, overlap=16, learning_rate=1e-2, class_weights=0.1)
+TINY_PRESETS = {
+    "sha_rnn": {
+        "cpu": Preset(
+            n_pieces=300,
+            model={
+                "hidden_size": 16,
+                "boom_size": 32,
+                "num_hidden_layers": 1,
+                "attention_layers": [0],
+                "n_casings": len(CASINGS),
+            },
+            train=TINY,
+        )
+    },
+    "mobilebert": {
+        "cpu": Preset(
+            n_pieces=300,
+            model={
+                "hidden_size": 32,
+                "embedding_size": 16,
+                "intra_bottleneck_size": 16,
+                "intermediate_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_feedforward_networks": 1,
+                "n_casings": len(CASINGS),
+            },
+            train=TINY,
+        )
+    },
+}
+for of_model in TINY_PRESETS.values():
+    of_model |= {"other": of_model["cpu"], "every_fold": replace(of_model["cpu"], every_fold=True)}
+
+
+@pytest.fixture
+def tiny_presets(monkeypatch):
+    """Presets that train in a second, in place of the real ones."""
+    monkeypatch.setattr(presets, "PRESETS", TINY_PRESETS)
+
+
+@pytest.fixture(scope="session")
+def cross_validated(documents, tmp_path_factory):
+    """A function from a seed to a finished SHA-RNN's run of three folds, not to be changed, and its result."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def run(seed: int):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(presets, "PRESETS", TINY_PRESETS)
+            of_seed = folder / f"seed_{seed}"
+            return of_seed, train_folds(
+                "sha_rnn", documents, of_seed, preset="cpu", n_folds=3, folds=range(3), seed=seed
+            )
+
+    return run

@@ -75,3 +75,18 @@ def test_an_epoch_takes_every_required_window_and_its_share_of_the_others():
 
 def test_essays_without_any_pii_still_give_a_batch():
     assert len(list(SimilarLengthBatches([5] * 3, batch_size=8, seed=0, optional=range(3), share=0.0))) == 1
+
+
+@pytest.mark.parametrize("n_windows", [1, 39, 40, 41, 200])
+@pytest.mark.parametrize("n_required", [0, 5, 40, 60])
+def test_an_epochs_size_stays_when_it_brings_other_windows(n_windows, n_required):
+    """Required windows all come when they fit, and each window once as long as there are enough of them."""
+    batches = SimilarLengthBatches([5] * 100, batch_size=8, seed=0, optional=range(20, 100), share=0.25)
+    required = set(range(min(n_required, n_windows)))
+    batches.take(range(1, n_windows + 1), sorted(set(range(n_windows)) - required))
+    batches.set_epoch(3)
+    taken = [index for batch in batches for index in batch]
+    assert len(taken) == 40 and len(list(batches)) == len(batches) == 5
+    assert set(taken) <= set(range(n_windows))
+    assert required <= set(taken) if len(required) <= 40 else set(taken) < required
+    assert len(set(taken)) == min(40, n_windows)

@@ -37,6 +37,9 @@ CASES = {
     "predict --run run --data train.json --out good.csv/new.csv": "good.csv",
     "export --run nowhere --out new": "nowhere: not a run folder",
     "export --run run --out run": "run: holds a tagger already",
+    "errors --run nowhere --data train.json --out new.html": "nowhere: not a run folder",
+    "errors --run run --data unlabelled.json --out new.html": "document 1: labels missing",
+    "errors --run run --data train.json --out good.csv/new.html": "good.csv",
     "score --truth unlabelled.json --submission good.csv": "labels missing",
     "score --truth train.json --submission bad.csv": "document: not in the data",
     "check --data unlabelled.json --submission bad.csv": "token: outside its document (row 0)",
@@ -51,7 +54,8 @@ def test_bad_input_gives_one_line_and_exit_code_2_and_no_file(place, capsys, com
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert CASES[command] in line
     assert "Traceback" not in err and out == ""
-    assert not (place / "new.csv").exists() and not list(place.glob(".*.partial"))
+    assert not (place / "new.csv").exists() and not (place / "new.html").exists()
+    assert not (place / "new").exists() and not list(place.glob(".*.partial"))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,7 @@ def test_text_that_tokens_do_not_spell_is_a_warning_and_the_work_is_done(place, 
 
 
 def test_every_verb_explains_itself(capsys):
-    for verb in ("sample", "train", "predict", "score", "check", "export", "demo", "lm"):
+    for verb in ("sample", "train", "predict", "score", "check", "export", "errors", "demo", "lm"):
         with pytest.raises(SystemExit) as stop:
             main([verb, "--help"])
         assert stop.value.code == 0

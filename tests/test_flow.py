@@ -2,48 +2,25 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import TINY_PRESETS
 
 import pii_kit
-from pii_kit import presets
 from pii_kit.__main__ import main
-from pii_kit.pieces import CASINGS
-from pii_kit.presets import Preset
-from pii_kit.train import TrainConfig
+from pii_kit.data import write_documents
 
 PACKAGE = Path(pii_kit.__file__).parent
 REFERENCES = PACKAGE.parents[1] / "shared" / "data"
 
-SHA_RNN = {
-    "hidden_size": 16,
-    "boom_size": 32,
-    "num_hidden_layers": 1,
-    "attention_layers": [0],
-    "n_casings": len(CASINGS),
-}
-MOBILEBERT = {
-    "hidden_size": 32,
-    "embedding_size": 16,
-    "intra_bottleneck_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_feedforward_networks": 1,
-    "n_casings": len(CASINGS),
-}
-TRAIN = TrainConfig(epochs=2, batch_size=8, window_size=64, overlap=16, learning_rate=1e-2, class_weights=0.1)
 
-
-def test_essays_go_in_and_a_checked_submission_comes_out(tmp_path, monkeypatch, capsys):
-    small = {
-        "sha_rnn": {"cpu": Preset(n_pieces=300, model=SHA_RNN, train=TRAIN)},
-        "mobilebert": {"cpu": Preset(n_pieces=300, model=MOBILEBERT, train=TRAIN)},
-    }
-    monkeypatch.setattr(presets, "PRESETS", small)
+def test_essays_go_in_and_a_checked_submission_comes_out(tmp_path, tiny_presets, monkeypatch, capsys):
+    """SHA-RNN is trained on every fold, MobileBERT on one; essays that that one learned from are on no page."""
+    monkeypatch.setitem(TINY_PRESETS["sha_rnn"], "cpu", TINY_PRESETS["sha_rnn"]["every_fold"])
     monkeypatch.chdir(tmp_path)
     commands = [
         "sample --out essays --documents 40 --seed 3",
@@ -52,14 +29,40 @@ def test_essays_go_in_and_a_checked_submission_comes_out(tmp_path, monkeypatch, 
         "predict --run runs/sha_rnn --run runs/mobilebert --data essays/test.json --out submission.csv",
         "check --data essays/test.json --submission submission.csv",
         "check --data essays/test.json --submission essays/test_labels.csv",
+        "errors --run runs/sha_rnn --data essays/train.json --out sha_rnn.html",
+        "errors --run runs/sha_rnn --run runs/mobilebert --data essays/train.json --out both.html",
     ]
+    printed = {}
     for command in commands:
         assert main(command.split()) == 0, capsys.readouterr().err
-    assert "nothing wrong" in capsys.readouterr().out
+        printed[command] = capsys.readouterr().out.splitlines()[-1]
+    assert "5 models" in printed[commands[1]] and "1 models" in printed[commands[2]]
+    assert "6 models" in printed[commands[3]] and "nothing wrong" in printed[commands[5]]
+    out_of_fold = re.search(r"(F5 [\d.]+) out of fold", printed[commands[1]])[1]
+    assert printed[commands[-2]] == f"sha_rnn.html: 40 documents, 40 out of fold, 0 predicted: {out_of_fold}"
+    assert "both.html: 8 documents, 8 out of fold, 0 predicted; 32 left out" in printed[commands[-1]]
+    assert "40 documents, 40 out of fold, 0 predicted. PII where" in (tmp_path / "sha_rnn.html").read_text()
+
+
+def test_an_exported_average_writes_the_submission_of_the_runs(
+    cross_validated, documents, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    write_documents("train.json", documents)
+    runs = [cross_validated(seed)[0] for seed in (0, 1)]
+    for place, run in enumerate(runs):
+        assert main(["export", "--run", str(run), "--out", f"exported_{place}"]) == 0
+    for name, of in (("runs", runs), ("exported", ["exported_0", "exported_1"])):
+        both = f"--run {of[0]} --run {of[1]} --data train.json --out {name}"
+        assert main(f"predict {both}.csv".split()) == main(f"errors {both}.html".split()) == 0
+    assert (tmp_path / "runs.csv").read_bytes() == (tmp_path / "exported.csv").read_bytes()
+    lines = [line.partition(":")[2] for line in capsys.readouterr().out.splitlines() if ".html: " in line]
+    assert lines[0] == lines[1] and lines[0].startswith(" 24 documents, 24 out of fold, 0 predicted: F5 ")
 
 
 def test_scoring_prints_one_object_of_figures(tmp_path, monkeypatch, capsys, documents):
-    from pii_kit.data import write_documents
     from pii_kit.submission import true_rows, write_submission
 
     monkeypatch.chdir(tmp_path)

@@ -70,6 +70,14 @@ def test_runs_of_ones_own_come_before_attached_ones(tmp_path):
     assert run_folders(out, attached=attached) == [out / "mobilebert", out / "sha_rnn"]
 
 
+def test_a_cross_validated_run_is_one_folder(tmp_path):
+    put(tmp_path / "runs" / "sha_rnn" / "folds.json")
+    for k in range(3):
+        put(tmp_path / "runs" / "sha_rnn" / f"fold_{k}" / "tagger" / "decision.json")
+    put(tmp_path / "runs" / "alone" / "tagger" / "decision.json")
+    assert run_folders(tmp_path, attached=tmp_path) == [tmp_path / "runs" / "alone", tmp_path / "runs" / "sha_rnn"]
+
+
 def test_without_a_trained_run_the_error_names_both_places(tmp_path):
     put(tmp_path / "out" / "unfinished" / "checkpoint" / "position.json")
     with pytest.raises(KitError) as error:

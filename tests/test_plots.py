@@ -159,6 +159,25 @@ def test_bars_of_entities_per_document_are_the_counts():
     assert [label.get_text() for label in ax.get_xticklabels()] == counts.index.astype(str).tolist()
 
 
+@pytest.mark.parametrize(("keep", "kept"), [("best", [2, 0.8]), ("last", [5, 0.7])])
+def test_epochs_that_were_not_scored_show_their_loss_alone(keep, kept):
+    rows = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 6)]
+    for row, f5 in ((rows[1], 0.8), (rows[3], 0.6), (rows[4], 0.7)):
+        row |= {"f5": f5, "precision": 0.5, "recall": 0.9}
+    ax = plots.plot_learning(pd.DataFrame(rows), keep=keep)
+    right = next(other for other in ax.figure.axes if other is not ax)
+    assert [epoch for epoch, _ in curves(ax)["training loss"]] == [1, 2, 3, 4, 5]
+    assert curves(right)["validation F5"] == [[2, 0.8], [4, 0.6], [5, 0.7]]
+    assert curves(right)["kept"] == [kept]
+    ax.figure.canvas.draw()
+
+
+def test_a_training_that_was_not_scored_yet_can_be_drawn():
+    ax = plots.plot_learning(pd.DataFrame([{"epoch": 1, "loss": 0.5}]))
+    ax.figure.canvas.draw()
+    assert not any("kept" in curves(other) for other in ax.figure.axes)
+
+
 def test_learning_curves_are_the_history_with_the_kept_epoch_marked():
     ax = draw("plot_learning", PLOTS)
     _, right = ax.figure.axes

@@ -135,3 +135,14 @@ def test_published_weights_that_are_out_of_reach_are_said_in_plain_words(documen
 def test_mobilebert_is_not_trained_in_fp16(documents, tmp_path):
     with pytest.raises(KitError, match="overflows in fp16"):
         train_preset("mobilebert", documents, tmp_path, preset="cpu", mixed_precision="fp16")
+
+
+def test_pretraining_comes_first_and_is_part_of_what_a_run_was_asked_for(tiny_presets, documents, tmp_path):
+    plain = train_preset("sha_rnn", documents, tmp_path / "plain", preset="cpu")
+    pretrained = train_preset("sha_rnn", documents, tmp_path / "run", preset="cpu", pretrain_epochs=1)
+    assert pretrained["loss"] != plain["loss"]
+    assert (
+        train_preset("sha_rnn", documents, tmp_path / "run", preset="cpu", pretrain_epochs=1, resume=True) == pretrained
+    )
+    with pytest.raises(KitError, match="pretrain_epochs was 1, now 0"):
+        train_preset("sha_rnn", documents, tmp_path / "run", preset="cpu", resume=True)

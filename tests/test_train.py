@@ -5,17 +5,20 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 from safetensors.torch import load_file
 
 from pii_kit import train
+from pii_kit.augment import AugmentConfig
 from pii_kit.data import split_documents, write_documents
 from pii_kit.errors import KitError
+from pii_kit.out_of_fold import load_out_of_fold
 from pii_kit.predict import predict_documents
 from pii_kit.runs import load_tagger
-from pii_kit.train import TrainConfig, fit, kept_epoch
+from pii_kit.train import EpochWindows, TrainConfig, fit, kept_epoch
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -129,6 +132,79 @@ def test_the_epoch_with_the_best_score_is_kept(parts, sha_rnn_tagger, tmp_path):
     predictions = list(predict_documents([kept], parts[1]))
     curve = train.threshold_curve(predictions, [kept.o_threshold])
     assert curve["f5"].tolist() == pytest.approx([kept_epoch(history, "best")["f5"]])
+
+
+def probabilities(tagger, documents) -> list:
+    return [scores for _, scores in predict_documents([tagger], documents)]
+
+
+def test_the_last_epoch_is_kept_when_that_is_asked_for(parts, sha_rnn_tagger, tmp_path, monkeypatch):
+    """Though the first has the highest F5."""
+    falling = iter([0.9, 0.5, 0.2])
+
+    def validate(*args, original=train._validate):
+        tagger, kept, scores = original(*args)
+        return tagger, kept, {**scores, "f5": next(falling)}
+
+    monkeypatch.setattr(train, "_validate", validate)
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, keep="last"), tmp_path)
+    assert [row["f5"] for row in history] == [0.9, 0.5, 0.2]
+    assert kept_epoch(history, "last")["epoch"] == 3 and kept_epoch(history, "best")["epoch"] == 1
+    kept = load_tagger(tmp_path)
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in kept.model.state_dict().items())
+    out_of_fold = load_out_of_fold(tmp_path / "tagger")
+    for document, scores in zip(parts[1], probabilities(kept, parts[1]), strict=True):
+        np.testing.assert_allclose(out_of_fold.of(document), scores, atol=1e-4)
+
+
+@pytest.mark.parametrize(("epochs", "scored"), [(5, [2, 4, 5]), (4, [2, 4]), (1, [1])])
+def test_every_second_epoch_and_the_last_are_scored(epochs, scored, parts, sha_rnn_tagger, tmp_path):
+    config = replace(CONFIG, epochs=epochs, validate_epochs=2)
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
+    assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
+    assert [row["epoch"] for row in history if "f5" in row] == scored
+    assert history == json.loads((tmp_path / "history.json").read_text())
+
+
+AUGMENTED = replace(CONFIG, augment=AugmentConfig(plant_share=0.5), hidden_share=0.1, checkpoint_steps=3)
+
+
+def test_each_epochs_essays_are_made_anew_and_the_same_whenever_they_are_made(parts, sha_rnn_tagger):
+    epochs = EpochWindows(parts[0], sha_rnn_tagger.tokenizer, AUGMENTED)
+    made = []
+    for epoch in (0, 1, 2, 0):
+        epochs.make(epoch)
+        made.append([window.pieces.tolist() for window in epochs.windows])
+    assert made[0] == made[3]
+    assert made[0] != made[1] != made[2] != made[0]
+    plain = EpochWindows(parts[0], sha_rnn_tagger.tokenizer, CONFIG)
+    before = list(plain.windows)
+    plain.make(1)
+    assert plain.windows == before
+
+
+@pytest.mark.parametrize("steps_before_kill", [5, 14])
+def test_a_killed_augmented_training_resumes_to_the_weights_of_an_unbroken_one(
+    steps_before_kill, parts, sha_rnn_tagger, tmp_path, monkeypatch
+):
+    unbroken = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(unbroken, sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "unbroken")
+    left = iter(range(steps_before_kill))
+
+    def kill_after(*args, original=train.hide_pieces, **kwargs):
+        if next(left, None) is None:
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(train, "hide_pieces", kill_after)
+        fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "broken")
+    resumed = fresh("sha_rnn", sha_rnn_tagger)
+    torch.manual_seed(98)
+    again = fit(resumed, sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "broken", resume=True)
+    assert all(torch.equal(one, resumed.state_dict()[name]) for name, one in unbroken.state_dict().items())
+    assert without_clocks(again) == without_clocks(history)
 
 
 def test_accumulated_batches_move_the_weights_as_one_whole_batch_does(parts, sha_rnn_tagger, tmp_path):
