@@ -105,7 +105,7 @@ PRESETS = MappingProxyType(
                 },
                 # Short windows: each position is seen often, which a start from random weights needs.
                 train=TrainConfig(
-                    epochs=40,
+                    epochs=30,
                     batch_size=24,
                     window_size=64,
                     overlap=16,

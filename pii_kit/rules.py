@@ -75,7 +75,14 @@ def apply_rules(
 
 
 # What pays on out-of-fold probabilities of real essays; submissions/README.md has each rule's gain and cost.
-DEFAULT_RULES: tuple[str, ...] = ()
+DEFAULT_RULES: tuple[str, ...] = (
+    "whitespace_is_outside",
+    "names_are_title_case",
+    "emails_have_at",
+    "id_length",
+    "course_links_are_not_personal",
+    "add_emails",
+)
 
 
 def label_document(
