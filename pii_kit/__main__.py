@@ -210,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page; any browser shows it")
 
     verb = add_verb(verbs, demo, "run the five notebooks in order on made-up essays")
-    verb.add_argument("--documents", type=whole(1), default=1500, metavar="N", help="training essays")
+    verb.add_argument("--documents", type=whole(1), default=120, metavar="N", help="training essays")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of essays and training")
 
     add_language_model_verbs(verbs)

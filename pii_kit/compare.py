@@ -1,17 +1,13 @@
 """The two models side by side: what the seed project claimed, what its code did, what ours does, and who finds what."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pii_kit import cost
-from pii_kit.data import Document, read_documents, split_documents
-from pii_kit.metrics import as_dict, micro_fbeta
+from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.predict import Tagger
-from pii_kit.spacy_ner import label_with_spacy, train_spacy_ner
-from pii_kit.submission import label_documents, read_submission
 
 # Settings and results of the seed project: its README's claim, and what its public code and logs show.
 SEED_SETTINGS = {
@@ -110,26 +106,6 @@ def results(
     }
 
 
-def spacy_out_of_fold(
-    documents: Sequence[Document], *, n_folds: int, folds: Sequence[int], seed: int
-) -> dict[int, list[str]]:
-    """Document number to labels (token) by spaCy's NER, trained for each of `folds` on the essays of all others."""
-    labels: dict[int, list[str]] = {}
-    for fold in folds:
-        training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)
-        pipeline = train_spacy_ner(training, seed=seed)
-        labels |= {document.document: label_with_spacy(pipeline, document) for document in validation}
-    return labels
-
-
-def labelled_test_documents(folder: Path) -> list[Document]:
-    """The folder's test essays where test_labels.csv or the file itself tells their labels; else none."""
-    test = read_documents(folder / "test.json")
-    if (folder / "test_labels.csv").is_file():
-        return label_documents(test, read_submission(folder / "test_labels.csv", test))
-    return test if all(document.labels is not None for document in test) else []
-
-
 def agreement(
     truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, *, names: tuple[str, str]
 ) -> pd.DataFrame:
@@ -143,10 +119,15 @@ def agreement(
     return pd.DataFrame.from_dict(lines, orient="index", columns=["true rows", "false alarms"])
 
 
-def score_table(truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A line per submission: f5, precision, recall, tp, fp, fn."""
+def score_table(
+    truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame], documents: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """A line per submission: f5, precision, recall, tp, fp, fn; with the documents' numbers also f5_low and f5_high."""
     lines = {name: as_dict(micro_fbeta(truth, rows)) for name, rows in submissions.items()}
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
+    for name, rows in submissions.items() if documents is not None else ():
+        table.loc[name, ["f5_low", "f5_high"]] = bootstrap_interval(truth, rows, documents)
+    return table
 
 
 def verdict(scores: pd.DataFrame, *, baseline: str, average: str, interval: tuple[float, float]) -> str:

@@ -50,7 +50,8 @@ def run_demo(*, seed: int, n_documents: int) -> None:
         )
     rows = read_submission(submission, read_documents(essays / "test.json"))
     table = pd.read_csv(out / "comparison.csv", index_col="model")
-    columns = {"f5": "F5", "precision": "precision", "recall": "recall", "training_seconds": "seconds"}
+    columns = {"f5": "F5", "precision": "precision", "recall": "recall", "test_f5": "test F5"}
+    columns |= {"training_seconds": "seconds"}
     print(
         f"\n{table.rename(columns=columns)[[*columns.values(), 'parameters']].to_string(formatters=FORMATS, na_rep='')}"
     )
@@ -65,4 +66,4 @@ def _whole(number: float) -> str:
 
 
 FORMATS = {"F5": "{:.3f}".format, "precision": "{:.3f}".format, "recall": "{:.3f}".format}
-FORMATS |= {"seconds": _whole, "parameters": _whole}
+FORMATS |= {"test F5": "{:.3f}".format, "seconds": _whole, "parameters": _whole}

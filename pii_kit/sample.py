@@ -71,7 +71,7 @@ def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -
     return folder
 
 
-def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 1500, seed: int = 0) -> Path:
+def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 120, seed: int = 0) -> Path:
     """The folder to read essays from: real ones where `data.find_data_folder` finds them, else made-up ones.
 
     Made-up essays are written under `out`, once for each number and seed. One printed line says which were taken.

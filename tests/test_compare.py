@@ -2,13 +2,11 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
-from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
+from conftest import tiny_mobilebert, tiny_sha_rnn
 
 from pii_kit import compare, cost
 from pii_kit.compare import SEED_RESULTS, SEED_SETTINGS
-from pii_kit.data import write_documents
 from pii_kit.metrics import seed_metrics
-from pii_kit.submission import true_rows, write_submission
 from pii_kit.train import TrainConfig
 
 MODELS = ("sha_rnn", "mobilebert")
@@ -143,32 +141,3 @@ def test_the_verdict_says_what_averaging_costs_and_who_is_not_better_than_the_ba
 
 def test_no_model_is_ahead_of_itself():
     assert "one is ahead of one" not in words_of(one=0.7, two=0.7)
-
-
-LABELLED = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT"}
-TEST = [make_document("Ann Lee met Kim", 7, LABELLED), make_document("Tea is good", 8, LABELLED)]
-TRAINING = [make_document(f"Ann wrote {number}", number, LABELLED) for number in (1, 2, 3)]
-
-
-def without_labels(documents):
-    return [replace(document, labels=None) for document in documents]
-
-
-def test_test_essays_are_unseen_where_a_file_tells_their_labels(tmp_path):
-    write_documents(tmp_path / "test.json", without_labels(TEST))
-    write_documents(tmp_path / "train.json", TRAINING)
-    write_submission(tmp_path / "test_labels.csv", true_rows(TEST))
-    assert compare.unseen_documents(tmp_path, [2]) == (TEST, "test essays")
-
-
-def test_test_essays_are_unseen_where_they_are_labelled(tmp_path):
-    write_documents(tmp_path / "test.json", TEST)
-    assert compare.unseen_documents(tmp_path, [2]) == (TEST, "test essays")
-
-
-def test_else_the_unseen_essays_are_those_held_back_from_training(tmp_path):
-    write_documents(tmp_path / "test.json", [TEST[0], *without_labels(TEST[1:])])
-    write_documents(tmp_path / "train.json", TRAINING)
-    documents, what = compare.unseen_documents(tmp_path, [3, 1])
-    assert documents == [TRAINING[0], TRAINING[2]]
-    assert "validation" in what
