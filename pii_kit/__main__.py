@@ -130,7 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     verb = add_verb(verbs, sample, "write made-up essays: train.json, test.json and test_labels.csv")
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     verb.add_argument(
-        "--documents", type=whole(1), default=400, metavar="N", help="training essays; a quarter more to test on"
+        "--documents",
+        type=whole(1),
+        default=400,
+        metavar="N",
+        help="training essays; a quarter as many, at least 50, to test on",
     )
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds give equal essays")
 
@@ -210,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page; any browser shows it")
 
     verb = add_verb(verbs, demo, "run the five notebooks in order on made-up essays")
-    verb.add_argument("--documents", type=whole(1), default=120, metavar="N", help="training essays")
+    verb.add_argument("--documents", type=whole(1), default=60, metavar="N", help="training essays")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of essays and training")
 
     add_language_model_verbs(verbs)

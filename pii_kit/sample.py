@@ -50,7 +50,7 @@ def make_documents(n_documents: int, *, seed: int, first_document: int = 0) -> l
 
 
 def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -> Path:
-    """The folder, with train.json (`n_documents` essays), test.json (a quarter, at least 10) and test_labels.csv.
+    """The folder, with train.json (`n_documents` essays), test.json (a quarter as many, at least 50) and test_labels.csv.
 
     The csv holds the rows of test.json that are not O: row_id, document, token, label. Raises KitError for less than
     one document.
@@ -60,7 +60,7 @@ def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_documents(folder / "train.json", make_documents(n_documents, seed=seed))
-    test = make_documents(max(10, n_documents // 4), seed=seed, first_document=NUMBER_STEP * n_documents)
+    test = make_documents(max(50, n_documents // 4), seed=seed, first_document=NUMBER_STEP * n_documents)
     write_documents(folder / "test.json", [replace(doc, labels=None) for doc in test])
     labels = ((doc.document, *row) for doc in test for row in enumerate(doc.labels))
     rows = [row for row in labels if row[2] != OUTSIDE]
@@ -71,7 +71,7 @@ def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -
     return folder
 
 
-def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 120, seed: int = 0) -> Path:
+def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 60, seed: int = 0) -> Path:
     """The folder to read essays from: real ones where `data.find_data_folder` finds them, else made-up ones.
 
     Made-up essays are written under `out`, once for each number and seed. One printed line says which were taken.
