@@ -50,7 +50,7 @@ def make_documents(n_documents: int, *, seed: int, first_document: int = 0) -> l
 
 
 def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -> Path:
-    """The folder, with train.json (`n_documents` essays), test.json (a quarter as many, at least 50) and test_labels.csv.
+    """The folder, with train.json (`n_documents` essays), test.json (a quarter, at least 50) and test_labels.csv.
 
     The csv holds the rows of test.json that are not O: row_id, document, token, label. Raises KitError for less than
     one document.
