@@ -310,7 +310,7 @@ def test_clicks_filter_unfold_and_go_into_the_address_and_tab_shows_probabilitie
       document.querySelector("[value=right]").click();
       document.querySelector("[value=EMAIL]").click();
       document.querySelector("#document-7 .fold").click();
-      document.querySelector("#document-7 mark").focus();
+      document.querySelector("#document-7 mark").dispatchEvent(new FocusEvent("focusin", {bubbles: true}));
       document.title = [location.hash, document.querySelectorAll(".folded[hidden]").length,
         document.getElementById("hint").hidden, document.getElementById("hint").textContent].join("|");
     </script></body>"""

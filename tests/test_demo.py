@@ -27,7 +27,8 @@ def checkout(tmp_path, monkeypatch):
             rows = read_submission(essays / "test_labels.csv", documents)
             write_submission(parameters["SUBMISSION"], true_rows(label_documents(documents, rows)))
         if path.stem.startswith("05"):
-            line = {"f5": 0.5, "precision": 0.25, "recall": 0.75, "training_seconds": 61.2, "parameters": 900_000}
+            line = {"f5": 0.5, "precision": 0.25, "recall": 0.75, "test_f5": 0.45}
+            line |= {"training_seconds": 61.2, "parameters": 900_000}
             table = pd.DataFrame([line], index=pd.Index(["SHA-RNN"], name="model"))
             table.to_csv(tmp_path / "outputs" / "demo" / "comparison.csv")
 

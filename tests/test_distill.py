@@ -138,7 +138,7 @@ def test_a_student_finds_pii_that_only_its_teacher_has_labels_for(sha_rnn_tagger
         make_document(f"My name is {name} and I like tea.", n, labels={name: "B-NAME_STUDENT"})
         for n, name in enumerate(names)
     ]
-    config = replace(CONFIG, epochs=12, clip_norm=1.0, o_threshold=0.5)
+    config = replace(CONFIG, epochs=40, clip_norm=1.0)
     f5 = {}
     for name, taught in (("alone", None), ("taught", by_oracle(essays[:8]))):
         model = tiny_sha_rnn(vocab_size=sha_rnn_tagger.tokenizer.n_pieces)

@@ -170,11 +170,11 @@ def test_the_sample_is_three_files_that_agree(tmp_path):
     train = read_documents(folder / "train.json", labels_required=True)
     test = read_documents(folder / "test.json")
     assert train == make_documents(44, seed=3)
-    assert len(test) == 11 and all(doc.labels is None for doc in test)
+    assert len(test) == 50 and all(doc.labels is None for doc in test)
     assert not {doc.document for doc in train} & {doc.document for doc in test}
     assert not {doc.full_text for doc in train} & {doc.full_text for doc in test}
 
-    again = make_documents(11, seed=3, first_document=3 * 44)
+    again = make_documents(50, seed=3, first_document=3 * 44)
     assert [doc.full_text for doc in again] == [doc.full_text for doc in test]
     expected = [
         (str(doc.document), str(token), label)
