@@ -20,6 +20,7 @@ from pii_kit.rules_format import (
     long_digits_are_ids,
     urls_look_like_urls,
 )
+from pii_kit.rules_lone_names import propagate_lone_names
 from pii_kit.rules_names import extend_names, names_are_title_case, propagate_name_parts, propagate_names
 from pii_kit.rules_spans import (
     Rule,
@@ -52,6 +53,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             extend_names,
             propagate_names,
             propagate_name_parts,
+            propagate_lone_names,
         )
     }
 )
@@ -82,6 +84,7 @@ DEFAULT_RULES: tuple[str, ...] = (
     "id_length",
     "course_links_are_not_personal",
     "add_emails",
+    "propagate_lone_names",
 )
 
 

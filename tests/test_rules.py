@@ -17,7 +17,7 @@ A plan of Dr. Anna Berg   and Maria da Silva.\tWrite to anna@lund.org or call +9
 Lundville
 ID 123-45-6789, see http://www.berg-lund.com/app/tagsabout.php or https://www.coursera.org/learn/x
 Then Anna and J. Berg met Maria da Silva and Anna\x20\x20
-Lund.
+Lund. So Ulla told Ulla that Ulla , Ulla and Ulla know Ulla , and Ulla knows Ulla .
 
 Submitted by Maria Silva"""
 BLANK = np.zeros((0, len(LABELS)), dtype=np.float32)
