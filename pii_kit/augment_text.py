@@ -115,8 +115,8 @@ LINES = {
         "{ID_NUM.mate2} - {NAME_STUDENT.mate2}":
         2,
         "{NAME_STUDENT} {ID_NUM} {NAME_STUDENT.mate} {ID_NUM.mate} {NAME_STUDENT.mate2} {ID_NUM.mate2}": 1,
-        "[Interviewer |Student |]Name[:| :] {NAME_STUDENT} [Interviewer |Student |][Pin No|ID|Roll No][:| :] {ID_NUM} "
-        "[Interviewee |Partner |]Name[:| :] {NAME_STUDENT.mate} [Interviewee |Partner |][Pin No|ID|Roll No][:| :] "
+        "[Presenter |Student |]Name[:| :] {NAME_STUDENT} [Presenter |Student |][Pin No|ID|Roll No][:| :] {ID_NUM} "
+        "[Reviewer |Partner |]Name[:| :] {NAME_STUDENT.mate} [Reviewer |Partner |][Pin No|ID|Roll No][:| :] "
         "{ID_NUM.mate}":
         2,
         "{ID_NUM}": 1,
