@@ -23,7 +23,8 @@ from pii_kit.pretrain import PretrainConfig, pretrain
 from pii_kit.runs import fingerprint, read_json, reopen_run, start_run, write_json
 from pii_kit.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
-from pii_kit.train import TrainConfig, fit, kept_epoch
+from pii_kit.train import fit, kept_epoch
+from pii_kit.train_config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

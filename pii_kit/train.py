@@ -5,7 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,82 +13,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from pii_kit.augment import AugmentConfig, augment
 from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
 from pii_kit.cost import peak_memory
 from pii_kit.data import Document
 from pii_kit.distill import Taught, soft_cross_entropy
+from pii_kit.epoch_windows import EpochWindows
 from pii_kit.errors import KitError
 from pii_kit.labels import LABELS
 from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
-from pii_kit.optim import OPTIMIZERS, build_optimizer, build_schedule, class_weights, mixed_precision
+from pii_kit.optim import build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
 from pii_kit.submission import true_rows
-from pii_kit.windows import IGNORED, Window, cut_windows
+from pii_kit.train_config import TrainConfig
+from pii_kit.windows import IGNORED
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Settings of one training. Sizes are in pieces, `batch_size` in windows, `clip_norm` is the gradient's norm.
-
-    `class_weights` is a scheme of `optim.class_weights` or a weight of O. `hidden_share` is the share of pieces hidden
-    from the model while it learns, `empty_share` that of windows without PII that an epoch takes, other ones each time.
-    `cycle_epochs` is a cosine cycle's length (None: one to the end). `patience` stops after so many epochs without
-    a better F5 (None: never). The validation documents are scored every `validate_epochs` epochs and after the last;
-    of the epochs scored, `keep` "best" keeps the one with the highest F5, "last" the last, which few documents cannot
-    mislead. `augment` makes each epoch's essays anew (None: they stay). `o_threshold` None is chosen on the validation
-    documents. `mixed_precision` is "no", "bf16", "fp16" or "auto" (bf16 where the GPU has it, else no). A checkpoint is
-    written every `checkpoint_steps` batches and after each epoch.
-    """
-
-    epochs: int = 10
-    batch_size: int = 16
-    accumulation_steps: int = 1
-    window_size: int = 512
-    overlap: int = 64
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.2e-6
-    class_weights: str | float = "none"
-    hidden_share: float = 0.0
-    empty_share: float = 1.0
-    augment: AugmentConfig | None = None
-    validate_epochs: int = 1
-    keep: str = "best"
-    clip_norm: float = 0.25
-    warmup_epochs: float = 1.0
-    cycle_epochs: float | None = None
-    restart_decay: float = 0.5
-    patience: int | None = None
-    o_threshold: float | None = None
-    mixed_precision: str = "auto"
-    checkpoint_steps: int = 500
-    seed: int = 0
-
-    def __post_init__(self):
-        """Raises KitError, naming the setting, for a value that cannot be."""
-        positive = ("epochs", "batch_size", "accumulation_steps", "window_size", "checkpoint_steps", "learning_rate")
-        for name in (*positive, "validate_epochs"):
-            if not getattr(self, name) > 0:
-                raise KitError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("hidden_share", "empty_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise KitError(f"{name} is {getattr(self, name)}; expected 0 to 1")
-        if not 0 <= self.overlap < self.window_size - 2:
-            raise KitError(f"overlap is {self.overlap}; expected 0 to {self.window_size - 3} in a window")
-        if self.optimizer not in OPTIMIZERS:
-            raise KitError(f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
-        if self.keep not in ("best", "last"):
-            raise KitError(f"keep is {self.keep!r}; expected 'best' or 'last'")
 
 
 def fit(
@@ -175,54 +121,6 @@ def fit(
 
 # Where a training stands: epochs finished, and of the one under way batches, the sum of their losses, and seconds.
 BEGINNING = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0}
-
-
-class EpochWindows(Dataset):
-    """The windows of one epoch's documents, augmented where the settings say so. `make` gives another epoch's.
-
-    Those of taught documents come last and stay: a teacher's probabilities are for the tokens as they are.
-    """
-
-    def __init__(
-        self,
-        documents: Sequence[Document],
-        tokenizer: PieceTokenizer,
-        config: TrainConfig,
-        taught: Taught | None = None,
-    ):
-        self.documents, self.tokenizer, self.config = documents, tokenizer, config
-        self.taught = [
-            replace(window, labels=None, probabilities=probabilities)
-            for document, probabilities in (taught.predictions if taught else ())
-            for window in self._cut(document)
-        ]
-        self.windows: list[Window] = []
-        self.make(0)
-
-    def make(self, epoch: int) -> None:
-        config = self.config
-        if self.windows and config.augment is None:
-            return
-        documents = self.documents
-        if config.augment is not None:
-            documents = augment(documents, config.augment, seed=config.seed, epoch=epoch)
-        self.windows = [window for document in documents for window in self._cut(document)] + self.taught
-        if not self.windows:
-            raise KitError("the training documents hold no tokens")
-
-    def _cut(self, document: Document) -> list[Window]:
-        return cut_windows(document, self.tokenizer, size=self.config.window_size, overlap=self.config.overlap)
-
-    def lengths_and_empty(self) -> tuple[list[int], list[int]]:
-        """The windows' lengths, and the indices of those without PII."""
-        empty = [index for index, window in enumerate(self.windows) if not window.holds_pii()]
-        return list(map(len, self.windows)), empty
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, index: int) -> Window:
-        return self.windows[index]
 
 
 def _loader(

@@ -23,7 +23,7 @@ from pii_kit.presets import Preset
 from pii_kit.sample import make_documents
 from pii_kit.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
-from pii_kit.train import TrainConfig
+from pii_kit.train_config import TrainConfig
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from conftest import tiny_mobilebert, tiny_sha_rnn
 from pii_kit import compare, cost
 from pii_kit.compare import SEED_RESULTS, SEED_SETTINGS
 from pii_kit.metrics import seed_metrics
-from pii_kit.train import TrainConfig
+from pii_kit.train_config import TrainConfig
 
 MODELS = ("sha_rnn", "mobilebert")
 

@@ -12,7 +12,7 @@ from pii_kit.errors import KitError
 from pii_kit.labels import LABELS
 from pii_kit.presets import PRESETS, Preset, build, default_preset, train_preset
 from pii_kit.runs import load_tagger
-from pii_kit.train import TrainConfig
+from pii_kit.train_config import TrainConfig
 
 TINY = TrainConfig(epochs=1, batch_size=8, window_size=64, overlap=8)
 

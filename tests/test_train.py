@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from pii_kit import train
 from pii_kit.augment import AugmentConfig
 from pii_kit.data import split_documents, write_documents
+from pii_kit.epoch_windows import EpochWindows
 from pii_kit.errors import KitError
 from pii_kit.out_of_fold import load_out_of_fold
 from pii_kit.predict import predict_documents
 from pii_kit.runs import load_tagger
-from pii_kit.train import EpochWindows, TrainConfig, fit, kept_epoch
+from pii_kit.train import fit, kept_epoch
+from pii_kit.train_config import TrainConfig
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
