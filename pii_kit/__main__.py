@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from pii_kit.arguments import Parser, add_verb, share, whole
+from pii_kit.arguments import Parser, add_runs, add_verb, share, whole
 from pii_kit.browser import write_error_page
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.ensemble import load_ensemble, teach
@@ -168,14 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
-    verb.add_argument(
-        "--run",
-        type=Path,
-        required=True,
-        action="append",
-        metavar="DIR",
-        help="a run's or an exported folder; repeat to average",
-    )
+    add_runs(verb)
     verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission")
     verb.add_argument("--o-threshold", type=share, metavar="P", help="PII where P(O) is less; default: as trained")
@@ -196,14 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = add_verb(
         verbs, errors, "a page of the errors of trained taggers on labelled essays, none of which they were trained on"
     )
-    verb.add_argument(
-        "--run",
-        type=Path,
-        required=True,
-        action="append",
-        metavar="DIR",
-        help="a run's or an exported folder; repeat to average",
-    )
+    add_runs(verb)
     verb.add_argument(
         "--data",
         type=Path,

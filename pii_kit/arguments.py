@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -27,6 +28,18 @@ def add_verb(verbs, function: Callable, text: str) -> argparse.ArgumentParser:
     verb = verbs.add_parser(function.__name__, help=text, description=text)
     verb.set_defaults(function=function)
     return verb
+
+
+def add_runs(verb: argparse.ArgumentParser) -> None:
+    """The argument `run` of a verb that averages over trained taggers: a list of folders."""
+    verb.add_argument(
+        "--run",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="DIR",
+        help="a run's or an exported folder; repeat to average",
+    )
 
 
 def whole(least: int) -> Callable[[str], int]:

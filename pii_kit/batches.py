@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from pii_kit.pieces import CASINGS
 from pii_kit.windows import IGNORED, Window
@@ -88,3 +89,15 @@ class SimilarLengthBatches(Sampler[list[int]]):
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         rng.shuffle(batches)
         return iter(batches)
+
+
+def batch_loader(
+    windows: Sequence[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int
+) -> DataLoader[dict[str, torch.Tensor]]:
+    """The windows as `batches` orders them, collated. Its own generator leaves alone the random state of dropout."""
+    return DataLoader(
+        windows,
+        batch_sampler=batches,
+        collate_fn=partial(collate, pad_id=pad_id),
+        generator=torch.Generator().manual_seed(seed),
+    )

@@ -25,11 +25,12 @@ from pii_kit.metrics import (
     threshold_curve,
 )
 from pii_kit.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
-from pii_kit.presets import default_preset, look_up, train_preset
+from pii_kit.presets import default_preset, look_up
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.runs import read_json, reopen_run, write_json
 from pii_kit.side_by_side import run_side_by_side
 from pii_kit.submission import true_rows
+from pii_kit.train_run import train_preset
 
 
 def train_folds(

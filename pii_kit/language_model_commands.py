@@ -12,10 +12,11 @@ from pii_kit.cost import device_name
 from pii_kit.errors import KitError
 from pii_kit.language_model import bits_per_character, generate
 from pii_kit.language_model_benchmark import benchmark_training
+from pii_kit.language_model_config import LanguageModelConfig
 from pii_kit.optim import OPTIMIZERS
 from pii_kit.runs import load_language_model
 from pii_kit.sha_rnn_config import ShaRnnConfig, byte_model_config
-from pii_kit.train_language_model import LanguageModelConfig, train_language_model
+from pii_kit.train_language_model import train_language_model
 
 PARTS = ("all", "train", "validation", "test")
 

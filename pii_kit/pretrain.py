@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +13,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from pii_kit.batches import SimilarLengthBatches, collate
+from pii_kit.batches import SimilarLengthBatches, batch_loader
 from pii_kit.data import Document
 from pii_kit.errors import KitError
 from pii_kit.masked_pieces import Guesser, mask_pieces, without_classifier
 from pii_kit.optim import build_optimizer, build_schedule, mixed_precision
 from pii_kit.pieces import MASK, PieceTokenizer
+from pii_kit.settings import check_overlap, check_positive, check_shares
 from pii_kit.windows import cut_windows
 
 logger = logging.getLogger(__name__)
@@ -47,13 +47,9 @@ class PretrainConfig:
 
     def __post_init__(self):
         """Raises KitError, naming the setting, for a value that cannot be."""
-        for name in ("epochs", "batch_size", "window_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise KitError(f"{name} is {getattr(self, name)}; expected more than 0")
-        if not 0 < self.masked_share <= 1:
-            raise KitError(f"masked_share is {self.masked_share}; expected more than 0, up to 1")
-        if not 0 <= self.overlap < self.window_size - 2:
-            raise KitError(f"overlap is {self.overlap}; expected 0 to {self.window_size - 3} in a window")
+        check_positive(self, "epochs", "batch_size", "window_size", "learning_rate", "masked_share")
+        check_shares(self, "masked_share")
+        check_overlap(self)
 
 
 def pretrain(
@@ -117,13 +113,7 @@ def _loader(
     if not windows:
         raise KitError("the documents to pretrain on hold no tokens")
     batches = SimilarLengthBatches(list(map(len, windows)), batch_size=config.batch_size, seed=config.seed)
-    loader = DataLoader(
-        windows,
-        batch_sampler=batches,
-        collate_fn=partial(collate, pad_id=tokenizer.pad_id),
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-    return loader, batches
+    return batch_loader(windows, batches, pad_id=tokenizer.pad_id, seed=config.seed), batches
 
 
 def _optimizer(

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from pii_kit.batches import SimilarLengthBatches, collate, hide_pieces
+from pii_kit.batches import SimilarLengthBatches, batch_loader, hide_pieces
 from pii_kit.cost import peak_memory
 from pii_kit.data import Document
 from pii_kit.distill import Taught, soft_cross_entropy
@@ -131,14 +130,7 @@ def _loader(
     batches = SimilarLengthBatches(
         lengths, batch_size=config.batch_size, seed=config.seed, optional=empty, share=config.empty_share
     )
-    # A generator of its own keeps the loader from drawing on the random state that dropout uses.
-    loader = DataLoader(
-        epochs,
-        batch_sampler=batches,
-        collate_fn=partial(collate, pad_id=tokenizer.pad_id),
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-    return loader, batches
+    return batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed), batches
 
 
 def _optimizer(

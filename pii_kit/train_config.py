@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from pii_kit.augment import AugmentConfig
-from pii_kit.errors import KitError
 from pii_kit.optim import OPTIMIZERS
+from pii_kit.settings import check_choice, check_overlap, check_positive, check_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +47,9 @@ class TrainConfig:
 
     def __post_init__(self):
         """Raises KitError, naming the setting, for a value that cannot be."""
-        positive = ("epochs", "batch_size", "accumulation_steps", "window_size", "checkpoint_steps", "learning_rate")
-        for name in (*positive, "validate_epochs"):
-            if not getattr(self, name) > 0:
-                raise KitError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("hidden_share", "empty_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise KitError(f"{name} is {getattr(self, name)}; expected 0 to 1")
-        if not 0 <= self.overlap < self.window_size - 2:
-            raise KitError(f"overlap is {self.overlap}; expected 0 to {self.window_size - 3} in a window")
-        if self.optimizer not in OPTIMIZERS:
-            raise KitError(f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
-        if self.keep not in ("best", "last"):
-            raise KitError(f"keep is {self.keep!r}; expected 'best' or 'last'")
+        check_positive(self, "epochs", "batch_size", "accumulation_steps", "window_size", "learning_rate")
+        check_positive(self, "checkpoint_steps", "validate_epochs")
+        check_shares(self, "hidden_share", "empty_share")
+        check_overlap(self)
+        check_choice(self, "optimizer", OPTIMIZERS)
+        check_choice(self, "keep", ("best", "last"))

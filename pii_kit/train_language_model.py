@@ -7,7 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,7 +18,8 @@ from pii_kit.byte_text import Split, split_bytes, streams, varied_windows
 from pii_kit.cost import device_name, parameters, peak_memory
 from pii_kit.errors import KitError
 from pii_kit.language_model import bits_per_character
-from pii_kit.optim import OPTIMIZERS, build_optimizer, mixed_precision
+from pii_kit.language_model_config import LanguageModelConfig
+from pii_kit.optim import build_optimizer, mixed_precision
 from pii_kit.runs import (
     load_checkpoint,
     load_language_model,
@@ -33,48 +34,6 @@ from pii_kit.sha_rnn_config import ShaRnnConfig
 from pii_kit.sha_rnn_memory import ShaRnnState
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageModelConfig:
-    """Settings of one training. `batch_size` is in streams, `window_size` in bytes, `clip_norm` the gradient's norm.
-
-    After `epochs` at `learning_rate` come `half_rate_epochs` at half of it, from the best weights so far. The rate
-    rises over `warmup_steps`. `memory_drop` is the share of windows before which the memory is dropped, so that the
-    LSTM learns to do without. bpc is validated, and the best weights kept, every `eval_steps` windows (None: only at
-    each epoch's end); `eval_streams` are read side by side then. A checkpoint is written every `checkpoint_steps`
-    windows, at each epoch's end, and when the session's `minutes` are over. Defaults suit a small model on a CPU; the
-    paper's rate is 2e-3.
-    """
-
-    epochs: int = 1
-    half_rate_epochs: int = 0
-    batch_size: int = 8
-    window_size: int = 128
-    optimizer: str = "lamb"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.2e-6
-    clip_norm: float = 0.25
-    warmup_steps: int = 200
-    memory_drop: float = 0.0
-    mixed_precision: str = "auto"
-    eval_steps: int | None = None
-    eval_streams: int = 8
-    checkpoint_steps: int = 500
-    minutes: float | None = None
-    seed: int = 0
-
-    def __post_init__(self):
-        """Raises KitError, naming the setting, for a value that cannot be."""
-        for name in ("batch_size", "window_size", "learning_rate", "clip_norm", "checkpoint_steps", "eval_streams"):
-            if not getattr(self, name) > 0:
-                raise KitError(f"{name} is {getattr(self, name)}; expected more than 0")
-        if self.epochs + self.half_rate_epochs < 1:
-            raise KitError("epochs and half_rate_epochs are both 0; expected an epoch of either")
-        if not 0 <= self.memory_drop <= 1:
-            raise KitError(f"memory_drop is {self.memory_drop}; expected 0 to 1")
-        if self.optimizer not in OPTIMIZERS:
-            raise KitError(f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
 
 
 # What a resumed run may ask for otherwise: it changes how far training goes, not the way there.

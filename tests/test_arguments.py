@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from pii_kit.arguments import Parser, add_verb, dropout, positive, share, whole
+from pii_kit.arguments import Parser, add_runs, add_verb, dropout, positive, share, whole
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,9 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(capsys):
         parser.parse_args(["fetch", "--help"])
     help = capsys.readouterr().out
     assert "how often (default: 3)" in help and "None" not in help
+
+
+def test_runs_to_average_are_a_list_in_the_order_given():
+    parser = Parser()
+    add_runs(parser)
+    assert list(map(str, parser.parse_args(["--run", "a", "--run", "b"]).run)) == ["a", "b"]

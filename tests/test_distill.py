@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 
-from pii_kit import presets, train
+from pii_kit import presets, train, train_run
 from pii_kit.__main__ import main
 from pii_kit.augment import AugmentConfig
 from pii_kit.batches import collate
@@ -17,10 +17,11 @@ from pii_kit.ensemble import load_ensemble, teach
 from pii_kit.epoch_windows import EpochWindows
 from pii_kit.errors import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.presets import Preset, train_preset
+from pii_kit.presets import Preset
 from pii_kit.runs import fingerprint_tagger, save_tagger
 from pii_kit.train import fit, kept_epoch
 from pii_kit.train_config import TrainConfig
+from pii_kit.train_run import train_preset
 from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, cut_windows
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
@@ -200,11 +201,11 @@ def tiny_presets(monkeypatch):
 def test_no_validation_document_is_taught(tiny_presets, documents, tmp_path, monkeypatch):
     seen = []
 
-    def spy(*args, original=presets.fit, **kwargs):
+    def spy(*args, original=train_run.fit, **kwargs):
         seen.extend(document.document for document, _ in kwargs["taught"].predictions)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(presets, "fit", spy)
+    monkeypatch.setattr(train_run, "fit", spy)
     train_preset("sha_rnn", documents[:20], tmp_path, preset="cpu", taught=by_oracle(documents))
     manifest = json.loads((tmp_path / "run.json").read_text())
     assert manifest["validation"] and seen == [document.document for document in documents[20:]]

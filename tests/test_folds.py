@@ -18,10 +18,10 @@ from pii_kit.folds import (
 from pii_kit.metrics import bootstrap_interval, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.out_of_fold import keep_out_of_fold, load_out_of_fold
 from pii_kit.predict import predict_documents
-from pii_kit.presets import train_preset
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.runs import load_tagger, read_json, save_tagger
 from pii_kit.submission import true_rows
+from pii_kit.train_run import train_preset
 
 pytestmark = pytest.mark.usefixtures("tiny_presets")
 CLOCKS = {"seconds", "seconds_per_epoch"}

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from pii_kit import train
 from pii_kit.augment import AugmentConfig
 from pii_kit.data import split_documents, write_documents
-from pii_kit.epoch_windows import EpochWindows
 from pii_kit.errors import KitError
 from pii_kit.out_of_fold import load_out_of_fold
 from pii_kit.predict import predict_documents
@@ -172,20 +171,6 @@ def test_every_second_epoch_and_the_last_are_scored(epochs, scored, parts, sha_r
 AUGMENTED = replace(CONFIG, augment=AugmentConfig(plant_share=0.5), hidden_share=0.1, checkpoint_steps=3)
 
 
-def test_each_epochs_essays_are_made_anew_and_the_same_whenever_they_are_made(parts, sha_rnn_tagger):
-    epochs = EpochWindows(parts[0], sha_rnn_tagger.tokenizer, AUGMENTED)
-    made = []
-    for epoch in (0, 1, 2, 0):
-        epochs.make(epoch)
-        made.append([window.pieces.tolist() for window in epochs.windows])
-    assert made[0] == made[3]
-    assert made[0] != made[1] != made[2] != made[0]
-    plain = EpochWindows(parts[0], sha_rnn_tagger.tokenizer, CONFIG)
-    before = list(plain.windows)
-    plain.make(1)
-    assert plain.windows == before
-
-
 @pytest.mark.parametrize("steps_before_kill", [5, 14])
 def test_a_killed_augmented_training_resumes_to_the_weights_of_an_unbroken_one(
     steps_before_kill, parts, sha_rnn_tagger, tmp_path, monkeypatch
@@ -241,27 +226,6 @@ def test_a_set_threshold_is_used_as_it_is(parts, sha_rnn_tagger, tmp_path):
     config = replace(CONFIG, epochs=1, o_threshold=0.77)
     fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
     assert load_tagger(tmp_path).o_threshold == 0.77
-
-
-def test_training_documents_without_tokens_are_refused(parts, sha_rnn_tagger, tmp_path):
-    with pytest.raises(KitError, match="no tokens"):
-        fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, [], parts[1], CONFIG, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "needle"),
-    [
-        ({"epochs": 0}, "epochs is 0"),
-        ({"batch_size": -1}, "batch_size is -1"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"empty_share": 1.5}, "empty_share is 1.5; expected 0 to 1"),
-        ({"overlap": 63}, "overlap is 63; expected 0 to 61 in a window"),
-        ({"optimizer": "sgd"}, "optimizer is 'sgd'; expected one of adamw, adam"),
-    ],
-)
-def test_settings_that_cannot_be_are_named(change, needle):
-    with pytest.raises(KitError, match=needle):
-        replace(CONFIG, **change)
 
 
 @pytest.mark.parametrize("changes", [{"optimizer": "adam"}, {"class_weights": "log"}, {"cycle_epochs": 1}])
