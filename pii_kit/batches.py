@@ -51,19 +51,29 @@ class SimilarLengthBatches(Sampler[list[int]]):
     An epoch takes every index but the `optional` ones, and of those a random `share`. Indices are shuffled, sorted by
     length within pools of 32 batches, cut into batches, and the batches shuffled. All of it depends on `seed` and epoch
     alone, so a resumed run finds its place again. The first `take` fixes how many indices each epoch has, so that
-    schedules can be laid out though each epoch may bring other windows.
+    schedules can be laid out though each epoch may bring other windows. With `whole` some windows are taken twice, so
+    that every batch has `batch_size` of them.
     """
 
     POOL = 32
 
     def __init__(
-        self, lengths: Sequence[int], *, batch_size: int, seed: int, optional: Sequence[int] = (), share: float = 1.0
+        self,
+        lengths: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int,
+        optional: Sequence[int] = (),
+        share: float = 1.0,
+        whole: bool = False,
     ):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
         self.take(lengths, optional)
         self.size = len(self.required) + max(round(share * len(optional)), 0 if self.required else 1)
+        if whole:
+            self.size = -(-self.size // batch_size) * batch_size
 
     def take(self, lengths: Sequence[int], optional: Sequence[int] = ()) -> None:
         """Other windows from now on: their lengths, and which of them are optional."""

@@ -6,11 +6,15 @@ decision.json   the cut-off chosen on the out-of-fold probabilities of all folds
 result.json     F5 out of fold with its interval; written last
 """
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
 from pii_kit.data import Document
@@ -27,10 +31,12 @@ from pii_kit.metrics import (
 from pii_kit.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
 from pii_kit.presets import default_preset, look_up
 from pii_kit.rules import DEFAULT_RULES
-from pii_kit.runs import read_json, reopen_run, write_json
+from pii_kit.runs import has_tagger, read_json, reopen_run, write_json
 from pii_kit.side_by_side import run_side_by_side
 from pii_kit.submission import true_rows
 from pii_kit.train_run import train_preset
+
+logger = logging.getLogger(__name__)
 
 
 def train_folds(
@@ -42,6 +48,7 @@ def train_folds(
     n_folds: int = 5,
     folds: Sequence[int] | None = None,
     resume: bool = False,
+    minutes: float | None = None,
     **settings,
 ) -> dict:
     """Train `model` once for each of `folds` of `n_folds` into a run folder; gives back the result, out of fold.
@@ -49,7 +56,9 @@ def train_folds(
     `folds` None are all of them, or the first alone where the preset says so. `settings`, and essays `taught` by a
     teacher, go to `train_preset`. A run that was killed goes on with `resume`, and finished folds are left as they are.
     On a CPU of several cores as many folds train side by side as torch would use threads, each on one: models as small
-    as those of the CPU presets gain nothing from a second thread. Raises KitError as `train_preset`.
+    as those of the CPU presets gain nothing from a second thread. When `minutes` are nearly over, folds under way save
+    their state and a tagger, no other begins, and the result has no "epochs": go on with `resume`. Several processes
+    train one fold at a time. Raises KitError as `train_preset`.
     """
     folder = Path(folder)
     preset = preset or default_preset(model)
@@ -59,26 +68,23 @@ def train_folds(
     if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
         raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
     manifest = {"model": model, "preset": preset, "n_folds": n_folds, "folds": list(folds)}
-    _open(folder, manifest, resume=resume)
-    tasks = [
-        partial(train_preset, model, documents, _fold(folder, k), preset=preset, n_folds=n_folds, fold=k, resume=resume)
-        for k in folds
-    ]
-    n_workers = 1 if torch.cuda.is_available() else min(torch.get_num_threads(), len(tasks))
-    if n_workers == 1:
-        results = [task(**settings) for task in tasks]
+    state = PartialState()
+    _open(folder, manifest, resume=resume, writes=state.is_main_process)
+    state.wait_for_everyone()
+    train = partial(train_preset, model, documents, preset=preset, n_folds=n_folds, resume=resume, **settings)
+    if minutes is not None:
+        train = partial(_in_time, train, deadline=time.monotonic() + 60 * minutes, begin=_last_begin(minutes))
+    if torch.cuda.is_available() or state.num_processes > 1:
+        results = [train(_fold(folder, k), fold=k) for k in folds]
     else:
-        epochs = settings.get("epochs") or look_up(model, preset).train.epochs
-        bar = tqdm(desc=f"{len(tasks)} folds", total=epochs * len(tasks), unit="epoch")
-        results = run_side_by_side(
-            [partial(task, quiet=True, **settings) for task in tasks],
-            n_workers=n_workers,
-            bar=bar,
-            count=lambda: sum(_epochs_done(_fold(folder, k)) for k in folds),
-        )
+        results = _side_by_side(train, folder, folds, settings.get("epochs") or look_up(model, preset).train.epochs)
     if (folder / "result.json").exists():
         return read_json(folder / "result.json")
     result = choose_decision(folder, documents)
+    finished = [row for row in results if row is not None]
+    if len(finished) < len(results):
+        logger.warning("%s: %d of %d folds are finished; go on with resume", folder, len(finished), len(results))
+        return {**result, "n_models": len(fold_folders(folder)), "n_finished": len(finished)}
     result |= {
         "n_models": len(results),
         "epochs": sum(row["epochs"] for row in results),
@@ -87,18 +93,47 @@ def train_folds(
         "parameters": results[0]["parameters"],
         "device": results[0]["device"],
     }
-    write_json(folder / "result.json", result)
+    if state.is_main_process:
+        write_json(folder / "result.json", result)
+    state.wait_for_everyone()
     return result
 
 
-def _open(folder: Path, manifest: dict, *, resume: bool) -> None:
+def _side_by_side(train: Callable, folder: Path, folds: Sequence[int], epochs: int) -> list[dict | None]:
+    """The results of folds, trained on a CPU: as many at once as torch would use threads."""
+    n_workers = min(torch.get_num_threads(), len(folds))
+    if n_workers == 1:
+        return [train(_fold(folder, k), fold=k) for k in folds]
+    return run_side_by_side(
+        [partial(train, _fold(folder, k), fold=k, quiet=True) for k in folds],
+        n_workers=n_workers,
+        bar=tqdm(desc=f"{len(folds)} folds", total=epochs * len(folds), unit="epoch"),
+        count=lambda: sum(_epochs_done(_fold(folder, k)) for k in folds),
+    )
+
+
+def _last_begin(minutes: float) -> float:
+    """The time of `time.monotonic` after which no fold begins, since little would come of it."""
+    seconds = 60 * minutes
+    return time.monotonic() + seconds - min(seconds / 4, max(30, seconds / 20))
+
+
+def _in_time(train: Callable, folder: Path, *, deadline: float, begin: float, **settings) -> dict | None:
+    """A fold's result, None if its time was over before its end; late ones do not begin, but finished ones are read."""
+    late = broadcast_object_list([time.monotonic() > begin])[0]
+    if late and not (folder / "result.json").exists():
+        return None
+    return train(folder, deadline=deadline, **settings)
+
+
+def _open(folder: Path, manifest: dict, *, resume: bool, writes: bool) -> None:
     """Write folds.json, or see that a run is gone on with as it was started. A run begins with its first fold's."""
     begun = [*folder.glob("run.json"), *folder.glob("fold_*/run.json")]
     if begun and not resume:
         raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
     if begun:
         reopen_run(folder, manifest, file="folds.json")
-    else:
+    elif writes:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "folds.json", manifest)
 
@@ -113,23 +148,29 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     truth = true_rows(document for document, _ in predictions)
     rows = decided_rows(predictions, o_threshold=o_threshold, rules=DEFAULT_RULES)
     low, high = bootstrap_interval(truth, rows, [document.document for document, _ in predictions])
-    write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
+    if PartialState().is_main_process:
+        write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
     score = as_dict(micro_fbeta(truth, rows))
     return {**score, "f5_low": low, "f5_high": high, "n_documents": len(predictions), "o_threshold": o_threshold}
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
-    """The run folders of a cross-validation's folds, trained or not; a run of one tagger is its own only fold."""
+    """The run folders of a cross-validation's finished folds; a run of one tagger is its own only fold.
+
+    Where no fold is finished yet they are those that have a tagger, and without any all that were asked for.
+    """
     folder = Path(folder)
     if not (folder / "folds.json").exists():
         return [folder]
-    return [_fold(folder, k) for k in read_json(folder / "folds.json")["folds"]]
+    folders = [_fold(folder, k) for k in read_json(folder / "folds.json")["folds"]]
+    begun = [of_fold for of_fold in folders if has_tagger(of_fold)]
+    return [of_fold for of_fold in begun if (of_fold / "result.json").exists()] or begun or folders
 
 
 def is_whole(folder: str | Path) -> bool:
     """Whether a run has a tagger for each fold, so that each essay it was trained on is some fold's validation too."""
     folds = Path(folder) / "folds.json"
-    return folds.exists() and len((manifest := read_json(folds))["folds"]) == manifest["n_folds"]
+    return folds.exists() and len(fold_folders(folder)) == read_json(folds)["n_folds"]
 
 
 def _fold(folder: Path, k: int) -> Path:

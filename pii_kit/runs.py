@@ -40,6 +40,7 @@ from pii_kit.onnx_model import OnnxModel
 from pii_kit.out_of_fold import OutOfFold, save_out_of_fold
 from pii_kit.pieces import CASINGS, PAD, WORDS_FILE, PieceTokenizer, read_tokenizer
 from pii_kit.predict import Tagger
+from pii_kit.ranks import random_states, restore_random_state
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
@@ -162,6 +163,12 @@ def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu
     return _load_model(_found(Path(folder), "model"), AutoModelForCausalLM).to(device).eval()
 
 
+def has_tagger(folder: Path) -> bool:
+    """Whether a run's folder holds a trained tagger, finished or not."""
+    recover_folder(folder / "tagger")
+    return (folder / "tagger").is_dir()
+
+
 def _found(folder: Path, name: str) -> Path:
     recover_folder(folder / name)
     if not (folder / name).is_dir():
@@ -188,11 +195,17 @@ def _load_model(inside: Path, kind: type) -> PreTrainedModel:
 def save_checkpoint(
     folder: Path, accelerator: Accelerator, position: dict, tensors: Mapping[str, torch.Tensor] | None = None
 ) -> None:
-    """The state of training, its position and what it carries, in place of the checkpoint before it."""
-    with _replaced(folder / "checkpoint") as inside:
-        accelerator.save_state(str(inside))
-        save_file(dict(tensors or {}), inside / "carried.safetensors")
-        write_json(inside / "position.json", position)
+    """The state of training, its position and what it carries, in place of the checkpoint before it.
+
+    Of several processes all must call it; the first one writes.
+    """
+    carried = {**(tensors or {}), **random_states(accelerator)}
+    if accelerator.is_main_process:
+        with _replaced(folder / "checkpoint") as inside:
+            accelerator.save_state(str(inside))
+            save_file(carried, inside / "carried.safetensors")
+            write_json(inside / "position.json", position)
+    accelerator.wait_for_everyone()
 
 
 def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[str, torch.Tensor]] | None:
@@ -201,7 +214,9 @@ def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[
     Raises KitError if it is damaged.
     """
     inside = folder / "checkpoint"
-    recover_folder(inside)
+    if accelerator.is_main_process:
+        recover_folder(inside)
+    accelerator.wait_for_everyone()
     if not inside.is_dir():
         return None
     try:
@@ -209,4 +224,5 @@ def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[
         tensors = load_file(inside / "carried.safetensors")
     except (OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise KitError(f"{inside}: cannot be resumed from: {_in_one_line(error)}") from None
+    restore_random_state(accelerator, tensors)
     return read_json(inside / "position.json"), tensors

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from accelerate import PartialState
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
@@ -21,8 +22,9 @@ from pii_kit.pretrain import PretrainConfig, pretrain
 from pii_kit.runs import fingerprint, read_json, reopen_run, start_run, write_json
 from pii_kit.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
-from pii_kit.train import fit, kept_epoch
+from pii_kit.train import fit
 from pii_kit.train_config import TrainConfig
+from pii_kit.validate import is_finished, kept_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +68,19 @@ def train_preset(
     fold: int = 0,
     taught: Taught | None = None,
     pretrain_epochs: int = 0,
+    deadline: float | None = None,
     quiet: bool = False,
     **settings,
-) -> dict:
+) -> dict | None:
     """Train `model` ("sha_rnn" or "mobilebert") on labelled documents into a run folder; gives back the run's result.
 
     One of `n_folds` folds validates. `settings` replace those of the preset's TrainConfig; None leaves them. `weights`
     is a folder with published MobileBERT weights. `taught` (see `ensemble.teach`) are unlabelled essays to learn from
     as well; those that are among `documents`, validation above all, are left out. In `pretrain_epochs` the model's body
     first learns to guess masked pieces of the training and taught essays. With `resume` an unfinished run is gone on
-    with, and a finished one is left as it is. Raises KitError for names that are not offered and folders that hold
-    another run.
+    with, and a finished one is left as it is. A run that nears its `deadline`, a time of `time.monotonic`, saves its
+    state and a tagger, and gives back None. Several processes train one run. Raises KitError for names that are not
+    offered and folders that hold another run.
     """
     folder = Path(folder)
     preset_name = preset or default_preset(model)
@@ -99,24 +103,39 @@ def train_preset(
         "taught": taught and taught.manifest(),
         "pretrain_epochs": pretrain_epochs,
     }
-    if resume and (folder / "run.json").exists():
+    state = PartialState()
+    goes_on = resume and (folder / "run.json").exists()
+    if goes_on:
         reopen_run(folder, manifest)
-        tokenizer = read_tokenizer(folder / "tokenizer.json")
         if (folder / "result.json").exists():
             logger.info("%s is finished already", folder)
             return read_json(folder / "result.json")
-        set_seed(config.seed)
-        network, tokenizer = build(model, chosen, training, tokenizer, weights)
-    else:
-        set_seed(config.seed)
-        network, tokenizer = build(model, chosen, training, None, weights)
+    set_seed(config.seed)
+    tokenizer = read_tokenizer(folder / "tokenizer.json") if goes_on else None
+    network, tokenizer = build(model, chosen, training, tokenizer, weights)
+    if state.is_main_process and not goes_on:
         start_run(folder, manifest, tokenizer)
+    state.wait_for_everyone()  # none looks for the run before another has begun it
 
     began = time.perf_counter()
     if pretrain_epochs and not (resume and (folder / "checkpoint").is_dir()):
         unlabelled = [*training, *(document for document, _ in (taught.predictions if taught else ()))]
         pretrain(network, tokenizer, unlabelled, _pretrain_config(pretrain_epochs, chosen, config), quiet=quiet)
-    history = fit(network, tokenizer, training, validation, config, folder, taught=taught, resume=resume, quiet=quiet)
+    history = fit(
+        network,
+        tokenizer,
+        training,
+        validation,
+        config,
+        folder,
+        taught=taught,
+        resume=resume,
+        deadline=deadline,
+        quiet=quiet,
+    )
+    if not is_finished(history, config):
+        logger.warning("%s: the time is over after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
+        return None
     result = {
         **kept_epoch(history, config.keep),
         "epochs": len(history),
@@ -125,7 +144,9 @@ def train_preset(
         "parameters": parameters(network),
         "device": device_name(),
     }
-    write_json(folder / "result.json", result)
+    if state.is_main_process:
+        write_json(folder / "result.json", result)
+    state.wait_for_everyone()
     return result
 
 

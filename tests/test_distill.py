@@ -19,9 +19,10 @@ from pii_kit.errors import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.presets import Preset
 from pii_kit.runs import fingerprint_tagger, save_tagger
-from pii_kit.train import fit, kept_epoch
+from pii_kit.train import fit
 from pii_kit.train_config import TrainConfig
 from pii_kit.train_run import train_preset
+from pii_kit.validate import kept_epoch
 from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, cut_windows
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)

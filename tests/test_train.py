@@ -13,13 +13,16 @@ from safetensors.torch import load_file
 
 from pii_kit import train
 from pii_kit.augment import AugmentConfig
+from pii_kit.clock import Clock
 from pii_kit.data import split_documents, write_documents
 from pii_kit.errors import KitError
+from pii_kit.metrics import threshold_curve
 from pii_kit.out_of_fold import load_out_of_fold
 from pii_kit.predict import predict_documents
 from pii_kit.runs import load_tagger
-from pii_kit.train import fit, kept_epoch
+from pii_kit.train import fit
 from pii_kit.train_config import TrainConfig
+from pii_kit.validate import is_finished, kept_epoch
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -131,7 +134,7 @@ def test_the_epoch_with_the_best_score_is_kept(parts, sha_rnn_tagger, tmp_path):
     history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path)
     kept = load_tagger(tmp_path)
     predictions = list(predict_documents([kept], parts[1]))
-    curve = train.threshold_curve(predictions, [kept.o_threshold])
+    curve = threshold_curve(predictions, [kept.o_threshold])
     assert curve["f5"].tolist() == pytest.approx([kept_epoch(history, "best")["f5"]])
 
 
@@ -143,11 +146,11 @@ def test_the_last_epoch_is_kept_when_that_is_asked_for(parts, sha_rnn_tagger, tm
     """Though the first has the highest F5."""
     falling = iter([0.9, 0.5, 0.2])
 
-    def validate(*args, original=train._validate):
+    def validate(*args, original=train.validate):
         tagger, kept, scores = original(*args)
         return tagger, kept, {**scores, "f5": next(falling)}
 
-    monkeypatch.setattr(train, "_validate", validate)
+    monkeypatch.setattr(train, "validate", validate)
     model = fresh("sha_rnn", sha_rnn_tagger)
     history = fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, keep="last"), tmp_path)
     assert [row["f5"] for row in history] == [0.9, 0.5, 0.2]
@@ -214,6 +217,30 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(parts, sha_rnn_tagger, t
         model.classifier.weight[0, 0] = float("nan")
     with pytest.raises(KitError, match=r"the loss is nan at epoch 1, batch 1 \(learning rate"):
         fit(model, sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize("n_batches", [1, 7, 11, 22])
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_training_out_of_time_leaves_a_tagger_and_goes_on_to_the_weights_of_an_unbroken_one(
+    n_batches, keep, parts, sha_rnn_tagger, tmp_path, monkeypatch
+):
+    config = replace(CONFIG, hidden_share=0.1, validate_epochs=2, keep=keep)
+    unbroken = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(unbroken, sha_rnn_tagger.tokenizer, *parts, config, tmp_path / "unbroken")
+    left = iter(range(n_batches - 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Clock, "is_over", lambda clock, batches_per_epoch: next(left, None) is None)
+        model = fresh("sha_rnn", sha_rnn_tagger)
+        stopped = fit(model, sha_rnn_tagger.tokenizer, *parts, config, tmp_path / "run", deadline=0.0)
+    assert not is_finished(stopped, config) and is_finished(history, config)
+    assert "f5" in stopped[-1] and stopped == json.loads((tmp_path / "run" / "history.json").read_text())
+    kept = load_tagger(tmp_path / "run").model.state_dict()
+    assert all(torch.equal(one, kept[name]) for name, one in model.state_dict().items())
+    resumed = fresh("sha_rnn", sha_rnn_tagger)
+    torch.manual_seed(98)
+    again = fit(resumed, sha_rnn_tagger.tokenizer, *parts, config, tmp_path / "run", resume=True)
+    assert all(torch.equal(one, resumed.state_dict()[name]) for name, one in unbroken.state_dict().items())
+    assert without_clocks(again) == without_clocks(history)
 
 
 def test_patience_stops_early(parts, sha_rnn_tagger, tmp_path):
