@@ -58,6 +58,6 @@ def restore_random_state(accelerator: Accelerator, tensors: Mapping[str, torch.T
     """A rank's own random state of `random_states` put back; a rank that was not there then keeps what it has."""
     rank = accelerator.process_index
     if len(tensors.get("random_states", ())) > rank:
-        torch.set_rng_state(tensors["random_states"][rank])
+        torch.set_rng_state(tensors["random_states"][rank].clone())  # torch crashes on memory that is not aligned
     if accelerator.device.type == "cuda" and len(tensors.get("cuda_random_states", ())) > rank:
-        torch.cuda.set_rng_state(tensors["cuda_random_states"][rank], accelerator.device)
+        torch.cuda.set_rng_state(tensors["cuda_random_states"][rank].clone(), accelerator.device)
