@@ -16,4 +16,9 @@ notebooks in a row. SHA-RNN as the language model that it was is a way of its ow
     byte_text → sha_rnn → language_model → train_language_model
 """
 
+import os
+
+# Lets torch count GPUs without using them: a process that has used one cannot start others that share a training.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
 __version__ = "0.1.0"

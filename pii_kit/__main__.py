@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from pii_kit.arguments import Parser, add_runs, add_verb, share, whole
+from pii_kit.arguments import Parser, add_runs, add_verb, positive, share, whole
 from pii_kit.browser import write_error_page
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.ensemble import load_ensemble, teach
 from pii_kit.errors import KitError
 from pii_kit.export import export_run
-from pii_kit.folds import train_folds
 from pii_kit.language_model_commands import add_language_model_verbs
+from pii_kit.launch import train_everywhere
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.presets import PRESETS
 from pii_kit.sample import write_sample
@@ -41,13 +41,14 @@ def train(args: argparse.Namespace) -> None:
         raise KitError("--teacher and --unlabelled go together: who teaches, and the essays that are taught")
     documents = read_documents(args.data, labels_required=True)
     taught = teach(args.teacher, read_documents(args.unlabelled), device=_device()) if args.teacher else None
-    result = train_folds(
+    result = train_everywhere(
         args.model,
         documents,
         args.run,
         preset=args.preset,
         folds=None if args.fold is None else [args.fold],
         resume=args.resume,
+        minutes=args.minutes,
         weights=args.weights,
         epochs=args.epochs,
         seed=args.seed,
@@ -60,7 +61,11 @@ def train(args: argparse.Namespace) -> None:
     )
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
     scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval})"
-    print(f"{args.run}: {scored}; {result['n_models']} models, {result['seconds']:.0f} s on {result['device']}")
+    if "seconds" in result:
+        print(f"{args.run}: {scored}; {result['n_models']} models, {result['seconds']:.0f} s on {result['device']}")
+    else:
+        n_left = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
+        print(f"{args.run}: the time is over: {n_left}; {scored}; go on with --resume")
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -165,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--pretrain-epochs", type=whole(0), default=0, metavar="N", help="first guess masked pieces, so many epochs"
     )
+    verb.add_argument("--minutes", type=positive, metavar="N", help="then save all, and end; go on with --resume")
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
@@ -30,6 +29,7 @@ from pii_kit.metrics import (
 )
 from pii_kit.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
 from pii_kit.presets import default_preset, look_up
+from pii_kit.ranks import rank_state
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.runs import has_tagger, read_json, reopen_run, write_json
 from pii_kit.side_by_side import run_side_by_side
@@ -68,7 +68,7 @@ def train_folds(
     if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
         raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
     manifest = {"model": model, "preset": preset, "n_folds": n_folds, "folds": list(folds)}
-    state = PartialState()
+    state = rank_state()
     _open(folder, manifest, resume=resume, writes=state.is_main_process)
     state.wait_for_everyone()
     train = partial(train_preset, model, documents, preset=preset, n_folds=n_folds, resume=resume, **settings)
@@ -78,14 +78,9 @@ def train_folds(
         results = [train(_fold(folder, k), fold=k) for k in folds]
     else:
         results = _side_by_side(train, folder, folds, settings.get("epochs") or look_up(model, preset).train.epochs)
-    if (folder / "result.json").exists():
-        return read_json(folder / "result.json")
-    result = choose_decision(folder, documents)
-    finished = [row for row in results if row is not None]
-    if len(finished) < len(results):
-        logger.warning("%s: %d of %d folds are finished; go on with resume", folder, len(finished), len(results))
-        return {**result, "n_models": len(fold_folders(folder)), "n_finished": len(finished)}
-    result |= {
+    if None in results or (folder / "result.json").exists():
+        return result_so_far(folder, documents)
+    result = choose_decision(folder, documents) | {
         "n_models": len(results),
         "epochs": sum(row["epochs"] for row in results),
         "seconds": sum(row["seconds"] for row in results),
@@ -97,6 +92,17 @@ def train_folds(
         write_json(folder / "result.json", result)
     state.wait_for_everyone()
     return result
+
+
+def result_so_far(folder: str | Path, documents: Sequence[Document]) -> dict:
+    """A run's result; of one whose time was over before its end, the score of the taggers that it has until then."""
+    folder = Path(folder)
+    if (folder / "result.json").exists():
+        return read_json(folder / "result.json")
+    folds = read_json(folder / "folds.json")["folds"]
+    n_finished = sum((_fold(folder, k) / "result.json").exists() for k in folds)
+    logger.warning("%s: %d of %d folds are finished; go on with resume", folder, n_finished, len(folds))
+    return {**choose_decision(folder, documents), "n_models": len(fold_folders(folder)), "n_finished": n_finished}
 
 
 def _side_by_side(train: Callable, folder: Path, folds: Sequence[int], epochs: int) -> list[dict | None]:
@@ -148,7 +154,7 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     truth = true_rows(document for document, _ in predictions)
     rows = decided_rows(predictions, o_threshold=o_threshold, rules=DEFAULT_RULES)
     low, high = bootstrap_interval(truth, rows, [document.document for document, _ in predictions])
-    if PartialState().is_main_process:
+    if rank_state().is_main_process:
         write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
     score = as_dict(micro_fbeta(truth, rows))
     return {**score, "f5_low": low, "f5_high": high, "n_documents": len(predictions), "o_threshold": o_threshold}

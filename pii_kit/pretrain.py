@@ -19,6 +19,7 @@ from pii_kit.errors import KitError
 from pii_kit.masked_pieces import Guesser, mask_pieces, without_classifier
 from pii_kit.optim import build_optimizer, build_schedule, mixed_precision
 from pii_kit.pieces import MASK, PieceTokenizer
+from pii_kit.ranks import ranks_on_cpu
 from pii_kit.settings import check_overlap, check_positive, check_shares
 from pii_kit.windows import cut_windows
 
@@ -69,7 +70,7 @@ def pretrain(
     if tokenizer.mask_id is None:
         raise KitError(f"the tokenizer has no piece {MASK}, which pretraining hides pieces with")
     loader, batches = _loader(documents, tokenizer, config)
-    accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
+    accelerator = Accelerator(cpu=ranks_on_cpu(), mixed_precision=mixed_precision(config.mixed_precision))
     history = []
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), without_classifier(model):
         torch.manual_seed(config.seed)

@@ -4,12 +4,23 @@ Batches are cut among the ranks, so that steps, learning rates and, but for roun
 weights are those of one process.
 """
 
+import os
 from collections.abc import Mapping
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from pii_kit.errors import KitError
+
+
+def ranks_on_cpu() -> bool:
+    """Whether this is one of several processes without GPUs, which Accelerate must be told: it looks for GPUs alone."""
+    return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+
+
+def rank_state() -> PartialState:
+    """Which of the processes this is, and what waits for the others."""
+    return PartialState(cpu=ranks_on_cpu())
 
 
 def check_batch_size(accelerator: Accelerator, batch_size: int) -> None:

@@ -26,7 +26,7 @@ from pii_kit.errors import KitError
 from pii_kit.labels import LABELS
 from pii_kit.optim import build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.pieces import PieceTokenizer
-from pii_kit.ranks import check_batch_size, over_ranks, seed_rank, weigh_loss
+from pii_kit.ranks import check_batch_size, over_ranks, ranks_on_cpu, seed_rank, weigh_loss
 from pii_kit.runs import load_checkpoint, save_checkpoint, save_tagger, write_json
 from pii_kit.train_config import TrainConfig
 from pii_kit.validate import kept_epoch, out_of_patience, validate
@@ -58,6 +58,7 @@ def fit(
     when the loss is no longer finite, or processes cannot share a batch.
     """
     accelerator = Accelerator(
+        cpu=ranks_on_cpu(),
         mixed_precision=mixed_precision(config.mixed_precision),
         gradient_accumulation_steps=config.accumulation_steps,
         dataloader_config=DataLoaderConfiguration(split_batches=True),
@@ -126,7 +127,7 @@ def fit(
             save_checkpoint(folder, accelerator, position)
         if accelerator.is_main_process:
             write_json(folder / "history.json", so_far)
-        if scores:
+        if scores and accelerator.is_main_process:
             logger.info("epoch %(epoch)g: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", so_far[-1])
     return so_far if stop else history
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from accelerate import PartialState
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
@@ -19,6 +18,7 @@ from pii_kit.mobilebert import MobileBertForTokenClassification, MobileBertTagge
 from pii_kit.pieces import PieceTokenizer, common_words, read_tokenizer, train_byte_pairs, train_word_pieces
 from pii_kit.presets import Preset, default_preset, look_up
 from pii_kit.pretrain import PretrainConfig, pretrain
+from pii_kit.ranks import rank_state
 from pii_kit.runs import fingerprint, read_json, reopen_run, start_run, write_json
 from pii_kit.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.sha_rnn_config import ShaRnnConfig
@@ -103,7 +103,7 @@ def train_preset(
         "taught": taught and taught.manifest(),
         "pretrain_epochs": pretrain_epochs,
     }
-    state = PartialState()
+    state = rank_state()
     goes_on = resume and (folder / "run.json").exists()
     if goes_on:
         reopen_run(folder, manifest)

@@ -63,7 +63,7 @@ def trained(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "script.py").write_text(SCRIPT)
     paths = os.pathsep.join([str(request.config.rootpath), str(request.config.rootpath / "tests")])
-    environment = {**os.environ, "PYTHONPATH": paths, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     for name, launch in (("one", []), ("two", launcher)):
         command = [sys.executable, *launch, str(folder / "script.py"), str(folder / name)]
