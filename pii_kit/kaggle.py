@@ -1,9 +1,14 @@
 """The platform: where Kaggle puts what is attached, and where its results are to be written."""
 
+import logging
 import os
+import shutil
 from pathlib import Path
 
 from pii_kit.errors import KitError
+from pii_kit.files import atomic_folder
+
+logger = logging.getLogger(__name__)
 
 COMPETITION = "pii-detection-removal-from-educational-data"
 INPUT = Path("/kaggle/input")
@@ -51,3 +56,19 @@ def run_folders(out: Path, *, attached: Path = INPUT) -> list[Path]:
             runs = (decision.parents[1] for decision in found)
             return list(dict.fromkeys(run.parent if (run.parent / "folds.json").exists() else run for run in runs))
     raise KitError(f"no trained run under {out.absolute()} nor {attached}: train one first (notebooks 02 and 03)")
+
+
+def bring_back(run: Path, *, attached: Path = INPUT) -> Path:
+    """The folder of a run, copied from what is attached on Kaggle if it is there and nowhere else: an earlier session's
+    output, which training goes on with. What is attached is read-only, and stays as it is.
+
+    Of several folders of the run's name the one that was written last counts.
+    """
+    if not run.exists() and attached.is_dir():
+        found = [path.parent for path in attached.rglob(f"{run.name}/folds.json")]
+        if found:
+            latest = max(found, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
+            logger.warning("%s: gone on with from %s", run, latest)
+            with atomic_folder(run) as inside:
+                shutil.copytree(latest, inside, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return run

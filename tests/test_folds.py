@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from pii_kit.data import split_documents
+from pii_kit.ensemble import load_ensemble
 from pii_kit.errors import KitError
 from pii_kit.folds import (
     fold_folders,
     is_whole,
     load_folds_out_of_fold,
     out_of_fold_predictions,
+    result_so_far,
     train_folds,
 )
 from pii_kit.metrics import bootstrap_interval, decided_rows, micro_fbeta, threshold_curve
@@ -207,3 +209,41 @@ def test_a_fold_keeps_what_its_own_tagger_said(run):
         assert load_out_of_fold(folder / "tagger").documents.tolist() == sorted(
             read_json(folder / "run.json")["validation"]
         )
+
+
+@pytest.fixture
+def one_thread():
+    """Folds are trained one after another, in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_run_out_of_time_predicts_by_what_it_has_and_is_gone_on_with(
+    one_thread, run, documents, tmp_path, cross_validated, caplog
+):
+    folder = tmp_path / "run"
+    result = train_copy(documents, folder, resume=False, minutes=0.02)
+    assert result["n_finished"] == 0 and 1 <= result["n_models"] <= 3 and "seconds" not in result
+    assert f"{folder}: 0 of 3 folds are finished; go on with resume" in caplog.text
+    assert not (folder / "result.json").exists()
+    begun = fold_folders(folder)
+    assert len(begun) == result["n_models"] == len(load_ensemble([folder]).taggers)
+    assert len(out_of_fold_predictions(folder, documents)) == result["n_documents"] < len(documents) or len(begun) == 3
+    decision = read_json(folder / "decision.json")
+    assert (decision["o_threshold"], tuple(decision["rules"])) == (result["o_threshold"], DEFAULT_RULES)
+
+    again = train_copy(documents, folder)
+    assert without_clocks(again) == without_clocks(cross_validated(0)[1])
+    for of_fold, other in zip(fold_folders(folder), fold_folders(run), strict=True):
+        one, two = (load_tagger(each).model.state_dict() for each in (of_fold, other))
+        assert all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+def test_a_fold_that_is_finished_counts_and_one_that_is_not_does_not(copy, documents):
+    assert fold_folders(copy) == [copy / f"fold_{k}" for k in range(3)]
+    (copy / "result.json").unlink()
+    (copy / "fold_1" / "result.json").unlink()
+    assert fold_folders(copy) == [copy / "fold_0", copy / "fold_2"] and not is_whole(copy)
+    assert result_so_far(copy, documents)["n_finished"] == 2

@@ -1,11 +1,12 @@
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from pii_kit.errors import KitError
-from pii_kit.kaggle import COMPETITION, WORKING, input_folders, output_folder, run_folders, submission_file
+from pii_kit.kaggle import COMPETITION, WORKING, bring_back, input_folders, output_folder, run_folders, submission_file
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +125,25 @@ def test_inference_runs_without_internet_on_what_was_trained():
     trained = [entry["slug"] for entry in METADATA["notebooks"] if "train" in entry["file"]]
     assert inference["internet"] is False
     assert inference["kernels"] == trained
+
+
+def test_an_attached_run_is_brought_back_to_go_on_with_and_stays_as_it_is(tmp_path):
+    for place, age, text in (("a", 100, "old"), ("b", 10, "new")):
+        folder = tmp_path / "input" / place / "runs" / "sha_rnn"
+        (folder / "fold_0").mkdir(parents=True)
+        (folder / "folds.json").write_text("{}")
+        (folder / "fold_0" / "history.json").write_text(text)
+        for path in (folder / "folds.json", folder / "fold_0" / "history.json", folder / "fold_0"):
+            os.utime(path, (10_000 - age, 10_000 - age))
+        folder.joinpath("folds.json").chmod(0o444)
+    run = tmp_path / "working" / "runs" / "sha_rnn"
+    assert bring_back(run, attached=tmp_path / "input") == run
+    assert (run / "fold_0" / "history.json").read_text() == "new"
+    (run / "folds.json").write_text("to go on with, it can be written")
+    assert bring_back(run, attached=tmp_path / "input") == run
+    assert (run / "folds.json").read_text() == "to go on with, it can be written"
+
+
+def test_where_nothing_is_attached_a_run_begins_anew(tmp_path):
+    assert bring_back(tmp_path / "runs" / "sha_rnn", attached=tmp_path / "none") == tmp_path / "runs" / "sha_rnn"
+    assert not (tmp_path / "runs").exists()
