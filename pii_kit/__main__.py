@@ -19,6 +19,7 @@ from pii_kit.ensemble import load_ensemble, teach
 from pii_kit.errors import KitError
 from pii_kit.export import export_run
 from pii_kit.folds import train_folds
+from pii_kit.kaggle_commands import add_kaggle_verbs
 from pii_kit.language_model_commands import add_language_model_verbs
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.presets import PRESETS
@@ -204,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of essays and training")
 
     add_language_model_verbs(verbs)
+    add_kaggle_verbs(verbs)
     return parser
 
 

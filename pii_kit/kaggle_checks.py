@@ -1,7 +1,7 @@
 """What is wrong with the content of `kaggle_metadata.json`: all that the Kaggle client does not see, before it sends.
 
-The client is silent on keys it does not know, accelerators that do not exist and data sets that are nowhere; Kaggle then
-runs the notebook without them.
+The client is silent on keys it does not know, accelerators that do not exist and data sets that are nowhere, and Kaggle
+then runs the notebook without them.
 """
 
 import json

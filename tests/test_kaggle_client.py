@@ -1,0 +1,1 @@
+from kaggle_stub import stub  # noqa: F401
