@@ -25,8 +25,12 @@ def build(args: argparse.Namespace) -> None:
     description = read_description(args.description)
     owner = _named_owner(args, description)
     if owner is None:
-        with connect(silence=args.silence) as kaggle:
-            owner = kaggle.user
+        try:
+            with connect(silence=args.silence) as kaggle:
+                owner = kaggle.user
+        except KitError as error:
+            places = f'--owner NAME, KAGGLE_USERNAME, or "owner" in {args.description}'
+            raise KitError(f"owner missing: put your Kaggle name in {places}, or sign in ({error})") from None
     _build(description, args.out, owner)
 
 
@@ -110,7 +114,8 @@ def _see_that_it_can_be_submitted(kaggle: Kaggle, name: str) -> None:
 
 def _build(description: Description, out: Path, owner: str) -> None:
     build_kit(description, out, owner=owner)
-    tell(f"{out}: {len(description.datasets)} data sets and {len(description.notebooks)} notebooks of {owner}")
+    n_datasets, n_notebooks = len(description.datasets), len(description.notebooks)
+    tell(f"{out}: written for {owner}: datasets/ ({n_datasets}), kernels/ ({n_notebooks})")
 
 
 def _named_owner(args: argparse.Namespace, description: Description) -> str | None:

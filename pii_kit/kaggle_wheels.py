@@ -42,7 +42,7 @@ def build_wheel(root: Path, into: Path) -> None:
 def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
     """Wheels of these distributions alone, in the versions that the file `pins` has, from pip's index into a folder.
 
-    Raises KitError for a version that is not pinned, for a wheel made for one platform, or with what pip says.
+    Raises KitError for a version that is not pinned, for a wheel that is not pure Python, or with what pip says.
     """
     pinned = pins.read_text(encoding="utf-8").splitlines()
     wanted = [line for line in pinned if line.split("==")[0] in names]
@@ -53,8 +53,10 @@ def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
         return
     _pip(["download", "--no-deps", "--only-binary", ":all:", "--dest", str(into), *wanted], {})
     for wheel in into.glob("*.whl"):
-        if not wheel.name.endswith("-none-any.whl"):
-            raise KitError(f"{wheel.name}: made for one platform, and Kaggle's may be another; expected pure Python")
+        if not wheel.name.endswith("py3-none-any.whl"):
+            raise KitError(
+                f"{wheel.name}: made for one Python or platform, and Kaggle has its own; expected py3-none-any"
+            )
 
 
 def _pip(arguments: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import requests
 
+from pii_kit.kaggle_build import build_kit
+from pii_kit.kaggle_description import read_description
+
+ROOT = Path(__file__).parents[1]
 HANG_SECONDS = 5  # no request is kept longer than this
 HERE = ("127.0.0.1", "localhost", "::1")
 
@@ -191,8 +196,23 @@ def running_stub() -> Iterator[Stub]:
         server.server_close()
 
 
+@pytest.fixture(scope="session")
+def built_kit(tmp_path_factory):
+    """The checkout's kit for the user "writer", built once; not to be changed."""
+    kit = tmp_path_factory.mktemp("built") / "kit"
+    build_kit(read_description(ROOT / "kaggle_metadata.json"), kit, owner="writer")
+    return kit
+
+
 @pytest.fixture
-def stub(monkeypatch, tmp_path):
+def wheels_at_hand(built_kit, monkeypatch):
+    """pip takes wheels that are here already: where a stub stands in for the network it could get no others."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(built_kit / "datasets" / "pii-kit-package"))
+
+
+@pytest.fixture
+def stub(monkeypatch, tmp_path_factory):
     """A stub that the real client talks to in this process; whatever would go elsewhere fails before it is sent."""
     with running_stub() as stub:
         for name in ("http_proxy", "https_proxy", "all_proxy"):  # the client's "localhost" has port 80, so: a proxy
@@ -204,9 +224,9 @@ def stub(monkeypatch, tmp_path):
         monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
         monkeypatch.setenv("KAGGLE_USERNAME", "writer")
         monkeypatch.setenv("KAGGLE_KEY", "secret")
-        monkeypatch.setenv("HOME", str(tmp_path / "home"))  # nobody's credentials
-        monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "home" / ".kaggle"))
-        (tmp_path / "home").mkdir()
+        home = tmp_path_factory.mktemp("home")  # with nobody's credentials
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / ".kaggle"))
         look_up = socket.getaddrinfo
 
         def look_up_here(host, *more, **settings):
