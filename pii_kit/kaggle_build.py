@@ -46,10 +46,12 @@ def build_kit(description: Description, out: str | Path, *, owner: str) -> None:
 
 
 def kernel_folder(kit: Path, slug: str) -> Path:
+    """Where a built kit has a notebook."""
     return kit / "kernels" / slug
 
 
 def dataset_folder(kit: Path, slug: str) -> Path:
+    """Where a built kit has a data set."""
     return kit / "datasets" / slug
 
 

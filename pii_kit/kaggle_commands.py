@@ -36,11 +36,11 @@ def build(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     description = read_description(args.description)
-    select(description, args.only)
+    select(description, args.only or ())
     with connect(silence=args.silence) as kaggle:
         owner = _named_owner(args, description) or kaggle.user
         _build(description, args.out, owner)
-        push_kit(kaggle, description, args.out, owner=owner, only=args.only, wait=args.wait, tell=tell)
+        push_kit(kaggle, description, args.out, owner=owner, only=args.only or (), wait=args.wait, tell=tell)
 
 
 def status(args: argparse.Namespace) -> None:
@@ -61,7 +61,7 @@ def status(args: argparse.Namespace) -> None:
 
 def pull(args: argparse.Namespace) -> None:
     description = read_description(args.description)
-    _, notebooks = select(description, args.only)
+    _, notebooks = select(description, args.only or ())
     with connect(silence=args.silence) as kaggle:
         owner = _named_owner(args, description) or kaggle.user
         for notebook in notebooks:
@@ -109,7 +109,9 @@ def _see_that_it_can_be_submitted(kaggle: Kaggle, name: str) -> None:
         raise KitError(f"notebook {name}: {found}; only a complete run can be submitted")
     files, _ = kaggle.outputs(name)
     if SUBMISSION not in files:
-        raise KitError(f"notebook {name}: has written no {SUBMISSION}, only {', '.join(sorted(files)) or 'nothing'}")
+        raise KitError(
+            f"notebook {name}: has written no {SUBMISSION} (its files: {', '.join(sorted(files)) or 'none'})"
+        )
 
 
 def _build(description: Description, out: Path, owner: str) -> None:
@@ -169,4 +171,4 @@ def _add_kit(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_only(verb: argparse.ArgumentParser, text: str) -> None:
-    verb.add_argument("--only", action="append", default=[], metavar="SLUG", help=text)
+    verb.add_argument("--only", action="append", metavar="SLUG", help=text)

@@ -34,11 +34,11 @@ def refusals(what: str) -> Iterator[None]:
     try:
         yield
     except requests.Timeout as error:
-        raise Unreachable(
-            f"{what}: no answer from Kaggle in time; it may have arrived, so look at `python -m pii_kit kaggle status`"
-        ) from error
+        detail = "no answer from Kaggle in time; it may have arrived, so look at the site before another try"
+        raise Unreachable(f"{what}: {detail}") from error
     except requests.ConnectionError as error:
-        raise Unreachable(f"{what}: no connection to Kaggle: {_in_one_line(str(error))}") from error
+        detail = f"no connection to Kaggle ({type(error).__name__}); see that this machine has one, then run it again"
+        raise Unreachable(f"{what}: {detail}") from error
     except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError) as error:
         # The last four are how the client stumbles over a reply that it does not understand, and how it refuses input.
         refused = http_error(error)

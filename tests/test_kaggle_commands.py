@@ -116,7 +116,7 @@ def test_a_pull_that_breaks_off_leaves_what_was_pulled_before(kit, stub, tmp_pat
         ({}, {}, "not on Kaggle; only a complete run can be submitted"),
         ({INFERENCE: ["RUNNING"]}, {}, "running; only a complete run can be submitted"),
         ({INFERENCE: ["ERROR"]}, {}, "error it broke; only a complete run can be submitted"),
-        ({INFERENCE: ["COMPLETE"]}, {INFERENCE: {"a.csv": b""}}, "has written no submission.csv, only a.csv"),
+        ({INFERENCE: ["COMPLETE"]}, {INFERENCE: {"a.csv": b""}}, "has written no submission.csv (its files: a.csv)"),
     ],
 )
 def test_what_kaggle_would_not_score_is_not_submitted(states, outputs, expected, kit, stub):
