@@ -18,6 +18,7 @@ from pii_kit.data import DataWarning, read_documents
 from pii_kit.ensemble import load_ensemble, teach
 from pii_kit.errors import KitError
 from pii_kit.export import export_run
+from pii_kit.kaggle_commands import add_kaggle_verbs
 from pii_kit.language_model_commands import add_language_model_verbs
 from pii_kit.launch import train_everywhere
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
@@ -210,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of essays and training")
 
     add_language_model_verbs(verbs)
+    add_kaggle_verbs(verbs)
     return parser
 
 

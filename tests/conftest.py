@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
+from kaggle_stub import built_kit, stub, wheels_at_hand  # noqa: F401 (fixtures)
 
 from pii_kit import presets
 from pii_kit.data import Document

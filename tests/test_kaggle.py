@@ -1,6 +1,4 @@
-import json
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -85,46 +83,6 @@ def test_without_a_trained_run_the_error_names_both_places(tmp_path):
         run_folders(tmp_path / "out", attached=tmp_path / "attached")
     assert str(tmp_path / "out") in str(error.value)
     assert str(tmp_path / "attached") in str(error.value)
-
-
-METADATA = json.loads((Path(__file__).parents[1] / "kaggle_metadata.json").read_text())
-ACCELERATORS = (None, "NvidiaTeslaT4", "NvidiaL4")
-
-
-def slugify(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-
-
-def test_the_metadata_names_the_competition_and_leaves_the_owner_to_its_user():
-    assert METADATA["competition"] == COMPETITION
-    assert METADATA["owner"] == "INSERT_KAGGLE_USERNAME"
-    assert 6 <= len(METADATA["package"]["title"]) <= 50
-    assert slugify(METADATA["package"]["title"]) == METADATA["package"]["slug"]
-
-
-def test_every_notebook_has_one_entry_in_order():
-    root = Path(__file__).parents[1]
-    files = [entry["file"] for entry in METADATA["notebooks"]]
-    assert files == sorted(str(path.relative_to(root)) for path in (root / "notebooks").glob("*.ipynb"))
-
-
-@pytest.mark.parametrize("entry", METADATA["notebooks"], ids=lambda entry: entry["slug"])
-def test_an_entry_is_whole_and_what_it_names_exists(entry):
-    fields = {"slug", "title", "file", "accelerator", "internet", "datasets", "models", "kernels"}
-    assert set(entry) == fields
-    assert slugify(entry["title"]) == entry["slug"] and len(entry["slug"]) >= 5
-    assert entry["accelerator"] in ACCELERATORS
-    assert isinstance(entry["internet"], bool)
-    assert METADATA["package"]["slug"] in entry["datasets"]
-    earlier = [other["slug"] for other in METADATA["notebooks"] if other["file"] < entry["file"]]
-    assert set(entry["kernels"]) <= set(earlier)
-
-
-def test_inference_runs_without_internet_on_what_was_trained():
-    (inference,) = [entry for entry in METADATA["notebooks"] if "inference" in entry["file"]]
-    trained = [entry["slug"] for entry in METADATA["notebooks"] if "train" in entry["file"]]
-    assert inference["internet"] is False
-    assert inference["kernels"] == trained
 
 
 def test_an_attached_run_is_brought_back_to_go_on_with_and_stays_as_it_is(tmp_path):

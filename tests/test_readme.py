@@ -31,6 +31,6 @@ def test_what_is_pinned_lies_in_the_ranges_that_the_package_states():
     pins = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     ranges = project["dependencies"] + [one for extra in project["optional-dependencies"].values() for one in extra]
-    for name, low in (re.fullmatch(r"([\w-]+)>=([\d.]+)", one).groups() for one in ranges):
+    for name, low in (re.fullmatch(r"([\w-]+)[>=]=([\d.]+)", one).groups() for one in ranges):
         assert name in pins, name
         assert [int(n) for n in pins[name].split(".")] >= [int(n) for n in low.split(".")], name
