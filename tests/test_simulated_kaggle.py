@@ -79,10 +79,10 @@ def kit(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory) -> Path:
+@pytest.fixture
+def python(tmp_path) -> Path:
     """A Python with all that this one has but the kit, and what Kaggle's image lacks."""
-    folder = tmp_path_factory.mktemp("image")
+    folder = tmp_path / "image"
     venv.create(folder, symlinks=True)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
@@ -96,10 +96,8 @@ def test_notebook_04_runs_as_pushed_and_leaves_a_valid_submission(
     layout, kit, python, cross_validated, documents, tmp_path
 ):
     tree = tmp_path / "kaggle"
-    if (
-        not shutil.which("unshare")
-        or in_namespace(["true"], _empty(tree), tmp_path / "root", dict(os.environ)).returncode
-    ):
+    _empty(tree)
+    if not shutil.which("unshare") or in_namespace(["true"], tree, tmp_path / "root", dict(os.environ)).returncode:
         pytest.skip("this machine makes no namespaces")
     competition, datasets, notebooks = (tree / "input" / part for part in LAYOUTS[layout])
     write_documents(competition / COMPETITION / "test.json", documents)
@@ -110,19 +108,25 @@ def test_notebook_04_runs_as_pushed_and_leaves_a_valid_submission(
     (notebook,) = kernel_folder(kit, "pii-kit-04-inference").glob("*.ipynb")
     (tmp_path / "run.py").write_text(RUN)
 
+    assert not has_the_kit(python, tmp_path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PII_KIT"))}
     environment |= {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "KAGGLE_IS_COMPETITION_RERUN": "1", "OMP_NUM_THREADS": "1"}
     command = [str(python), str(tmp_path / "run.py"), str(notebook), str(tmp_path / "executed.ipynb")]
     ended = in_namespace(command, tree, tmp_path / "root", environment)
     assert ended.returncode == 0, ended.stderr
+    assert has_the_kit(python, tmp_path), "the notebook should have installed it from the attached wheel"
     submission = tree / "working" / "submission.csv"
     assert check_submission(submission, documents) == []
     assert len(submission.read_text().splitlines()) > 1
     assert "Kaggle, Batch; no GPU" in (tmp_path / "executed.ipynb").read_text()
-    assert subprocess.run([python, "-c", "import pii_kit"], capture_output=True, cwd=tmp_path).returncode == 0
 
 
-def _empty(tree: Path) -> Path:
+def has_the_kit(python: Path, place: Path) -> bool:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [python, "-c", "import pii_kit, faker"]
+    return subprocess.run(command, capture_output=True, cwd=place, env=environment).returncode == 0
+
+
+def _empty(tree: Path) -> None:
     for name in ("input", "working", "temp"):
-        (tree / name).mkdir(parents=True, exist_ok=True)
-    return tree
+        (tree / name).mkdir(parents=True)
