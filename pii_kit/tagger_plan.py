@@ -14,13 +14,18 @@ class Speeds:
         self._tokens, self._seconds = [0.0] * n_runs, [0.0] * n_runs
 
     def add(self, run: int, *, n_tokens: int, seconds: float) -> None:
-        """Take in that a tagger of the run has labelled so many tokens in so many seconds."""
-        self._tokens[run] = KEPT * self._tokens[run] + n_tokens
-        self._seconds[run] = KEPT * self._seconds[run] + seconds
+        """Take in that a tagger of the run has labelled so many tokens in so many seconds; none say nothing."""
+        if n_tokens:
+            self._tokens[run] = KEPT * self._tokens[run] + n_tokens
+            self._seconds[run] = KEPT * self._seconds[run] + seconds
+
+    def is_measured(self, run: int) -> bool:
+        return self._tokens[run] > 0
 
     def seconds_per_token(self) -> list[float]:
         """By run; 0 for a run that has not been measured, so that it is tried."""
-        return [seconds / max(tokens, 1) for tokens, seconds in zip(self._tokens, self._seconds, strict=True)]
+        pairs = zip(self._tokens, self._seconds, strict=True)
+        return [seconds / tokens if tokens else 0 for tokens, seconds in pairs]
 
 
 def plan_taggers(

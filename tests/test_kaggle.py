@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pii_kit.errors import KitError
-from pii_kit.kaggle import COMPETITION, WORKING, input_folders, output_folder, run_folders, submission_file
+from pii_kit.kaggle import COMPETITION, WORKING, in_rerun, input_folders, output_folder, run_folders, submission_file
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +124,11 @@ def test_inference_runs_without_internet_on_what_was_trained():
     trained = [entry["slug"] for entry in METADATA["notebooks"] if "train" in entry["file"]]
     assert inference["internet"] is False
     assert inference["kernels"] == trained
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, False), ("", False), ("1", True)])
+def test_a_rerun_on_the_hidden_test_is_told_by_its_variable(monkeypatch, value, expected):
+    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", value)
+    assert in_rerun() is expected

@@ -48,6 +48,7 @@ def test_a_run_that_was_not_measured_is_tried():
     assert speeds.seconds_per_token() == [0, 0]
     speeds.add(0, n_tokens=100, seconds=2)
     assert speeds.seconds_per_token() == [0.02, 0]
+    assert [speeds.is_measured(run) for run in (0, 1)] == [True, False]
     assert plan_taggers([0, 1], speeds.seconds_per_token(), n_tokens=[1000] * 2, seconds=1) == [1]
 
 
