@@ -39,7 +39,7 @@ class DeviceTaggers:
     def _predict(self, tagger: Tagger, documents: Sequence[Document]) -> list[np.ndarray]:
         """Half as large batches from the first on that does not fit into the device's memory.
 
-        accelerate's find_executable_batch_size would empty the device's cache and collect garbage before every call, not
+        accelerate's find_executable_batch_size would empty the cache and collect garbage before every call too, not
         only after an error.
         """
         while True:
