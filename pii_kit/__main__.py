@@ -10,21 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from pii_kit.arguments import Parser, add_runs, add_verb, positive, share, whole
 from pii_kit.browser import write_error_page
 from pii_kit.data import DataWarning, read_documents
+from pii_kit.early_submission import write_early_submission
 from pii_kit.ensemble import load_ensemble, teach
 from pii_kit.errors import KitError
 from pii_kit.export import export_run
 from pii_kit.kaggle_commands import add_kaggle_verbs
+from pii_kit.label_in_time import Labelled, label_in_time
 from pii_kit.language_model_commands import add_language_model_verbs
 from pii_kit.launch import train_everywhere
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.presets import PRESETS
 from pii_kit.sample import write_sample
-from pii_kit.submission import read_submission, submission_rows, true_rows, write_submission
+from pii_kit.submission import read_submission, submission_rows, true_rows
+from pii_kit.time_left import deadline_in
 from pii_kit.unseen import predict_unseen
 
 
@@ -33,7 +35,9 @@ def _device() -> str:
 
 
 def sample(args: argparse.Namespace) -> None:
-    folder = write_sample(args.out, n_documents=args.documents, seed=args.seed)
+    folder = write_sample(
+        args.out, n_documents=args.documents, n_test=args.test_documents, length=args.length, seed=args.seed
+    )
     print(f"{folder}: train.json, test.json, test_labels.csv")
 
 
@@ -70,15 +74,21 @@ def train(args: argparse.Namespace) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
+    deadline = deadline_in(args.minutes)
     documents = read_documents(args.data)
     ensemble = load_ensemble(args.run, device=_device())
     if args.o_threshold:
         ensemble = replace(ensemble, o_threshold=args.o_threshold)
-    predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="documents")
-    rows = submission_rows((doc.document, ensemble.label(doc, scores)) for doc, scores in predictions)
-    write_submission(args.out, rows)
-    models = f"{len(ensemble.taggers)} models"
-    print(f"{args.out}: {len(rows)} rows from {len(documents)} documents; {models}, P(O) < {ensemble.o_threshold:g}")
+    found = write_early_submission(args.out, documents)
+    done = label_in_time(ensemble, documents, args.out, found=found, deadline=deadline)
+    models = f"{done.models} models, P(O) < {ensemble.o_threshold:g}"
+    print(f"{args.out}: {done.rows} rows from {done.documents} documents; {models}{_too_late(done)}")
+
+
+def _too_late(done: Labelled) -> str:
+    if done.by_all_models == done.documents:
+        return ""
+    return f"; for want of time {done.by_fewer_models} documents by fewer models, {done.by_rules_alone} by rules alone"
 
 
 def score(args: argparse.Namespace) -> None:
@@ -140,7 +150,20 @@ def _parser() -> argparse.ArgumentParser:
         type=whole(1),
         default=400,
         metavar="N",
-        help="training essays; a quarter as many, at least 50, to test on",
+        help="training essays",
+    )
+    verb.add_argument(
+        "--test-documents",
+        type=whole(1),
+        metavar="N",
+        help="essays to test on; default: a quarter as many as to train on, at least 50",
+    )
+    verb.add_argument(
+        "--length",
+        type=positive,
+        default=1.0,
+        metavar="X",
+        help="times as many sentences; 2.8 makes essays as long as the competition's",
     )
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds give equal essays")
 
@@ -179,6 +202,13 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission")
     verb.add_argument("--o-threshold", type=share, metavar="P", help="PII where P(O) is less; default: as trained")
+
+    verb.add_argument(
+        "--minutes",
+        type=positive,
+        metavar="M",
+        help="be done in so many, with fewer models if need be",
+    )
 
     verb = add_verb(verbs, score, "score a submission against labelled essays")
     verb.add_argument("--truth", type=Path, required=True, metavar="LABELLED.json", help="labelled essays")

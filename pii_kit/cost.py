@@ -99,6 +99,11 @@ def peak_memory() -> int:
     """The most memory, in bytes, that was in use so far: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    return peak_process_memory()
+
+
+def peak_process_memory() -> int:
+    """The most main memory, in bytes, that this process has held so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

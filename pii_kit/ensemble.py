@@ -1,7 +1,9 @@
 """Run folders to one labeller, or teacher: all folds of all runs averaged, the runs' weights chosen out of fold."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from pii_kit.data import Document
 from pii_kit.decide import O_THRESHOLDS
 from pii_kit.distill import Taught
 from pii_kit.folds import fold_folders, load_folds_out_of_fold
+from pii_kit.onnx_model import OnnxModel
 from pii_kit.out_of_fold import OutOfFold, average_out_of_fold, score_out_of_fold
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.rules import label_document
@@ -22,16 +25,40 @@ VOTES = 10  # of ensemble selection, at most; a run's weight is its share of the
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Trained taggers with their weights (tagger, sum 1), the cut-off on P(O), and the names of the rules."""
+    """Trained taggers with their weights (tagger, sum 1), the cut-off on P(O), and the names of the rules.
+
+    `of_run` (tagger) is the place of the run that a tagger is a fold of.
+    """
 
     taggers: tuple[Tagger, ...]
     weights: tuple[float, ...]
+    of_run: tuple[int, ...]
     o_threshold: float
     rules: tuple[str, ...]
 
     def predict(self, documents: Iterable[Document], *, batch_size: int = 16) -> Iterator[tuple[Document, np.ndarray]]:
         """Each document, in order, with its probabilities (token, label): the weighted mean over the taggers."""
         return predict_documents(self.taggers, documents, weights=self.weights, batch_size=batch_size)
+
+    def weights_of(self, taggers: Collection[int]) -> list[float]:
+        """The weights (sum 1) of some of the taggers alone, by their places, in that order: what is left of a run keeps
+        its weight. Those of all taggers are the ensemble's own, to the last bit.
+        """
+        folds, left = Counter(self.of_run), Counter(self.of_run[tagger] for tagger in taggers)
+        if folds == left:
+            return [self.weights[tagger] for tagger in taggers]
+        weights = [self.weights[tagger] * folds[self.of_run[tagger]] / left[self.of_run[tagger]] for tagger in taggers]
+        return [weight / sum(weights) for weight in weights]
+
+    def on(self, device: str | torch.device) -> "Ensemble":
+        """The ensemble with its models on a device: copies, unless they are there. Exported models stay on the CPU."""
+        taggers = tuple(
+            tagger
+            if isinstance(tagger.model, OnnxModel) or tagger.model.device == torch.device(device)
+            else replace(tagger, model=deepcopy(tagger.model).to(device))
+            for tagger in self.taggers
+        )
+        return replace(self, taggers=taggers)
 
     def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
         """A document and its probabilities (token, label) to its labels (token)."""
@@ -56,6 +83,7 @@ def load_ensemble(runs: Sequence[str | Path], *, device: str | torch.device = "c
     return Ensemble(
         taggers=tuple(tagger for of_run in taggers for tagger in of_run),
         weights=tuple(w / len(of_run) for w, of_run in zip(weights, taggers, strict=True) for _ in of_run),
+        of_run=tuple(place for place, of_run in enumerate(taggers) for _ in of_run),
         o_threshold=o_threshold,
         rules=rules,
     )

@@ -20,6 +20,11 @@ def on_kaggle() -> bool:
     return "KAGGLE_KERNEL_RUN_TYPE" in os.environ
 
 
+def in_rerun() -> bool:
+    """Whether Kaggle runs a submitted notebook again, on the hidden test: if it ends in an error, nothing is scored."""
+    return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
+
+
 def input_folders(root: Path = INPUT) -> list[Path]:
     """The attached folders that hold a test.json: the competition's mount, old or new, before any other."""
     known = [root / "competitions" / COMPETITION, root / COMPETITION]

@@ -14,7 +14,7 @@ from pii_kit.onnx_model import OnnxModel
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.windows import Window, cut_windows, merge_windows
 
-DOCUMENTS_AT_A_TIME = 128
+DOCUMENTS_AT_A_TIME = 32
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ def predict_documents(
     documents = iter(documents)
     weights = weights or [1 / len(taggers)] * len(taggers)
     while group := list(islice(documents, DOCUMENTS_AT_A_TIME)):
-        of_taggers = [_predict_group(tagger, group, batch_size) for tagger in taggers]
+        of_taggers = [predict_group(tagger, group, batch_size=batch_size) for tagger in taggers]
         for document, *probabilities in zip(group, *of_taggers, strict=True):
             yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
 
 
-def _predict_group(tagger: Tagger, documents: Sequence[Document], batch_size: int) -> list[np.ndarray]:
+def predict_group(tagger: Tagger, documents: Sequence[Document], *, batch_size: int = 16) -> list[np.ndarray]:
+    """What one tagger says of documents: probabilities (token, label) for each."""
     windows = [
         cut_windows(document, tagger.tokenizer, size=tagger.window_size, overlap=tagger.overlap)
         for document in documents

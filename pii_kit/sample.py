@@ -28,11 +28,12 @@ TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), str
 NUMBER_STEP = 3
 
 
-def make_documents(n_documents: int, *, seed: int, first_document: int = 0) -> list[Document]:
+def make_documents(n_documents: int, *, seed: int, first_document: int = 0, length: float = 1) -> list[Document]:
     """`n_documents` labelled essays, the same ones for the same arguments on any machine.
 
     A larger `n_documents` adds essays behind the others and changes none. Numbers begin at `first_document` or just
-    after it and rise with gaps; another `first_document` gives other essays too.
+    after it and rise with gaps; another `first_document` gives other essays too. Texts have `length` times as many
+    sentences as usual.
     """
     documents = []
     for index in range(n_documents):
@@ -45,13 +46,16 @@ def make_documents(n_documents: int, *, seed: int, first_document: int = 0) -> l
             pii_types = {pii_type for pii_type, share in TYPE_SHARE.items() if rng.random() < share}
             pii_types.add(PII_TYPES[turn % len(PII_TYPES)])
         number = first_document + NUMBER_STEP * index + rng.randrange(NUMBER_STEP)
-        documents.append(document_of_spans(number, _essay(rng, sorted(pii_types))))
+        documents.append(document_of_spans(number, _essay(rng, sorted(pii_types), length)))
     return documents
 
 
-def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -> Path:
-    """The folder, with train.json (`n_documents` essays), test.json (a quarter, at least 50) and test_labels.csv.
+def write_sample(
+    folder: str | Path, *, n_documents: int = 400, n_test: int | None = None, length: float = 1, seed: int = 0
+) -> Path:
+    """The folder, with train.json (`n_documents` essays), test.json and test_labels.csv.
 
+    There are `n_test` essays to test on, by default a quarter as many, at least 50; `length` as in `make_documents`.
     The csv holds the rows of test.json that are not O: row_id, document, token, label. Raises KitError for less than
     one document.
     """
@@ -59,8 +63,9 @@ def write_sample(folder: str | Path, *, n_documents: int = 400, seed: int = 0) -
         raise KitError(f"n_documents is {n_documents}; a sample needs at least 1")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_documents(folder / "train.json", make_documents(n_documents, seed=seed))
-    test = make_documents(max(50, n_documents // 4), seed=seed, first_document=NUMBER_STEP * n_documents)
+    write_documents(folder / "train.json", make_documents(n_documents, seed=seed, length=length))
+    n_test = n_test or max(50, n_documents // 4)
+    test = make_documents(n_test, seed=seed, first_document=NUMBER_STEP * n_documents, length=length)
     write_documents(folder / "test.json", [replace(doc, labels=None) for doc in test])
     labels = ((doc.document, *row) for doc in test for row in enumerate(doc.labels))
     rows = [row for row in labels if row[2] != OUTSIDE]
@@ -88,12 +93,12 @@ def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_docume
     return folder
 
 
-def _essay(rng: random.Random, pii_types: Sequence[str]) -> list[Span]:
+def _essay(rng: random.Random, pii_types: Sequence[str], length: float) -> list[Span]:
     """The spans of one essay that holds PII of exactly these types."""
     topic_name, topic = rng.choice(list(TOPICS.items()))
     head = [rng.choice(topic.titles), *rng.sample(words.TRAP_LINES, rng.choice((0, 0, 1, 1, 2, 3)))]
     rng.shuffle(head)
-    prose = _prose(rng, topic)
+    prose = _prose(rng, topic, length)
     foot, again = [], []
     for pii_type in pii_types:
         places = {"head": 0.6, "body": 0.4, "foot": 0.35}
@@ -133,9 +138,9 @@ def _essay(rng: random.Random, pii_types: Sequence[str]) -> list[Span]:
     return words.expand(_slips(rng, template), rng, slots(rng) | {"topic": topic_name})
 
 
-def _prose(rng: random.Random, topic: Topic) -> list[list[str]]:
+def _prose(rng: random.Random, topic: Topic, length: float) -> list[list[str]]:
     """Paragraphs of sentence templates: the topic's story in its order, with traps in between."""
-    n_sentences = rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 15)
+    n_sentences = round(length * (rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 15)))
     story = topic.sentences
     traps = cycle(rng.sample(words.TRAPS, len(words.TRAPS)))
     sentences: list[str] = []

@@ -12,18 +12,27 @@ from pii_kit.files import atomic_write
 from pii_kit.labels import LABELS, OUTSIDE
 
 COLUMNS = ["row_id", "document", "token", "label"]
+Row = tuple[int, int, str]  # document, token, label
 ROWS_NAMED = 5  # in a problem's text
 
 
 def submission_rows(labelled: Iterable[tuple[int, Sequence[str]]]) -> pd.DataFrame:
     """Pairs of a document's number and its labels (token) to rows of all that is not O, sorted, row_id from 0."""
-    rows = sorted(
-        (document, token, label)
-        for document, labels in labelled
-        for token, label in enumerate(labels)
-        if label != OUTSIDE
-    )
-    frame = pd.DataFrame(rows, columns=COLUMNS[1:])
+    return rows_table(row for document, labels in labelled for row in label_rows(document, labels))
+
+
+def label_rows(document: int, labels: Sequence[str]) -> list[Row]:
+    """What is not O among a document's labels (token).
+
+    >>> label_rows(7, ["O", "B-EMAIL"])
+    [(7, 1, 'B-EMAIL')]
+    """
+    return [(document, token, label) for token, label in enumerate(labels) if label != OUTSIDE]
+
+
+def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows in any order to the table that is submitted: sorted, row_id from 0."""
+    frame = pd.DataFrame(sorted(rows), columns=COLUMNS[1:])
     frame.insert(0, "row_id", range(len(frame)))
     return frame.astype({"document": "int64", "token": "int64", "label": "str"})
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import likely, random_essays
 
 from pii_kit.decide import O_THRESHOLDS
-from pii_kit.ensemble import VOTES, choose_weights, load_ensemble
+from pii_kit.ensemble import VOTES, Ensemble, choose_weights, load_ensemble
 from pii_kit.errors import KitError
 from pii_kit.export import export_run
 from pii_kit.folds import fold_folders, load_folds_out_of_fold, train_folds
@@ -154,3 +154,30 @@ def test_a_missing_fold_is_named(missing, cross_validated, tmp_path):
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(KitError, match=f"{tmp_path}: not a run folder"):
         load_ensemble([tmp_path])
+
+
+def test_what_is_left_of_a_run_keeps_the_runs_weight():
+    """Runs of two folds and of three, weights .4 and .6; a run alone has all the weight, whatever it was."""
+    ensemble = Ensemble(
+        taggers=(None,) * 5, weights=(0.2, 0.2, 0.2, 0.2, 0.2), of_run=(0, 0, 1, 1, 1), o_threshold=0.5, rules=()
+    )
+    assert ensemble.weights_of([0, 2]) == pytest.approx([0.4, 0.6])
+    assert ensemble.weights_of([0, 1, 4]) == pytest.approx([0.2, 0.2, 0.6])
+    assert ensemble.weights_of([3, 2]) == pytest.approx([0.5, 0.5])
+    assert ensemble.weights_of([1]) == [1]
+
+
+def test_all_taggers_have_the_ensembles_own_weights_to_the_last_bit(cross_validated):
+    ensemble = load_ensemble([cross_validated(seed)[0] for seed in (0, 1)])
+    assert tuple(ensemble.weights_of(range(6))) == ensemble.weights
+    assert ensemble.of_run == (0, 0, 0, 1, 1, 1)
+
+
+def test_a_copy_on_another_device_leaves_the_first_one_where_it_is(cross_validated):
+    """The meta device stands for a second GPU."""
+    ensemble = load_ensemble([cross_validated(0)[0]])
+    assert ensemble.on("cpu") == ensemble
+    copy = ensemble.on("meta")
+    assert {tagger.model.device.type for tagger in copy.taggers} == {"meta"}
+    assert {tagger.model.device.type for tagger in ensemble.taggers} == {"cpu"}
+    assert (copy.weights, copy.o_threshold, copy.rules) == (ensemble.weights, ensemble.o_threshold, ensemble.rules)

@@ -13,6 +13,9 @@ from conftest import TINY_PRESETS
 import pii_kit
 from pii_kit.__main__ import main
 from pii_kit.data import write_documents
+from pii_kit.early_submission import write_early_submission
+from pii_kit.ensemble import load_ensemble
+from pii_kit.submission import submission_rows, write_submission
 
 PACKAGE = Path(pii_kit.__file__).parent
 REFERENCES = PACKAGE.parents[1] / "shared" / "data"
@@ -62,8 +65,31 @@ def test_an_exported_average_writes_the_submission_of_the_runs(
     assert lines[0] == lines[1] and lines[0].startswith(" 24 documents, 24 out of fold, 0 predicted: F5 ")
 
 
+def read(name: str) -> bytes:
+    return Path(name).read_bytes()
+
+
+def test_with_minutes_enough_the_file_is_the_same_and_with_none_it_is_the_rules(
+    cross_validated, documents, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_documents("test.json", documents)
+    ensemble = load_ensemble([cross_validated(0)[0]])
+    rows = submission_rows((doc.document, ensemble.label(doc, scores)) for doc, scores in ensemble.predict(documents))
+    write_submission("plain.csv", rows)
+    write_early_submission("rules.csv", documents)
+    predict = f"predict --run {cross_validated(0)[0]} --data test.json --out"
+    printed = {}
+    for name, minutes in (("whole", ""), ("enough", "--minutes 5"), ("none", "--minutes 0.000001")):
+        assert main(f"{predict} {name}.csv {minutes}".split()) == 0
+        printed[name] = capsys.readouterr().out
+    assert read("whole.csv") == read("enough.csv") == read("plain.csv") != read("rules.csv") == read("none.csv")
+    assert "want of time" not in printed["whole"] + printed["enough"]
+    assert "24 documents; 3 models" in printed["none"] and "24 by rules alone" in printed["none"]
+
+
 def test_scoring_prints_one_object_of_figures(tmp_path, monkeypatch, capsys, documents):
-    from pii_kit.submission import true_rows, write_submission
+    from pii_kit.submission import true_rows
 
     monkeypatch.chdir(tmp_path)
     write_documents("truth.json", documents)

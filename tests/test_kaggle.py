@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 
 from pii_kit.errors import KitError
-from pii_kit.kaggle import COMPETITION, WORKING, bring_back, input_folders, output_folder, run_folders, submission_file
+from pii_kit.kaggle import (
+    COMPETITION,
+    WORKING,
+    bring_back,
+    in_rerun,
+    input_folders,
+    output_folder,
+    run_folders,
+    submission_file,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +114,11 @@ def test_an_attached_run_is_brought_back_to_go_on_with_and_stays_as_it_is(tmp_pa
 def test_where_nothing_is_attached_a_run_begins_anew(tmp_path):
     assert bring_back(tmp_path / "runs" / "sha_rnn", attached=tmp_path / "none") == tmp_path / "runs" / "sha_rnn"
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, False), ("", False), ("1", True)])
+def test_a_rerun_on_the_hidden_test_is_told_by_its_variable(monkeypatch, value, expected):
+    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", value)
+    assert in_rerun() is expected

@@ -189,6 +189,20 @@ def test_the_sample_is_three_files_that_agree(tmp_path):
     assert expected and [tuple(row[1:]) for row in rows] == expected
 
 
+def test_a_test_of_any_size_stands_beside_any_training(tmp_path):
+    folder = write_sample(tmp_path, n_documents=2, n_test=7, seed=3)
+    assert [len(read_documents(folder / name)) for name in ("train.json", "test.json")] == [2, 7]
+
+
+def test_longer_essays_are_longer_and_others_stay_as_they_are(essays, tmp_path):
+    """Length 2.8 makes the hidden test's 692 tokens an essay, about; heads and feet do not grow."""
+    long = make_documents(200, seed=0, length=2.8)
+    assert 620 < sum(len(doc.tokens) for doc in long) / 200 < 760
+    assert make_documents(40, seed=0, length=1) == essays[:40]
+    (one,) = read_documents(write_sample(tmp_path, n_documents=1, n_test=1, length=2.8) / "train.json")
+    assert one == long[0]
+
+
 def test_a_sample_without_documents_is_refused_with_the_number(tmp_path):
     with pytest.raises(KitError, match="n_documents is 0"):
         write_sample(tmp_path / "sample", n_documents=0)
