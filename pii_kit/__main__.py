@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from pii_kit.arguments import Parser, add_runs, add_verb, positive, share, whole
 from pii_kit.browser import write_error_page
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.early_submission import write_early_submission
 from pii_kit.ensemble import load_ensemble, teach
+from pii_kit.environment import working_devices
 from pii_kit.errors import KitError
 from pii_kit.export import export_run
 from pii_kit.kaggle_commands import add_kaggle_verbs
@@ -31,7 +30,7 @@ from pii_kit.unseen import predict_unseen
 
 
 def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return working_devices()[0]
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -117,7 +116,7 @@ def export(args: argparse.Namespace) -> None:
 
 def errors(args: argparse.Namespace) -> None:
     documents = read_documents(args.data, labels_required=True)
-    ensemble = load_ensemble(args.run, device="cuda" if torch.cuda.is_available() else "cpu")
+    ensemble = load_ensemble(args.run, device=_device())
     unseen = predict_unseen(ensemble, args.run, documents)
     shown = [document for document, _ in unseen.predictions]
     labels = [ensemble.label(*pair) for pair in unseen.predictions]

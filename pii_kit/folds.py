@@ -7,6 +7,7 @@ result.json     F5 out of fold with its interval; written last
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,6 +35,7 @@ from pii_kit.rules import DEFAULT_RULES
 from pii_kit.runs import has_tagger, read_json, reopen_run, write_json
 from pii_kit.side_by_side import run_side_by_side
 from pii_kit.submission import true_rows
+from pii_kit.time_left import Deadline, deadline_in
 from pii_kit.train_run import train_preset
 
 logger = logging.getLogger(__name__)
@@ -56,9 +58,9 @@ def train_folds(
     `folds` None are all of them, or the first alone where the preset says so. `settings`, and essays `taught` by a
     teacher, go to `train_preset`. A run that was killed goes on with `resume`, and finished folds are left as they are.
     On a CPU of several cores as many folds train side by side as torch would use threads, each on one: models as small
-    as those of the CPU presets gain nothing from a second thread. When `minutes` are nearly over, folds under way save
-    their state and a tagger, no other begins, and the result has no "epochs": go on with `resume`. Several processes
-    train one fold at a time. Raises KitError as `train_preset`.
+    as those of the CPU presets gain nothing from a second thread. When `minutes` are nearly over, or on Kaggle a
+    session's, folds under way save their state and a tagger, no other begins, and the result has no "epochs": go on
+    with `resume`. Several processes train one fold at a time. Raises KitError as `train_preset`.
     """
     folder = Path(folder)
     preset = preset or default_preset(model)
@@ -72,8 +74,9 @@ def train_folds(
     _open(folder, manifest, resume=resume, writes=state.is_main_process)
     state.wait_for_everyone()
     train = partial(train_preset, model, documents, preset=preset, n_folds=n_folds, resume=resume, **settings)
-    if minutes is not None:
-        train = partial(_in_time, train, deadline=time.monotonic() + 60 * minutes, begin=_last_begin(minutes))
+    deadline = deadline_in(minutes)
+    if deadline.seconds_left() < math.inf:
+        train = partial(_in_time, train, deadline=deadline.at, begin=_last_begin(deadline))
     if torch.cuda.is_available() or state.num_processes > 1:
         results = [train(_fold(folder, k), fold=k) for k in folds]
     else:
@@ -118,10 +121,10 @@ def _side_by_side(train: Callable, folder: Path, folds: Sequence[int], epochs: i
     )
 
 
-def _last_begin(minutes: float) -> float:
+def _last_begin(deadline: Deadline) -> float:
     """The time of `time.monotonic` after which no fold begins, since little would come of it."""
-    seconds = 60 * minutes
-    return time.monotonic() + seconds - min(seconds / 4, max(30, seconds / 20))
+    seconds = deadline.seconds_left()
+    return deadline.at - min(seconds / 4, max(30, seconds / 20))
 
 
 def _in_time(train: Callable, folder: Path, *, deadline: float, begin: float, **settings) -> dict | None:

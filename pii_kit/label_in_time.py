@@ -13,6 +13,7 @@ from pii_kit.cost import peak_process_memory
 from pii_kit.data import Document
 from pii_kit.early_submission import Found, write_found
 from pii_kit.ensemble import Ensemble
+from pii_kit.environment import working_devices
 from pii_kit.group_work import GroupWork
 from pii_kit.time_left import Deadline
 
@@ -51,8 +52,8 @@ def label_in_time(
     """Label documents with as many taggers as there is time for, and write the submission; gives back a report.
 
     `found` are the rows of `write_early_submission`, which a document keeps whose turn never comes. `devices`, by
-    default all GPUs, else the CPU, share the work. Without a deadline the rows are those of `Ensemble.predict` and
-    `Ensemble.label`, whatever the devices.
+    default all GPUs if they work, else the CPU, share the work. Without a deadline the rows are those of
+    `Ensemble.predict` and `Ensemble.label`, whatever the devices.
 
     Groups of documents are taken in random order, so that the speed of those done tells about those left, and before
     each use of a tagger it is planned anew which ones fit into the time left. The cut-off on P(O) stays as it is: it
@@ -61,7 +62,7 @@ def label_in_time(
     An error is raised after what had been found by then is written. But where Kaggle runs a submitted notebook again,
     an error would cost the whole score: there its traceback is printed, and the work goes on without what failed.
     """
-    devices = devices or [f"cuda:{place}" for place in range(torch.cuda.device_count())] or ["cpu"]
+    devices = devices or working_devices()
     work = GroupWork(ensemble, documents, path, found=found, deadline=deadline, n_devices=len(devices))
     try:
         with ThreadPoolExecutor(len(devices)) as pool:

@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from pii_kit.arguments import add_verb, dropout, positive, whole
 from pii_kit.byte_text import read_bytes, split_bytes
 from pii_kit.cost import device_name
+from pii_kit.environment import working_devices
 from pii_kit.errors import KitError
 from pii_kit.language_model import bits_per_character, generate
 from pii_kit.language_model_benchmark import benchmark_training
@@ -94,7 +93,7 @@ def _sizes(args: argparse.Namespace) -> ShaRnnConfig:
 
 
 def _load(args: argparse.Namespace):
-    model = load_language_model(args.run, device="cuda" if torch.cuda.is_available() else "cpu")
+    model = load_language_model(args.run, device=working_devices()[0])
     model.collapse()
     if args.memory is not None:
         model.config.memory_size = args.memory

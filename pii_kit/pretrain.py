@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DataLoaderConfiguration
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -19,7 +19,7 @@ from pii_kit.errors import KitError
 from pii_kit.masked_pieces import Guesser, mask_pieces, without_classifier
 from pii_kit.optim import build_optimizer, build_schedule, mixed_precision
 from pii_kit.pieces import MASK, PieceTokenizer
-from pii_kit.ranks import ranks_on_cpu
+from pii_kit.ranks import check_batch_size, ranks_on_cpu, seed_rank
 from pii_kit.settings import check_overlap, check_positive, check_shares
 from pii_kit.windows import cut_windows
 
@@ -69,11 +69,17 @@ def pretrain(
     """
     if tokenizer.mask_id is None:
         raise KitError(f"the tokenizer has no piece {MASK}, which pretraining hides pieces with")
-    loader, batches = _loader(documents, tokenizer, config)
-    accelerator = Accelerator(cpu=ranks_on_cpu(), mixed_precision=mixed_precision(config.mixed_precision))
+    accelerator = Accelerator(
+        cpu=ranks_on_cpu(),
+        mixed_precision=mixed_precision(config.mixed_precision),
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+    check_batch_size(accelerator, config.batch_size)
+    loader, batches = _loader(documents, tokenizer, config, whole=accelerator.num_processes > 1)
     history = []
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), without_classifier(model):
         torch.manual_seed(config.seed)
+        seed_rank(accelerator, config.seed)
         guesser = Guesser(model, tokenizer)
         optimizer, schedule = _optimizer(guesser, config, n_steps=config.epochs * len(batches))
         guesser, optimizer, loader, schedule = accelerator.prepare(guesser, optimizer, loader, schedule)
@@ -101,9 +107,9 @@ def pretrain(
 
 
 def _loader(
-    documents: Sequence[Document], tokenizer: PieceTokenizer, config: PretrainConfig
+    documents: Sequence[Document], tokenizer: PieceTokenizer, config: PretrainConfig, *, whole: bool
 ) -> tuple[DataLoader, SimilarLengthBatches]:
-    """The windows of all documents in batches, and what orders them."""
+    """The windows of all documents in batches, all of them `whole` if that is asked for, and what orders them."""
     windows = [
         window
         for document in documents
@@ -113,7 +119,7 @@ def _loader(
     ]
     if not windows:
         raise KitError("the documents to pretrain on hold no tokens")
-    batches = SimilarLengthBatches(list(map(len, windows)), batch_size=config.batch_size, seed=config.seed)
+    batches = SimilarLengthBatches(list(map(len, windows)), batch_size=config.batch_size, seed=config.seed, whole=whole)
     return batch_loader(windows, batches, pad_id=tokenizer.pad_id, seed=config.seed), batches
 
 

@@ -13,17 +13,20 @@ from pii_kit.ranks import check_batch_size, over_ranks, random_states, weigh_los
 
 # Trains three taggers in FOLDER: without any dropout; with it; and with it again, stopped half-way and gone on with.
 SCRIPT = """
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from conftest import tiny_mobilebert, tiny_sha_rnn
+from safetensors.torch import save_file
 
 from pii_kit.clock import Clock
 from pii_kit.data import split_documents
 from pii_kit.epoch_windows import EpochWindows
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
+from pii_kit.pretrain import PretrainConfig, pretrain
 from pii_kit.sample import make_documents
 from pii_kit.train import fit
 from pii_kit.train_config import TrainConfig
@@ -45,6 +48,11 @@ def sha_rnn(dropout):
 mobilebert = tiny_mobilebert(vocab_size=words.n_pieces, attention_probs_dropout_prob=0.0)
 for name, model, tokenizer in (("sha_rnn", sha_rnn(0.0), pairs), ("mobilebert", mobilebert, words)):
     fit(model, tokenizer, training, validation, config, folder / name, quiet=True)
+
+pretrained = sha_rnn(0.3)
+(row,) = pretrain(pretrained, pairs, training, PretrainConfig(epochs=1, batch_size=4, window_size=64), quiet=True)
+assert 0 < row["loss"] < 100
+save_file(pretrained.state_dict(), folder / f"pretrained_{os.environ.get('LOCAL_RANK', '0')}.safetensors")
 
 config = replace(config, hidden_share=0.1)
 fit(sha_rnn(0.3), pairs, training, validation, config, folder / "unbroken", quiet=True)
@@ -90,7 +98,12 @@ def test_two_processes_train_the_tagger_that_one_trains(model, trained):
 
 def test_a_run_folder_of_two_processes_is_laid_out_as_that_of_one(trained):
     one, two = ({str(path.relative_to(folder)) for path in folder.rglob("*")} for folder in trained)
-    assert one == two
+    assert one == two - {"pretrained_1.safetensors"}
+
+
+def test_two_processes_pretrain_one_model(trained):
+    one, two = (load_file(trained[1] / f"pretrained_{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_with_dropout_two_processes_train_another_tagger_than_one(trained):
