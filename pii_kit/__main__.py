@@ -23,6 +23,7 @@ from pii_kit.language_model_commands import add_language_model_verbs
 from pii_kit.launch import train_everywhere
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.presets import PRESETS
+from pii_kit.ranks import rank_state
 from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, submission_rows, true_rows
 from pii_kit.time_left import deadline_in
@@ -53,6 +54,7 @@ def train(args: argparse.Namespace) -> None:
         folds=None if args.fold is None else [args.fold],
         resume=args.resume,
         minutes=args.minutes,
+        n_processes=args.processes,
         weights=args.weights,
         epochs=args.epochs,
         seed=args.seed,
@@ -63,6 +65,8 @@ def train(args: argparse.Namespace) -> None:
         taught=taught,
         pretrain_epochs=args.pretrain_epochs,
     )
+    if not rank_state().is_main_process:
+        return
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
     scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval})"
     if "seconds" in result:
@@ -192,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--unlabelled", type=Path, metavar="FILE.json", help="essays for the teacher; labels are ignored")
     verb.add_argument(
         "--pretrain-epochs", type=whole(0), default=0, metavar="N", help="first guess masked pieces, so many epochs"
+    )
+    verb.add_argument(
+        "--processes", type=whole(1), metavar="N", help="that share each batch; default: one, or one on each GPU"
     )
     verb.add_argument("--minutes", type=positive, metavar="N", help="then save all, and end; go on with --resume")
     verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")

@@ -31,10 +31,13 @@ def train_everywhere(
         if n_processes > 1 and torch.cuda.is_initialized():
             logger.warning("a GPU is in use by this process already: training on one GPU")
         elif n_processes > 1:
+            # torch says of each process that it ended and where, of bad input too; what matters is said below.
+            logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+            logging.getLogger("torch.multiprocessing").setLevel(logging.CRITICAL)
             try:
                 notebook_launcher(_train, (model, documents, folder, settings), num_processes=n_processes)
             except ChildFailedError as error:
-                raise KitError(f"{folder}: training in {n_processes} processes failed: {_reason(error)}") from None
+                raise KitError(_reason(error)) from None
             return result_so_far(folder, documents)
     return train_folds(model, documents, folder, **settings)
 
@@ -44,6 +47,12 @@ def _train(model: str, documents: Sequence[Document], folder: str | Path, settin
 
 
 def _reason(error: ChildFailedError) -> str:
-    """What the process that failed first said last."""
+    """What the process that failed first said last; where it was, is logged for what is not the kit's own error."""
     _, failure = error.get_first_failure()
-    return failure.message["message"] if isinstance(failure.message, dict) else str(failure.message)
+    if not isinstance(failure.message, dict):
+        return f"a process of the training died (exit code {failure.exitcode}): {failure.message}"
+    said = failure.message["message"]
+    if said.startswith("KitError: "):
+        return said.removeprefix("KitError: ")
+    logger.error("%s", failure.message["extraInfo"]["py_callstack"])
+    return f"a process of the training failed: {said}"

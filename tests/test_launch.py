@@ -43,7 +43,8 @@ def test_a_notebook_trains_in_two_processes_and_says_what_failed_in_one_of_them(
     )
     assert ended.returncode == 0, ended.stderr
     assert "2 models" in ended.stdout
-    assert "training in 2 processes failed: KitError: batch_size is 3; expected a multiple of" in ended.stdout
+    assert "\nbatch_size is 3; expected a multiple of the 2 processes\n" in ended.stdout
+    assert "Traceback" not in ended.stderr
     assert read_json(tmp_path / "run" / "result.json")["n_models"] == 2
 
 
