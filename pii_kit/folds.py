@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pii_kit.data import Document
 from pii_kit.errors import KitError
+from pii_kit.kaggle import on_kaggle
 from pii_kit.metrics import (
     Predictions,
     as_dict,
@@ -104,7 +105,8 @@ def result_so_far(folder: str | Path, documents: Sequence[Document]) -> dict:
         return read_json(folder / "result.json")
     folds = read_json(folder / "folds.json")["folds"]
     n_finished = sum((_fold(folder, k) / "result.json").exists() for k in folds)
-    logger.warning("%s: %d of %d folds are finished; go on with resume", folder, n_finished, len(folds))
+    how = "attach this output to the next session (Add input), and run again" if on_kaggle() else "go on with resume"
+    logger.warning("%s: %d of %d folds are finished; %s", folder, n_finished, len(folds), how)
     return {**choose_decision(folder, documents), "n_models": len(fold_folders(folder)), "n_finished": n_finished}
 
 

@@ -247,3 +247,10 @@ def test_a_fold_that_is_finished_counts_and_one_that_is_not_does_not(copy, docum
     (copy / "fold_1" / "result.json").unlink()
     assert fold_folders(copy) == [copy / "fold_0", copy / "fold_2"] and not is_whole(copy)
     assert result_so_far(copy, documents)["n_finished"] == 2
+
+
+def test_on_kaggle_a_run_out_of_time_says_what_to_attach(copy, documents, monkeypatch, caplog):
+    (copy / "result.json").unlink()
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    result_so_far(copy, documents)
+    assert "attach this output to the next session (Add input), and run again" in caplog.text
