@@ -11,6 +11,7 @@ import torch
 
 from pii_kit.errors import KitError
 from pii_kit.kaggle import INPUT, on_kaggle
+from pii_kit.time_left import seconds_left
 
 PACKAGES = ("pii_kit", "torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "spacy")
 PROBE_SECONDS = 180
@@ -71,7 +72,9 @@ def working_devices() -> list[str]:
 def environment_report() -> str:
     """Lines for a notebook's first cell: versions, devices, where this is, and what is wrong."""
     versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    left = seconds_left()
     where = f"Kaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}" if on_kaggle() else platform.system()
+    where += "" if left is None else f", {left / 3600:.1f} hours left"
     lines = [f"Python {platform.python_version()}, {versions}", f"{where}; {_devices()}"]
     if on_kaggle():
         attached = ", ".join(sorted(path.name for path in INPUT.iterdir())) if INPUT.is_dir() else ""

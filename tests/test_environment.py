@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 
@@ -65,6 +67,14 @@ def test_without_a_gpu_nothing_is_tried(monkeypatch):
 def test_the_report_says_versions_devices_and_place():
     report = environment_report()
     assert f"torch {torch.__version__}" in report and "CPU cores" in report and "WARNING" not in report
+
+
+@pytest.mark.parametrize(("kind", "hours"), [("Batch", "9.0"), ("Interactive", "12.0")])
+def test_on_kaggle_the_report_says_how_long_the_session_may_go_on(kind, hours, monkeypatch):
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", kind)
+    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
+    monkeypatch.setattr("psutil.Process.create_time", lambda process: time.time() - 60)
+    assert f"Kaggle, {kind}, {hours} hours left; no GPU" in environment_report()
 
 
 def test_the_trial_itself_runs():
