@@ -166,14 +166,17 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
-    """The run folders of a cross-validation's finished folds; a run of one tagger is its own only fold.
+    """The run folders of a cross-validation's folds; a run of one tagger is its own only fold.
 
-    Where no fold is finished yet they are those that have a tagger, and without any all that were asked for.
+    Of a run that is not finished they are the finished folds, where there are none yet those that have a tagger, and
+    without any all that were asked for.
     """
     folder = Path(folder)
     if not (folder / "folds.json").exists():
         return [folder]
     folders = [_fold(folder, k) for k in read_json(folder / "folds.json")["folds"]]
+    if (folder / "result.json").exists() or not any((of_fold / "run.json").exists() for of_fold in folders):
+        return folders  # trained to the end, or exported: a fold that is missing here is missed
     begun = [of_fold for of_fold in folders if has_tagger(of_fold)]
     return [of_fold for of_fold in begun if (of_fold / "result.json").exists()] or begun or folders
 

@@ -117,7 +117,8 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pii_kit"):
             found |= {node.module.removeprefix("pii_kit").lstrip(".")} - {""}
-            found |= {alias.name for alias in node.names} if node.module == "pii_kit" else set()
+            names = {alias.name for alias in node.names} if node.module == "pii_kit" else set()
+            found |= {name for name in names if (PACKAGE / f"{name}.py").is_file()}
         elif isinstance(node, ast.Import):
             found |= {alias.name.removeprefix("pii_kit.") for alias in node.names if alias.name.startswith("pii_kit.")}
     return found
