@@ -24,6 +24,13 @@ class Deadline:
     def seconds_left(self) -> float:
         return self.at - time.monotonic()
 
+    def __str__(self) -> str:
+        """
+        >>> str(Deadline(math.inf))
+        'no time limit'
+        """
+        return "no time limit" if self.at == math.inf else f"{self.seconds_left() / 60:.1f} minutes left"
+
 
 def deadline_in(minutes: float | None = None) -> Deadline:
     """The deadline `minutes` from now; None: shortly before Kaggle's limit, and nowhere else any.
