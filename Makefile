@@ -4,7 +4,9 @@ PYTHON ?= python3
 .PHONY: demo test lint notebooks
 demo: .venv/ready ; .venv/bin/python -m pii_kit demo
 test: .venv/ready ; .venv/bin/python -m pytest -n 2
-lint: .venv/ready ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/nbstripout --verify notebooks/*.ipynb
+lint: .venv/ready
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/nbstripout --verify notebooks/*.ipynb
+	.venv/bin/lint-imports && .venv/bin/mypy
 notebooks: .venv/ready ; .venv/bin/jupyter lab notebooks
 
 .venv/ready: requirements.txt pyproject.toml

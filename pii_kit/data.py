@@ -1,19 +1,18 @@
 """Essays in the competition's format: read and checked, written, split by document, and found on the machine."""
 
 import json
-import os
 import random
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pii_kit.errors import KitError
-from pii_kit.files import atomic_write
-from pii_kit.kaggle import input_folders
-from pii_kit.labels import LABEL_TO_ID, type_of
+import spacy
+
+from pii_kit.files import KitError, atomic_write
+from pii_kit.labels import LABEL_TO_ID, OUTSIDE, type_of
 
 
 class DataWarning(UserWarning):
@@ -185,22 +184,61 @@ def split_documents(
     return training, validation
 
 
-DATA_VARIABLE = "PII_KIT_DATA"
+TOKENIZER = spacy.blank("en").tokenizer
+ADDRESS = "STREET_ADDRESS"
+Span = tuple[str, str | None]
 
 
-def find_data_folder(explicit: str | Path | None = None, *, local: str | Path = "data") -> tuple[Path, str] | None:
-    """The folder that holds test.json and a word on why it was taken; None where no real essays are to be found.
+def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
+    """Spans to a document. Raises ValueError where PII parts a token, or holds whitespace tokens and is no address.
 
-    Looked at in this order: `explicit`, the environment variable PII_KIT_DATA, Kaggle's mounts, `local`.
-    A folder that was asked for by name and holds no test.json is a KitError, not a reason to look further.
+    >>> document_of_spans(1, [("By ", None), ("Ana Silva", "NAME_STUDENT")]).labels
+    ('O', 'B-NAME_STUDENT', 'I-NAME_STUDENT')
     """
-    for wish, why in ((explicit, "as asked"), (os.environ.get(DATA_VARIABLE), f"from {DATA_VARIABLE}")):
-        if wish:
-            if not (Path(wish) / "test.json").is_file():
-                raise KitError(f"{Path(wish).absolute()}: no test.json there (folder {why})")
-            return Path(wish), why
-    for folder in input_folders():
-        return folder, "attached on Kaggle"
-    if (Path(local) / "test.json").is_file():
-        return Path(local), "your own copy"
-    return None
+    full_text = "".join(text for text, _ in spans)
+    tokens = TOKENIZER(full_text)
+    labels = [OUTSIDE] * len(tokens)
+    begin = 0
+    for text, pii_type in spans:
+        end = begin + len(text)
+        if pii_type:
+            entity = tokens.char_span(begin, end)
+            if entity is None or (pii_type != ADDRESS and any(token.is_space for token in entity)):
+                raise ValueError(f"document {number}: {pii_type} {text!r} does not fit spaCy's tokens")
+            for token in entity:
+                labels[token.i] = f"{'B' if token.i == entity.start else 'I'}-{pii_type}"
+        begin = end
+    return Document(
+        document=number,
+        full_text=full_text,
+        tokens=tuple(token.text for token in tokens),
+        trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
+        labels=tuple(labels),
+    )
+
+
+def cut(document: Document, first: int, end: int) -> Document:
+    """The tokens from `first` to `end` of a labelled document, as a document that spells them alone."""
+    part = slice(first, end)
+    return join(
+        document.document,
+        [
+            replace(
+                document,
+                tokens=document.tokens[part],
+                trailing_whitespace=document.trailing_whitespace[part],
+                labels=document.labels[part],
+            )
+        ],
+    )
+
+
+def join(number: int, parts: Iterable[Document]) -> Document:
+    """Parts, in their order, to one document; undoes `cut`. `full_text` of a part does not count, its tokens do."""
+    parts = list(parts)
+    tokens = tuple(token for part in parts for token in part.tokens)
+    spaces = tuple(space for part in parts for space in part.trailing_whitespace)
+    labels = tuple(label for part in parts for label in part.labels)
+    return Document(
+        document=number, full_text=spell(tokens, spaces), tokens=tokens, trailing_whitespace=spaces, labels=labels
+    )

@@ -1,11 +1,16 @@
-"""Files and folders that are written whole or not at all."""
+"""Errors for users, checks of settings, and files that are written whole or not at all."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+
+class KitError(Exception):
+    """Bad input. The message names file, document and field and what was expected; users see it without traceback."""
 
 
 @contextmanager
@@ -59,3 +64,48 @@ def recover_folder(path: str | Path) -> None:
     if complete.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         os.rename(complete, path)
+
+
+def check_positive(settings: Any, *names: str) -> None:
+    """Raises KitError for the first of the named settings that is not above 0."""
+    for name in names:
+        if not getattr(settings, name) > 0:
+            raise KitError(f"{name} is {getattr(settings, name)}; expected more than 0")
+
+
+def check_shares(settings: Any, *names: str) -> None:
+    """Raises KitError for the first of the named settings that is not from 0 to 1."""
+    for name in names:
+        if not 0 <= getattr(settings, name) <= 1:
+            raise KitError(f"{name} is {getattr(settings, name)}; expected 0 to 1")
+
+
+def check_choice(settings: Any, name: str, choices: Collection[str]) -> None:
+    """Raises KitError if the named setting is none of `choices`."""
+    if getattr(settings, name) not in choices:
+        raise KitError(f"{name} is {getattr(settings, name)!r}; expected one of {', '.join(choices)}")
+
+
+def check_overlap(settings: Any) -> None:
+    """Raises KitError if windows of `window_size` pieces, two of them marks at the ends, cannot have that `overlap`."""
+    if not 0 <= settings.overlap < settings.window_size - 2:
+        raise KitError(f"overlap is {settings.overlap}; expected 0 to {settings.window_size - 3} in a window")
+
+
+def write_json(path: Path, content) -> None:
+    with atomic_write(path) as handle:
+        json.dump(content, handle, indent=1)
+
+
+def read_json(path: Path):
+    """A JSON file of a run folder. Raises KitError if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise KitError(f"{path.parent}: not a run folder, or not yet one: {path.name} is missing") from None
+    except json.JSONDecodeError as error:
+        raise KitError(f"{path}: damaged: {error}") from None
+
+
+def in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

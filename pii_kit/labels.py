@@ -1,7 +1,6 @@
 """The seven types of PII and their BIO labels: the only place where labels are typed."""
 
 PII_TYPES = ("NAME_STUDENT", "EMAIL", "USERNAME", "ID_NUM", "PHONE_NUM", "URL_PERSONAL", "STREET_ADDRESS")
-
 OUTSIDE = "O"
 LABELS = (OUTSIDE, *(f"{prefix}-{pii_type}" for pii_type in PII_TYPES for prefix in "BI"))
 LABEL_TO_ID = {label: index for index, label in enumerate(LABELS)}

@@ -17,7 +17,6 @@ from pii_kit.rules import label_document
 from pii_kit.submission import submission_rows, true_rows
 
 BETA = 5.0
-
 # A document with its probabilities (token, label), as predict.py yields them.
 Predictions = Sequence[tuple]
 
@@ -155,38 +154,3 @@ def best_threshold(curve: pd.DataFrame) -> float:
     """The cut-off of a threshold curve with the highest F5; of several equal ones the middle one."""
     best = curve.index[curve["f5"] == curve["f5"].max()]
     return float(best[(len(best) - 1) // 2])
-
-
-def seed_metrics(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, float]:
-    """The four figures that the seed project reported, by its own definitions. They are not the competition's metric.
-
-    Of labels per document it took, for each document alone, precision, recall and F5 of PII against O, whatever the
-    type, with 0/0 = 1, and averaged them over documents: predicting O everywhere scores the share of documents without
-    PII. Tag accuracy is the share of exact labels among all units whose truth is not O (1.0 if there is none). The
-    seed counted word pieces; here the units are those of the labels handed in.
-    """
-    of_documents, right, n_pii = [], 0, 0
-    for true_labels, labels in zip(truth, predicted, strict=True):
-        pairs = list(zip(true_labels, labels, strict=True))
-        of_documents.append(
-            Score(
-                tp=sum(true != OUTSIDE and found != OUTSIDE for true, found in pairs),
-                fp=sum(true == OUTSIDE and found != OUTSIDE for true, found in pairs),
-                fn=sum(true != OUTSIDE and found == OUTSIDE for true, found in pairs),
-            )
-        )
-        right += sum(true == found != OUTSIDE for true, found in pairs)
-        n_pii += sum(true != OUTSIDE for true, _ in pairs)
-    return {
-        "seed_f5": float(np.mean([_ratio_f5(score) for score in of_documents])),
-        "seed_precision": float(np.mean([score.precision for score in of_documents])),
-        "seed_recall": float(np.mean([score.recall for score in of_documents])),
-        "seed_tag_accuracy": right / n_pii if n_pii else 1.0,
-    }
-
-
-def _ratio_f5(score: Score) -> float:
-    """F5 out of precision and recall, each with 0/0 = 1, as the seed computed it."""
-    numerator = (1 + BETA**2) * score.precision * score.recall
-    denominator = BETA**2 * score.precision + score.recall
-    return numerator / denominator if denominator else 0.0

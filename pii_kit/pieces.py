@@ -10,13 +10,12 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from pii_kit.data import Document
-from pii_kit.errors import KitError
+from pii_kit.files import KitError
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
 # Where an essay begins and ends, as pieces: author lines stand there, and a window alone cannot tell. Our own
 # vocabularies have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
-
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other", "Title word", "UPPER word")
 WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")

@@ -1,18 +1,20 @@
 """Essays and trained taggers to probabilities per token: windows are run and merged, models averaged."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from pii_kit.batches import collate
 from pii_kit.data import Document
-from pii_kit.onnx_model import OnnxModel
+from pii_kit.models.onnx import OnnxModel
 from pii_kit.pieces import PieceTokenizer
-from pii_kit.windows import Window, cut_windows, merge_windows
+from pii_kit.rules import label_document
+from pii_kit.windows import Window, collate, cut_windows, merge_windows
 
 DOCUMENTS_AT_A_TIME = 32
 
@@ -77,3 +79,45 @@ def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_size: int)
         for index, scores in zip(indices, logits.float().softmax(-1).cpu().numpy(), strict=True):
             probabilities[index] = scores[: len(windows[index])]
     return probabilities
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trained taggers with their weights (tagger, sum 1), the cut-off on P(O), and the names of the rules.
+
+    `of_run` (tagger) is the place of the run that a tagger is a fold of.
+    """
+
+    taggers: tuple[Tagger, ...]
+    weights: tuple[float, ...]
+    of_run: tuple[int, ...]
+    o_threshold: float
+    rules: tuple[str, ...]
+
+    def predict(self, documents: Iterable[Document], *, batch_size: int = 16) -> Iterator[tuple[Document, np.ndarray]]:
+        """Each document, in order, with its probabilities (token, label): the weighted mean over the taggers."""
+        return predict_documents(self.taggers, documents, weights=self.weights, batch_size=batch_size)
+
+    def weights_of(self, taggers: Collection[int]) -> list[float]:
+        """The weights (sum 1) of some of the taggers alone, by their places, in that order: what is left of a run keeps
+        its weight. Those of all taggers are the ensemble's own, to the last bit.
+        """
+        folds, left = Counter(self.of_run), Counter(self.of_run[tagger] for tagger in taggers)
+        if folds == left:
+            return [self.weights[tagger] for tagger in taggers]
+        weights = [self.weights[tagger] * folds[self.of_run[tagger]] / left[self.of_run[tagger]] for tagger in taggers]
+        return [weight / sum(weights) for weight in weights]
+
+    def on(self, device: str | torch.device) -> "Ensemble":
+        """The ensemble with its models on a device: copies, unless they are there. Exported models stay on the CPU."""
+        taggers = tuple(
+            tagger
+            if isinstance(tagger.model, OnnxModel) or tagger.model.device == torch.device(device)
+            else replace(tagger, model=deepcopy(tagger.model).to(device))
+            for tagger in self.taggers
+        )
+        return replace(self, taggers=taggers)
+
+    def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
+        """A document and its probabilities (token, label) to its labels (token)."""
+        return label_document(document, probabilities, o_threshold=self.o_threshold, rules=self.rules)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pii_kit.data import Document
-from pii_kit.errors import KitError
-from pii_kit.files import atomic_write
+from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE
 
 COLUMNS = ["row_id", "document", "token", "label"]

@@ -14,8 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import requests
 
-from pii_kit.kaggle_build import build_kit
-from pii_kit.kaggle_description import read_description
+from pii_kit.kaggle.build import build_kit, read_description
 
 ROOT = Path(__file__).parents[1]
 HANG_SECONDS = 5  # no request is kept longer than this

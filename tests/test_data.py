@@ -6,16 +6,9 @@ import pytest
 from conftest import make_document
 
 from pii_kit import data
-from pii_kit.data import (
-    DataWarning,
-    Document,
-    find_data_folder,
-    fold_of_documents,
-    read_documents,
-    split_documents,
-    write_documents,
-)
-from pii_kit.errors import KitError
+from pii_kit.data import DataWarning, Document, fold_of_documents, read_documents, split_documents, write_documents
+from pii_kit.files import KitError
+from pii_kit.kaggle import find_data_folder
 
 ENTRY = {
     "document": 7,

@@ -7,7 +7,7 @@ from conftest import make_document
 
 from pii_kit.__main__ import main
 from pii_kit.data import write_documents
-from pii_kit.runs import save_tagger
+from pii_kit.training.runs import save_tagger
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from conftest import TINY_PRESETS
 import pii_kit
 from pii_kit.__main__ import main
 from pii_kit.data import write_documents
-from pii_kit.early_submission import write_early_submission
-from pii_kit.ensemble import load_ensemble
+from pii_kit.kaggle.time_limit import write_early_submission
 from pii_kit.submission import submission_rows, write_submission
+from pii_kit.training.ensemble import load_ensemble
 
 PACKAGE = Path(pii_kit.__file__).parent
 REFERENCES = PACKAGE.parents[1] / "shared" / "data"

@@ -13,9 +13,9 @@ from pii_kit.metrics import (
     confusion,
     micro_fbeta,
     score_by_type,
-    seed_metrics,
     threshold_curve,
 )
+from pii_kit.report.compare import seed_metrics
 from pii_kit.submission import submission_rows, true_rows
 
 

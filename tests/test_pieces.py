@@ -5,15 +5,8 @@ import pytest
 from conftest import make_document
 
 from pii_kit.data import Document
-from pii_kit.errors import KitError
-from pii_kit.pieces import (
-    CASINGS,
-    NEWLINE,
-    casing_of,
-    read_tokenizer,
-    train_byte_pairs,
-    train_word_pieces,
-)
+from pii_kit.files import KitError
+from pii_kit.pieces import CASINGS, NEWLINE, casing_of, read_tokenizer, train_byte_pairs, train_word_pieces
 
 EXOTIC = [
     "\n",

@@ -4,11 +4,10 @@ from conftest import make_document
 
 from pii_kit.data import Document
 from pii_kit.decide import decide, repair_bio
-from pii_kit.errors import KitError
+from pii_kit.files import KitError
 from pii_kit.labels import LABELS, PII_TYPES, spans_of
-from pii_kit.patterns import label_with_patterns
-from pii_kit.rules import RULES, apply_rules
-from pii_kit.rules_spans import label_span
+from pii_kit.report.baselines import label_with_patterns
+from pii_kit.rules import RULES, apply_rules, label_span
 
 TEXT = """By: Anna Berg-Lund
 

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from conftest import make_document
 
-from pii_kit.errors import KitError
+from pii_kit.files import KitError
 from pii_kit.submission import (
     COLUMNS,
     check_submission,

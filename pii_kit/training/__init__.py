@@ -1,0 +1,1 @@
+"""Train taggers: settings, the loop, run folders, folds, ensembles."""

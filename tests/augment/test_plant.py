@@ -1,0 +1,143 @@
+import random
+from dataclasses import replace
+
+import pytest
+from conftest import make_document
+
+from pii_kit.augment import templates as texts
+from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps, writer
+from pii_kit.augment.surrogates import Surrogates
+from pii_kit.data import document_of_spans, spell
+from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
+
+ALL = dict.fromkeys(PII_TYPES, 1.0)
+
+
+def surrogates(document, seed=0):
+    return Surrogates(random.Random(seed), {token.casefold() for token in document.tokens})
+
+
+def planter(text, seed=0, labels=()):
+    document = make_document(text, labels=dict(labels))
+    return Planter(document, writer(surrogates(document, seed), PII_TYPES), random.Random(seed))
+
+
+def is_subsequence(few, many):
+    many = iter(many)
+    return all(token in many for token in few)
+
+
+@pytest.fixture(scope="module")
+def clean(documents):
+    return [doc for doc in documents if not doc.types]
+
+
+def test_parts_are_inserted_before_their_token_and_in_order():
+    doc = make_document("One two.", labels={})
+    ann, bo = (document_of_spans(0, [(name, "NAME_STUDENT")]) for name in ("Ann", "Bo"))
+    new = insert(doc, [Insertion(2, ann, space=True), Insertion(0, bo), Insertion(2, bo), Insertion(3, ann)])
+    assert new.full_text == "BoOne two AnnBo.Ann"
+    assert new.tokens == ("Bo", "One", "two", "Ann", "Bo", ".", "Ann")
+    assert [label != OUTSIDE for label in new.labels] == [True, False, False, True, True, False, True]
+
+
+def test_no_space_follows_a_line_break():
+    doc = make_document("One\n\ntwo", labels={})
+    new = insert(doc, [Insertion(2, document_of_spans(0, [("Ann ", None)]), space=True)])
+    assert new.full_text == "One\n\nAnn two"
+
+
+def test_nothing_inserted_leaves_the_document(documents):
+    assert all(insert(doc, []) == doc for doc in documents)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_essay_stays_in_its_order_around_what_is_planted(clean, seed):
+    for doc in clean:
+        drawn = surrogates(doc, seed)
+        insertions = planted(doc, ALL, drawn) + traps(doc, 3, drawn)
+        new = insert(doc, insertions)
+        assert len(new.tokens) == len(doc.tokens) + sum(len(one.part.tokens) for one in insertions)
+        assert is_subsequence(doc.tokens, new.tokens)
+        assert [label for one in insertions for label in one.part.labels if label != OUTSIDE]
+        assert spell(new.tokens, new.trailing_whitespace) == new.full_text
+
+
+def test_nothing_of_the_essay_is_labelled_a_name(clean):
+    for doc in clean:
+        known = {token.casefold() for token in doc.tokens}
+        new = insert(doc, planted(doc, {texts.NAME: 1}, surrogates(doc)))
+        names = [token for token, label in zip(new.tokens, new.labels, strict=True) if label.endswith(texts.NAME)]
+        assert names and known.isdisjoint(name.casefold() for name in names if name.isalpha() and len(name) > 1)
+
+
+@pytest.mark.parametrize("pii_type", PII_TYPES)
+def test_a_type_alone_is_planted_alone_or_with_a_name(clean, pii_type):
+    for doc in clean:
+        types = insert(doc, planted(doc, {pii_type: 1}, surrogates(doc))).types
+        assert pii_type in types <= {pii_type, texts.NAME}
+
+
+def test_no_share_plants_nothing(clean):
+    assert planted(clean[0], dict.fromkeys(PII_TYPES, 0.0), surrogates(clean[0])) == []
+
+
+def test_traps_are_never_pii_and_as_many_as_asked_for(clean):
+    numbers = []
+    for seed in range(5):
+        for doc in clean:
+            insertions = traps(doc, 2, surrogates(doc, seed))
+            numbers.append(len(insertions))
+            assert not insert(doc, insertions).types
+    assert 1.4 < sum(numbers) / len(numbers) < 2.6
+    assert traps(clean[0], 0, surrogates(clean[0])) == [] and len(traps(clean[0], 10, surrogates(clean[0]))) == 10
+
+
+def test_pii_is_never_torn_apart():
+    address, names = "1. Hill\nSt.\nYork. UK", "Ann Lee"
+    doc = document_of_spans(1, [(address, "STREET_ADDRESS"), (" ", None), (names, "NAME_STUDENT"), ("\n", None)])
+    assert {".", "\n"} <= set(doc.tokens)
+    for seed in range(60):
+        new = insert(doc, traps(doc, 8, surrogates(doc, seed)))
+        entities = [new.tokens[first:end] for first, end, _ in spans_of(new.labels)]
+        assert entities == [doc.tokens[first:end] for first, end, _ in spans_of(doc.labels)]
+
+
+def test_lines_stand_in_the_line_breaks_of_the_essay():
+    gaps = {planter("One\n \ntwo\n \nthree", seed).gap for seed in range(40)}
+    assert "\n \n" in gaps and gaps <= {"\n \n", "\n\n", "   "}
+
+
+def test_odd_white_space_between_words_stands_between_planted_ones_too():
+    part = planter("My\xa0essay\xa0has\xa0odd\xa0white\xa0space").part("By {NAME_STUDENT.first} today")
+    assert part.tokens.count("\xa0") == 2 and part.tokens[0] == "By"
+
+
+def test_a_name_behind_a_heading_stays_on_its_line():
+    one = planter("My Tool\n\nIt was good.")
+    new = insert(one.document, [one.behind_heading(" – {NAME_STUDENT.first}")])
+    first_line = new.full_text.split("\n\n")[0]
+    assert first_line == f"My Tool – {one.slots['NAME_STUDENT.first']}"
+
+
+def test_headings_are_short_lines_without_pii():
+    long = "word " * 20
+    one = planter(f"My  Tool\nAnn\n{long}\nThe End", labels={"Ann": "B-NAME_STUDENT"})
+    assert one.headings == ["My Tool", "The End"]
+
+
+def test_what_fits_no_token_is_left_out():
+    part = planter("One two").part("my{NAME_STUDENT.first}essay")
+    assert (part.tokens, part.labels) == ((), ())
+
+
+def test_every_template_fits_in_essays_of_any_white_space():
+    tables = (texts.NAME_LINES, texts.NAME_BEHIND, texts.NAME_ENDS, texts.NAME_SENTENCES, texts.NAME_AGAIN)
+    for text in ("One. Two.", "One\ntwo\n\nthree", "one\xa0two\xa0three"):
+        for seed in range(2):
+            one = planter(text, seed)
+            for table in (*tables, *texts.LINES.values()):
+                for template in table:
+                    part = one.part(template)
+                    assert set(part.labels) - {OUTSIDE}, template
+                    assert replace(part, document=0).labels[0][:2] != "I-"

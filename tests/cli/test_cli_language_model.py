@@ -1,0 +1,111 @@
+import json
+import lzma
+
+import pytest
+
+from pii_kit.__main__ import main
+from pii_kit.language_model import bits_per_character
+from pii_kit.training.runs import load_language_model
+
+TEXT = b"One fish, two fish, red fish, blue fish. " * 40
+SIZES = "--width 16 --boom 32 --layers 2 --window-size 24 --batch-size 3 --warmup-steps 5 --learning-rate 0.01"
+TRAIN = f"lm train --data text.txt --run run {SIZES}"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_bytes(TEXT)
+    (tmp_path / "text.xz").write_bytes(lzma.compress(TEXT))
+    return tmp_path
+
+
+def test_train_eval_and_sample_go_together(place, capsys):
+    assert main(f"{TRAIN} --epochs 2 --half-rate-epochs 1 --memory 50".split()) == 0
+    result = json.loads((place / "run" / "result.json").read_text())
+    assert f"bpc {result['validation_bpc']:.3f}" in capsys.readouterr().out
+
+    expected = bits_per_character(load_language_model("run"), TEXT)
+    for data in ("text.txt", "text.xz"):
+        assert main(f"lm eval --run run --data {data}".split()) == 0
+        assert f"{data}: {expected:.4f} bits per character over 1639 bytes" in capsys.readouterr().out
+    for part, n_bytes in (("test", 81), ("validation", 81), ("train", 1475)):
+        assert main(f"lm eval --run run --data text.txt --part {part} --memory 0 --back-off".split()) == 0
+        assert f"over {n_bytes} bytes" in capsys.readouterr().out
+
+    samples = []
+    for seed in (1, 1, 2):
+        assert main(f"lm sample --run run --prompt One --bytes 30 --seed {seed}".split()) == 0
+        samples.append(capsys.readouterr().out)
+    assert samples[0] == samples[1] != samples[2]
+    assert all(text.startswith("One") for text in samples)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", {"attention_layers": [0], "num_attention_heads": 1, "memory_size": 5000, "dropout": 0.1}),
+        ("--attention none", {"attention_layers": []}),
+        ("--attention all --heads 2", {"attention_layers": [0, 1], "num_attention_heads": 2}),
+        ("--attention 1,0 --memory 7", {"attention_layers": [0, 1], "memory_size": 7}),
+        ("--dropout 0.2 --input-dropout 0 --output-dropout 0.3", {"input_dropout": 0.0, "output_dropout": 0.3}),
+        ("--optimizer adamw --clip-norm 1 --memory-drop 0.5", {}),
+    ],
+)
+def test_every_variant_of_the_paper_is_a_matter_of_arguments(arguments, expected, place):
+    assert main(f"{TRAIN} {arguments}".split()) == 0
+    config = load_language_model("run").config
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_an_interrupted_run_goes_on_with_the_same_command(place, capsys):
+    assert main(f"{TRAIN} --minutes 0.00001".split()) == 0
+    first = json.loads((place / "run" / "result.json").read_text())["step"]
+    assert main(f"{TRAIN} --resume".split()) == 0
+    assert json.loads((place / "run" / "result.json").read_text())["step"] > first == 1
+
+
+CASES = {
+    "lm train --data nowhere.txt --run run": "nowhere.txt: no such file",
+    "lm train --data short.txt --run run": "short.txt: 5 bytes, of which 4 for training; expected at least 16",
+    "lm train --data empty.txt --run run": "empty.txt: empty",
+    "lm train --data cut.xz --run run": "cut.xz: damaged",
+    "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
+    "lm train --data text.txt --run run --attention 4": "not all among the 4 blocks",
+    "lm train --data text.txt --run run --resume": "run: not a run folder, or not yet one: run.json is missing",
+    "lm train --data text.txt --run text.txt/run": "text.txt/run",
+    "lm eval --run nowhere --data text.txt": "nowhere: not a run folder with a trained model (no folder 'model' in it)",
+    "lm eval --run nowhere --data short.txt --part validation": "short.txt: 0 bytes of it to read; expected at least 2",
+    "lm sample --run nowhere": "nowhere: not a run folder",
+}
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_bad_input_gives_one_line_and_exit_code_2_and_no_file(command, place, capsys):
+    (place / "short.txt").write_bytes(b"short")
+    (place / "empty.txt").touch()
+    (place / "cut.xz").write_bytes(lzma.compress(TEXT)[:-9])
+    assert main(command.split()) == 2
+    out, err = capsys.readouterr()
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert CASES[command] in line and "Traceback" not in err and out == ""
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["lm", "lm fly", "lm train --data a --run b --attention some", "lm train --data a --run b --dropout 1"],
+)
+def test_arguments_that_do_not_fit_give_exit_code_2(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(command.split())
+    assert stop.value.code == 2
+
+
+def test_every_verb_explains_itself(capsys):
+    for verb in ("train", "eval", "sample"):
+        with pytest.raises(SystemExit) as stop:
+            main(["lm", verb, "--help"])
+        assert stop.value.code == 0
+        help = capsys.readouterr().out
+        assert f"python -m pii_kit lm {verb}" in help and "%%" not in help and "default: None" not in help

@@ -1,0 +1,131 @@
+"""Notebook 04 as it is pushed, where everything lies as on Kaggle, nothing is installed of the kit, and no network is.
+
+Mounts and network are those of Linux namespaces, which a machine may refuse to make; then there is no such test.
+"""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from pii_kit.data import write_documents
+from pii_kit.kaggle import COMPETITION
+from pii_kit.kaggle.build import build_kit, dataset_folder, kernel_folder, read_description
+from pii_kit.submission import check_submission
+
+CHECKOUT = Path(__file__).parents[2]
+OF_THE_KIT = ("pii_kit", "__editable__", "faker", "Faker")
+LAYOUTS = {"old": ("", "", ""), "new": ("competitions/", "datasets/stranger/", "notebooks/stranger/")}
+
+# A new root: this machine's folders, and /kaggle, of which input/ is read-only.
+NAMESPACE = """
+set -e
+mount -t tmpfs none "$ROOT"
+for entry in /*; do
+    if [ -L "$entry" ]; then cp -P "$entry" "$ROOT$entry"
+    elif [ -d "$entry" ]; then mkdir -p "$ROOT$entry"; mount --rbind "$entry" "$ROOT$entry"; fi
+done
+mkdir -p "$ROOT/kaggle"
+mount --bind "$TREE" "$ROOT/kaggle"
+mount --bind "$TREE/input" "$ROOT/kaggle/input"
+mount -o remount,bind,ro "$ROOT/kaggle/input"
+exec chroot "$ROOT" "$@"
+"""
+# What Kaggle does with a notebook. Pipes instead of ports: there is no network, not even to the machine itself.
+RUN = """
+import socket
+import sys
+from pathlib import Path
+
+import papermill
+from traitlets.config import Config
+
+try:
+    socket.create_connection(("127.0.0.1", 9), timeout=1)
+except OSError as error:
+    assert "unreachable" in str(error), error
+try:
+    Path("/kaggle/input/new").touch()
+except OSError as error:
+    assert "Read-only" in str(error), error
+else:
+    raise AssertionError("/kaggle/input can be written")
+pipes = Config(KernelManager={"transport": "ipc"})
+papermill.execute_notebook(sys.argv[1], sys.argv[2], cwd="/kaggle/working", kernel_name="python3", config=pipes)
+"""
+
+
+def in_namespace(command: list[str], tree: Path, root: Path, environment: dict) -> subprocess.CompletedProcess:
+    root.mkdir(exist_ok=True)
+    return subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "--net", "bash", "-c", NAMESPACE, "bash", *command],
+        env={**environment, "TREE": str(tree), "ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory) -> Path:
+    """Everything that is pushed, as `kaggle build` makes it."""
+    out = tmp_path_factory.mktemp("built") / "kit"
+    build_kit(read_description(CHECKOUT / "kaggle_metadata.json"), out, owner="stranger")
+    return out
+
+
+@pytest.fixture
+def python(tmp_path) -> Path:
+    """A Python with all that this one has but the kit, and what Kaggle's image lacks."""
+    folder = tmp_path / "image"
+    venv.create(folder, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(OF_THE_KIT):
+            (site / entry.name).symlink_to(entry)
+    return folder / "bin" / "python"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_notebook_04_runs_as_pushed_and_leaves_a_valid_submission(
+    layout, kit, python, cross_validated, documents, tmp_path
+):
+    tree = tmp_path / "kaggle"
+    _empty(tree)
+    if not shutil.which("unshare") or in_namespace(["true"], tree, tmp_path / "root", dict(os.environ)).returncode:
+        pytest.skip("this machine makes no namespaces")
+    competition, datasets, notebooks = (tree / "input" / part for part in LAYOUTS[layout])
+    write_documents(competition / COMPETITION / "test.json", documents)
+    shutil.copytree(dataset_folder(kit, "pii-kit-package"), datasets / "pii-kit-package")
+    for seed, name in enumerate(("02-train-sha-rnn", "03-train-mobilebert")):
+        run = notebooks / f"pii-kit-{name}" / "runs" / name[9:].replace("-", "_")
+        shutil.copytree(cross_validated(seed)[0], run)
+    (notebook,) = kernel_folder(kit, "pii-kit-04-inference").glob("*.ipynb")
+    (tmp_path / "run.py").write_text(RUN)
+
+    assert not has_the_kit(python, tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PII_KIT"))}
+    environment |= {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "KAGGLE_IS_COMPETITION_RERUN": "1", "OMP_NUM_THREADS": "1"}
+    command = [str(python), str(tmp_path / "run.py"), str(notebook), str(tmp_path / "executed.ipynb")]
+    ended = in_namespace(command, tree, tmp_path / "root", environment)
+    assert ended.returncode == 0, ended.stderr
+    assert has_the_kit(python, tmp_path), "the notebook should have installed it from the attached wheel"
+    submission = tree / "working" / "submission.csv"
+    assert check_submission(submission, documents) == []
+    assert len(submission.read_text().splitlines()) > 1
+    assert "Kaggle, Batch, " in (tmp_path / "executed.ipynb").read_text()
+
+
+def has_the_kit(python: Path, place: Path) -> bool:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [python, "-c", "import pii_kit, faker"]
+    return subprocess.run(command, capture_output=True, cwd=place, env=environment).returncode == 0
+
+
+def _empty(tree: Path) -> None:
+    for name in ("input", "working", "temp"):
+        (tree / name).mkdir(parents=True)

@@ -1,0 +1,260 @@
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
+from safetensors.torch import load_file
+
+from pii_kit.augment import AugmentConfig
+from pii_kit.data import split_documents, write_documents
+from pii_kit.files import KitError
+from pii_kit.metrics import threshold_curve
+from pii_kit.predict import predict_documents
+from pii_kit.training import loop as train
+from pii_kit.training.config import TrainConfig
+from pii_kit.training.loop import Clock, fit, is_finished, kept_epoch
+from pii_kit.training.out_of_fold import load_out_of_fold
+from pii_kit.training.runs import load_tagger
+
+CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
+
+
+class Killed(BaseException):
+    """Stands for a kill: no handler of the package catches it."""
+
+
+@pytest.fixture
+def parts(documents):
+    return split_documents(documents[:12], n_folds=3, seed=0)
+
+
+def fresh(kind: str, tagger):
+    model = {"sha_rnn": tiny_sha_rnn, "mobilebert": tiny_mobilebert}[kind](
+        vocab_size=tagger.tokenizer.n_pieces, **({"dropout": 0.2} if kind == "sha_rnn" else {})
+    )
+    torch.manual_seed(3)
+    return model
+
+
+def without_clocks(history: list[dict]) -> list[dict]:
+    clocks = ("seconds", "peak_memory_bytes")
+    return [{name: value for name, value in row.items() if name not in clocks} for row in history]
+
+
+@pytest.mark.parametrize("kind", ["sha_rnn", "mobilebert"])
+@pytest.mark.parametrize("steps_before_kill", [4, 9, 20])
+def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
+    kind, steps_before_kill, parts, tmp_path, monkeypatch, request
+):
+    tagger = request.getfixturevalue(f"{kind}_tagger")
+    config = replace(CONFIG, hidden_share=0.1, checkpoint_steps=3)
+
+    unbroken = fresh(kind, tagger)
+    history = fit(unbroken, tagger.tokenizer, *parts, config, tmp_path / "unbroken")
+
+    steps = 0
+
+    def kill_after(*args, original=train.hide_pieces, **kwargs):
+        nonlocal steps
+        steps += 1
+        if steps > steps_before_kill:
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(train, "hide_pieces", kill_after)
+        fit(fresh(kind, tagger), tagger.tokenizer, *parts, config, tmp_path / "broken")
+    torch.manual_seed(99)
+    resumed = fresh(kind, tagger)
+    torch.manual_seed(98)
+    resumed_history = fit(resumed, tagger.tokenizer, *parts, config, tmp_path / "broken", resume=True)
+
+    for (name, one), other in zip(unbroken.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    assert without_clocks(resumed_history) == without_clocks(history)
+
+
+def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
+    write_documents(tmp_path / "train.json", documents)
+    command = [sys.executable, "-m", "pii_kit", "train", "--model", "sha_rnn", "--preset", "cpu", "--fold", "0"]
+    command += ["--data", str(tmp_path / "train.json"), "--epochs", "3", "--batch-size", "2", "--checkpoint-steps", "2"]
+
+    def run(folder: str, *more: str) -> subprocess.Popen:
+        return subprocess.Popen([*command, "--run", str(tmp_path / folder), *more], stderr=subprocess.PIPE)
+
+    assert run("unbroken").wait(timeout=200) == 0
+    process = run("broken")
+    position = tmp_path / "broken" / "fold_0" / "checkpoint" / "position.json"
+    deadline = time.monotonic() + 200
+    text = ""
+    while '"epoch": 1' not in text and time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):  # for a moment while one checkpoint takes another's place
+            text = position.read_text()
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9, process.stderr.read()
+    assert not (tmp_path / "broken" / "result.json").exists()
+    assert run("broken", "--resume").wait(timeout=200) == 0
+
+    one, other = (
+        load_file(tmp_path / name / "fold_0" / "tagger" / "model.safetensors") for name in ("unbroken", "broken")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    histories = [
+        json.loads((tmp_path / name / "fold_0" / "history.json").read_text()) for name in ("unbroken", "broken")
+    ]
+    assert without_clocks(histories[0]) == without_clocks(histories[1])
+
+
+def test_equal_seeds_give_equal_weights(parts, sha_rnn_tagger, tmp_path):
+    models = []
+    for name in ("one", "other"):
+        models.append(fresh("sha_rnn", sha_rnn_tagger))
+        fit(models[-1], sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path / name)
+    assert all(torch.equal(a, b) for a, b in zip(*(model.state_dict().values() for model in models), strict=True))
+
+
+def test_training_learns_by_heart_what_it_is_shown(documents, sha_rnn_tagger, tmp_path):
+    some = [document for document in documents if document.types][:3]
+    config = replace(CONFIG, epochs=40, clip_norm=1.0)
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, some, some, config, tmp_path)
+    assert kept_epoch(history, "best")["f5"] > 0.9
+    assert history[-1]["loss"] < history[0]["loss"] / 5
+
+
+def test_the_epoch_with_the_best_score_is_kept(parts, sha_rnn_tagger, tmp_path):
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path)
+    kept = load_tagger(tmp_path)
+    predictions = list(predict_documents([kept], parts[1]))
+    curve = threshold_curve(predictions, [kept.o_threshold])
+    assert curve["f5"].tolist() == pytest.approx([kept_epoch(history, "best")["f5"]])
+
+
+def probabilities(tagger, documents) -> list:
+    return [scores for _, scores in predict_documents([tagger], documents)]
+
+
+def test_the_last_epoch_is_kept_when_that_is_asked_for(parts, sha_rnn_tagger, tmp_path, monkeypatch):
+    """Though the first has the highest F5."""
+    falling = iter([0.9, 0.5, 0.2])
+
+    def validate(*args, original=train.validate):
+        tagger, kept, scores = original(*args)
+        return tagger, kept, {**scores, "f5": next(falling)}
+
+    monkeypatch.setattr(train, "validate", validate)
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, keep="last"), tmp_path)
+    assert [row["f5"] for row in history] == [0.9, 0.5, 0.2]
+    assert kept_epoch(history, "last")["epoch"] == 3 and kept_epoch(history, "best")["epoch"] == 1
+    kept = load_tagger(tmp_path)
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in kept.model.state_dict().items())
+    out_of_fold = load_out_of_fold(tmp_path / "tagger")
+    for document, scores in zip(parts[1], probabilities(kept, parts[1]), strict=True):
+        np.testing.assert_allclose(out_of_fold.of(document), scores, atol=1e-4)
+
+
+@pytest.mark.parametrize(("epochs", "scored"), [(5, [2, 4, 5]), (4, [2, 4]), (1, [1])])
+def test_every_second_epoch_and_the_last_are_scored(epochs, scored, parts, sha_rnn_tagger, tmp_path):
+    config = replace(CONFIG, epochs=epochs, validate_epochs=2)
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
+    assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
+    assert [row["epoch"] for row in history if "f5" in row] == scored
+    assert history == json.loads((tmp_path / "history.json").read_text())
+
+
+AUGMENTED = replace(CONFIG, augment=AugmentConfig(plant_share=0.5), hidden_share=0.1, checkpoint_steps=3)
+
+
+@pytest.mark.parametrize("steps_before_kill", [5, 14])
+def test_a_killed_augmented_training_resumes_to_the_weights_of_an_unbroken_one(
+    steps_before_kill, parts, sha_rnn_tagger, tmp_path, monkeypatch
+):
+    unbroken = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(unbroken, sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "unbroken")
+    left = iter(range(steps_before_kill))
+
+    def kill_after(*args, original=train.hide_pieces, **kwargs):
+        if next(left, None) is None:
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(train, "hide_pieces", kill_after)
+        fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "broken")
+    resumed = fresh("sha_rnn", sha_rnn_tagger)
+    torch.manual_seed(98)
+    again = fit(resumed, sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "broken", resume=True)
+    assert all(torch.equal(one, resumed.state_dict()[name]) for name, one in unbroken.state_dict().items())
+    assert without_clocks(again) == without_clocks(history)
+
+
+def test_accumulated_batches_move_the_weights_as_one_whole_batch_does(parts, sha_rnn_tagger, tmp_path):
+    """Windows of equal length, so that the mean over a batch is the mean over its halves; up to rounding."""
+    short = make_document("My name is Ann and I like tea", labels={"Ann": "B-NAME_STUDENT"})
+    training = [replace(short, document=number) for number in range(8)]
+    moved = []
+    for batch_size, accumulation_steps in ((4, 1), (2, 2)):
+        model = tiny_sha_rnn(vocab_size=sha_rnn_tagger.tokenizer.n_pieces, dropout=0.0)
+        config = replace(CONFIG, batch_size=batch_size, accumulation_steps=accumulation_steps)
+        fit(model, sha_rnn_tagger.tokenizer, training, parts[1], config, tmp_path / str(batch_size))
+        moved.append(model.state_dict())
+    for name, one in moved[0].items():
+        torch.testing.assert_close(one, moved[1][name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_place(parts, sha_rnn_tagger, tmp_path):
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = float("nan")
+    with pytest.raises(KitError, match=r"the loss is nan at epoch 1, batch 1 \(learning rate"):
+        fit(model, sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize("n_batches", [1, 7, 11, 22])
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_training_out_of_time_leaves_a_tagger_and_goes_on_to_the_weights_of_an_unbroken_one(
+    n_batches, keep, parts, sha_rnn_tagger, tmp_path, monkeypatch
+):
+    config = replace(CONFIG, hidden_share=0.1, validate_epochs=2, keep=keep)
+    unbroken = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(unbroken, sha_rnn_tagger.tokenizer, *parts, config, tmp_path / "unbroken")
+    left = iter(range(n_batches - 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Clock, "is_over", lambda clock, batches_per_epoch: next(left, None) is None)
+        model = fresh("sha_rnn", sha_rnn_tagger)
+        stopped = fit(model, sha_rnn_tagger.tokenizer, *parts, config, tmp_path / "run", deadline=0.0)
+    assert not is_finished(stopped, config) and is_finished(history, config)
+    assert "f5" in stopped[-1] and stopped == json.loads((tmp_path / "run" / "history.json").read_text())
+    kept = load_tagger(tmp_path / "run").model.state_dict()
+    assert all(torch.equal(one, kept[name]) for name, one in model.state_dict().items())
+    resumed = fresh("sha_rnn", sha_rnn_tagger)
+    torch.manual_seed(98)
+    again = fit(resumed, sha_rnn_tagger.tokenizer, *parts, config, tmp_path / "run", resume=True)
+    assert all(torch.equal(one, resumed.state_dict()[name]) for name, one in unbroken.state_dict().items())
+    assert without_clocks(again) == without_clocks(history)
+
+
+def test_patience_stops_early(parts, sha_rnn_tagger, tmp_path):
+    config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-9)
+    history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
+    assert len(history) == kept_epoch(history, "best")["epoch"] + 2 < 30
+
+
+def test_a_set_threshold_is_used_as_it_is(parts, sha_rnn_tagger, tmp_path):
+    config = replace(CONFIG, epochs=1, o_threshold=0.77)
+    fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
+    assert load_tagger(tmp_path).o_threshold == 0.77
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "adam"}, {"class_weights": "log"}, {"cycle_epochs": 1}])
+def test_every_option_of_the_seed_trains(changes, parts, sha_rnn_tagger, tmp_path):
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    history = fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, **changes), tmp_path)
+    assert len(history) == 3 and history[-1]["loss"] < history[0]["loss"]
