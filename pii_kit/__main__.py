@@ -1,4 +1,4 @@
-"""`python -m pii_kit VERB`: one verb per stage. Nothing but the reading of arguments and the printing of results."""
+"""`python -m pii_kit VERB`: read the arguments and run one verb."""
 
 import argparse
 import logging
@@ -15,19 +15,20 @@ from pii_kit.data import DataWarning
 from pii_kit.files import KitError
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m pii_kit", description="Find PII in student essays.")
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    whole = Parser(prog="python -m pii_kit", description="Find PII in student essays.")
+    verbs = whole.add_subparsers(title="verbs", required=True, metavar="VERB")
     add_data_verbs(verbs)
     add_tagger_verbs(verbs)
     add_language_model_verbs(verbs)
     add_kaggle_verbs(verbs)
-    return parser
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Gives back 0, or 2 after one line on what was wrong."""
-    args = _parser().parse_args(arguments)
+    """Run one verb. Return the exit code: 0, 2 after an error for the user (one line), 130 after Ctrl-C."""
+    args = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pii_kit").setLevel(logging.INFO)
     try:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; a training goes on with --resume", file=sys.stderr)
+        print("interrupted; continue a training with --resume", file=sys.stderr)
         return 130
     return 0
 

@@ -1,10 +1,7 @@
-"""The whole way on the command line, and the order of the modules."""
+"""The command line from documents to a checked submission."""
 
-import ast
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -109,37 +106,3 @@ def test_the_competitions_sample_submission_scores_one(capsys):
         pytest.skip("the public test essays are not at hand")
     assert main(["score", "--truth", str(truth), "--submission", str(submission), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["f5"] == 1.0
-
-
-def imports(path: Path) -> set[str]:
-    """The modules of the package that a module imports, at its top or inside."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pii_kit"):
-            found |= {node.module.removeprefix("pii_kit").lstrip(".")} - {""}
-            names = {alias.name for alias in node.names} if node.module == "pii_kit" else set()
-            found |= {name for name in names if (PACKAGE / f"{name}.py").is_file()}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix("pii_kit.") for alias in node.names if alias.name.startswith("pii_kit.")}
-    return found
-
-
-def test_modules_never_import_in_a_circle():
-    graph = {path.stem: imports(path) for path in PACKAGE.glob("*.py")}
-    done: set[str] = set()
-    while left := {module for module in graph if module not in done}:
-        free = {module for module in left if graph[module] <= done}
-        assert free, f"a circle among {sorted(left)}"
-        done |= free
-
-
-def test_all_but_the_demo_can_be_imported_without_faker_and_papermill():
-    modules = [f"pii_kit.{path.stem}" for path in PACKAGE.glob("[a-z]*.py") if path.stem != "demo"]
-    program = "\n".join(
-        [
-            "import importlib, sys",
-            "sys.modules.update(faker=None, papermill=None, jupyterlab=None)",
-            f"for name in {[*modules, 'pii_kit.__main__']}: importlib.import_module(name)",
-        ]
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,9 +1,9 @@
 import random
 
-from pii_kit.sample.text import SLOT
 from pii_kit.labels import PII_TYPES
 from pii_kit.sample import text as sample_text
 from pii_kit.sample.people import slots
+from pii_kit.sample.text import SLOT
 from pii_kit.sample.topics import TOPICS
 
 
