@@ -274,7 +274,7 @@ class FakeKaggle:
 
 @pytest.fixture(scope="session")
 def built_kit(tmp_path_factory):
-    """The checkout's kit for the user "writer", built once; not to be changed."""
+    """The kit of this checkout for the user "writer", built once; do not change it."""
     kit = tmp_path_factory.mktemp("built") / "kit"
     build_kit(read_description(ROOT / "kaggle_metadata.json"), kit, owner="writer")
     return kit

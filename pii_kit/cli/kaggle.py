@@ -12,10 +12,9 @@ from pii_kit.cli import add_verb, positive, whole
 from pii_kit.files import KitError, atomic_folder
 from pii_kit.kaggle.build import PLACEHOLDER, Description, build_kit, full_name, is_owner, read_description
 from pii_kit.kaggle.client import Kaggle
-from pii_kit.kaggle.publish import FAILED, Pushes, push_kit, run_state, select, wait_for_submission
+from pii_kit.kaggle.publish import FAILED, NOT_THERE, Pushes, push_kit, run_state, select, wait_for_submission
 
 SUBMISSION = "submission.csv"
-NOT_THERE = "not on Kaggle"
 tell = partial(print, flush=True)  # a wait of hours is read while it goes on
 
 
@@ -90,7 +89,7 @@ def submit(args: argparse.Namespace) -> None:
     kaggle.submit(name, version, competition=competition, file=SUBMISSION, message=message)
     new = {number: row for number, row in kaggle.submissions(competition).items() if number not in before}
     if not new:
-        tell("Submitted, but not listed yet: look at the site")
+        tell("Sent, but Kaggle does not list it yet: look at the site before you try again")
     for number, row in new.items():
         scored = wait_for_submission(kaggle, competition, number) if args.wait else row
         scores = f"public {scored['publicScore'] or '-'}, private {scored['privateScore'] or '-'}"

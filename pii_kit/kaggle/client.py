@@ -39,6 +39,7 @@ class Missing(KitError):
 CAUSES: tuple[tuple[str, type[KitError], str], ...] = (
     (r"authentication required|^401 ", KitError, SIGN_IN),
     (r"No module named|unrecognized arguments|invalid choice", KitError, INSTALL),
+    (r"connection|max retries", Unreachable, "check the network connection, then run the command again"),
     (r"too many requests|rate limit|^429 ", Unreachable, "wait a while, then run the command again"),
     (r"session count|quota", KitError, "wait until a session ends, or until the weekly quota is renewed"),
     (r"in use|already|conflict|^409 ", KitError, "choose another title and slug in kaggle_metadata.json"),
@@ -50,7 +51,6 @@ CAUSES: tuple[tuple[str, type[KitError], str], ...] = (
         f"accepted the rules at https://www.kaggle.com/competitions/{COMPETITION}/rules",
     ),
     (r"not valid|invalid|bad request|must |^400 ", KitError, "check kaggle_metadata.json"),
-    (r"connection|max retries", Unreachable, "check the network connection, then run the command again"),
     ("", Unreachable, "Kaggle may be in trouble: run the command again later"),
 )
 
@@ -81,7 +81,7 @@ class Kaggle:
         self.timeout, self.tell = timeout, tell
 
     def _call(self, what: str, *arguments: str, sends: bool = False) -> str:
-        """Run the client and return its output. A call that sends or loads is shown as it goes on."""
+        """Run the client and return its output. With `sends` each line is also shown as it comes."""
         lines: list[str] = []
         began = time.monotonic()
         with subprocess.Popen(
@@ -96,11 +96,13 @@ class Kaggle:
             timer = threading.Timer(self.timeout, process.kill)
             timer.start()
             assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line.rstrip())
-                if sends and lines[-1]:
-                    self.tell(f"  {lines[-1]}")
-            timer.cancel()
+            try:
+                for line in process.stdout:
+                    lines.append(line.rstrip())
+                    if sends and lines[-1]:
+                        self.tell(f"  {lines[-1]}")
+            finally:
+                timer.cancel()
         if process.returncode and time.monotonic() - began >= self.timeout:
             last = f" (last line: {lines[-1][:200]})" if lines else ""
             advice = "it may have arrived: look at the site first, then try again with a longer --timeout"
@@ -110,10 +112,15 @@ class Kaggle:
         return "\n".join(lines)
 
     def _table(self, what: str, *arguments: str) -> Any:
-        """Return the JSON part of the client's output; an empty list if it prints that there is nothing."""
+        """Return the JSON in the client's output, or an empty list if it prints that nothing is found."""
         output = self._call(what, *arguments)
-        start = re.search(r"^[\[{]", output, re.MULTILINE)
-        return json.loads(output[start.start() :]) if start else []
+        if re.search("^(Not found|No submissions found)$", output, re.MULTILINE):
+            return []
+        start = re.search(r"^[\[{]", output, re.MULTILINE)  # after warnings, if there are any
+        try:
+            return json.JSONDecoder().raw_decode(output[start.start() :] if start else "")[0]
+        except json.JSONDecodeError:
+            raise Unreachable(f"{what}: the client does not print JSON: {output[:200]!r}; {INSTALL}") from None
 
     def sign_in(self) -> str:
         """Return the name of the user whose credentials the client finds."""
@@ -185,14 +192,11 @@ class Kaggle:
     def submit(self, name: str, version: int, *, competition: str, file: str, message: str) -> None:
         """Submit the output `file` of a version of a notebook."""
         options = ["-k", name, "-v", str(version), "-f", file, "-m", message]
-        what = f"submission of {name}"
-        if not self._call(what, "competitions", "submit", competition, *options, sends=True):
-            raise KitError(f"{what}: Kaggle's answer is empty; look at the site before you try again")
+        self._call(f"submission of {name}", "competitions", "submit", competition, *options, sends=True)
 
     def submissions(self, competition: str) -> dict[str, dict]:
         """Return the latest submissions, by their number, with description, status and scores."""
         columns = "json(ref,description,status,publicScore,privateScore)"
-        rows = self._table(
-            f"submissions to {competition}", "competitions", "submissions", competition, "--format", columns
-        )
+        command = ["competitions", "submissions", competition, "--format", columns]
+        rows = self._table(f"submissions to {competition}", *command)
         return {str(row["ref"]): {**row, "status": row["status"].split(".")[-1].lower()} for row in rows}

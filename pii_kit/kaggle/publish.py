@@ -14,7 +14,9 @@ RECORD = Path("dist") / "kaggle_pushed.json"
 LOOK_SECONDS = 30  # between two looks at a status
 DATASET_SECONDS = 900
 SESSION_SECONDS = 13 * 3600  # a session ends after 12 hours, and can be queued before
+SETTLE_SECONDS = 60  # after a push, in which Kaggle's answers need not agree with each other
 UNREACHABLE = 10  # looks in a row that may fail before a wait ends
+NOT_THERE = "not on Kaggle, or not visible to you"
 FAILED = ("error", "cancel_acknowledged")
 
 
@@ -40,15 +42,16 @@ def run_state(kaggle: Kaggle, name: str, pushes: Pushes) -> tuple[str, str] | No
     """Return the status of a notebook's newest run and why it failed; None if there is no such notebook.
 
     The client does not tell which version a status belongs to. After a push from this checkout a final status
-    (complete, error, cancelled) counts only if the new run was seen queued or running, if Kaggle lists another time of
-    the last run than before the push, or if there is no earlier version. Until then the status is "pushed".
+    (complete, error, cancelled) counts only if the new run was seen queued or running, if there is no earlier version,
+    or if a minute has passed and Kaggle lists another time of the last run than before the push. Until then the status
+    is "pushed".
     """
     state, pushed = kaggle.notebook(name), pushes.get(f"notebook {name}")
     if state is None or not pushed or pushed["started"]:
         return state
     if state[0] in ("complete", *FAILED) and pushed["version"] > 1:
-        last_run = kaggle.last_runs().get(name)
-        if last_run in (None, pushed["last_run"]):
+        settled = time.time() - pushed["time"] >= SETTLE_SECONDS
+        if not settled or kaggle.last_runs().get(name) in (None, pushed["last_run"]):
             return "pushed", ""
     pushes.add(f"notebook {name}", started=True)
     return state
@@ -77,24 +80,22 @@ def push_kit(
         sources = [full_name(owner, source) for source in notebook["kernels"] if "/" not in source]
         for source in sources if wait else ():
             wait_for_notebook(kaggle, source, pushes)
-        states = (
-            {} if wait else {source: run_state(kaggle, source, pushes) or ("not on Kaggle", "") for source in sources}
-        )
-        if unfinished := [f"{source} ({state})" for source, (state, _) in states.items() if state != "complete"]:
+        states = [] if wait else [(source, run_state(kaggle, source, pushes) or (NOT_THERE, "")) for source in sources]
+        if unfinished := [f"{source} ({state})" for source, (state, _) in states if state != "complete"]:
             kaggle.tell(f"notebook {name}: not sent yet, it reads {', '.join(unfinished)}")
             later.append(notebook["slug"])
             continue
         version = kaggle.push_notebook(name, kit / "kernels" / notebook["slug"])
-        pushes.add(f"notebook {name}", version=version, last_run=last_runs.get(name), started=False)
+        entry = {"version": version, "time": time.time(), "last_run": last_runs.get(name), "started": False}
+        pushes.add(f"notebook {name}", **entry)
         kaggle.tell(f"notebook {name}: version {version} is pushed, https://www.kaggle.com/code/{name}")
         sent.append(name)
     for name in sent if wait else ():
         wait_for_notebook(kaggle, name, pushes)
     if later:
         again = " ".join(f"--only {slug}" for slug in later)
-        kaggle.tell(
-            f"When `python -m pii_kit kaggle status` shows them complete: python -m pii_kit kaggle push {again}"
-        )
+        kit_command = "python -m pii_kit kaggle"
+        kaggle.tell(f"When `{kit_command} status` shows that these are complete: {kit_command} push {again}")
 
 
 def select(description: Description, only: Sequence[str]) -> tuple[list[str], list[dict]]:
@@ -116,14 +117,13 @@ def select(description: Description, only: Sequence[str]) -> tuple[list[str], li
 
 def _send_dataset(kaggle: Kaggle, name: str, folder: Path, pushes: Pushes) -> None:
     content, before = digest(folder), kaggle.dataset(name)
-    if before == ("ready", pushes.get(f"data set {name}").get("version")) and (
-        content == pushes.get(f"data set {name}")["content"]
-    ):
+    sent = pushes.get(f"data set {name}")
+    if sent and before == ("ready", sent["version"]) and content == sent["content"]:
         kaggle.tell(f"data set {name}: version {before[1]} has the same content, nothing to send")
         return
     kaggle.tell(f"data set {name}: sending a new {'data set' if before is None else 'version'}")
     kaggle.send_dataset(name, folder, new=before is None, notes=f"Content {content}")
-    version = wait_for_dataset(kaggle, name, after=0 if before is None else before[1])
+    version = wait_for_dataset(kaggle, name, before=before)
     pushes.add(f"data set {name}", version=version, content=content)  # only now: an upload can fail on the way
 
 
@@ -137,16 +137,17 @@ def digest(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def wait_for_dataset(kaggle: Kaggle, name: str, *, after: int) -> int:
-    """Wait until a version of a data set later than `after` is ready, and return it."""
+def wait_for_dataset(kaggle: Kaggle, name: str, *, before: tuple[str, int] | None) -> int:
+    """Wait until a later version of a data set than in the state `before` is ready, and return it."""
     version = 0
 
     def look() -> str:
         nonlocal version
-        status, version = kaggle.dataset(name) or ("not there yet", 0)
-        if status in ("failed", "deleted"):
+        state = kaggle.dataset(name)
+        status, version = state or ("", 0)
+        if status in ("failed", "deleted") and state != before:
             raise KitError(f"data set {name}: {status}; look at https://www.kaggle.com/datasets/{name}")
-        return status if version > after else "waiting for the new version"
+        return status if version > (before[1] if before else 0) else "waiting for the new version"
 
     _wait(kaggle, f"data set {name}", look, until="ready", seconds=DATASET_SECONDS)
     return version
@@ -162,7 +163,7 @@ def wait_for_notebook(kaggle: Kaggle, name: str, pushes: Pushes) -> None:
     def look() -> str:
         state = run_state(kaggle, name, pushes)
         if state is None:
-            raise KitError(f"notebook {name}: not on Kaggle; push it first")
+            raise KitError(f"notebook {name}: {NOT_THERE}; push it first")
         if state[0] in FAILED:
             raise KitError(f"notebook {name}: {state[0]}: {state[1] or 'no reason given'}; `kaggle pull` has its log")
         return state[0]

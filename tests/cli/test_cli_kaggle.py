@@ -6,8 +6,9 @@ from kaggle_stub import FakeKaggle
 
 from pii_kit.__main__ import main
 from pii_kit.cli import kaggle as cli
+from pii_kit.kaggle import build as kaggle_build
 from pii_kit.kaggle import client, publish
-from pii_kit.kaggle.publish import Pushes
+from pii_kit.kaggle.publish import NOT_THERE, Pushes
 
 ROOT = Path(__file__).parents[2]
 CONTENT = json.loads((ROOT / "kaggle_metadata.json").read_text())
@@ -42,7 +43,14 @@ def run(checkout, wheels_at_hand, monkeypatch, capsys):
 
 
 @pytest.fixture
-def fake(monkeypatch):
+def no_wheels(monkeypatch):
+    """The package is built without pip, which takes seconds."""
+    monkeypatch.setattr(kaggle_build, "build_wheel", lambda root, into: (into / "kit.whl").touch())
+    monkeypatch.setattr(kaggle_build, "download_wheels", lambda names, pins, into: None)
+
+
+@pytest.fixture
+def fake(monkeypatch, no_wheels):
     """A fake in place of the Kaggle client; it prints its lines."""
     fake = FakeKaggle()
     monkeypatch.setattr(cli, "Kaggle", lambda **_: fake)
@@ -102,7 +110,7 @@ def test_status_shows_everything_in_the_description(run, fake):
     assert code == 0
     assert [line.split() for line in lines[:4]] == [
         ["data", "set", "pii-kit-package", "ready,", "version", "2"],
-        ["notebook", EDA, "not", "on", "Kaggle"],
+        ["notebook", EDA, *NOT_THERE.split()],
         ["notebook", TRAINING, "running"],
         ["notebook", SLUGS[2], "error", "it", "broke"],
     ]
@@ -116,7 +124,7 @@ def test_pulled_runs_can_be_predicted_with(run, fake):
     fake.files = {f"writer/{TRAINING}": training_files, f"writer/{INFERENCE}": {"submission.csv": b"row_id\n"}}
     code, lines, errors = run("pull", "--out", "got")
     assert (code, errors) == (0, [])
-    assert lines[0] == f"notebook writer/{EDA}: not on Kaggle, nothing to pull"
+    assert lines[0] == f"notebook writer/{EDA}: {NOT_THERE}, nothing to pull"
     assert lines[1] == f"notebook writer/{TRAINING}: complete, 3 files in got/{TRAINING}"
     assert lines[2] == f"notebook writer/{SLUGS[2]}: running, nothing to pull"
     assert lines[3] == f"notebook writer/{INFERENCE}: error, 2 files in got/{INFERENCE}"
@@ -139,7 +147,7 @@ def test_a_pull_that_fails_keeps_what_was_pulled_before(run, fake):
 @pytest.mark.parametrize(
     "state, version, last_run, expected",
     [
-        (None, 1, None, "not on Kaggle; only a complete run can be submitted"),
+        (None, 1, None, f"{NOT_THERE}; only a complete run can be submitted"),
         (("running", ""), 1, None, "running; only a complete run can be submitted"),
         (("error", "it broke"), 1, None, "error it broke; only a complete run can be submitted"),
         (("complete", ""), 2, "2026-01-01", "pushed; only a complete run can be submitted"),
@@ -149,7 +157,7 @@ def test_a_pull_that_fails_keeps_what_was_pulled_before(run, fake):
 def test_only_a_complete_run_with_a_submission_is_submitted(state, version, last_run, expected, run, fake, checkout):
     name = f"writer/{INFERENCE}"
     fake.states, fake.runs = {name: [state]}, {name: "2026-01-01"}
-    Pushes(checkout).add(f"notebook {name}", version=version, last_run=last_run, started=False)
+    Pushes(checkout).add(f"notebook {name}", version=version, time=0, last_run=last_run, started=False)
     code, _, errors = run("submit")
     assert (code, errors) == (2, [f"error: notebook {name}: {expected}"])
     assert fake.sent == []
@@ -178,7 +186,7 @@ def test_problems_of_the_description_are_shown_before_anything_is_sent(run, fake
     assert fake.sent == []
 
 
-def test_without_the_client_build_works_and_push_says_what_to_install(run, checkout, monkeypatch):
+def test_without_the_client_build_works_and_push_says_what_to_install(run, no_wheels, checkout, monkeypatch):
     monkeypatch.setattr(client.shutil, "which", lambda name, path=None: None)
     monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
     assert run("build", "--out", "kit")[0] == 0

@@ -12,6 +12,7 @@ from pii_kit.kaggle import publish
 from pii_kit.kaggle.build import read_description
 from pii_kit.kaggle.client import Kaggle, Unreachable
 from pii_kit.kaggle.publish import (
+    NOT_THERE,
     Pushes,
     push_kit,
     run_state,
@@ -30,6 +31,7 @@ PACKAGE, NOTEBOOK = "writer/pii-kit-package", f"writer/{SLUGS[0]}"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(publish, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(publish, "SETTLE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_a_later_push_sends_what_waited_and_nothing_twice(push, kaggle):
 
 
 def test_a_source_that_is_not_on_kaggle_is_named(push):
-    assert f"writer/{TRAINED[0]} (not on Kaggle), writer/{TRAINED[1]} (not on Kaggle)" in push(only=[INFERENCE])[-2]
+    assert f"writer/{TRAINED[0]} ({NOT_THERE}), writer/{TRAINED[1]} ({NOT_THERE})" in push(only=[INFERENCE])[-2]
 
 
 def test_with_wait_each_notebook_is_sent_when_what_it_reads_is_complete(push, kaggle):
@@ -156,8 +158,17 @@ def test_a_complete_status_of_the_version_before_is_not_believed(push, kaggle, m
     assert run_state(kaggle, NOTEBOOK, Pushes(tmp_path)) == ("complete", "")
 
 
+def test_shortly_after_a_push_a_new_time_of_the_last_run_does_not_make_an_old_status_new(push, kaggle, monkeypatch):
+    push(only=[TRAINED[0]], wait=True)
+    kaggle.after_push = [("complete", "")]
+    monkeypatch.setattr(publish, "SETTLE_SECONDS", 60)
+    lines = push(only=[TRAINED[0], INFERENCE])
+    assert any(f"it reads writer/{TRAINED[0]} (pushed)" in line for line in lines)
+    assert f"writer/{INFERENCE}" not in kaggle.sent
+
+
 def test_an_old_error_is_not_taken_for_one_of_the_new_version(pushes, kaggle):
-    pushes.add(f"notebook {NOTEBOOK}", version=2, last_run="2026-01-01", started=False)
+    pushes.add(f"notebook {NOTEBOOK}", version=2, time=0, last_run="2026-01-01", started=False)
     kaggle.runs[NOTEBOOK] = "2026-01-01"
     kaggle.states[NOTEBOOK] = [("error", "old"), ("error", "old"), ("queued", ""), ("complete", "")]
     wait_for_notebook(kaggle, NOTEBOOK, pushes)
@@ -204,7 +215,7 @@ def test_a_run_that_fails_ends_the_wait(state, why, kaggle, pushes):
 
 
 def test_a_notebook_that_is_not_on_kaggle_is_not_waited_for(kaggle, pushes):
-    with pytest.raises(KitError, match="not on Kaggle; push it first"):
+    with pytest.raises(KitError, match=f"{NOT_THERE}; push it first"):
         wait_for_notebook(kaggle, NOTEBOOK, pushes)
 
 
@@ -228,9 +239,15 @@ def test_a_refusal_ends_a_wait_at_once(kaggle, pushes):
 def test_a_data_set_is_ready_when_its_new_version_is(kaggle, monkeypatch):
     states = iter([("ready", 1), None, ("blobs_received", 2), ("ready", 2)])
     monkeypatch.setattr(kaggle, "dataset", lambda name: next(states))
-    assert wait_for_dataset(kaggle, PACKAGE, after=1) == 2
+    assert wait_for_dataset(kaggle, PACKAGE, before=("ready", 1)) == 2
     shown = ("waiting for the new version", "waiting for the new version", "blobs_received", "ready")
     assert kaggle.lines == [f"data set {PACKAGE}: {state}" for state in dict.fromkeys(shown)]
+
+
+def test_a_new_version_of_a_data_set_that_failed_is_waited_for(kaggle, monkeypatch):
+    states = iter([("failed", 1), ("ready", 2)])
+    monkeypatch.setattr(kaggle, "dataset", lambda name: next(states))
+    assert wait_for_dataset(kaggle, PACKAGE, before=("failed", 1)) == 2
 
 
 def test_a_data_set_that_fails_is_an_error(kaggle):
@@ -238,7 +255,7 @@ def test_a_data_set_that_fails_is_an_error(kaggle):
     with pytest.raises(
         KitError, match=f"^data set {PACKAGE}: failed; look at https://www.kaggle.com/datasets/{PACKAGE}$"
     ):
-        wait_for_dataset(kaggle, PACKAGE, after=0)
+        wait_for_dataset(kaggle, PACKAGE, before=None)
 
 
 def test_a_submission_is_waited_for_until_it_is_scored(kaggle):
