@@ -1,10 +1,8 @@
-"""A stand-in for Kaggle on this machine, for the real client to talk to; nothing is ever sent anywhere else."""
+"""Stand-ins for Kaggle: a server on this machine for the real client, and an object in place of the client."""
 
 import json
-import socket
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,21 +10,21 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import requests
 
+from pii_kit.files import KitError
 from pii_kit.kaggle.build import build_kit, read_description
 
 ROOT = Path(__file__).parents[1]
 HANG_SECONDS = 5  # no request is kept longer than this
-HERE = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
 class Stub:
     """What has arrived, and what is to be answered.
 
-    `refusals` maps a method to (HTTP status, body, headers), `hangs` are methods that are not answered. A notebook's
-    `states` are told one a look, the last for ever. `outputs` maps a notebook to its files, path to content.
+    `refusals` maps a method to (HTTP status, body, headers); methods in `hangs` are not answered. The `states` of a
+    notebook are answered one after the other, the last one for ever. `last_runs` maps a notebook to a time. `outputs`
+    maps a notebook to its files, path to content.
     """
 
     address: str = ""
@@ -37,6 +35,7 @@ class Stub:
     datasets: dict[str, dict] = field(default_factory=dict)
     kernels: dict[str, dict] = field(default_factory=dict)
     states: dict[str, list[str]] = field(default_factory=dict)
+    last_runs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, bytes]] = field(default_factory=dict)
     submissions: list[dict] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
@@ -51,12 +50,12 @@ class Stub:
         self.refusals[method] = (status, json.dumps({"code": status, "message": message}), headers)
 
     def files(self, slug: str) -> dict[str, bytes]:
-        """The files of a data set's latest version, name to content."""
+        """Return the files of a data set's latest version, name to content."""
         blobs = self.datasets[slug]["files"]
         return {self.datasets[slug]["names"][token]: self.blobs[token] for token in blobs}
 
     def answer(self, method: str, body: dict) -> dict | None:
-        """The reply to a call of the client's; None is a 404."""
+        """Return the reply to a call of the client; None is a 404."""
         return getattr(self, f"_{method}")(body)
 
     def _StartBlobUpload(self, body: dict) -> dict:
@@ -65,7 +64,7 @@ class Stub:
 
     def _GetDataset(self, body: dict) -> dict | None:
         found = self.datasets.get(body["datasetSlug"])
-        return found and {"currentVersionNumber": found["version"], "description": found["description"]}
+        return found and {"currentVersionNumber": found["version"]}
 
     def _GetDatasetStatus(self, body: dict) -> dict | None:
         found = self.datasets.get(body["datasetSlug"])
@@ -79,9 +78,9 @@ class Stub:
         return self._stored(slug, self.datasets[slug]["version"] + 1, body["body"])
 
     def _stored(self, slug: str, version: int, body: dict) -> dict:
-        tokens = [file["token"] for file in body["files"]]
+        tokens = [file["token"] for file in body.get("files", [])]
         names = {token: token.split(":", 1)[1] for token in tokens}
-        kept = {"version": version, "description": body["description"], "status": "READY"}
+        kept = {"version": version, "status": "READY"}
         self.datasets[slug] = {**kept, "files": tokens, "names": names}
         return {"status": "ok", "url": f"https://www.kaggle.com/datasets/writer/{slug}"}
 
@@ -90,6 +89,7 @@ class Stub:
         version = self.kernels.get(slug, {"version": 0})["version"] + 1
         self.kernels[slug] = {"version": version, **body}
         self.states[slug] = ["QUEUED", "RUNNING", "COMPLETE"]
+        self.last_runs[slug] = f"2026-01-{version:02}T12:00:00Z"
         return {
             "ref": f"/{body['slug']}",
             "versionNumber": version,
@@ -103,11 +103,12 @@ class Stub:
         state = states.pop(0) if len(states) > 1 else states[0]
         return {"status": state, "failureMessage": "it broke" if state == "ERROR" else ""}
 
-    def _GetKernel(self, body: dict) -> dict:
-        return {"metadata": {"currentVersionNumber": self.kernels[body["kernelSlug"]]["version"]}, "blob": {}}
+    def _ListKernels(self, body: dict) -> dict:
+        rows = [{"ref": f"writer/{slug}", "lastRunTime": time} for slug, time in self.last_runs.items()]
+        return {"kernels": rows}
 
     def _ListKernelSessionOutput(self, body: dict) -> dict:
-        """Two files a page."""
+        """Answer with two files a page."""
         slug, start = body["kernelSlug"], int(body.get("pageToken") or 0)
         paths = list(self.outputs.get(slug, {}))
         files = [
@@ -120,6 +121,9 @@ class Stub:
     def _CreateCodeSubmission(self, body: dict) -> dict:
         self.submissions.insert(0, {"ref": 77, "status": "PENDING", "description": body["submissionDescription"]})
         return {"ref": 77, "message": "Successfully submitted"}
+
+    def _GetSubmissionLimits(self, body: dict) -> dict:
+        return {"numAllowedNow": 4}
 
     def _ListSubmissions(self, body: dict) -> dict:
         listed = json.loads(json.dumps(self.submissions))
@@ -195,9 +199,82 @@ def running_stub() -> Iterator[Stub]:
         server.server_close()
 
 
+class FakeKaggle:
+    """In place of the client, for tests of what is called and when.
+
+    The `states` of a notebook are returned one after the other, the last one for ever; an exception is raised. A push
+    sets them to `after_push`, and the time of the last run to a new one, except for notebooks in `stale`.
+    """
+
+    def __init__(self, **_):
+        self.lines: list[str] = []
+        self.tell: Callable[[str], None] = self.lines.append
+        self.sent: list[str] = []
+        self.datasets: dict[str, tuple[str, int]] = {}
+        self.versions: dict[str, int] = {}
+        self.states: dict[str, list] = {}
+        self.runs: dict[str, str] = {}
+        self.stale: set[str] = set()
+        self.after_push = [("queued", ""), ("running", ""), ("complete", "")]
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.submitted: dict[str, dict] = {}
+
+    def sign_in(self) -> str:
+        return "writer"
+
+    def dataset(self, name: str):
+        return self.datasets.get(name)
+
+    def send_dataset(self, name: str, folder: Path, *, new: bool, notes: str) -> None:
+        assert new == (name not in self.datasets)
+        assert (folder / "dataset-metadata.json").exists()
+        self.sent.append(name)
+        self.datasets[name] = ("ready", self.datasets.get(name, ("", 0))[1] + 1)
+
+    def push_notebook(self, name: str, folder: Path) -> int:
+        assert (folder / "kernel-metadata.json").exists()
+        self.sent.append(name)
+        self.versions[name] = self.versions.get(name, 0) + 1
+        if name not in self.stale:
+            self.states[name], self.runs[name] = [*self.after_push], f"2026-01-{self.versions[name]:02}"
+        return self.versions[name]
+
+    def notebook(self, name: str):
+        states = self.states.get(name, [None])
+        state = states.pop(0) if len(states) > 1 else states[0]
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    def last_runs(self) -> dict[str, str]:
+        return dict(self.runs)
+
+    def download(self, name: str, into: Path, *, only: str | None = None) -> list[Path]:
+        files = {**self.files.get(name, {}), "run.log": b"a log"}
+        paths = []
+        for file, content in files.items():
+            if content == b"refused":
+                raise KitError(f"outputs of {name}: refused")
+            if only in (None, file):
+                (into / file).parent.mkdir(parents=True, exist_ok=True)
+                (into / file).write_bytes(content)
+                paths.append(into / file)
+        return paths
+
+    def submit(self, name: str, version: int, *, competition: str, file: str, message: str) -> None:
+        self.sent.append(f"{name} {version} {competition} {file} {message}")
+        self.submitted["77"] = {"status": "pending", "publicScore": "", "privateScore": ""}
+
+    def submissions(self, competition: str) -> dict[str, dict]:
+        rows = {number: dict(row) for number, row in self.submitted.items()}
+        for row in self.submitted.values():
+            row |= {"status": "complete", "publicScore": "0.95", "privateScore": "0.94"}
+        return rows
+
+
 @pytest.fixture(scope="session")
 def built_kit(tmp_path_factory):
-    """The checkout's kit for the user "writer", built once; not to be changed."""
+    """The kit of this checkout for the user "writer", built once; do not change it."""
     kit = tmp_path_factory.mktemp("built") / "kit"
     build_kit(read_description(ROOT / "kaggle_metadata.json"), kit, owner="writer")
     return kit
@@ -205,14 +282,14 @@ def built_kit(tmp_path_factory):
 
 @pytest.fixture
 def wheels_at_hand(built_kit, monkeypatch):
-    """pip takes wheels that are here already: where a stub stands in for the network it could get no others."""
+    """Make pip take wheels that are here already, because the tests have no network."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(built_kit / "datasets" / "pii-kit-package"))
 
 
 @pytest.fixture
 def stub(monkeypatch, tmp_path_factory):
-    """A stub that the real client talks to in this process; whatever would go elsewhere fails before it is sent."""
+    """A stub that the real client talks to: its requests to all other hosts go there too, and fail the test."""
     with running_stub() as stub:
         for name in ("http_proxy", "https_proxy", "all_proxy"):  # the client's "localhost" has port 80, so: a proxy
             monkeypatch.setenv(name, stub.address)
@@ -226,24 +303,6 @@ def stub(monkeypatch, tmp_path_factory):
         home = tmp_path_factory.mktemp("home")  # with nobody's credentials
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / ".kaggle"))
-        look_up = socket.getaddrinfo
-
-        def look_up_here(host, *more, **settings):
-            if host not in HERE:
-                raise OSError(f"a test must not look for {host!r}")
-            return look_up(host, *more, **settings)
-
-        monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
-        asked: set[str | None] = set()  # the hosts that requests, which the client goes through, is told to ask
-
-        def send(adapter, request, *more, original=requests.adapters.HTTPAdapter.send, **settings):
-            asked.add(urlsplit(request.url).hostname)
-            return original(adapter, request, *more, **settings)
-
-        monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
-        for url in ("http://localhost/api/v1/x", "https://api.kaggle.com/v1/x"):
-            assert requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) == stub.address
-        if "kaggle" in sys.modules:  # it reads the environment once, when it is imported
-            assert "--local" in sys.modules["kaggle"].KaggleApi.args
+        monkeypatch.setenv("TMPDIR", str(home))  # the client resumes uploads that it finds in the temporary folder
         yield stub
-        assert asked <= set(HERE), "the client was to go elsewhere"  # other libraries' threads do not go this way
+        assert "CONNECT" not in stub.methods(), "the client tried another host"

@@ -1,148 +1,196 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from kaggle_stub import FakeKaggle
 
 from pii_kit.__main__ import main
-from pii_kit.kaggle import publish as kaggle_wait
-from pii_kit.kaggle import run_folders
+from pii_kit.cli import kaggle as cli
+from pii_kit.kaggle import build as kaggle_build
+from pii_kit.kaggle import client, publish
+from pii_kit.kaggle.publish import NOT_THERE, Pushes
 
 ROOT = Path(__file__).parents[2]
-SLUGS = [entry["slug"] for entry in json.loads((ROOT / "kaggle_metadata.json").read_text())["notebooks"]]
-INFERENCE = SLUGS[3]
+CONTENT = json.loads((ROOT / "kaggle_metadata.json").read_text())
+SLUGS = [entry["slug"] for entry in CONTENT["notebooks"]]
+EDA, TRAINING, INFERENCE = SLUGS[0], SLUGS[1], SLUGS[3]
 
 
 @pytest.fixture
-def kit(stub, wheels_at_hand, monkeypatch, capsys):
-    """A function from a verb with its arguments to what the user sees: exit code, lines, lines of errors."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(kaggle_wait, "LOOK_SECONDS", 0.01)
+def checkout(tmp_path, monkeypatch):
+    """A copy of the checkout, made of links: what is pushed is recorded there. It is the current folder."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for name in ("pii_kit", "notebooks", "pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "kaggle_metadata.json").write_text(json.dumps(CONTENT))
+    monkeypatch.chdir(folder)
+    return folder
 
-    def kit(verb: str, *arguments: str) -> tuple[int, list[str], list[str]]:
+
+@pytest.fixture
+def run(checkout, wheels_at_hand, monkeypatch, capsys):
+    """A function from a verb with its arguments to what the user sees: exit code, lines, lines of errors."""
+    monkeypatch.setattr(publish, "LOOK_SECONDS", 0)
+    monkeypatch.setenv("KAGGLE_USERNAME", "writer")
+
+    def run(verb: str, *arguments: str) -> tuple[int, list[str], list[str]]:
         code = main(["kaggle", verb, *map(str, arguments)])
         out, err = capsys.readouterr()
         return code, out.splitlines(), err.splitlines()
 
-    return kit
+    return run
 
 
-def test_the_whole_kit_goes_up_and_its_submission_is_scored(kit, stub, tmp_path):
-    code, lines, errors = kit("push", "--wait", "--out", tmp_path / "kit")
+@pytest.fixture
+def no_wheels(monkeypatch):
+    """The package is built without pip, which takes seconds."""
+    monkeypatch.setattr(kaggle_build, "build_wheel", lambda root, into: (into / "kit.whl").touch())
+    monkeypatch.setattr(kaggle_build, "download_wheels", lambda names, pins, into: None)
+
+
+@pytest.fixture
+def fake(monkeypatch, no_wheels):
+    """A fake in place of the Kaggle client; it prints its lines."""
+    fake = FakeKaggle()
+    monkeypatch.setattr(cli, "Kaggle", lambda **_: fake)
+    fake.tell = print
+    return fake
+
+
+def test_with_the_real_client_a_kit_is_pushed_and_its_submission_scored(run, stub, checkout):
+    notebooks = [CONTENT["notebooks"][1], {**CONTENT["notebooks"][3], "kernels": [TRAINING]}]
+    (checkout / "kaggle_metadata.json").write_text(json.dumps({**CONTENT, "notebooks": notebooks}))
+    code, lines, errors = run("push", "--wait", "--out", "kit")
     assert (code, errors) == (0, [])
-    assert lines[0] == f"{tmp_path / 'kit'}: written for writer: datasets/ (1), kernels/ (6)"
-    assert list(stub.kernels) == SLUGS
+    assert lines[0] == "kit: written for writer: datasets/ (1), kernels/ (2)"
+    assert list(stub.kernels) == [TRAINING, INFERENCE]
     wheels = sorted(stub.files("pii-kit-package"))
     assert wheels == ["faker-40.54.0-py3-none-any.whl", "pii_kit-0.1.0-py3-none-any.whl"]
+    assert lines[-1] == f"notebook writer/{INFERENCE}: complete"
 
     stub.outputs[INFERENCE] = {"submission.csv": b"row_id,document,token,label\n"}
-    code, lines, errors = kit("submit", "--wait")
+    code, lines, errors = run("submit", "--wait")
     assert (code, errors) == (0, [])
     (submitted,) = stub.bodies("CreateCodeSubmission")
     assert (submitted["kernelSlug"], submitted["kernelVersion"]) == (INFERENCE, 1)
     assert submitted["competitionName"] == "pii-detection-removal-from-educational-data"
     assert submitted["submissionDescription"] == f"pii_kit 0.1.0, {INFERENCE} version 1"
-    assert lines[0] == f"writer/{INFERENCE}, version 1: Successfully submitted"
     assert lines[-1] == "submission 77: complete, public 0.95, private 0.94"
 
 
-def test_build_sends_nothing(kit, stub, tmp_path):
-    code, lines, _ = kit("build", "--out", tmp_path / "kit", "--owner", "somebody")
-    assert (code, lines) == (0, [f"{tmp_path / 'kit'}: written for somebody: datasets/ (1), kernels/ (6)"])
-    metadata = json.loads((tmp_path / "kit" / "kernels" / INFERENCE / "kernel-metadata.json").read_text())
+def test_build_sends_nothing(run, fake):
+    code, lines, _ = run("build", "--out", "kit", "--owner", "somebody")
+    assert (code, lines) == (0, ["kit: written for somebody: datasets/ (1), kernels/ (6)"])
+    metadata = json.loads(Path("kit", "kernels", INFERENCE, "kernel-metadata.json").read_text())
     assert metadata["id"] == f"somebody/{INFERENCE}"
-    assert stub.calls == []
+    assert fake.sent == []
 
 
-def test_without_an_owner_build_says_where_to_put_one(kit, stub, tmp_path, monkeypatch):
+def test_without_an_owner_build_says_where_to_put_one(run, stub, checkout, monkeypatch):
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.delenv("KAGGLE_KEY")
-    code, _, errors = kit("build", "--out", tmp_path / "kit")
-    assert code == 2
+    code, _, errors = run("build", "--out", "kit")
+    assert (code, len(errors)) == (2, 1)
     assert "owner missing: put your Kaggle name in --owner NAME, KAGGLE_USERNAME, or" in errors[0]
-    assert "no credentials for Kaggle" in errors[0]
-    assert not (tmp_path / "kit").exists()
+    assert "no valid credentials for Kaggle" in errors[0]
+    assert not (checkout / "kit").exists()
 
 
-def test_the_placeholder_is_no_owner(kit, tmp_path):
-    code, _, errors = kit("build", "--out", tmp_path / "kit", "--owner", "INSERT_KAGGLE_USERNAME")
+def test_the_placeholder_is_no_owner(run):
+    code, _, errors = run("build", "--out", "kit", "--owner", "INSERT_KAGGLE_USERNAME")
     expected = "expected the name in the address of your Kaggle profile"
     assert (code, errors) == (2, [f"error: owner 'INSERT_KAGGLE_USERNAME': {expected}"])
 
 
-def test_status_shows_all_that_is_described(kit, stub):
-    stub.datasets["pii-kit-package"] = {"version": 2, "description": "", "status": "READY"}
-    stub.states = {SLUGS[1]: ["RUNNING"], SLUGS[2]: ["ERROR"]}
-    code, lines, _ = kit("status")
+def test_status_shows_everything_in_the_description(run, fake):
+    fake.datasets["writer/pii-kit-package"] = ("ready", 2)
+    fake.states = {f"writer/{TRAINING}": [("running", "")], f"writer/{SLUGS[2]}": [("error", "it broke")]}
+    code, lines, _ = run("status")
     assert code == 0
     assert [line.split() for line in lines[:4]] == [
         ["data", "set", "pii-kit-package", "ready,", "version", "2"],
-        ["notebook", SLUGS[0], "not", "on", "Kaggle"],
-        ["notebook", SLUGS[1], "running"],
+        ["notebook", EDA, *NOT_THERE.split()],
+        ["notebook", TRAINING, "running"],
         ["notebook", SLUGS[2], "error", "it", "broke"],
     ]
     assert len(lines) == 7
 
 
-def test_pulled_runs_lie_where_notebooks_and_predict_find_them(kit, stub, tmp_path):
-    stub.states = {SLUGS[1]: ["COMPLETE"], SLUGS[2]: ["RUNNING"], INFERENCE: ["COMPLETE"]}
-    run = {"runs/sha_rnn/folds.json": b"{}", "runs/sha_rnn/fold_0/tagger/decision.json": b"{}"}
-    stub.outputs = {SLUGS[1]: run, INFERENCE: {"submission.csv": b"row_id\n"}}
-    code, lines, errors = kit("pull", "--out", tmp_path)
+def test_pulled_runs_can_be_predicted_with(run, fake):
+    states = {TRAINING: "complete", SLUGS[2]: "running", INFERENCE: "error"}
+    fake.states = {f"writer/{slug}": [(state, "")] for slug, state in states.items()}
+    training_files = {"runs/sha_rnn/folds.json": b"{}", "runs/sha_rnn/fold_0/tagger/decision.json": b"{}"}
+    fake.files = {f"writer/{TRAINING}": training_files, f"writer/{INFERENCE}": {"submission.csv": b"row_id\n"}}
+    code, lines, errors = run("pull", "--out", "got")
     assert (code, errors) == (0, [])
-    assert lines[0] == f"notebook writer/{SLUGS[0]}: not on Kaggle, nothing to pull"
-    assert lines[1] == f"notebook writer/{SLUGS[1]}: complete, 3 files to {tmp_path / SLUGS[1]}"
+    assert lines[0] == f"notebook writer/{EDA}: {NOT_THERE}, nothing to pull"
+    assert lines[1] == f"notebook writer/{TRAINING}: complete, 3 files in got/{TRAINING}"
     assert lines[2] == f"notebook writer/{SLUGS[2]}: running, nothing to pull"
-    folder = tmp_path / SLUGS[1] / "runs" / "sha_rnn"
-    assert run_folders(tmp_path) == [folder]
-    assert f"predict --run {folder} --data" in lines[-2]
-    assert lines[-1].endswith(f"--submission {tmp_path / INFERENCE / 'submission.csv'}")
+    assert lines[3] == f"notebook writer/{INFERENCE}: error, 2 files in got/{INFERENCE}"
+    assert Path("got", TRAINING, "runs", "sha_rnn", "folds.json").read_bytes() == b"{}"
+    assert f"predict --run got/{TRAINING}/runs/sha_rnn --data" in lines[-2]
+    assert lines[-1].endswith(f"--submission got/{INFERENCE}/submission.csv")
 
 
-def test_a_pull_that_breaks_off_leaves_what_was_pulled_before(kit, stub, tmp_path):
-    stub.states = {INFERENCE: ["COMPLETE"]}
-    stub.outputs = {INFERENCE: {"submission.csv": b"old"}}
-    assert kit("pull", "--out", tmp_path, "--only", INFERENCE)[0] == 0
-    stub.outputs = {INFERENCE: {"submission.csv": b"new", "../../evil": b"x"}}
-    code, _, errors = kit("pull", "--out", tmp_path, "--only", INFERENCE)
+def test_a_pull_that_fails_keeps_what_was_pulled_before(run, fake):
+    fake.states = {f"writer/{INFERENCE}": [("complete", "")]}
+    fake.files = {f"writer/{INFERENCE}": {"submission.csv": b"old"}}
+    assert run("pull", "--out", "got", "--only", INFERENCE)[0] == 0
+    fake.files = {f"writer/{INFERENCE}": {"submission.csv": b"new", "x": b"refused"}}
+    code, _, errors = run("pull", "--out", "got", "--only", INFERENCE)
     assert (code, len(errors)) == (2, 1)
-    assert (tmp_path / INFERENCE / "submission.csv").read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == [INFERENCE]
+    assert Path("got", INFERENCE, "submission.csv").read_bytes() == b"old"
+    assert [path.name for path in Path("got").iterdir()] == [INFERENCE]
 
 
 @pytest.mark.parametrize(
-    "states, outputs, expected",
+    "state, version, last_run, expected",
     [
-        ({}, {}, "not on Kaggle; only a complete run can be submitted"),
-        ({INFERENCE: ["RUNNING"]}, {}, "running; only a complete run can be submitted"),
-        ({INFERENCE: ["ERROR"]}, {}, "error it broke; only a complete run can be submitted"),
-        ({INFERENCE: ["COMPLETE"]}, {INFERENCE: {"a.csv": b""}}, "has written no submission.csv (its files: a.csv)"),
+        (None, 1, None, f"{NOT_THERE}; only a complete run can be submitted"),
+        (("running", ""), 1, None, "running; only a complete run can be submitted"),
+        (("error", "it broke"), 1, None, "error it broke; only a complete run can be submitted"),
+        (("complete", ""), 2, "2026-01-01", "pushed; only a complete run can be submitted"),
+        (("complete", ""), 1, None, "its run has written no submission.csv; `kaggle pull` has its log"),
     ],
 )
-def test_what_kaggle_would_not_score_is_not_submitted(states, outputs, expected, kit, stub):
-    stub.states, stub.outputs = states, outputs
-    code, _, errors = kit("submit")
-    assert (code, errors) == (2, [f"error: notebook writer/{INFERENCE}: {expected}"])
-    assert "CreateCodeSubmission" not in stub.methods()
+def test_only_a_complete_run_with_a_submission_is_submitted(state, version, last_run, expected, run, fake, checkout):
+    name = f"writer/{INFERENCE}"
+    fake.states, fake.runs = {name: [state]}, {name: "2026-01-01"}
+    Pushes(checkout).add(f"notebook {name}", version=version, time=0, last_run=last_run, started=False)
+    code, _, errors = run("submit")
+    assert (code, errors) == (2, [f"error: notebook {name}: {expected}"])
+    assert fake.sent == []
 
 
-def test_a_description_with_problems_is_told_before_anything_is_sent(kit, stub, tmp_path):
-    content = json.loads((ROOT / "kaggle_metadata.json").read_text())
+def test_a_notebook_that_was_pushed_elsewhere_is_submitted_by_its_version(run, fake):
+    name = f"writer/{INFERENCE}"
+    fake.states, fake.files = {name: [("complete", "")]}, {name: {"submission.csv": b"row_id\n"}}
+    code, _, errors = run("submit")
+    assert (code, len(errors)) == (2, 1)
+    assert "give --version N" in errors[0]
+    code, lines, _ = run("submit", "--version", "3", "--message", "mine")
+    assert code == 0
+    assert fake.sent == [f"{name} 3 {CONTENT['competition']} submission.csv mine"]
+    assert lines == ["submission 77: pending, public -, private -"]
+
+
+def test_problems_of_the_description_are_shown_before_anything_is_sent(run, fake, tmp_path):
+    content = json.loads(json.dumps(CONTENT))
     content["notebooks"][0]["accelerator"] = "GPU"
     content["notebooks"][1]["internet"] = None
     (tmp_path / "mine.json").write_text(json.dumps(content))
-    code, lines, errors = kit("push", "--description", tmp_path / "mine.json")
+    code, lines, errors = run("push", "--description", tmp_path / "mine.json")
     assert (code, lines, len(errors)) == (2, [], 2)
     assert "notebooks[0].accelerator" in errors[0] and "notebooks[1].internet" in errors[1]
-    assert stub.calls == []
+    assert fake.sent == []
 
 
-def test_without_the_client_build_works_and_push_says_what_to_install(kit, tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "kaggle", None)
-    assert kit("build", "--out", tmp_path / "kit")[0] == 0
-    code, _, errors = kit("push", "--out", tmp_path / "other")
+def test_without_the_client_build_works_and_push_says_what_to_install(run, no_wheels, checkout, monkeypatch):
+    monkeypatch.setattr(client.shutil, "which", lambda name, path=None: None)
+    monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
+    assert run("build", "--out", "kit")[0] == 0
+    code, _, errors = run("push", "--out", "other")
     assert code == 2
     assert "pip install kaggle==2.2.4 six" in errors[0]
-    assert not (tmp_path / "other").exists()
+    assert not (checkout / "other").exists()

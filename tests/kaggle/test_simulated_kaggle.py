@@ -1,6 +1,6 @@
-"""Notebook 04 as it is pushed, where everything lies as on Kaggle, nothing is installed of the kit, and no network is.
+"""Run notebook 04 as it is pushed, with Kaggle's folders, without network, and without the kit installed.
 
-Mounts and network are those of Linux namespaces, which a machine may refuse to make; then there is no such test.
+This needs Linux namespaces; the tests are skipped on a machine that does not allow them.
 """
 
 import os
@@ -14,14 +14,14 @@ import pytest
 
 from pii_kit.data import write_documents
 from pii_kit.kaggle import COMPETITION
-from pii_kit.kaggle.build import build_kit, dataset_folder, kernel_folder, read_description
+from pii_kit.kaggle.build import build_kit, read_description
 from pii_kit.submission import check_submission
 
 CHECKOUT = Path(__file__).parents[2]
 OF_THE_KIT = ("pii_kit", "__editable__", "faker", "Faker")
 LAYOUTS = {"old": ("", "", ""), "new": ("competitions/", "datasets/stranger/", "notebooks/stranger/")}
 
-# A new root: this machine's folders, and /kaggle, of which input/ is read-only.
+# A new root folder: the folders of this machine, and /kaggle with a read-only input/.
 NAMESPACE = """
 set -e
 mount -t tmpfs none "$ROOT"
@@ -35,7 +35,7 @@ mount --bind "$TREE/input" "$ROOT/kaggle/input"
 mount -o remount,bind,ro "$ROOT/kaggle/input"
 exec chroot "$ROOT" "$@"
 """
-# What Kaggle does with a notebook. Pipes instead of ports: there is no network, not even to the machine itself.
+# Run the notebook as Kaggle does. The kernel uses pipes, because there is no network, not even to this machine.
 RUN = """
 import socket
 import sys
@@ -72,7 +72,7 @@ def in_namespace(command: list[str], tree: Path, root: Path, environment: dict) 
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory) -> Path:
-    """Everything that is pushed, as `kaggle build` makes it."""
+    """The kit, as `kaggle build` writes it."""
     out = tmp_path_factory.mktemp("built") / "kit"
     build_kit(read_description(CHECKOUT / "kaggle_metadata.json"), out, owner="stranger")
     return out
@@ -80,7 +80,7 @@ def kit(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def python(tmp_path) -> Path:
-    """A Python with all that this one has but the kit, and what Kaggle's image lacks."""
+    """A Python with the packages of this one, without the kit and without what Kaggle's image lacks."""
     folder = tmp_path / "image"
     venv.create(folder, symlinks=True)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
@@ -97,14 +97,14 @@ def test_notebook_04_runs_as_pushed_and_leaves_a_valid_submission(
     tree = tmp_path / "kaggle"
     _empty(tree)
     if not shutil.which("unshare") or in_namespace(["true"], tree, tmp_path / "root", dict(os.environ)).returncode:
-        pytest.skip("this machine makes no namespaces")
+        pytest.skip("this machine does not allow Linux namespaces")
     competition, datasets, notebooks = (tree / "input" / part for part in LAYOUTS[layout])
     write_documents(competition / COMPETITION / "test.json", documents)
-    shutil.copytree(dataset_folder(kit, "pii-kit-package"), datasets / "pii-kit-package")
+    shutil.copytree(kit / "datasets" / "pii-kit-package", datasets / "pii-kit-package")
     for seed, name in enumerate(("02-train-sha-rnn", "03-train-mobilebert")):
         run = notebooks / f"pii-kit-{name}" / "runs" / name[9:].replace("-", "_")
         shutil.copytree(cross_validated(seed)[0], run)
-    (notebook,) = kernel_folder(kit, "pii-kit-04-inference").glob("*.ipynb")
+    (notebook,) = (kit / "kernels" / "pii-kit-04-inference").glob("*.ipynb")
     (tmp_path / "run.py").write_text(RUN)
 
     assert not has_the_kit(python, tmp_path)
