@@ -136,7 +136,7 @@ def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -
     for index, label in enumerate(entry.get("labels", ())):
         if label not in LABEL_TO_ID:
             raise KitError(f"{where}: labels[{index}]: unknown label {label[:40]!r}; expected one such as {LABELS[1]}")
-    return Document(**{field: entry.get(field) for field in FIELDS})
+    return Document(**{field: entry[field] for field in FIELDS if field in entry})
 
 
 def _json_name(value: Any) -> str:
