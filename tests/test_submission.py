@@ -115,7 +115,7 @@ def test_a_missing_submission_is_named(tmp_path):
 def test_reading_refuses_what_the_check_finds(tmp_path):
     path = tmp_path / "submission.csv"
     path.write_text(GOOD.replace("I-NAME_STUDENT", "O"))
-    with pytest.raises(KitError, match=r"1 problems: label: O, which is not submitted \(row 1\)"):
+    with pytest.raises(KitError, match=r"1 problem: label: O, which is not submitted \(row 1\)"):
         read_submission(path, DOCUMENTS)
 
 
