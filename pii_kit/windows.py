@@ -128,7 +128,7 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
 def merge_windows(
     n_tokens: int, windows: Iterable[Window], probabilities: Iterable[np.ndarray], n_labels: int
 ) -> np.ndarray:
-    """Merge probabilities (piece, label) of a document's windows into (token, label): means over each token's windows."""
+    """Merge probabilities (piece, label) of a document's windows into (token, label): the mean over windows."""
     total = np.zeros((n_tokens, n_labels))
     count = np.zeros((n_tokens, 1))
     for window, scores in zip(windows, probabilities, strict=True):

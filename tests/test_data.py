@@ -183,7 +183,7 @@ def test_more_folds_than_documents_is_an_error():
         split_documents([holding(number=1)])
 
 
-def test_pii_that_parts_a_token_is_an_error():
+def test_pii_that_ends_inside_a_token_is_an_error():
     with pytest.raises(ValueError, match="Ann Lee"):
         document_of_spans(0, [("Ann Lee", "NAME_STUDENT"), ("_essay.docx", None)])
     with pytest.raises(ValueError, match="document 12: NAME_STUDENT 'Ann  Lee'"):
@@ -208,9 +208,15 @@ def test_no_spans_and_empty_ones_give_an_empty_document():
         assert (doc.document, doc.full_text, doc.tokens, doc.labels) == (3, "", (), ())
 
 
-def test_parts_that_are_cut_at_any_token_join_to_the_document(documents):
+def test_a_document_cut_at_any_token_is_joined_again(documents):
     for doc in documents[:6]:
         for middle in (0, 1, len(doc.tokens) // 2, len(doc.tokens)):
             parts = [cut(doc, 0, middle), cut(doc, middle, len(doc.tokens))]
             assert join(doc.document, parts) == doc
             assert all(spell(part.tokens, part.trailing_whitespace) == part.full_text for part in parts)
+
+
+def test_an_unlabelled_document_is_cut_and_joined_without_labels():
+    document = make_document("I am Ann Lee", number=3)
+    assert cut(document, 1, 3).labels is None
+    assert join(3, [cut(document, 0, 2), cut(document, 2, 4)]) == document
