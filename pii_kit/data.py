@@ -1,4 +1,4 @@
-"""Essays in the competition's format: read and checked, written, split by document, and found on the machine."""
+"""Documents in the competition's format: read, check, write and split them."""
 
 import json
 import random
@@ -6,22 +6,26 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import spacy
 
 from pii_kit.files import KitError, atomic_write
-from pii_kit.labels import LABEL_TO_ID, OUTSIDE, type_of
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, STREET_ADDRESS, type_of
+
+FIELDS = ("document", "full_text", "tokens", "trailing_whitespace", "labels")
+MAX_NUMBER = 2**63 - 1  # pandas, numpy and the submission hold document numbers as 64-bit integers
 
 
 class DataWarning(UserWarning):
-    """Input that can be read, but is not as the competition describes it."""
+    """Input that can be used, but differs from the competition's description."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """One essay. `tokens`, `trailing_whitespace` and `labels` (None where the essay is unlabelled) are equally long."""
+    """One essay. `tokens`, `trailing_whitespace` and `labels` (None if unlabelled) have one item per token."""
 
     document: int
     full_text: str
@@ -31,12 +35,12 @@ class Document:
 
     @property
     def types(self) -> frozenset[str]:
-        """The PII types that the essay holds; empty without labels."""
+        """The PII types among the labels; empty for an unlabelled document."""
         return frozenset(filter(None, map(type_of, set(self.labels or ()))))
 
 
 def spell(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
-    """Tokens to the text they stand for: a space follows where `trailing_whitespace` says so.
+    """Join tokens to text, with a space after each token that has trailing whitespace.
 
     >>> spell(["Hi", ",", "Ann"], [False, True, False])
     'Hi, Ann'
@@ -45,44 +49,46 @@ def spell(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
 
 
 def read_documents(path: str | Path, *, labels_required: bool = False) -> list[Document]:
-    """A train.json or test.json to its documents, in the file's order.
+    """Read a train.json or test.json; return its documents in the file's order.
 
-    Raises KitError, naming file, document and field, for anything that is not the competition's format. Texts that
-    their tokens do not spell, and a file without documents, give a DataWarning: tokens and rows are still right.
-    Equal tokens share one string, which keeps the hidden test (15,900 essays, 11M tokens) far below 2 GiB.
+    A text that differs from its tokens, or a file without documents, causes a DataWarning: tokens and rows are still
+    right. Equal tokens share one string, which keeps the hidden test (15,900 documents, 11M tokens) far below 2 GiB.
+
+    Raises:
+        KitError: the file is not in the competition's format. The message names file, document and field.
     """
     path = Path(path)
     if not path.is_file():
-        raise KitError(f"{path}: no such file; looked in {path.parent.absolute()}")
+        kind = "a folder, not a JSON file" if path.is_dir() else "no such file"
+        raise KitError(f"{path}: {kind}; looked in {path.parent.absolute()}")
 
     shared: dict[str, str] = {}
     try:
         with open(path, encoding="utf-8-sig") as handle:
-            # The hook packs each essay as soon as it is parsed, so that the raw lists of all essays never coexist.
+            # The hook packs each document as soon as it is parsed, so the raw lists of all documents never coexist.
             entries = json.load(handle, object_hook=lambda entry: _share_tokens(entry, shared))
     except json.JSONDecodeError as error:
-        raise KitError(f"{path}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise KitError(f"{path}: not JSON in UTF-8: {error}") from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise KitError(f"{path}: not JSON: {error.msg} at {place}; is the file complete?") from None
+    except (ValueError, RecursionError) as error:  # other encodings, numbers of over 4,300 digits, deep nesting
+        raise KitError(f"{path}: not JSON in UTF-8, or too large a number: {error}") from None
     if not isinstance(entries, list):
-        raise KitError(f"{path}: expected a list of essays, found {_json_name(entries)}")
+        raise KitError(f"{path}: expected a list of documents, found {_json_name(entries)}")
 
-    documents, first_at = [], {}
+    documents: list[Document] = []
+    first_at: dict[int, int] = {}
     for position, entry in enumerate(entries):
         document = _check_entry(entry, path, position, labels_required)
-        if document.document in first_at:
-            places = f"{first_at[document.document]} and {position}"
-            raise KitError(f"{path}: document {document.document}: number used twice, by the essays at {places}")
-        first_at[document.document] = position
+        first = first_at.setdefault(document.document, position)
+        if first != position:
+            raise KitError(f"{path}: document {document.document}: used twice, by entries {first} and {position}")
         documents.append(document)
     if not documents:
-        warnings.warn(f"{path}: holds no documents", DataWarning, stacklevel=2)
-    different = sum(spell(doc.tokens, doc.trailing_whitespace) != doc.full_text for doc in documents)
-    if different:
-        text = (
-            f"{path}: full_text is not what the tokens spell in {different} of {len(documents)} documents; tokens count"
-        )
-        warnings.warn(text, DataWarning, stacklevel=2)
+        warnings.warn(f"{path}: the file holds no documents", DataWarning, stacklevel=2)
+    n_different = sum(spell(doc.tokens, doc.trailing_whitespace) != doc.full_text for doc in documents)
+    if n_different:
+        where = f"{path}: full_text differs from the tokens in {n_different} of {len(documents)} documents"
+        warnings.warn(f"{where}; the tokens are used", DataWarning, stacklevel=2)
     return documents
 
 
@@ -99,18 +105,21 @@ def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:
 _ITEM_TYPES = {"tokens": str, "trailing_whitespace": bool, "labels": str}
 
 
-def _check_entry(entry, path: Path, position: int, labels_required: bool) -> Document:
+def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -> Document:
+    where = f"{path}: entry {position}"
     if not isinstance(entry, dict):
-        raise KitError(f"{path}: essay at {position}: expected an object, found {_json_name(entry)}")
-    number = entry.get("document")
-    where = f"{path}: document {number}" if "document" in entry else f"{path}: essay at {position}"
-    needed = ["document", "full_text", "tokens", "trailing_whitespace"] + ["labels"] * labels_required
-    missing = [field for field in needed if field not in entry]
-    if missing:
-        hint = " (training needs them)" if missing == ["labels"] else ""
-        raise KitError(f"{where}: {', '.join(missing)} missing{hint}")
+        raise KitError(f"{where}: expected an object with the fields of a document, found {_json_name(entry)}")
+    number = entry.get("document", 0)
     if type(number) is not int:
-        raise KitError(f"{path}: essay at {position}: document: expected a whole number, found {_json_name(number)}")
+        raise KitError(f"{where}: document: expected a whole number, found {_json_name(number)}")
+    if "document" in entry:
+        where = f"{path}: document {number}"
+    if not -MAX_NUMBER - 1 <= number <= MAX_NUMBER:
+        raise KitError(f"{where}: the number does not fit 64 bits; expected -2**63 to 2**63 - 1")
+    missing = [field for field in FIELDS if field not in entry and (field != "labels" or labels_required)]
+    if missing:
+        hint = " (training and scoring need them)" if missing == ["labels"] else ""
+        raise KitError(f"{where}: {', '.join(missing)} missing{hint}")
     if not isinstance(entry["full_text"], str):
         raise KitError(f"{where}: full_text: expected a string, found {_json_name(entry['full_text'])}")
     for field, item_type in _ITEM_TYPES.items():
@@ -123,43 +132,38 @@ def _check_entry(entry, path: Path, position: int, labels_required: bool) -> Doc
                 name = {str: "a string", bool: "true or false"}[item_type]
                 raise KitError(f"{where}: {field}[{index}]: expected {name}, found {_json_name(item)}")
         if len(entry[field]) != len(entry["tokens"]):
-            raise KitError(f"{where}: {field}: {len(entry[field])} of them for {len(entry['tokens'])} tokens")
+            raise KitError(f"{where}: {field}: {len(entry[field])} values for {len(entry['tokens'])} tokens")
     for index, label in enumerate(entry.get("labels", ())):
         if label not in LABEL_TO_ID:
-            raise KitError(f"{where}: labels[{index}]: {label!r} is none of the {len(LABEL_TO_ID)} BIO labels")
-    return Document(
-        document=number,
-        full_text=entry["full_text"],
-        tokens=entry["tokens"],
-        trailing_whitespace=entry["trailing_whitespace"],
-        labels=entry.get("labels"),
-    )
+            raise KitError(f"{where}: labels[{index}]: unknown label {label[:40]!r}; expected one such as {LABELS[1]}")
+    return Document(**{field: entry[field] for field in FIELDS if field in entry})
 
 
-def _json_name(value) -> str:
-    names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a string"}
+def _json_name(value: Any) -> str:
+    names = {type(None): "null", bool: "true or false", float: "a decimal number", int: "a number", str: "a string"}
     return names.get(type(value), "an object" if isinstance(value, dict) else "a list")
 
 
 def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
-    """Documents to a file that `read_documents` gives back; labels are left out where they are None."""
-    fields = ("document", "full_text", "tokens", "trailing_whitespace", "labels")
-    entries = [{field: getattr(doc, field) for field in fields} for doc in documents]
+    """Write documents to a file that `read_documents` reads; labels are omitted where they are None."""
+    entries = [{field: getattr(doc, field) for field in FIELDS if getattr(doc, field) is not None} for doc in documents]
     with atomic_write(path) as handle:
-        json.dump([{key: value for key, value in entry.items() if value is not None} for entry in entries], handle)
+        json.dump(entries, handle)
 
 
 def fold_of_documents(documents: Sequence[Document], *, n_folds: int, seed: int) -> list[int]:
-    """The fold, 0 to n_folds − 1, of each document: folds differ by one at most in documents of any set of types.
+    """Return the fold, 0 to n_folds - 1, of each document, stratified by the set of PII types a document holds.
 
-    Documents are sorted by the set of types they hold, sets with the rarest type first, shuffled within a set, and
-    dealt to the folds like cards. So rare types spread too, which scikit-learn's stratified folds, where each set is
-    a class of its own, do not promise. Raises KitError if there are fewer documents than folds.
+    Documents are sorted by their set of types, sets with the rarest type first, shuffled within a set, and dealt to the
+    folds like cards. So documents with the same set are spread evenly, and rare types too: scikit-learn's stratified
+    folds treat each set as a class of its own and do not promise that.
+
+    Raises:
+        KitError: there are fewer documents than folds, or fewer than two folds.
     """
     if not 2 <= n_folds <= len(documents):
-        raise KitError(
-            f"{len(documents)} documents cannot be split into {n_folds} folds; 2 to one a document are possible"
-        )
+        expected = "expected at least 2 folds, and at least as many documents as folds"
+        raise KitError(f"{len(documents)} documents cannot be split into {n_folds} folds; {expected}")
     counts = Counter(pii_type for doc in documents for pii_type in doc.types)
     shuffle = random.Random(seed)
 
@@ -177,7 +181,7 @@ def fold_of_documents(documents: Sequence[Document], *, n_folds: int, seed: int)
 def split_documents(
     documents: Sequence[Document], *, n_folds: int = 5, fold: int = 0, seed: int = 0
 ) -> tuple[list[Document], list[Document]]:
-    """Documents to (training, validation): validation is one of `n_folds` folds of `fold_of_documents`."""
+    """Split documents into (training, validation); validation is one of the folds of `fold_of_documents`."""
     folds = fold_of_documents(documents, n_folds=n_folds, seed=seed)
     training = [doc for doc, of in zip(documents, folds, strict=True) if of != fold]
     validation = [doc for doc, of in zip(documents, folds, strict=True) if of == fold]
@@ -185,12 +189,14 @@ def split_documents(
 
 
 TOKENIZER = spacy.blank("en").tokenizer
-ADDRESS = "STREET_ADDRESS"
-Span = tuple[str, str | None]
+Span = tuple[str, str | None]  # text, PII type
 
 
 def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
-    """Spans to a document. Raises ValueError where PII parts a token, or holds whitespace tokens and is no address.
+    """Make a labelled document of consecutive spans of text, tokenized by spaCy.
+
+    Raises:
+        ValueError: a PII span starts or ends inside a token, or holds a whitespace token and is not a STREET_ADDRESS.
 
     >>> document_of_spans(1, [("By ", None), ("Ana Silva", "NAME_STUDENT")]).labels
     ('O', 'B-NAME_STUDENT', 'I-NAME_STUDENT')
@@ -203,7 +209,7 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
         end = begin + len(text)
         if pii_type:
             entity = tokens.char_span(begin, end)
-            if entity is None or (pii_type != ADDRESS and any(token.is_space for token in entity)):
+            if entity is None or (pii_type != STREET_ADDRESS and any(token.is_space for token in entity)):
                 raise ValueError(f"document {number}: {pii_type} {text!r} does not fit spaCy's tokens")
             for token in entity:
                 labels[token.i] = f"{'B' if token.i == entity.start else 'I'}-{pii_type}"
@@ -218,27 +224,27 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
 
 
 def cut(document: Document, first: int, end: int) -> Document:
-    """The tokens from `first` to `end` of a labelled document, as a document that spells them alone."""
-    part = slice(first, end)
-    return join(
-        document.document,
-        [
-            replace(
-                document,
-                tokens=document.tokens[part],
-                trailing_whitespace=document.trailing_whitespace[part],
-                labels=document.labels[part],
-            )
-        ],
+    """Return the tokens from `first` to `end` as a document; its `full_text` is what they spell."""
+    tokens, spaces = document.tokens[first:end], document.trailing_whitespace[first:end]
+    return Document(
+        document=document.document,
+        full_text=spell(tokens, spaces),
+        tokens=tokens,
+        trailing_whitespace=spaces,
+        labels=document.labels and document.labels[first:end],
     )
 
 
 def join(number: int, parts: Iterable[Document]) -> Document:
-    """Parts, in their order, to one document; undoes `cut`. `full_text` of a part does not count, its tokens do."""
+    """Join documents to one, in order; undoes `cut`. The result is labelled if all parts are."""
     parts = list(parts)
     tokens = tuple(token for part in parts for token in part.tokens)
     spaces = tuple(space for part in parts for space in part.trailing_whitespace)
-    labels = tuple(label for part in parts for label in part.labels)
+    labelled = all(part.labels is not None for part in parts)
     return Document(
-        document=number, full_text=spell(tokens, spaces), tokens=tokens, trailing_whitespace=spaces, labels=labels
+        document=number,
+        full_text=spell(tokens, spaces),
+        tokens=tokens,
+        trailing_whitespace=spaces,
+        labels=tuple(label for part in parts for label in part.labels or ()) if labelled else None,
     )

@@ -1,4 +1,4 @@
-"""Probabilities to labels: a threshold on P(O), then BIO repair."""
+"""Decide labels from probabilities: a threshold on P(O), then BIO repair."""
 
 from collections.abc import Sequence
 
@@ -6,36 +6,18 @@ import numpy as np
 
 from pii_kit.labels import LABELS, OUTSIDE, OUTSIDE_ID, type_of
 
-# F5 = 26·TP / (26·TP + 25·FN + FP) rewards a row that is right with probability p as soon as p > F5 / 26, so a token is
-# called PII long before PII is the likelier answer. These are the cut-offs tried.
+# F5 = 26·TP / (26·TP + 25·FN + FP) rewards a row that is right with probability p if p > F5 / 26. So a token is
+# labelled as PII long before PII is more likely than O. These thresholds are tried.
 O_THRESHOLDS = (
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.85,
-    0.9,
-    0.93,
-    0.95,
-    0.97,
-    0.98,
-    0.99,
-    0.995,
-    0.998,
-    0.999,
-    0.9995,
-    0.9999,
-)
+    0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
+    0.9995, 0.9999,
+)  # fmt: skip
 
 
 def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:
-    """Probabilities (token, label) to labels (token): likeliest PII where P(O) < o_threshold, else O; then repaired.
+    """Return labels (token) for probabilities (token, label): the most likely PII where P(O) < o_threshold, else O.
+
+    The labels are then repaired by `repair_bio`.
 
     >>> decide(np.eye(15)[[0, 2, 2]] * 0.9 + 0.1 / 15, o_threshold=0.9)
     ['O', 'B-NAME_STUDENT', 'I-NAME_STUDENT']
@@ -47,7 +29,7 @@ def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:
 
 
 def likeliest_pii(probabilities: np.ndarray, *, o_threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (token, label) to the tokens where P(O) < o_threshold, and the id of the likeliest PII there."""
+    """Return the tokens where P(O) < o_threshold, and the id of the most likely PII label of each."""
     tokens = np.flatnonzero(probabilities[:, OUTSIDE_ID] < o_threshold)
     pii = probabilities[tokens]
     pii[:, OUTSIDE_ID] = -1
@@ -55,7 +37,7 @@ def likeliest_pii(probabilities: np.ndarray, *, o_threshold: float) -> tuple[np.
 
 
 def repair_bio(labels: Sequence[str]) -> list[str]:
-    """An I- that continues nothing of its type becomes B- (worth +.005 to the 22nd place of the competition).
+    """Turn each I- that does not continue its type into B- (+.005 F5 for the competition's 22nd place).
 
     >>> repair_bio(["I-EMAIL", "I-EMAIL", "I-NAME_STUDENT"])
     ['B-EMAIL', 'I-EMAIL', 'B-NAME_STUDENT']

@@ -1,4 +1,4 @@
-"""Errors for users, checks of settings, and files that are written whole or not at all."""
+"""Errors for users, checks of settings, and files that are written completely or not at all."""
 
 import json
 import os
@@ -10,15 +10,12 @@ from typing import Any, TextIO
 
 
 class KitError(Exception):
-    """Bad input. The message names file, document and field and what was expected; users see it without traceback."""
+    """Bad input. The message names the file, document and field and what was expected; users see no traceback."""
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[TextIO]:
-    """A text handle (UTF-8, line ends untouched) whose content stands at `path` after the block, or nothing new does.
-
-    The text is written beside the target and renamed over it, which POSIX does in one step. Raises OSError.
-    """
+    """Open a UTF-8 text file that replaces `path` only if the block succeeds. Line endings are written unchanged."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -34,10 +31,10 @@ def atomic_write(path: str | Path) -> Iterator[TextIO]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """An empty folder to fill, which replaces the folder `path` after the block; untouched if the block fails.
+    """Create an empty folder to fill; it replaces the folder `path` only if the block succeeds.
 
-    A kill between the two renames leaves no `path`, but the whole of its successor as `.NAME.complete`, which
-    `recover_folder` puts in its place.
+    If the process is killed while the folders are swapped, the complete new folder is still there as `.NAME.complete`;
+    `recover_folder` moves it to `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +55,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def recover_folder(path: str | Path) -> None:
-    """Finish what a killed `atomic_folder` had begun: a complete successor takes the place of `path`."""
+    """Finish the work of an `atomic_folder` that was killed: move its complete new folder to `path`."""
     path = Path(path)
     complete = path.with_name(f".{path.name}.complete")
     if complete.is_dir():
@@ -67,45 +64,47 @@ def recover_folder(path: str | Path) -> None:
 
 
 def check_positive(settings: Any, *names: str) -> None:
-    """Raises KitError for the first of the named settings that is not above 0."""
+    """Check that the named settings are above 0, or raise KitError."""
     for name in names:
         if not getattr(settings, name) > 0:
             raise KitError(f"{name} is {getattr(settings, name)}; expected more than 0")
 
 
 def check_shares(settings: Any, *names: str) -> None:
-    """Raises KitError for the first of the named settings that is not from 0 to 1."""
+    """Check that the named settings are from 0 to 1, or raise KitError."""
     for name in names:
         if not 0 <= getattr(settings, name) <= 1:
             raise KitError(f"{name} is {getattr(settings, name)}; expected 0 to 1")
 
 
 def check_choice(settings: Any, name: str, choices: Collection[str]) -> None:
-    """Raises KitError if the named setting is none of `choices`."""
+    """Check that the named setting is one of `choices`, or raise KitError."""
     if getattr(settings, name) not in choices:
         raise KitError(f"{name} is {getattr(settings, name)!r}; expected one of {', '.join(choices)}")
 
 
 def check_overlap(settings: Any) -> None:
-    """Raises KitError if windows of `window_size` pieces, two of them marks at the ends, cannot have that `overlap`."""
+    """Check that `overlap` fits windows of `window_size` pieces, two of them special, or raise KitError."""
     if not 0 <= settings.overlap < settings.window_size - 2:
         raise KitError(f"overlap is {settings.overlap}; expected 0 to {settings.window_size - 3} in a window")
 
 
-def write_json(path: Path, content) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, completely or not at all."""
     with atomic_write(path) as handle:
         json.dump(content, handle, indent=1)
 
 
-def read_json(path: Path):
-    """A JSON file of a run folder. Raises KitError if it is missing or damaged."""
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run folder. Raise KitError if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise KitError(f"{path.parent}: not a run folder, or not yet one: {path.name} is missing") from None
-    except json.JSONDecodeError as error:
-        raise KitError(f"{path}: damaged: {error}") from None
+        raise KitError(f"{path.parent}: not a run folder, because {path.name} is missing") from None
+    except ValueError as error:
+        raise KitError(f"{path}: damaged: {error}; copy the file again, or train again") from None
 
 
 def in_one_line(error: Exception) -> str:
+    """Return an error's message on one line, cut to 300 characters."""
     return " ".join(str(error).split())[:300]

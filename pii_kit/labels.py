@@ -1,6 +1,17 @@
-"""The seven types of PII and their BIO labels: the only place where labels are typed."""
+"""The seven PII types and their BIO labels. No other module lists them."""
 
-PII_TYPES = ("NAME_STUDENT", "EMAIL", "USERNAME", "ID_NUM", "PHONE_NUM", "URL_PERSONAL", "STREET_ADDRESS")
+from collections.abc import Sequence
+
+NAME_STUDENT = "NAME_STUDENT"
+EMAIL = "EMAIL"
+USERNAME = "USERNAME"
+ID_NUM = "ID_NUM"
+PHONE_NUM = "PHONE_NUM"
+URL_PERSONAL = "URL_PERSONAL"
+STREET_ADDRESS = "STREET_ADDRESS"
+
+# The order fixes the label ids of trained models.
+PII_TYPES = (NAME_STUDENT, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL_PERSONAL, STREET_ADDRESS)
 OUTSIDE = "O"
 LABELS = (OUTSIDE, *(f"{prefix}-{pii_type}" for pii_type in PII_TYPES for prefix in "BI"))
 LABEL_TO_ID = {label: index for index, label in enumerate(LABELS)}
@@ -8,7 +19,7 @@ OUTSIDE_ID = LABEL_TO_ID[OUTSIDE]
 
 
 def type_of(label: str) -> str | None:
-    """The PII type of a label, None for O.
+    """Return the PII type of a label, None for O.
 
     >>> type_of("I-PHONE_NUM"), type_of("O")
     ('PHONE_NUM', None)
@@ -16,19 +27,20 @@ def type_of(label: str) -> str | None:
     return None if label == OUTSIDE else label[2:]
 
 
-def spans_of(labels) -> list[tuple[int, int, str]]:
-    """Labels of a document to its entities: (first token, end token, type). An I- without its B- starts an entity.
+def spans_of(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Return the entities of a document's labels as (first token, end token, type).
+
+    An I- label that does not continue an entity of its type starts a new one.
 
     >>> spans_of(["O", "B-EMAIL", "B-NAME_STUDENT", "I-NAME_STUDENT"])
     [(1, 2, 'EMAIL'), (2, 4, 'NAME_STUDENT')]
     """
-    spans = []
+    spans: list[tuple[int, int, str]] = []
     for index, label in enumerate(labels):
         if label == OUTSIDE:
             continue
-        pii_type = type_of(label)
-        continues = label.startswith("I-") and spans and spans[-1][1] == index and spans[-1][2] == pii_type
-        if continues:
+        pii_type = label[2:]
+        if label.startswith("I-") and spans and spans[-1][1:] == (index, pii_type):
             spans[-1] = (spans[-1][0], index + 1, pii_type)
         else:
             spans.append((index, index + 1, pii_type))

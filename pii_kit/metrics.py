@@ -1,7 +1,7 @@
-"""The competition's score: micro F5 of submitted rows against true rows, and what helps to read it.
+"""The competition's score, micro F5 of submitted rows against true rows, and tables that explain it.
 
-F5 weighs recall 25 times as much as precision and says nothing about whole entities: a name of three tokens is three
-rows. It is dominated by NAME_STUDENT, which holds nine of ten rows.
+F5 weighs recall 25 times as much as precision. It counts rows, not entities: a name of three tokens is three rows. Nine
+of ten rows are NAME_STUDENT, so that this type decides the score.
 """
 
 from collections import Counter
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pii_kit.data import Document
 from pii_kit.decide import O_THRESHOLDS
 from pii_kit.labels import OUTSIDE, PII_TYPES, type_of
 from pii_kit.rules import label_document
 from pii_kit.submission import submission_rows, true_rows
 
 BETA = 5.0
-# A document with its probabilities (token, label), as predict.py yields them.
-Predictions = Sequence[tuple]
+Predictions = Sequence[tuple[Document, np.ndarray]]  # documents with their probabilities (token, label)
 
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of rows: right, submitted for nothing, missed."""
+    """Counts of rows: true positives, false positives and false negatives."""
 
     tp: int
     fp: int
@@ -32,7 +32,7 @@ class Score:
 
     @property
     def f(self) -> float:
-        """F-beta = (1 + β²)·TP / ((1 + β²)·TP + β²·FN + FP); 1.0 where there was nothing to find and nothing was found.
+        """F-beta = (1 + β²)·TP / ((1 + β²)·TP + β²·FN + FP); 1.0 if there are no true and no submitted rows.
 
         >>> round(Score(tp=3, fp=1, fn=1).f, 3)
         0.75
@@ -43,12 +43,12 @@ class Score:
 
     @property
     def precision(self) -> float:
-        """Share of submitted rows that are right; 1.0 where none was submitted."""
+        """The share of submitted rows that are true; 1.0 without submitted rows."""
         return self.tp / (self.tp + self.fp) if self.tp + self.fp else 1.0
 
     @property
     def recall(self) -> float:
-        """Share of true rows that were submitted; 1.0 where there are none."""
+        """The share of true rows that are submitted; 1.0 without true rows."""
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else 1.0
 
 
@@ -57,17 +57,17 @@ def _row_set(rows: pd.DataFrame) -> set[tuple[int, int, str]]:
 
 
 def micro_fbeta(truth: pd.DataFrame, submitted: pd.DataFrame, *, beta: float = BETA) -> Score:
-    """The competition's score of rows (document, token, label) against rows; B- and I- count as different labels.
+    """Return the competition's score of submitted rows (document, token, label); B- and I- are different labels.
 
-    Rows are taken as they are, so what `check_submission` forbids costs what it would cost on the leaderboard: an O
-    row or a second label for a token is a false alarm. Source: the competition's evaluation page.
+    Rows are not checked. A row that `check_submission` refuses, such as an O row or a second label of a token, counts
+    as a false positive. Source: the competition's evaluation page.
     """
     true, found = _row_set(truth), _row_set(submitted)
     return Score(tp=len(true & found), fp=len(found - true), fn=len(true - found), beta=beta)
 
 
 def score_by_type(truth: pd.DataFrame, submitted: pd.DataFrame) -> pd.DataFrame:
-    """Rows against rows to a table (type; f5, precision, recall, tp, fp, fn), one line per PII type."""
+    """Score each PII type; return a table (type; f5, precision, recall, tp, fp, fn)."""
     lines = {}
     for pii_type in PII_TYPES:
         of_type = [rows[rows["label"].map(type_of) == pii_type] for rows in (truth, submitted)]
@@ -76,7 +76,7 @@ def score_by_type(truth: pd.DataFrame, submitted: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_dict(score: Score) -> dict[str, float]:
-    """A score as the command line and the tables write it."""
+    """Return a score as the fields f5, precision, recall, tp, fp and fn."""
     return {
         "f5": score.f,
         "precision": score.precision,
@@ -96,9 +96,10 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The interval in which F5 lies for `level` of samples of as many documents, drawn with replacement.
+    """Return the percentile bootstrap interval of F5 at a confidence `level`.
 
-    Documents are drawn, not rows: rows of one essay are right or wrong together (Efron & Tibshirani 1993, chapter 13).
+    Documents are drawn with replacement, not rows, because the rows of one document are not independent (Efron &
+    Tibshirani 1993, chapter 13).
     """
     documents = sorted(set(documents))
     if not documents:
@@ -118,7 +119,7 @@ def bootstrap_interval(
 
 
 def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> pd.DataFrame:
-    """Labels per document to counts of tokens (true type, predicted type), O included, B- and I- taken together."""
+    """Count tokens by (true type, predicted type), with O, from the labels of each document; B- and I- are one type."""
     names = [*PII_TYPES, OUTSIDE]
     pairs = Counter(
         (type_of(true) or OUTSIDE, type_of(found) or OUTSIDE)
@@ -132,7 +133,7 @@ def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]
 
 
 def decided_rows(predictions: Predictions, *, o_threshold: float, rules: Sequence[str] = ()) -> pd.DataFrame:
-    """Documents with their probabilities to the rows that would be submitted."""
+    """Return the rows to submit for predictions."""
     return submission_rows(
         (doc.document, label_document(doc, scores, o_threshold=o_threshold, rules=rules)) for doc, scores in predictions
     )
@@ -141,7 +142,7 @@ def decided_rows(predictions: Predictions, *, o_threshold: float, rules: Sequenc
 def threshold_curve(
     predictions: Predictions, thresholds: Sequence[float] = O_THRESHOLDS, *, rules: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Labelled documents with their probabilities to a table (o_threshold; f5, precision, recall, tp, fp, fn)."""
+    """Score predictions for labelled documents; return a table (o_threshold; f5, precision, recall, tp, fp, fn)."""
     truth = true_rows(doc for doc, _ in predictions)
     lines = {
         threshold: as_dict(micro_fbeta(truth, decided_rows(predictions, o_threshold=threshold, rules=rules)))
@@ -151,6 +152,6 @@ def threshold_curve(
 
 
 def best_threshold(curve: pd.DataFrame) -> float:
-    """The cut-off of a threshold curve with the highest F5; of several equal ones the middle one."""
+    """Return the threshold of a curve with the highest F5, the middle one of several."""
     best = curve.index[curve["f5"] == curve["f5"].max()]
     return float(best[(len(best) - 1) // 2])

@@ -1,4 +1,4 @@
-"""Tokens to a model's pieces: every token, whitespace included, has at least one; newlines are pieces of their own."""
+"""Cut tokens into the pieces that a model reads. Each token has at least one, and each newline is a piece."""
 
 import json
 from collections import Counter
@@ -13,20 +13,19 @@ from pii_kit.data import Document
 from pii_kit.files import KitError
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
-# Where an essay begins and ends, as pieces: author lines stand there, and a window alone cannot tell. Our own
-# vocabularies have them.
+# Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other", "Title word", "UPPER word")
 WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")
-# A word that so many essays have in lower case is an ordinary one. Three, not one, so that it is about as often known
-# in an essay that was among them as in a new one.
+# A word is common if this many documents have it in lower case. With one, every word of a training document would be
+# known, which is not so for a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
 WORDS_FILE = "words.json"
 
 
 def casing_of(token: str) -> int:
-    """The index in CASINGS of how a token is written; one capital alone counts as Title, any digit as digits.
+    """Return the casing of a token as an index into CASINGS. A single capital is Title; with a digit it is digits.
 
     >>> [CASINGS[casing_of(token)] for token in ("tea", "Ana", "I", "NASA", "eBay", "B52", "\\n")]
     ['lower', 'Title', 'Title', 'UPPER', 'mixed', 'digits', 'other']
@@ -44,7 +43,7 @@ def casing_of(token: str) -> int:
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
-    """The words that at least WORD_DOCUMENTS of the documents have in lower case: "Smart Cart" is hardly a name."""
+    """Return the words that at least WORD_DOCUMENTS of the documents have in lower case; they are hardly names."""
     counts = Counter(word for document in documents for word in _lower_words(document))
     return frozenset(word for word, n_documents in counts.items() if n_documents >= WORD_DOCUMENTS)
 
@@ -54,7 +53,7 @@ def _lower_words(document: Document) -> set[str]:
 
 
 def encodable(text: str) -> str:
-    """The text with "?" for halves of surrogate pairs, which JSON may hold and no encoding, nor `tokenizers`, takes.
+    """Replace half surrogate pairs by "?": JSON may hold them, but UTF-8 and `tokenizers` cannot.
 
     >>> encodable("half " + chr(0xD800))
     'half ?'
@@ -64,9 +63,9 @@ def encodable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPieces:
-    """A document in pieces: `ids` and `casing` (piece,), and `starts` (token,), where each token's pieces begin.
+    """A document in pieces: `ids` and `casing` (piece,), and the first piece of each token, `starts` (token,).
 
-    TOP stands before the first token's pieces and BOTTOM after the last one's, where the vocabulary has them.
+    If the vocabulary has TOP and BOTTOM, they are the first and the last piece.
     """
 
     ids: np.ndarray
@@ -76,11 +75,13 @@ class DocumentPieces:
 
 @dataclass
 class PieceTokenizer:
-    """A `tokenizers` tokenizer, asked token by token, so that pieces and tokens are aligned by construction.
+    """A `tokenizers` tokenizer that is called token by token, so that pieces and tokens are aligned by construction.
 
-    A token is looked up with the space before it (a byte-level vocabulary tells " Ana" from "Ana"; the uncased
-    WordPiece drops the space). Text that the vocabulary maps to nothing becomes one [UNK]. A capitalized token counts
-    as a word where its lower case is among `words` or stands in the same document.
+    A token is encoded with the space before it: a byte-level vocabulary distinguishes " Ana" from "Ana". A token that
+    the vocabulary maps to nothing becomes one [UNK]. The casing of a capitalized token says whether it is also a word:
+    whether its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
+    `window_ends` those of START and END; None where the vocabulary lacks them.
+
     """
 
     tokenizer: Tokenizer
@@ -88,24 +89,27 @@ class PieceTokenizer:
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _casing: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self.pad_id = self.tokenizer.token_to_id(PAD)
-        self.unknown_id = self.tokenizer.token_to_id(UNKNOWN)
-        self.mask_id = self.tokenizer.token_to_id(MASK)
-        self.start_id = self.tokenizer.token_to_id(START)
-        self.end_id = self.tokenizer.token_to_id(END)
-        self.top_id = self.tokenizer.token_to_id(TOP)
-        self.bottom_id = self.tokenizer.token_to_id(BOTTOM)
+        specials = self._ids(PAD, UNKNOWN, MASK)
+        if specials is None:
+            raise KitError(f"the tokenizer's vocabulary lacks {PAD}, {UNKNOWN} or {MASK}; expected all of them")
+        self.pad_id, self.unknown_id, self.mask_id = specials
+        self.document_ends = self._ids(TOP, BOTTOM)
+        self.window_ends = self._ids(START, END)
+
+    def _ids(self, *pieces: str) -> tuple[int, ...] | None:
+        ids = tuple(i for i in map(self.tokenizer.token_to_id, pieces) if i is not None)
+        return ids if len(ids) == len(pieces) else None
 
     @property
     def n_pieces(self) -> int:
-        """Size of the vocabulary."""
+        """The size of the vocabulary."""
         return self.tokenizer.get_vocab_size()
 
     def cut(self, document: Document) -> DocumentPieces:
-        """A document to its pieces."""
+        """Cut a document into pieces."""
         texts, space_before = [], False
         for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
             texts.append(" " + token if space_before and not token.isspace() else token)
@@ -118,8 +122,9 @@ class PieceTokenizer:
         casing = np.fromiter(casings, dtype=np.int8, count=len(texts))
         ids = np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum())
         casing, starts = np.repeat(casing, lengths), np.cumsum(lengths) - lengths
-        if self.top_id is not None and texts:
-            ids = np.concatenate([[self.top_id], ids, [self.bottom_id]]).astype(np.int32)
+        if self.document_ends and texts:
+            top, bottom = self.document_ends
+            ids = np.concatenate([[top], ids, [bottom]]).astype(np.int32)
             casing = np.pad(casing, 1, constant_values=CASINGS.index("other"))
             starts = starts + 1
         return DocumentPieces(ids=ids, casing=casing, starts=starts)
@@ -141,9 +146,9 @@ class PieceTokenizer:
 
 
 def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
-    """A byte-level BPE vocabulary learned from essays, in lower case: any text can be spelled in it.
+    """Train a byte-level BPE vocabulary on documents. Any text can be encoded with it.
 
-    How a token is written comes as its casing, so that a word is learned once however it is written.
+    It is in lower case: models get the casing as a feature of its own, so that they learn a word once.
     """
     documents = list(documents)
     tokenizer = Tokenizer(models.BPE())
@@ -163,9 +168,9 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
 
 
 def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
-    """An uncased WordPiece vocabulary of BERT's kind, learned from essays, with a newline piece added.
+    """Train an uncased WordPiece vocabulary like BERT's on documents, with a piece for newlines.
 
-    Characters beyond the ALPHABET commonest become [UNK], as in BERT.
+    Words with a character that is not among the ALPHABET most frequent ones become [UNK], as in BERT.
     """
     documents = list(documents)
     texts = [encodable(document.full_text) for document in documents]
@@ -173,8 +178,8 @@ def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceT
     counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
     alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:ALPHABET]
     specials = [PAD, UNKNOWN, START, END, MASK, NEWLINE, TOP, BOTTOM]
-    # The trainer numbers continuing characters in the order of a hash map, another one in each process, and breaks ties
-    # by these numbers. Given as special tokens they have numbers of ours; the tokenizer is then made anew without that.
+    # The trainer numbers the "##" characters in the order of a hash map, which differs between processes, and breaks
+    # ties by these numbers. As special tokens they get fixed numbers; the final tokenizer has only the real specials.
     trainer = trainers.WordPieceTrainer(
         vocab_size=n_pieces,
         special_tokens=specials + [f"##{character}" for character in alphabet if not character.isspace()],
@@ -198,20 +203,22 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def read_tokenizer(path: str | Path) -> PieceTokenizer:
-    """The tokenizer of a tokenizer.json, with the words beside it; BERT's, which drops newlines, gets a piece for them.
+    """Read a tokenizer.json and the words beside it. BERT's vocabulary, which drops newlines, gets a piece for them.
 
-    Raises OSError if the file cannot be read, KitError if it is damaged.
+    Raises:
+        OSError: a file cannot be read.
+        KitError: a file is damaged.
     """
     text = Path(path).read_text(encoding="utf-8")
     beside = Path(path).with_name(WORDS_FILE)
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises no narrower class
-        raise KitError(f"{path}: not a tokenizer: {error}") from None
+        raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {error}") from None
     if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
         tokenizer.add_special_tokens([NEWLINE])
     try:
-        words = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else ()
-    except ValueError as error:
-        raise KitError(f"{beside}: damaged: {error}") from None
-    return PieceTokenizer(tokenizer, frozenset(words))
+        words = frozenset(json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else ())
+    except (ValueError, TypeError) as error:
+        raise KitError(f"{beside}: damaged: {error}; expected a JSON list of words") from None
+    return PieceTokenizer(tokenizer, words)

@@ -17,11 +17,10 @@ import numpy as np
 from pii_kit.data import Document, spell
 from pii_kit.decide import decide, repair_bio
 from pii_kit.files import KitError
-from pii_kit.labels import OUTSIDE, OUTSIDE_ID, spans_of, type_of
+from pii_kit.labels import EMAIL as EMAIL_TYPE
+from pii_kit.labels import ID_NUM, NAME_STUDENT, OUTSIDE, OUTSIDE_ID, STREET_ADDRESS, URL_PERSONAL, spans_of, type_of
 
 Rule = Callable[[Document, Sequence[str], np.ndarray], list[str]]
-
-ADDRESS, NAME = "STREET_ADDRESS", "NAME_STUDENT"
 
 # The bounds of the 1st place, in characters.
 MIN_ID_LENGTH, MAX_ID_LENGTH = 4, 25
@@ -31,9 +30,10 @@ SURE = 0.02
 MIN_NAME_LENGTH = 3
 HEAD_TOKENS = 40  # an author line stands among the first tokens of a document, or is its last line
 
-# A search that starts inside a run of address characters would make one long token quadratic.
-EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]+(?:\.[\w-]+)+")
-_HOST = re.compile(r"\W*+(?:https?://)?(?:[^/@\s]*@)?([\w.-]+)", re.IGNORECASE)
+# The second alternative skips a run that is no address at once: a new try at each of its characters is quadratic.
+EMAIL = re.compile(r"([\w.+-]++@[\w-]+(?:\.[\w-]+)+)|[\w.+-]++")
+# Skips punctuation, scheme and user name before the host; linear because nothing is tried twice.
+_HOST = re.compile(r"(?:[^\w.@-]|@(?![\w.-]))*+(?:https?://)?(?:[^/@\s]*+@)?([\w.-]+)", re.IGNORECASE)
 # Faker's links, which replace the personal ones in train.json, end in com, org, net, info or biz.
 _INSTITUTION = re.compile(
     r"(?:^|\.)(?:"
@@ -70,7 +70,7 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
     result = [OUTSIDE if token.isspace() else label for token, label in zip(document.tokens, labels, strict=True)]
     for first, end, pii_type in _same_type_runs(labels):
         visible = [i for i in range(first, end) if not document.tokens[i].isspace()]
-        if pii_type == ADDRESS and visible:
+        if pii_type == STREET_ADDRESS and visible:
             result[visible[0] : visible[-1] + 1] = labels[visible[0] : visible[-1] + 1]
     return repair_bio(result)
 
@@ -83,7 +83,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
     """
     result = list(labels)
     for first, end, pii_type in _same_type_runs(labels):
-        if pii_type != NAME:
+        if pii_type != NAME_STUDENT:
             continue
         words = [i for i in range(first, end) if is_name_word(document.tokens[i])]
         kept = set(words)
@@ -96,7 +96,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
 
 def emails_have_at(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Drop EMAIL entities without "@" (1st place)."""
-    return _drop(document, labels, "EMAIL", lambda text: "@" not in text)
+    return _drop(document, labels, EMAIL_TYPE, lambda text: "@" not in text)
 
 
 def id_length(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
@@ -105,12 +105,12 @@ def id_length(document: Document, labels: Sequence[str], probabilities: np.ndarr
     def is_wrong(text: str) -> bool:
         return not MIN_ID_LENGTH <= len(text) <= MAX_ID_LENGTH or not any(map(str.isdigit, text))
 
-    return _drop(document, labels, "ID_NUM", is_wrong)
+    return _drop(document, labels, ID_NUM, is_wrong)
 
 
 def course_links_are_not_personal(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Drop URL_PERSONAL entities that link to Coursera, Wikipedia, a university (9th place), a government etc."""
-    return _drop(document, labels, "URL_PERSONAL", is_institutional)
+    return _drop(document, labels, URL_PERSONAL, is_institutional)
 
 
 def add_emails(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
@@ -118,7 +118,7 @@ def add_emails(document: Document, labels: Sequence[str], probabilities: np.ndar
     result = list(labels)
     for first, end in matched_tokens(document, EMAIL):
         if set(result[first:end]) == {OUTSIDE}:
-            label_span(result, first, end, "EMAIL")
+            label_span(result, first, end, EMAIL_TYPE)
     return result
 
 
@@ -137,8 +137,8 @@ def add_author_lines(document: Document, labels: Sequence[str], probabilities: n
         words = [token for token in tokens[first:end] if token not in _NAME_CHARACTERS]
         in_place = first < HEAD_TOKENS or end == last + 1
         are_names = all(map(is_name_word, words)) and not all(word.casefold() in lower for word in words)
-        if in_place and are_names and None in {type_of(label) for label in labels[first:end]} <= {None, NAME}:
-            label_span(result, first, end, NAME)
+        if in_place and are_names and None in {type_of(label) for label in labels[first:end]} <= {None, NAME_STUDENT}:
+            label_span(result, first, end, NAME_STUDENT)
     return result
 
 
@@ -153,17 +153,17 @@ def propagate_lone_names(document: Document, labels: Sequence[str], probabilitie
     sure = {
         tokens[first]
         for first, end, pii_type in spans_of(labels)
-        if pii_type == NAME and end == first + 1 and probabilities[first, OUTSIDE_ID] < SURE
+        if pii_type == NAME_STUDENT and end == first + 1 and probabilities[first, OUTSIDE_ID] < SURE
     }
     names = {name for name in sure if len(name) >= MIN_NAME_LENGTH and name.istitle() and name.lower() not in lower}
     return [
-        f"B-{NAME}" if label == OUTSIDE and token in names else label
+        f"B-{NAME_STUDENT}" if label == OUTSIDE and token in names else label
         for token, label in zip(tokens, labels, strict=True)
     ]
 
 
 # Applied in this order: first drop what cannot be right, then add what is missing, and copy names last, so that no
-# wrong name is copied. submissions/README.md has the measured effect of each rule, and of those that were tried and removed.
+# wrong name is copied. submissions/README.md has the measured effect of these rules and of removed ones.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         rule.__name__: rule
@@ -211,10 +211,11 @@ def label_document(
 def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, int]]:
     """Find a pattern in the text that the tokens spell; return (first token, end token) of each match.
 
-    A token that a match covers in part counts. Where the pattern has groups, the last one that took part is the match.
+    A token that a match covers in part counts. If the pattern has groups, the match is the last group that took part,
+    and a match without one is skipped.
     """
     matches = pattern.finditer(spell(document.tokens, document.trailing_whitespace))
-    places = [match.span(match.lastindex or 0) for match in matches]
+    places = [match.span(match.lastindex or 0) for match in matches if match.lastindex or not pattern.groups]
     if not places:
         return []
     lengths = (len(token) + space for token, space in zip(document.tokens, document.trailing_whitespace, strict=True))

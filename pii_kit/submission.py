@@ -1,6 +1,7 @@
-"""Labels to the rows that Kaggle scores, checked before anybody spends a try on them."""
+"""Turn labels into submission rows, write them as csv, and check a csv before it is submitted."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,16 @@ from pii_kit.labels import LABELS, OUTSIDE
 
 COLUMNS = ["row_id", "document", "token", "label"]
 Row = tuple[int, int, str]  # document, token, label
-ROWS_NAMED = 5  # in a problem's text
+ROWS_NAMED = 5  # rows listed per problem
 
 
 def submission_rows(labelled: Iterable[tuple[int, Sequence[str]]]) -> pd.DataFrame:
-    """Pairs of a document's number and its labels (token) to rows of all that is not O, sorted, row_id from 0."""
+    """Return the submission of pairs of document number and labels (token): sorted rows without O, row_id from 0."""
     return rows_table(row for document, labels in labelled for row in label_rows(document, labels))
 
 
 def label_rows(document: int, labels: Sequence[str]) -> list[Row]:
-    """What is not O among a document's labels (token).
+    """Return the rows of one document: its labels (token) that are not O.
 
     >>> label_rows(7, ["O", "B-EMAIL"])
     [(7, 1, 'B-EMAIL')]
@@ -30,23 +31,24 @@ def label_rows(document: int, labels: Sequence[str]) -> list[Row]:
 
 
 def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows in any order to the table that is submitted: sorted, row_id from 0."""
+    """Return rows as the table to submit: sorted, row_id from 0."""
     frame = pd.DataFrame(sorted(rows), columns=COLUMNS[1:])
     frame.insert(0, "row_id", range(len(frame)))
     return frame.astype({"document": "int64", "token": "int64", "label": "str"})
 
 
 def true_rows(documents: Iterable[Document]) -> pd.DataFrame:
-    """The rows of labelled documents. Raises KitError, naming the document, where labels are missing."""
-    documents = list(documents)
+    """Return the rows of labelled documents. Raise KitError if a document has no labels."""
+    labelled = []
     for document in documents:
         if document.labels is None:
-            raise KitError(f"document {document.document}: labels missing (scoring needs them)")
-    return submission_rows((document.document, document.labels) for document in documents)
+            raise KitError(f"document {document.document}: labels missing; scoring needs a labelled file")
+        labelled.append((document.document, document.labels))
+    return submission_rows(labelled)
 
 
 def label_documents(documents: Iterable[Document], rows: pd.DataFrame) -> list[Document]:
-    """Documents with the labels that rows give them, O elsewhere: what `true_rows` undoes."""
+    """Return documents labelled by rows, O where there is no row. The inverse of `true_rows`."""
     labels = {(doc, token): label for doc, token, label in rows[COLUMNS[1:]].itertuples(index=False)}
     return [
         replace(doc, labels=tuple(labels.get((doc.document, token), OUTSIDE) for token in range(len(doc.tokens))))
@@ -55,73 +57,74 @@ def label_documents(documents: Iterable[Document], rows: pd.DataFrame) -> list[D
 
 
 def write_submission(path: str | Path, rows: pd.DataFrame) -> None:
-    """Rows to a csv file, whole or not at all; no rows give the header alone."""
+    """Write rows to a csv file, completely or not at all. Without rows it has only the header."""
     with atomic_write(path) as handle:
         rows.to_csv(handle, index=False, columns=COLUMNS, lineterminator="\n")
 
 
 def read_submission(path: str | Path, documents: Iterable[Document]) -> pd.DataFrame:
-    """A submission's rows. Raises KitError with every problem that `check_submission` finds."""
+    """Read a submission. Raise KitError with every problem that `check_submission` finds."""
     problems = check_submission(path, documents)
     if problems:
-        raise KitError(f"{path}: {len(problems)} problems: " + "; ".join(problems))
+        raise KitError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}: {'; '.join(problems)}")
     return pd.read_csv(path, dtype={"document": "int64", "token": "int64", "label": "str"}, keep_default_na=False)
 
 
 def check_submission(path: str | Path, documents: Iterable[Document]) -> list[str]:
-    """Every reason for which Kaggle would refuse the file or a row cannot be right, each with its rows; empty if none.
+    """Return every problem for which Kaggle would refuse the file, or a row cannot be right; an empty list if none.
 
-    Rows are counted as row_id is: the first one after the header is row 0. Raises KitError if the file cannot be read
-    as a csv table at all.
+    Problems name their rows by the expected row_id: the first row after the header is row 0.
+
+    Raises:
+        KitError: the file cannot be read as a csv table.
     """
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
         raise KitError(f"{path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: not a csv table with the header {','.join(COLUMNS)}: {error}") from None
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much for row labels
-        return [f"rows hold more values than the {len(rows.columns)} columns"]
-    if list(rows.columns) != COLUMNS:
-        return [f"columns are {','.join(map(str, rows.columns))}; expected {','.join(COLUMNS)}, in this order"]
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus values for row names
+        return [f"rows hold more values than the {len(table.columns)} columns"]
+    if list(table.columns) != COLUMNS:
+        return [f"columns are {','.join(map(str, table.columns))}; expected {','.join(COLUMNS)}, in this order"]
 
     n_tokens = {document.document: len(document.tokens) for document in documents}
-    row_id, document, token = (_whole_numbers(rows[name]) for name in COLUMNS[:3])
-    known = document.isin(n_tokens)
-    length = document.map(n_tokens).where(known)
-    counting = pd.Series(range(len(rows)), index=rows.index)
-    filled = rows.ne("")
-    findings = (
-        [(f"{name}: empty value", ~filled[name]) for name in COLUMNS]
-        + [
-            (f"{name}: not a whole number", filled[name] & numbers.isna())
-            for name, numbers in zip(COLUMNS, (row_id, document, token), strict=False)
-        ]
-        + [
-            ("row_id: does not count 0, 1, 2, …", row_id.notna() & (row_id != counting)),
-            ("document: not in the data", document.notna() & ~known),
-            ("token: outside its document", known & token.notna() & ((token < 0) | (token >= length))),
-            ("label: O, which is not submitted", rows["label"] == OUTSIDE),
-            ("label: unknown", filled["label"] & ~rows["label"].isin(LABELS)),
-            (
-                "document and token: same as in a row above",
-                document.notna() & token.notna() & pd.DataFrame({"document": document, "token": token}).duplicated(),
-            ),
-        ]
-    )
-    return [f"{what} ({_name_rows(bad)})" for what, bad in findings if bad.any()]
+    bad_rows: dict[str, list[int]] = {}
+    seen: set[tuple] = set()
+    for row, values in enumerate(table.fillna("").itertuples(index=False, name=None)):
+        for problem in _problems(row, values, n_tokens, seen):
+            bad_rows.setdefault(problem, []).append(row)
+    return [f"{problem} ({_name_rows(rows)})" for problem, rows in bad_rows.items()]
 
 
-def _whole_numbers(column: pd.Series) -> pd.Series:
-    """Text to numbers, missing where the text is not plain digits."""
-    return (
-        pd.to_numeric(column.where(column.str.fullmatch(r"-?\d{1,15}")), errors="coerce")
-        .astype("Int64")
-        .astype("Float64")
-    )
+def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int], seen: set[tuple]) -> Iterator[str]:
+    (row_id, document, token), label = map(_whole_number, values[:3]), values[3]
+    for name, value, number in zip(COLUMNS, values, (row_id, document, token, 0), strict=True):
+        if not value:
+            yield f"{name}: empty value"
+        elif number is None:
+            yield f"{name}: not a whole number"
+    if row_id not in (None, row):
+        yield "row_id: does not count 0, 1, 2, …"
+    if document is not None and document not in n_tokens:
+        yield "document: not in the data"
+    elif document is not None and token is not None and not 0 <= token < n_tokens[document]:
+        yield "token: outside its document"
+    if label == OUTSIDE:
+        yield "label: O, which is not submitted"
+    elif label and label not in LABELS:
+        yield "label: unknown"
+    if (document, token) in seen and None not in (document, token):
+        yield "document and token: same as in a row above"
+    seen.add((document, token))
 
 
-def _name_rows(bad: pd.Series) -> str:
-    rows = bad[bad].index.tolist()
+def _whole_number(text: str) -> int | None:
+    """Return the number that plain digits spell, exactly; a float would round numbers from 2**53 up."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
+
+
+def _name_rows(rows: Sequence[int]) -> str:
     more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:ROWS_NAMED]))}{more}"
+    return f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:ROWS_NAMED]))}{more}"

@@ -1,4 +1,4 @@
-"""Documents to overlapping windows and batches, and window predictions back to tokens. Nothing is lost."""
+"""Cut documents into overlapping windows, batch them, and merge window predictions into token probabilities."""
 
 import random
 from bisect import bisect_left, bisect_right
@@ -16,18 +16,18 @@ from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.pieces import CASINGS, PieceTokenizer
 
-IGNORED = -100  # the label id that torch's cross-entropy leaves out
+IGNORED = -100  # the label id that torch's cross-entropy ignores
 NO_TOKEN = -1
-PII_BELOW = 0.9  # a teacher's P(O) below which its token counts as PII when an epoch's windows are chosen
+PII_BELOW = 0.9  # a token with a teacher's P(O) below this counts as PII when an epoch's windows are chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a document that fits the model. Arrays are (piece,), but for `probabilities`.
+    """A part of a document that fits the model. Arrays are (piece,), except `probabilities`.
 
-    `token_index` is the token that begins with this piece, NO_TOKEN for a token's further pieces and for the special
-    pieces round the window; `labels` stands on first pieces, IGNORED elsewhere, None for an unlabelled document.
-    `probabilities` is what a teacher says of the whole document (token, label), one array for all of its windows.
+    `token_index` is the token that starts with the piece; NO_TOKEN on its other pieces and on special pieces. `labels`
+    are label ids on the first piece of each token, IGNORED elsewhere; None if the document is unlabelled.
+    `probabilities` are a teacher's for the whole document (token, label); its windows share the array.
     """
 
     document: int
@@ -41,28 +41,31 @@ class Window:
         return len(self.pieces)
 
     def holds_pii(self) -> bool:
-        """Whether any token of the window is PII, by its label or else in the teacher's eyes."""
+        """Check whether a token of the window is PII by the teacher's probabilities or, without them, by its label."""
         if self.probabilities is None:
-            return self.labels.max() > OUTSIDE_ID
+            return self.labels is not None and bool(self.labels.max() > OUTSIDE_ID)
         tokens = self.token_index[self.token_index != NO_TOKEN]
-        return self.probabilities[tokens, OUTSIDE_ID].min(initial=1) < PII_BELOW
+        return bool(self.probabilities[tokens, OUTSIDE_ID].min(initial=1) < PII_BELOW)
 
     def soft_labels(self) -> np.ndarray:
-        """Target probabilities (piece, label): the teacher's, or the labels' own; zero where no token begins."""
-        begins = self.token_index != NO_TOKEN
+        """Return target probabilities (piece, label) from teacher or labels; zero where no token starts."""
+        starts = self.token_index != NO_TOKEN
         targets = np.zeros((len(self), len(LABELS)), dtype=np.float32)
-        if self.probabilities is None:
-            targets[begins, self.labels[begins]] = 1
-        else:
-            targets[begins] = self.probabilities[self.token_index[begins]]
+        if self.probabilities is not None:
+            targets[starts] = self.probabilities[self.token_index[starts]]
+        elif self.labels is not None:
+            targets[starts, self.labels[starts]] = 1
         return targets
 
 
 def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | None = None) -> list[range]:
-    """The windows of n pieces, each of at most `size`; neighbours share `overlap` pieces, or more where tokens end so.
+    """Return the windows of n pieces, each at most `size` long. Neighbours share at least `overlap` pieces if they can.
 
-    `starts` are the places where tokens begin (default: everywhere). A window starts and ends between tokens; only a
-    token that alone is longer than `size` is cut. Raises ValueError unless 0 ≤ overlap < size.
+    Windows start and end between tokens, which begin at `starts` (default: at each piece). Only a token that is longer
+    than `size` is cut.
+
+    Raises:
+        ValueError: `overlap` is negative or not below `size`.
 
     >>> window_spans(10, size=4, overlap=1)
     [range(0, 4), range(3, 7), range(6, 10)]
@@ -80,7 +83,7 @@ def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | Non
         if end == n:
             break
         following = edges[bisect_right(edges, end)]
-        # The next window must begin late enough to reach past this one's end, or windows would stop advancing.
+        # The next window must reach further than this one, or the loop would not end.
         earliest = max(start + 1, following - size)
         if earliest > end or fits <= start:
             start = end
@@ -91,9 +94,9 @@ def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | Non
 
 
 def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, overlap: int) -> list[Window]:
-    """A document to windows of at most `size` pieces, special pieces (where the tokenizer has them) counted in.
+    """Cut a document into windows of at most `size` pieces, including [CLS] and [SEP] where the tokenizer has them.
 
-    Each token begins in at least one window. An empty document has no windows.
+    Each token starts in at least one window. An empty document has no windows.
     """
     cut = tokenizer.cut(document)
     token_index = np.full(len(cut.ids), NO_TOKEN, dtype=np.int32)
@@ -102,23 +105,21 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
     if document.labels is not None:
         labels = np.full(len(cut.ids), IGNORED, dtype=np.int64)
         labels[cut.starts] = [LABEL_TO_ID[label] for label in document.labels]
-    enclosed = tokenizer.start_id is not None
-    spans = window_spans(
-        len(cut.ids), size=size - 2 * enclosed, overlap=overlap, starts=sorted({0, *cut.starts.tolist()})
-    )
+    ends = tokenizer.window_ends
+    inner_size = size - 2 if ends else size
+    spans = window_spans(len(cut.ids), size=inner_size, overlap=overlap, starts=sorted({0, *cut.starts.tolist()}))
 
-    def part(values: np.ndarray, span: range, before: int, after: int) -> np.ndarray:
+    def part(values: np.ndarray, span: range, around: Sequence[int]) -> np.ndarray:
         inner = values[span.start : span.stop]
-        return np.concatenate([[before], inner, [after]]).astype(values.dtype) if enclosed else inner
+        return np.concatenate([around[:1], inner, around[1:]]).astype(values.dtype) if ends else inner
 
-    other = CASINGS.index("other")
     return [
         Window(
             document=document.document,
-            pieces=part(cut.ids, span, tokenizer.start_id, tokenizer.end_id),
-            casing=part(cut.casing, span, other, other),
-            token_index=part(token_index, span, NO_TOKEN, NO_TOKEN),
-            labels=None if labels is None else part(labels, span, IGNORED, IGNORED),
+            pieces=part(cut.ids, span, ends or ()),
+            casing=part(cut.casing, span, [CASINGS.index("other")] * 2),
+            token_index=part(token_index, span, [NO_TOKEN] * 2),
+            labels=None if labels is None else part(labels, span, [IGNORED] * 2),
         )
         for span in spans
     ]
@@ -127,22 +128,22 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
 def merge_windows(
     n_tokens: int, windows: Iterable[Window], probabilities: Iterable[np.ndarray], n_labels: int
 ) -> np.ndarray:
-    """Probabilities (piece, label) of a document's windows to (token, label): the mean over each token's windows."""
+    """Merge probabilities (piece, label) of a document's windows into (token, label): the mean over windows."""
     total = np.zeros((n_tokens, n_labels))
     count = np.zeros((n_tokens, 1))
     for window, scores in zip(windows, probabilities, strict=True):
-        begins = window.token_index != NO_TOKEN
-        tokens = window.token_index[begins]
-        total[tokens] += scores[begins]
+        starts = window.token_index != NO_TOKEN
+        tokens = window.token_index[starts]
+        total[tokens] += scores[starts]
         count[tokens] += 1
     return (total / count).astype(np.float32)
 
 
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
-    """Windows to input_ids, attention_mask, casing_ids and, where they are labelled, labels: each (batch, piece).
+    """Make a batch: input_ids, attention_mask, casing_ids and, if the windows have any, labels, each (batch, piece).
 
-    Padding comes last in each row. Where a teacher labelled one of the windows, labels are probabilities
-    (batch, piece, label), zero on pieces that have none.
+    Padding comes last in each row. If a window has a teacher's probabilities, labels are target probabilities
+    (batch, piece, label), zero where no token starts.
     """
 
     def padded(arrays, value: int) -> torch.Tensor:
@@ -157,28 +158,30 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor
     if any(window.probabilities is not None for window in windows):
         targets = [torch.from_numpy(window.soft_labels()) for window in windows]
         batch["labels"] = pad_sequence(targets, batch_first=True)  # (batch, piece, label)
-    elif all(window.labels is not None for window in windows):
-        batch["labels"] = padded([window.labels for window in windows], IGNORED)
+    else:
+        labels = [window.labels for window in windows if window.labels is not None]
+        if len(labels) == len(windows):
+            batch["labels"] = padded(labels, IGNORED)
     return batch
 
 
 def hide_pieces(batch: dict[str, torch.Tensor], *, share: float, mask_id: int) -> dict[str, torch.Tensor]:
-    """The batch with a random `share` of its pieces replaced by `mask_id`, so that a model must look at what is around.
+    """Replace a random `share` of a batch's pieces by `mask_id`; casing_ids stay.
 
-    How a token is written (casing_ids) stays visible. Words learned by heart are what a model falls for on few essays.
+    A model trained on few documents memorizes words. With hidden pieces it has to use the context.
     """
     hidden = torch.rand(batch["input_ids"].shape, device=batch["input_ids"].device) < share
     return {**batch, "input_ids": batch["input_ids"].masked_fill(hidden, mask_id)}
 
 
 class SimilarLengthBatches(Sampler[list[int]]):
-    """Batches of indices, drawn and shuffled anew each epoch, in which lengths are alike: little is spent on padding.
+    """Sample batches of windows of similar length, shuffled in each epoch, so that there is little padding.
 
-    An epoch takes every index but the `optional` ones, and of those a random `share`. Indices are shuffled, sorted by
-    length within pools of 32 batches, cut into batches, and the batches shuffled. All of it depends on `seed` and epoch
-    alone, so a resumed run finds its place again. The first `take` fixes how many indices each epoch has, so that
-    schedules can be laid out though each epoch may bring other windows. With `whole` some windows are taken twice, so
-    that every batch has `batch_size` of them.
+    An epoch takes every index that is not in `optional`, and a random `share` of the optional ones. Indices are
+    shuffled, sorted by length within pools of 32 batches, and cut into batches, which are shuffled. The result depends
+    only on `seed` and the epoch, so that a resumed run continues identically. Each epoch has the number of indices that
+    the first call of `take` set, although its windows may differ: learning rate schedules need that number. If
+    `whole`, every batch has `batch_size` windows; some windows are then taken twice.
     """
 
     POOL = 32
@@ -202,7 +205,7 @@ class SimilarLengthBatches(Sampler[list[int]]):
             self.size = -(-self.size // batch_size) * batch_size
 
     def take(self, lengths: Sequence[int], optional: Sequence[int] = ()) -> None:
-        """Other windows from now on: their lengths, and which of them are optional."""
+        """Set the windows of the next epochs: their lengths, and which of them are optional."""
         self.lengths = lengths
         self.optional = sorted(optional)
         self.required = sorted(set(range(len(lengths))) - set(optional))
@@ -228,9 +231,9 @@ class SimilarLengthBatches(Sampler[list[int]]):
 
 
 def batch_loader(
-    windows: Sequence[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int
-) -> DataLoader[dict[str, torch.Tensor]]:
-    """The windows as `batches` orders them, collated. Its own generator leaves alone the random state of dropout."""
+    windows: Dataset[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int
+) -> DataLoader[Window]:
+    """Return a loader of the collated `batches`. It has its own generator and does not change torch's random state."""
     return DataLoader(
         windows,
         batch_sampler=batches,
@@ -239,11 +242,11 @@ def batch_loader(
     )
 
 
-class EpochWindows(Dataset):
-    """The windows that a tagger learns from in one epoch; `make` cuts those of another one.
+class EpochWindows(Dataset[Window]):
+    """The training windows of one epoch; `make` replaces them by those of another.
 
-    `documents_of` maps an epoch to its labelled documents. `taught` are documents with a teacher's probabilities (token,
-    label): their windows come last and stay the same.
+    `documents_of` maps an epoch to its labelled documents. `taught` are documents with a teacher's probabilities
+    (token, label); their windows come last and are the same in each epoch.
     """
 
     def __init__(
@@ -262,13 +265,13 @@ class EpochWindows(Dataset):
         self.make(0)
 
     def make(self, epoch: int) -> None:
-        """Cut the windows of an epoch. Raises KitError if there are none."""
+        """Cut the windows of an epoch. Raise KitError if there are none."""
         self.windows = [window for document in self.documents_of(epoch) for window in self.cut(document)] + self.taught
         if not self.windows:
-            raise KitError("the training documents hold no tokens")
+            raise KitError("the training documents hold no tokens; expected at least one document with tokens")
 
     def lengths_and_empty(self) -> tuple[list[int], list[int]]:
-        """The windows' lengths, and the indices of those without PII."""
+        """Return the lengths of the windows and the indices of those without PII."""
         empty = [index for index, window in enumerate(self.windows) if not window.holds_pii()]
         return list(map(len, self.windows)), empty
 

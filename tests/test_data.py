@@ -5,10 +5,19 @@ from collections import Counter
 import pytest
 from conftest import make_document
 
-from pii_kit import data
-from pii_kit.data import DataWarning, Document, fold_of_documents, read_documents, split_documents, write_documents
+from pii_kit.data import (
+    DataWarning,
+    Document,
+    cut,
+    document_of_spans,
+    fold_of_documents,
+    join,
+    read_documents,
+    spell,
+    split_documents,
+    write_documents,
+)
 from pii_kit.files import KitError
-from pii_kit.kaggle import find_data_folder
 
 ENTRY = {
     "document": 7,
@@ -34,16 +43,19 @@ def test_what_is_written_is_read_back(tmp_path, documents):
 @pytest.mark.parametrize(
     ("change", "needle"),
     [
-        ({"document": "7"}, "document"),
-        ({"document": True}, "document"),
+        ({"document": "7"}, "entry 0: document: expected a whole number, found a string"),
+        ({"document": True}, "entry 0: document: expected a whole number, found true or false"),
+        ({"document": 7.0}, "entry 0: document: expected a whole number, found a decimal number"),
+        ({"document": 2**63}, "document 9223372036854775808: the number does not fit 64 bits"),
+        ({"document": -(2**63) - 1}, "document -9223372036854775809: the number does not fit 64 bits"),
         ({"full_text": None}, "document 7: full_text: expected a string, found null"),
         ({"tokens": "Hi Ann"}, "document 7: tokens: expected a list, found a string"),
         ({"tokens": ["Hi", 3, "\n"]}, "document 7: tokens[1]: expected a string, found a number"),
-        ({"tokens": ["Hi", "Ann"]}, "document 7: trailing_whitespace: 3 of them for 2 tokens"),
-        ({"trailing_whitespace": [True, False]}, "document 7: trailing_whitespace: 2 of them for 3 tokens"),
+        ({"tokens": ["Hi", "Ann"]}, "document 7: trailing_whitespace: 3 values for 2 tokens"),
+        ({"trailing_whitespace": [True, False]}, "document 7: trailing_whitespace: 2 values for 3 tokens"),
         ({"trailing_whitespace": [True, 0, False]}, "trailing_whitespace[1]: expected true or false, found a number"),
-        ({"labels": ["O", "B-NAME_STUDENT"]}, "document 7: labels: 2 of them for 3 tokens"),
-        ({"labels": ["O", "B-NAME", "O"]}, "document 7: labels[1]: 'B-NAME' is none of the 15"),
+        ({"labels": ["O", "B-NAME_STUDENT"]}, "document 7: labels: 2 values for 3 tokens"),
+        ({"labels": ["O", "B-NAME", "O"]}, "document 7: labels[1]: unknown label 'B-NAME'"),
         ({"labels": None}, "document 7: labels: expected a list, found null"),
     ],
 )
@@ -66,7 +78,7 @@ def test_a_missing_field_is_named(tmp_path, field):
 def test_labels_may_be_missing_unless_training_needs_them(tmp_path):
     path = written(tmp_path, [{key: value for key, value in ENTRY.items() if key != "labels"}])
     assert read_documents(path)[0].labels is None
-    with pytest.raises(KitError, match=r"document 7: labels missing \(training needs them\)"):
+    with pytest.raises(KitError, match=r"document 7: labels missing \(training and scoring need them\)"):
         read_documents(path, labels_required=True)
 
 
@@ -75,17 +87,18 @@ def test_labels_may_be_missing_unless_training_needs_them(tmp_path):
     [
         ("[{", "not JSON"),
         ("", "not JSON"),
-        ('{"document": 1}', "expected a list of essays, found an object"),
-        ("[3]", "essay at 0: expected an object, found a number"),
+        ('{"document": 1}', "expected a list of documents, found an object"),
+        ("[3]", "entry 0: expected an object with the fields of a document, found a number"),
         ("[" * 10**5, "not JSON"),
+        ('[{"document": ' + "1" * 5000 + "}]", "too large a number"),
     ],
 )
-def test_a_file_that_is_no_list_of_essays_is_refused(tmp_path, content, needle):
+def test_a_file_that_holds_no_list_of_documents_is_refused(tmp_path, content, needle):
     with pytest.raises(KitError, match=needle):
         read_documents(written(tmp_path, content))
 
 
-def test_bytes_that_are_no_utf8_are_refused(tmp_path):
+def test_bytes_that_are_not_utf8_are_refused(tmp_path):
     path = tmp_path / "essays.json"
     path.write_bytes(b'["\xff"]')
     with pytest.raises(KitError, match="not JSON in UTF-8"):
@@ -94,23 +107,25 @@ def test_bytes_that_are_no_utf8_are_refused(tmp_path):
 
 def test_a_document_number_used_twice_is_refused_with_both_places(tmp_path):
     path = written(tmp_path, [ENTRY, ENTRY | {"document": 8}, ENTRY])
-    with pytest.raises(KitError, match="document 7: number used twice, by the essays at 0 and 2"):
+    with pytest.raises(KitError, match="document 7: used twice, by entries 0 and 2"):
         read_documents(path)
 
 
-def test_a_missing_file_says_where_it_was_looked_for(tmp_path):
+def test_the_error_for_a_missing_file_names_the_folder(tmp_path):
     with pytest.raises(KitError, match=f"no such file; looked in {tmp_path}"):
         read_documents(tmp_path / "train.json")
+    with pytest.raises(KitError, match="a folder, not a JSON file"):
+        read_documents(tmp_path)
 
 
-def test_text_that_tokens_do_not_spell_is_a_warning_with_the_count(tmp_path):
+def test_a_text_that_differs_from_its_tokens_is_a_warning_with_the_count(tmp_path):
     path = written(tmp_path, [ENTRY, ENTRY | {"document": 8, "full_text": "Hi  Ann"}])
     with pytest.warns(DataWarning, match="1 of 2 documents"):
         assert len(read_documents(path)) == 2
 
 
-def test_no_documents_is_a_warning(tmp_path):
-    with pytest.warns(DataWarning, match="no documents"):
+def test_a_file_without_documents_is_a_warning(tmp_path):
+    with pytest.warns(DataWarning, match="holds no documents"):
         assert read_documents(written(tmp_path, [])) == []
 
 
@@ -156,7 +171,7 @@ def test_a_rare_type_is_spread_although_each_document_holds_another_set():
     assert sorted(folds[:4]) == [0, 1, 2, 3]
 
 
-def test_a_split_loses_and_doubles_nothing_and_follows_the_seed(documents):
+def test_a_split_keeps_each_document_once_and_depends_on_the_seed(documents):
     training, validation = split_documents(documents, n_folds=4, fold=1, seed=5)
     assert sorted(doc.document for doc in training + validation) == [doc.document for doc in documents]
     assert split_documents(documents, n_folds=4, fold=1, seed=5) == (training, validation)
@@ -168,35 +183,40 @@ def test_more_folds_than_documents_is_an_error():
         split_documents([holding(number=1)])
 
 
-@pytest.fixture
-def bare_machine(tmp_path, monkeypatch):
-    """No essays anywhere: no variable, no mounts, an empty working folder."""
-    monkeypatch.delenv(data.DATA_VARIABLE, raising=False)
-    monkeypatch.setattr(data, "input_folders", list)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def test_pii_that_ends_inside_a_token_is_an_error():
+    with pytest.raises(ValueError, match="Ann Lee"):
+        document_of_spans(0, [("Ann Lee", "NAME_STUDENT"), ("_essay.docx", None)])
+    with pytest.raises(ValueError, match="document 12: NAME_STUDENT 'Ann  Lee'"):
+        document_of_spans(12, [("Ann  Lee", "NAME_STUDENT")])
 
 
-def place(folder) -> None:
-    folder.mkdir(parents=True)
-    (folder / "test.json").write_text("[]")
+def test_a_newline_in_an_address_is_inside_it():
+    doc = document_of_spans(7, [("At ", None), ("1 Hill\nYork", "STREET_ADDRESS"), ("\n", None)])
+    assert doc.tokens == ("At", "1", "Hill", "\n", "York", "\n")
+    assert doc.labels == ("O", "B-STREET_ADDRESS", *["I-STREET_ADDRESS"] * 3, "O")
 
 
-def test_places_are_searched_in_the_order_promised(bare_machine, monkeypatch):
-    assert find_data_folder() is None
-    place(bare_machine / "data")
-    assert find_data_folder()[0].resolve() == bare_machine / "data"
-    place(bare_machine / "mounted")
-    monkeypatch.setattr(data, "input_folders", lambda: [bare_machine / "mounted"])
-    assert find_data_folder()[0] == bare_machine / "mounted"
-    place(bare_machine / "variable")
-    monkeypatch.setenv(data.DATA_VARIABLE, str(bare_machine / "variable"))
-    assert find_data_folder()[0] == bare_machine / "variable"
-    place(bare_machine / "asked")
-    assert find_data_folder(bare_machine / "asked")[0] == bare_machine / "asked"
+def test_two_pieces_of_pii_side_by_side_stay_two():
+    doc = document_of_spans(1, [("Ann Lee", "NAME_STUDENT"), (" ", None), ("Bo", "NAME_STUDENT")])
+    assert doc.labels == ("B-NAME_STUDENT", "I-NAME_STUDENT", "B-NAME_STUDENT")
+    assert (doc.full_text, doc.trailing_whitespace) == ("Ann Lee Bo", (True, True, False))
 
 
-def test_a_folder_asked_for_without_essays_is_an_error(bare_machine):
-    place(bare_machine / "data")
-    with pytest.raises(KitError, match=r"no test.json there \(folder as asked\)"):
-        find_data_folder(bare_machine / "elsewhere")
+def test_no_spans_and_empty_ones_give_an_empty_document():
+    for spans in ([], [("", None)]):
+        doc = document_of_spans(3, spans)
+        assert (doc.document, doc.full_text, doc.tokens, doc.labels) == (3, "", (), ())
+
+
+def test_a_document_cut_at_any_token_is_joined_again(documents):
+    for doc in documents[:6]:
+        for middle in (0, 1, len(doc.tokens) // 2, len(doc.tokens)):
+            parts = [cut(doc, 0, middle), cut(doc, middle, len(doc.tokens))]
+            assert join(doc.document, parts) == doc
+            assert all(spell(part.tokens, part.trailing_whitespace) == part.full_text for part in parts)
+
+
+def test_an_unlabelled_document_is_cut_and_joined_without_labels():
+    document = make_document("I am Ann Lee", number=3)
+    assert cut(document, 1, 3).labels is None
+    assert join(3, [cut(document, 0, 2), cut(document, 2, 4)]) == document

@@ -8,7 +8,7 @@ from pii_kit.labels import LABEL_TO_ID, LABELS
 
 
 def probabilities(*rows: dict[str, float]) -> np.ndarray:
-    """Rows of {label: probability}, what is left to O."""
+    """Rows of {label: probability}, the rest is P(O)."""
     table = np.zeros((len(rows), len(LABELS)), dtype=np.float32)
     for place, row in enumerate(rows):
         for label, share in row.items():
@@ -32,7 +32,7 @@ def test_a_higher_threshold_never_drops_a_token():
     assert found[0] != found[-1]
 
 
-def test_probabilities_are_left_as_they_were():
+def test_probabilities_are_not_changed():
     scores = probabilities({"B-EMAIL": 0.3})
     before = scores.copy()
     decide(scores, o_threshold=0.9)
@@ -54,6 +54,6 @@ def test_a_document_without_tokens_has_no_labels():
         ([], []),
     ],
 )
-def test_an_orphan_i_becomes_b(labels, repaired):
+def test_an_i_that_continues_nothing_becomes_b(labels, repaired):
     assert repair_bio(labels) == repaired
     assert repair_bio(repaired) == repaired

@@ -1,4 +1,4 @@
-"""What a user sees of bad input: one line, exit code 2, no traceback, no partial file."""
+"""Bad input: a user sees one line and exit code 2, no traceback, and no partial file is left."""
 
 import json
 
@@ -12,7 +12,7 @@ from pii_kit.training.runs import save_tagger
 
 @pytest.fixture
 def place(tmp_path, documents, sha_rnn_tagger, monkeypatch):
-    """A folder with essays, a trained run and a submission, in which the test then stands."""
+    """Change to a folder with documents, a trained run and submissions."""
     monkeypatch.chdir(tmp_path)
     write_documents("train.json", documents)
     write_documents("unlabelled.json", [make_document("Hello there", number=number) for number in range(1, 4)])
@@ -29,8 +29,8 @@ TRAIN = "train --model sha_rnn --preset cpu --run new --data"
 CASES = {
     f"{TRAIN} nowhere.json": "nowhere.json: no such file",
     f"{TRAIN} cut.json": "cut.json: not JSON",
-    f"{TRAIN} object.json": "expected a list of essays",
-    f"{TRAIN} unlabelled.json": "document 1: labels missing (training needs them)",
+    f"{TRAIN} object.json": "expected a list of documents",
+    f"{TRAIN} unlabelled.json": "document 1: labels missing (training and scoring need them)",
     "train --model sha_rnn --preset published --run new --data train.json": "preset 'published' of sha_rnn is none of",
     "predict --run run --data cut.json --out new.csv": "cut.json: not JSON",
     "predict --run nowhere --data train.json --out new.csv": "nowhere: not a run folder",
@@ -48,7 +48,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("command", CASES)
-def test_bad_input_gives_one_line_and_exit_code_2_and_no_file(place, capsys, command):
+def test_bad_input_prints_one_line_exits_with_2_and_writes_no_file(place, capsys, command):
     assert main(command.split()) == 2
     out, err = capsys.readouterr()
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
@@ -61,29 +61,29 @@ def test_bad_input_gives_one_line_and_exit_code_2_and_no_file(place, capsys, com
 @pytest.mark.parametrize(
     "command", ["", "fly", "train --model gpt --data a --run b", "sample --documents three --out x"]
 )
-def test_arguments_that_do_not_fit_give_exit_code_2(command, capsys):
+def test_invalid_arguments_exit_with_2(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main(command.split())
     assert stop.value.code == 2
 
 
-def test_a_failed_prediction_leaves_the_submission_of_before(place):
+def test_a_failed_prediction_keeps_the_earlier_submission(place):
     before = (place / "good.csv").read_bytes()
     assert main(["predict", "--run", "nowhere", "--data", "train.json", "--out", "good.csv"]) == 2
     assert (place / "good.csv").read_bytes() == before
 
 
-def test_text_that_tokens_do_not_spell_is_a_warning_and_the_work_is_done(place, capsys):
+def test_a_text_that_differs_from_its_tokens_is_a_warning_and_prediction_continues(place, capsys):
     entries = json.loads((place / "unlabelled.json").read_text())
     entries[0]["full_text"] = "Hello  there"
     (place / "unlabelled.json").write_text(json.dumps(entries))
     assert main(["predict", "--run", "run", "--data", "unlabelled.json", "--out", "new.csv"]) == 0
     err = capsys.readouterr().err
-    assert "warning: unlabelled.json: full_text is not what the tokens spell in 1 of 3 documents" in err
+    assert "warning: unlabelled.json: full_text differs from the tokens in 1 of 3 documents" in err
     assert (place / "new.csv").exists()
 
 
-def test_every_verb_explains_itself(capsys):
+def test_every_verb_prints_its_help(capsys):
     for verb in ("sample", "train", "predict", "score", "check", "export", "errors", "demo", "lm"):
         with pytest.raises(SystemExit) as stop:
             main([verb, "--help"])

@@ -10,7 +10,7 @@ def test_there_are_a_b_and_an_i_for_each_of_seven_types_and_o():
     assert LABELS[OUTSIDE_ID] == "O"
 
 
-def test_ids_are_places_in_the_list():
+def test_ids_are_positions_in_labels():
     assert [LABEL_TO_ID[label] for label in LABELS] == list(range(15))
 
 
@@ -20,6 +20,6 @@ def test_type_of_drops_the_prefix(label):
     assert label.endswith(type_of(label))
 
 
-def test_spans_part_at_o_at_b_and_at_another_type():
+def test_a_span_ends_at_o_at_b_and_at_another_type():
     labels = ["B-EMAIL", "B-EMAIL", "O", "I-ID_NUM", "I-ID_NUM", "I-EMAIL"]
     assert spans_of(labels) == [(0, 1, "EMAIL"), (1, 2, "EMAIL"), (3, 5, "ID_NUM"), (5, 6, "EMAIL")]

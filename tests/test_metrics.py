@@ -51,7 +51,7 @@ def test_nothing_to_find_and_nothing_found_is_one():
     assert micro_fbeta(rows(), rows()).f == 1.0
 
 
-def test_false_alarms_where_there_is_nothing_score_zero():
+def test_false_positives_without_true_rows_score_zero():
     assert micro_fbeta(rows(), rows((1, 0, "B-EMAIL"))).f == 0.0
 
 
@@ -93,7 +93,7 @@ def test_the_interval_of_a_perfect_submission_is_a_point():
     assert bootstrap_interval(rows(*TRUTH), rows(*TRUTH), [1, 2, 3]) == (1.0, 1.0)
 
 
-def test_the_interval_over_no_documents_is_the_score_of_nothing():
+def test_the_interval_of_no_documents_is_one():
     assert bootstrap_interval(rows(), rows(), []) == (1.0, 1.0)
 
 
@@ -112,7 +112,7 @@ def predictions():
     return [(document, scores)]
 
 
-def test_the_threshold_curve_is_the_score_at_each_cut():
+def test_the_threshold_curve_has_the_score_at_each_threshold():
     (document, scores), *_ = predictions()
     curve = threshold_curve(predictions(), [0.5, 0.8, 0.95, 0.9999])
     for threshold, line in curve.iterrows():
@@ -128,7 +128,7 @@ def test_the_best_threshold_is_the_middle_one_of_equals():
     assert best_threshold(curve) == 0.7
 
 
-def test_the_seeds_figures_flatter_a_model_that_finds_nothing():
+def test_the_original_projects_metrics_reward_a_model_that_finds_nothing():
     truth = [["O"]] * 69 + [["B-EMAIL"]] * 31
     nothing = [["O"]] * 100
     figures = seed_metrics(truth, nothing)
@@ -137,7 +137,7 @@ def test_the_seeds_figures_flatter_a_model_that_finds_nothing():
     assert figures["seed_tag_accuracy"] == 0.0
 
 
-def test_the_seeds_figures_take_any_pii_for_right_but_tag_accuracy():
+def test_the_original_projects_metrics_except_tag_accuracy_ignore_the_type():
     figures = seed_metrics([["B-EMAIL", "O"]], [["I-ID_NUM", "B-EMAIL"]])
     assert figures["seed_precision"] == 0.5 and figures["seed_recall"] == 1.0
     assert figures["seed_f5"] == pytest.approx(26 * 0.5 * 1 / (25 * 0.5 + 1))

@@ -40,7 +40,7 @@ def exotic_document() -> Document:
     )
 
 
-def test_every_token_has_a_piece_whatever_it_is(tokenizer):
+def test_every_token_has_a_piece(tokenizer):
     cut = tokenizer.cut(exotic_document())
     assert len(cut.starts) == len(EXOTIC)
     ends = [*cut.starts[1:], len(cut.ids)]
@@ -55,7 +55,7 @@ def test_newlines_are_pieces_of_their_own(tokenizer):
     assert newlines[0] not in (tokenizer.unknown_id, cut.ids[0], cut.ids[-1])
 
 
-def test_a_document_is_cut_alike_whatever_was_cut_before(tokenizer, documents):
+def test_the_pieces_of_a_document_do_not_depend_on_earlier_documents(tokenizer, documents):
     alone = type(tokenizer)(tokenizer.tokenizer).cut(documents[3])
     for document in documents:
         tokenizer.cut(document)
@@ -63,14 +63,14 @@ def test_a_document_is_cut_alike_whatever_was_cut_before(tokenizer, documents):
     assert alone.ids.tolist() == again.ids.tolist() and alone.starts.tolist() == again.starts.tolist()
 
 
-def test_byte_pairs_spell_the_text_again_in_lower_case(documents):
+def test_byte_pairs_decode_to_the_text_in_lower_case(documents):
     tokenizer = train_byte_pairs(documents, n_pieces=600)
     document = make_document("Zoë Ångström\n\n said: “naïve” 😀 twice.")
     assert tokenizer.tokenizer.decode(tokenizer.cut(document).ids.tolist()) == document.full_text.lower()
 
 
 @pytest.mark.parametrize("train", [train_byte_pairs, train_word_pieces])
-def test_capitals_are_in_the_casing_alone(train, documents):
+def test_capitals_change_the_casing_but_not_the_pieces(train, documents):
     upper, lower = make_document("MARIA"), make_document("maria")
     tokenizer = train(documents, n_pieces=600)
     assert tokenizer.cut(upper).ids.tolist() == tokenizer.cut(lower).ids.tolist()
@@ -96,18 +96,18 @@ def test_capitals_are_in_the_casing_alone(train, documents):
         ("", "other"),
     ],
 )
-def test_casing_is_what_a_reader_would_say(token, casing):
+def test_the_casing_of_a_token_is_the_expected_one(token, casing):
     assert CASINGS[casing_of(token)] == casing
 
 
-def test_a_saved_tokenizer_cuts_alike(tokenizer, documents, tmp_path):
+def test_a_saved_tokenizer_gives_the_same_pieces(tokenizer, documents, tmp_path):
     tokenizer.tokenizer.save(str(tmp_path / "tokenizer.json"))
     again = read_tokenizer(tmp_path / "tokenizer.json")
     for document in [*documents[:3], exotic_document()]:
         assert again.cut(document).ids.tolist() == tokenizer.cut(document).ids.tolist()
 
 
-def test_a_bert_vocabulary_without_newlines_is_given_one(documents, tmp_path):
+def test_a_bert_vocabulary_without_newlines_gets_a_piece_for_them(documents, tmp_path):
     tokenizer = train_word_pieces(documents, n_pieces=600)
     text = (
         tokenizer.tokenizer.to_str()
@@ -131,16 +131,16 @@ def test_training_gives_the_same_vocabulary_in_another_process(tmp_path):
     assert len(runs) == 1
 
 
-def test_a_word_that_three_essays_have_in_lower_case_is_no_longer_just_title_case():
-    essays = [make_document(f"the smart cart {word}", number) for number, word in enumerate(["one", "two", "old"])]
+def test_a_capitalized_word_that_three_documents_have_in_lower_case_counts_as_a_word():
+    essays = [make_document(f"the steel boat {word}", number) for number, word in enumerate(["one", "two", "old"])]
     tokenizer = train_byte_pairs(essays, n_pieces=300)
-    assert tokenizer.words == {"the", "smart", "cart"}
-    text = make_document("Smart CART Ana OLD")
+    assert tokenizer.words == {"the", "steel", "boat"}
+    text = make_document("Steel BOAT Ana OLD")
     casings = [CASINGS[casing] for casing in tokenizer.cut(text).casing[tokenizer.cut(text).starts]]
     assert casings == ["Title word", "UPPER word", "Title", "UPPER"]
 
 
-def test_a_word_of_the_same_essay_counts_as_known_in_it_alone():
+def test_a_capitalized_word_that_its_own_document_has_in_lower_case_counts_as_a_word_there():
     tokenizer = train_byte_pairs([make_document("tea")], n_pieces=300)
     casings = [
         CASINGS[tokenizer.cut(make_document(text)).casing[1]] for text in ("Rivet and a rivet", "Rivet and a bolt")
@@ -148,19 +148,30 @@ def test_a_word_of_the_same_essay_counts_as_known_in_it_alone():
     assert casings == ["Title word", "Title"]
 
 
-def test_words_are_read_from_beside_the_tokenizer_and_damage_is_named(tmp_path):
+def test_words_are_read_from_the_file_beside_the_tokenizer_and_damage_is_named(tmp_path):
     tokenizer = train_byte_pairs([make_document("tea")], n_pieces=300)
     (tmp_path / "tokenizer.json").write_text(tokenizer.tokenizer.to_str())
     (tmp_path / "words.json").write_text('["tea", "cup"]')
     assert read_tokenizer(tmp_path / "tokenizer.json").words == {"tea", "cup"}
-    (tmp_path / "words.json").write_text('["tea"')
-    with pytest.raises(KitError, match=r"words\.json: damaged"):
-        read_tokenizer(tmp_path / "tokenizer.json")
+    for damaged in ('["tea"', "3"):
+        (tmp_path / "words.json").write_text(damaged)
+        with pytest.raises(KitError, match=r"words\.json: damaged"):
+            read_tokenizer(tmp_path / "tokenizer.json")
 
 
-def test_an_essay_stands_between_pieces_of_its_own(documents):
+def test_a_file_that_is_not_a_tokenizer_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    with pytest.raises(KitError, match=r"tokenizer\.json: not a tokenizer\.json"):
+        read_tokenizer(path)
+    path.write_text(train_byte_pairs([make_document("tea")], n_pieces=300).tokenizer.to_str().replace("[PAD]", "[NO]"))
+    with pytest.raises(KitError, match=r"lacks \[PAD\], \[UNK\] or \[MASK\]"):
+        read_tokenizer(path)
+
+
+def test_a_document_starts_and_ends_with_a_piece_of_its_own(documents):
     for tokenizer in (train_byte_pairs(documents, n_pieces=400), train_word_pieces(documents, n_pieces=400)):
         cut = tokenizer.cut(documents[0])
-        assert (cut.ids[0], cut.ids[-1]) == (tokenizer.top_id, tokenizer.bottom_id)
+        assert (cut.ids[0], cut.ids[-1]) == tokenizer.document_ends
         assert cut.starts[0] == 1 and len(cut.ids) == len(cut.casing)
         assert tokenizer.cut(make_document("")).ids.tolist() == []

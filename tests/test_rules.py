@@ -1,13 +1,33 @@
+import re
+
 import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.data import Document
+from pii_kit.data import Document, spell
 from pii_kit.decide import decide, repair_bio
 from pii_kit.files import KitError
-from pii_kit.labels import LABELS, PII_TYPES, spans_of
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.report.baselines import label_with_patterns
-from pii_kit.rules import RULES, apply_rules, label_span
+from pii_kit.rules import (
+    DEFAULT_RULES,
+    HEAD_TOKENS,
+    RULES,
+    SURE,
+    add_author_lines,
+    add_emails,
+    apply_rules,
+    course_links_are_not_personal,
+    emails_have_at,
+    id_length,
+    is_institutional,
+    label_document,
+    label_span,
+    matched_tokens,
+    names_are_title_case,
+    propagate_lone_names,
+    whitespace_is_outside,
+)
 
 TEXT = """By: Anna Berg-Lund
 
@@ -20,10 +40,12 @@ Lund. So Ulla told Ulla that Ulla , Ulla and Ulla know Ulla , and Ulla knows Ull
 
 Submitted by Maria Silva"""
 BLANK = np.zeros((0, len(LABELS)), dtype=np.float32)
+NAME = ["B-NAME_STUDENT", "I-NAME_STUDENT"]
+ADDRESS = ["B-STREET_ADDRESS", "I-STREET_ADDRESS"]
 
 
-def dice(seed: int, document: Document) -> tuple[list[str], np.ndarray]:
-    """Random probabilities, and labels: what is decided from them, or dice for each token, or for each likely span."""
+def random_labels(seed: int, document: Document) -> tuple[list[str], np.ndarray]:
+    """Return random probabilities, and labels: decided from them, or random for each token or each likely span."""
     n_tokens = len(document.tokens)
     rng = np.random.default_rng(seed)
     alpha = np.full(len(LABELS), 0.15)
@@ -42,10 +64,10 @@ def dice(seed: int, document: Document) -> tuple[list[str], np.ndarray]:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_leaves_valid_labels_and_its_input_alone_and_is_done_at_once(name):
+def test_a_rule_returns_valid_labels_changes_no_argument_and_nothing_when_applied_again(name):
     document = make_document(TEXT)
     for seed in range(45):
-        labels, scores = dice(seed, document)
+        labels, scores = random_labels(seed, document)
         labels_before, scores_before = list(labels), scores.copy()
         result = RULES[name](document, labels, scores)
         assert labels == labels_before
@@ -57,19 +79,19 @@ def test_a_rule_leaves_valid_labels_and_its_input_alone_and_is_done_at_once(name
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_every_rule_has_something_to_do_in_some_essay(name):
+def test_every_rule_changes_some_labels(name):
     document = make_document(TEXT)
-    results = (dice(seed, document) for seed in range(45))
+    results = (random_labels(seed, document) for seed in range(45))
     assert any(RULES[name](document, labels, scores) != labels for labels, scores in results)
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_an_essay_without_tokens_has_no_labels(name):
+def test_a_document_without_tokens_has_no_labels(name):
     assert RULES[name](make_document(""), [], BLANK) == []
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_says_why_it_is_there(name):
+def test_a_rule_is_named_like_its_function_and_has_a_docstring(name):
     assert RULES[name].__name__ == name
     assert len(RULES[name].__doc__) > 40
 
@@ -77,7 +99,7 @@ def test_a_rule_says_why_it_is_there(name):
 @pytest.mark.parametrize(
     "text", ["Hope is a plan. We met in May 2019 and drew 12-3 lines; see figure 4.", " \n\n ", "By"]
 )
-def test_an_essay_without_pii_stays_so(text):
+def test_a_document_without_pii_gets_no_labels(text):
     document = make_document(text)
     labels = ["O"] * len(document.tokens)
     scores = np.tile(np.eye(len(LABELS), dtype=np.float32)[0], (len(labels), 1))
@@ -85,15 +107,30 @@ def test_an_essay_without_pii_stays_so(text):
 
 
 def test_rules_are_applied_in_their_own_order():
-    document = make_document("Call 555 123 4567 now")
-    scores = np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32)
-    labels = ["O", "B-PHONE_NUM", "I-PHONE_NUM", "I-ID_NUM", "O"]
-    names = ["rebuild_boundaries", "long_digits_are_ids", "fill_address_gaps", "id_length"]
-    once = apply_rules(document, labels, scores, names)
-    assert once == apply_rules(document, labels, scores, names[::-1])
-    for name in (name for name in RULES if name in names):
-        labels = RULES[name](document, labels, scores)
-    assert once == labels
+    """A dropped link leaves its address O, so that `add_emails` labels it, but only if it runs after the drop."""
+    document = make_document("by https://www.coursera.org/anna@lund.org now")
+    labels = ["O", "B-URL_PERSONAL", "O"]
+    scores = np.zeros((3, len(LABELS)), dtype=np.float32)
+    names = ["add_emails", "course_links_are_not_personal"]
+    assert apply_rules(document, labels, scores, names) == ["O", "B-EMAIL", "O"]
+    assert apply_rules(document, labels, scores, names[::-1]) == ["O", "B-EMAIL", "O"]
+    added = add_emails(document, labels, scores)
+    assert course_links_are_not_personal(document, added, scores) == ["O", "O", "O"]
+
+
+def test_a_document_is_labelled_by_threshold_and_then_by_rules():
+    document = make_document("Anna wrote to anna@lund.org .")
+    scores = np.zeros((5, len(LABELS)), dtype=np.float32)
+    scores[:, OUTSIDE_ID] = 1
+    scores[0, [OUTSIDE_ID, LABEL_TO_ID[NAME[0]]]] = 0.5, 0.5
+    scores[1, [OUTSIDE_ID, LABEL_TO_ID[NAME[1]]]] = 0.5, 0.5
+    assert label_document(document, scores, o_threshold=0.9, rules=()) == [*NAME, "O", "O", "O"]
+    assert label_document(document, scores, o_threshold=0.9) == [NAME[0], "O", "O", "B-EMAIL", "O"]
+    assert label_document(document, scores, o_threshold=0.1) == ["O", "O", "O", "B-EMAIL", "O"]
+
+
+def test_author_lines_are_the_only_rule_outside_the_default():
+    assert [name for name in RULES if name not in DEFAULT_RULES] == ["add_author_lines"]
 
 
 def test_no_rules_change_nothing():
@@ -103,6 +140,251 @@ def test_no_rules_change_nothing():
     assert apply_rules(make_document("anna"), labels, np.zeros((1, len(LABELS))), ["emails_have_at"]) == ["O"]
 
 
-def test_an_unknown_rule_is_named_with_those_that_there_are():
-    with pytest.raises(KitError, match=r"'emails_have_ad': no such rule; there are .*emails_have_at"):
+def test_an_unknown_rule_is_an_error_that_lists_the_rules():
+    with pytest.raises(KitError, match=r"unknown rule 'emails_have_ad'; expected some of .*emails_have_at"):
         apply_rules(make_document(""), [], BLANK, ["emails_have_at", "emails_have_ad"])
+
+
+def document_of(*tokens: str) -> Document:
+    spaces = (False,) * len(tokens)
+    return Document(document=1, full_text="".join(tokens), tokens=tokens, trailing_whitespace=spaces)
+
+
+@pytest.mark.parametrize("gap", ["\n", "\n\n", "  ", "\xa0"])
+def test_whitespace_in_a_name_is_outside_and_a_new_name_starts_after_it(gap):
+    document = document_of("Anna", gap, "Berg")
+    assert whitespace_is_outside(document, [*NAME, NAME[1]], None) == ["B-NAME_STUDENT", "O", "B-NAME_STUDENT"]
+
+
+def test_whitespace_inside_an_address_keeps_its_label_and_around_it_loses_it():
+    document = document_of("\n", "Elm", "\n", "Lundville", "\n", "Anna")
+    labels = [ADDRESS[0], *[ADDRESS[1]] * 4, "B-NAME_STUDENT"]
+    expected = ["O", ADDRESS[0], ADDRESS[1], ADDRESS[1], "O", "B-NAME_STUDENT"]
+    assert whitespace_is_outside(document, labels, None) == expected
+
+
+def test_whitespace_alone_is_no_address():
+    assert whitespace_is_outside(document_of("\n", " "), ADDRESS, None) == ["O", "O"]
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("Anna Berg", "BI"),
+        ("ANNA O'HARA", "BI"),
+        ("Anna J. Berg", "BII"),
+        ("Anna Berg-Lund", "BIII"),
+        ("Maria da Silva", "BII"),
+        ("Maria de la Cruz", "BIII"),
+        ("Ayşe Öztürk", "BI"),
+        ("Dr. Anna Berg", "OBI"),
+        ("By Anna", "OB"),
+        ("Mrs Professor", "OO"),
+        ("anna berg", "OO"),
+        ("Anna_B Berg2", "OO"),
+        ("Anna met Berg", "BOB"),
+        ("da Silva", "OB"),
+        ("Silva da", "BO"),
+        ("Anna, Berg", "BOB"),
+    ],
+)
+def test_only_name_words_and_what_joins_them_are_names(text, result):
+    document = make_document(text)
+    labels = ["O"] * len(result)
+    label_span(labels, 0, len(result), "NAME_STUDENT")
+    found = names_are_title_case(document, labels, BLANK)
+    assert "".join({"O": "O", "B-NAME_STUDENT": "B", "I-NAME_STUDENT": "I"}[label] for label in found) == result
+
+
+def test_other_types_need_no_title_case():
+    document = make_document("anna@lund.org")
+    assert names_are_title_case(document, ["B-EMAIL"], None) == ["B-EMAIL"]
+
+
+def types_after(rule, text: str, pii_type: str) -> str:
+    """Return what a rule makes of a text that is one entity of a type: the type, or O."""
+    document = make_document(text)
+    labels = ["O"] * len(document.tokens)
+    label_span(labels, 0, len(labels), pii_type)
+    result = rule(document, labels, None)
+    kinds = {label[2:] or label for label in result}
+    assert len(kinds) == 1
+    return kinds.pop()
+
+
+@pytest.mark.parametrize(
+    ("rule", "pii_type", "kept", "dropped"),
+    [
+        (emails_have_at, "EMAIL", "anna@lund.org", "anna.lund.org"),
+        (emails_have_at, "EMAIL", "anna @ lund.org", "anna"),
+        (id_length, "ID_NUM", "1234", "123"),
+        (id_length, "ID_NUM", "A" + "1" * 24, "A" + "1" * 25),
+        (id_length, "ID_NUM", "ABC-1", "ABCDEF"),
+        (course_links_are_not_personal, "URL_PERSONAL", "http://www.lund.org/", "https://www.coursera.org/learn/x"),
+        (course_links_are_not_personal, "URL_PERSONAL", "http://lund.com/edu/", "http://design.lund.edu/plan"),
+        (course_links_are_not_personal, "URL_PERSONAL", "http://edu-lund.com/", "https://en.wikipedia.org/wiki/Plan"),
+        (course_links_are_not_personal, "URL_PERSONAL", "https://youtu.be/abc", "www.lund.gov"),
+        (course_links_are_not_personal, "URL_PERSONAL", "http://lac.uk.com/", "http://lund.ac.uk/x"),
+    ],
+)
+def test_what_cannot_be_of_its_type_is_dropped(rule, pii_type, kept, dropped):
+    assert types_after(rule, kept, pii_type) == pii_type
+    assert types_after(rule, dropped, pii_type) == "O"
+    assert types_after(rule, dropped, "USERNAME") == "USERNAME"
+
+
+def test_dropping_an_entity_keeps_its_neighbours():
+    document = make_document("Anna 12 anna@lund.org")
+    labels = ["B-NAME_STUDENT", "B-ID_NUM", "B-EMAIL"]
+    assert id_length(document, labels, None) == ["B-NAME_STUDENT", "O", "B-EMAIL"]
+
+
+@pytest.mark.parametrize("address", ["(https://www.coursera.org/x)", "coursera.org", "HTTPS://EN.WIKIPEDIA.ORG/wiki"])
+def test_an_institution_is_recognized_in_any_spelling_of_its_link(address):
+    assert is_institutional(address)
+    assert not is_institutional(f"http://lund.com/?to={address}")
+
+
+def spread(text: str, found: dict[int, float]) -> list[int]:
+    """Return the name tokens after the rule, given those before it with their P(O)."""
+    document = make_document(text)
+    labels = ["B-NAME_STUDENT" if i in found else "O" for i in range(len(document.tokens))]
+    scores = np.zeros((len(labels), 15), dtype=np.float32)
+    scores[:, 0] = 1
+    for token, outside in found.items():
+        scores[token, [0, LABEL_TO_ID["B-NAME_STUDENT"]]] = outside, 1 - outside
+    return [i for i, label in enumerate(propagate_lone_names(document, labels, scores)) if label != "O"]
+
+
+def test_a_sure_name_of_one_token_is_copied_to_its_other_mentions():
+    assert spread("I am Anna and they asked Anna twice", {2: 0.001}) == [2, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("I am Anna and they asked Anna twice", {2: 0.1}),
+        ("I am Hope and I hope that Hope wins", {2: 0.001}),
+        ("I am Jo and they asked Jo twice", {2: 0.001}),
+        ("I am ANNA and they asked ANNA twice", {2: 0.001}),
+        ("I am Anna and they asked anna twice", {2: 0.001}),
+    ],
+    ids=["unsure", "a word too", "short", "capitals", "lower case"],
+)
+def test_other_names_are_not_copied(text, found):
+    assert spread(text, found) == list(found)
+
+
+def test_a_name_is_sure_below_the_threshold_only():
+    assert spread("I am Anna and they asked Anna twice", {2: SURE - 0.001}) == [2, 6]
+    assert spread("I am Anna and they asked Anna twice", {2: SURE + 0.001}) == [2]
+
+
+def test_a_part_of_a_full_name_is_not_copied():
+    document = make_document("Anna Berg asked Anna")
+    labels = ["B-NAME_STUDENT", "I-NAME_STUDENT", "O", "O"]
+    assert propagate_lone_names(document, labels, np.zeros((4, 15), dtype=np.float32)) == labels
+
+
+def found(rule, text: str) -> list[str]:
+    """Return the texts that a rule labels in an unlabelled document; all must be of one type."""
+    document = make_document(text)
+    spans = spans_of(rule(document, ["O"] * len(document.tokens), None))
+    assert len({pii_type for *_, pii_type in spans}) <= 1
+    spaces = document.trailing_whitespace
+    return [spell(document.tokens[first:end], spaces[first:end]).strip() for first, end, _ in spans]
+
+
+def test_every_email_is_added():
+    assert found(add_emails, "Write to anna@lund.org, or anna.b+x@mail.co.uk.") == [
+        "anna@lund.org",
+        "anna.b+x@mail.co.uk",
+    ]
+    assert found(add_emails, "Be there @ 5 with @anna and http://lund.org/@anna") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "label"),
+    [
+        (add_emails, "anna@lund.org", "B-USERNAME"),
+        (add_emails, "anna@lund.org", "B-NAME_STUDENT"),
+    ],
+)
+def test_a_labelled_address_keeps_its_label(rule, text, label):
+    assert rule(make_document(text), [label], None) == [label]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "By Anna Berg",
+        "by: Anna Berg",
+        "BY: ANNA BERG",
+        "Name :  Anna Berg",
+        "Student Name: Anna Berg",
+        "Submitted by - Anna Berg",
+        "Prepared by:\n\nAnna Berg",
+        "Author: Anna Berg   Course: plans",
+    ],
+)
+def test_an_author_line_is_added_at_the_head_and_at_the_end(line):
+    body = "We made a plan. " * HEAD_TOKENS
+    assert [name.casefold() for name in found(add_author_lines, f"A plan\n\n{line}\n\n{body}")] == ["anna berg"]
+    assert [name.casefold() for name in found(add_author_lines, f"{body}\n\n{line}")] == (
+        [] if "Course" in line else ["anna berg"]
+    )
+    assert found(add_author_lines, f"{body}\n\n{line}\n\n{body}") == []
+
+
+def test_an_author_has_two_to_four_words():
+    assert found(add_author_lines, "By: Anna J. Berg-Lund\n\nA plan.") == ["Anna J. Berg-Lund"]
+    assert found(add_author_lines, "By: Anna Maria Berg Lund\n\nA plan.") == ["Anna Maria Berg Lund"]
+    assert found(add_author_lines, "By: Anna Maria Berg Lund Silva\n\nA plan.") == []
+    assert found(add_author_lines, "By: Anna\n\nA plan.") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Instructor: Anna Berg\n\nA plan.",
+        "Instructor name: Anna Berg\n\nA plan.",
+        "By Professor Anna Berg\n\nA plan.",
+        "A plan by Anna Berg\n\nIt is good.",
+        "By Anna Berg we had a plan.\n\nIt is good.",
+        "By Mind Mapping\n\nIn mind mapping we draw.",
+        "Name\n\nAnna Berg\n\nA plan.",
+    ],
+)
+def test_other_lines_name_no_author(text):
+    assert found(add_author_lines, text) == []
+
+
+def test_a_half_labelled_author_is_completed_and_other_types_stay():
+    document = make_document("By: Anna Berg")
+    whole = ["O", "O", "B-NAME_STUDENT", "I-NAME_STUDENT"]
+    assert add_author_lines(document, ["O", "O", "O", "B-NAME_STUDENT"], None) == whole
+    other = ["O", "O", "O", "B-USERNAME"]
+    assert add_author_lines(document, other, None) == other
+
+
+def test_two_addresses_without_a_space_between_them_are_both_found():
+    tokens = ("anna@lund.org", "..", "bo@lund.org", "+", "cy@lund.org")
+    document = document_of(*tokens)
+    expected = ["B-EMAIL", "B-EMAIL", "I-EMAIL", "B-EMAIL", "I-EMAIL"]
+    assert add_emails(document, ["O"] * len(tokens), BLANK) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "spans"),
+    [
+        (r"b", [(0, 1), (1, 2)]),
+        (r"b c", [(1, 3)]),
+        (r"d", [(2, 3)]),
+        (r"a(b)|c", [(0, 1)]),
+        (r"x", []),
+    ],
+    ids=["twice", "over a space", "part of a token", "group", "nothing"],
+)
+def test_a_match_covers_the_tokens_it_touches(pattern, spans):
+    document = make_document("ab b cd")
+    assert matched_tokens(document, re.compile(pattern)) == spans

@@ -1,8 +1,19 @@
+import json
+import warnings
+
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_document
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pii_kit.data import DataWarning, read_documents, spell
 from pii_kit.files import KitError
+from pii_kit.labels import LABELS
+from pii_kit.metrics import bootstrap_interval, micro_fbeta
+from pii_kit.predict import predict_documents
+from pii_kit.rules import RULES, label_document
 from pii_kit.submission import (
     COLUMNS,
     check_submission,
@@ -12,6 +23,7 @@ from pii_kit.submission import (
     true_rows,
     write_submission,
 )
+from pii_kit.training.out_of_fold import keep_out_of_fold
 
 DOCUMENTS = [make_document("I am Ann Lee", number=20), make_document("Nothing", number=3)]
 GOOD = "row_id,document,token,label\n0,20,2,B-NAME_STUDENT\n1,20,3,I-NAME_STUDENT\n"
@@ -23,13 +35,13 @@ def problems(tmp_path, content: str | bytes) -> list[str]:
     return check_submission(path, DOCUMENTS)
 
 
-def test_rows_are_sorted_and_counted_and_without_o():
+def test_rows_are_sorted_numbered_and_without_o():
     rows = submission_rows([(20, ["O", "B-EMAIL"]), (3, ["B-ID_NUM"])])
     assert rows.values.tolist() == [[0, 3, 0, "B-ID_NUM"], [1, 20, 1, "B-EMAIL"]]
     assert list(rows.columns) == COLUMNS
 
 
-def test_a_set_without_pii_gives_the_header_alone(tmp_path):
+def test_documents_without_pii_give_a_file_with_only_the_header(tmp_path):
     write_submission(tmp_path / "submission.csv", submission_rows([(1, ["O", "O"]), (2, [])]))
     assert (tmp_path / "submission.csv").read_text() == "row_id,document,token,label\n"
     assert check_submission(tmp_path / "submission.csv", DOCUMENTS) == []
@@ -68,14 +80,14 @@ def test_rows_give_documents_their_labels_back(documents):
         (GOOD.replace("1,20,3,", "1,20,02,"), "document and token: same as in a row above (row 1)"),
     ],
 )
-def test_each_fault_is_named_with_its_row_and_nothing_else_is(tmp_path, content, problem):
+def test_each_fault_and_nothing_else_is_reported_with_its_row(tmp_path, content, problem):
     assert problems(tmp_path, content) == ([] if problem is None else [problem])
 
 
 @pytest.mark.parametrize(
     "header", ["document,token,label", "row_id,token,document,label", "row_id,document,token,label,x", "a"]
 )
-def test_wrong_columns_or_their_order_are_named(tmp_path, header):
+def test_wrong_columns_or_a_wrong_order_are_named(tmp_path, header):
     (problem,) = problems(tmp_path, header + "\n")
     assert f"columns are {header}; expected row_id,document,token,label" in problem
 
@@ -98,7 +110,7 @@ def test_several_faults_are_all_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2,3,4\n5,6\n1,2,3\n", b"\xff\xfe\x00"])
-def test_what_is_no_csv_table_is_an_error_not_a_traceback(tmp_path, content):
+def test_a_file_that_is_not_a_csv_table_is_an_error_without_traceback(tmp_path, content):
     try:
         found = problems(tmp_path, content)
     except KitError as error:
@@ -112,13 +124,85 @@ def test_a_missing_submission_is_named(tmp_path):
         check_submission(tmp_path / "none.csv", DOCUMENTS)
 
 
-def test_reading_refuses_what_the_check_finds(tmp_path):
+def test_reading_refuses_a_file_with_problems(tmp_path):
     path = tmp_path / "submission.csv"
     path.write_text(GOOD.replace("I-NAME_STUDENT", "O"))
-    with pytest.raises(KitError, match=r"1 problems: label: O, which is not submitted \(row 1\)"):
+    with pytest.raises(KitError, match=r"1 problem: label: O, which is not submitted \(row 1\)"):
         read_submission(path, DOCUMENTS)
 
 
 def test_true_rows_need_labels():
     with pytest.raises(KitError, match="document 20: labels missing"):
         true_rows(DOCUMENTS)
+
+
+EXTREME_NUMBERS = [0, -1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63)]
+TOKENS = st.one_of(
+    st.sampled_from(
+        ["Anna", "Berg", "\n", "  ", "", "By", ":", "a@b.org", "A1234567", "https://www.coursera.org", "-"]
+    ),
+    st.text(st.characters(exclude_categories=()), max_size=4),  # with half surrogate pairs
+)
+NUMBERS = st.one_of(st.integers(), st.sampled_from([*EXTREME_NUMBERS, 2**63, -(2**63) - 1]))
+
+
+@st.composite
+def entries(draw) -> dict:
+    tokens = draw(st.lists(TOKENS, max_size=8))
+    spaces = draw(st.lists(st.booleans(), min_size=len(tokens), max_size=len(tokens)))
+    entry = {"document": draw(NUMBERS), "full_text": spell(tokens, spaces)}
+    entry |= {"tokens": tokens, "trailing_whitespace": spaces}
+    if draw(st.booleans()):
+        entry["labels"] = draw(st.lists(st.sampled_from(LABELS), min_size=len(tokens), max_size=len(tokens)))
+    return entry
+
+
+@given(data=st.lists(entries(), max_size=4, unique_by=lambda entry: entry["document"]))
+@settings(deadline=None, max_examples=60)
+def test_the_rows_predicted_for_any_documents_that_can_be_read_pass_the_check(data, tmp_path_factory, sha_rnn_tagger):
+    folder = tmp_path_factory.mktemp("property")
+    (folder / "test.json").write_text(json.dumps(data))
+    too_large = [entry["document"] for entry in data if not -(2**63) <= entry["document"] < 2**63]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        if too_large:
+            with pytest.raises(KitError, match=f"document {too_large[0]}: the number does not fit 64 bits"):
+                read_documents(folder / "test.json")
+            return
+        documents = read_documents(folder / "test.json")
+    labelled = [
+        (document.document, label_document(document, scores, o_threshold=0.9, rules=list(RULES)))
+        for document, scores in predict_documents([sha_rnn_tagger], documents)
+    ]
+    rows = submission_rows(labelled)
+    write_submission(folder / "submission.csv", rows)
+    assert check_submission(folder / "submission.csv", documents) == []
+    assert read_submission(folder / "submission.csv", documents).values.tolist() == rows.values.tolist()
+    assert [doc.labels for doc in label_documents(documents, rows)] == [tuple(labels) for _, labels in labelled]
+
+
+def test_every_64_bit_document_number_is_kept_exactly_in_scores_and_out_of_fold_predictions():
+    documents = [make_document("Ann Lee", number, labels={"Ann": "B-NAME_STUDENT"}) for number in EXTREME_NUMBERS]
+    truth = true_rows(documents)
+    assert truth["document"].tolist() == sorted(EXTREME_NUMBERS)
+    assert micro_fbeta(truth, truth[1:]).fn == 1
+    assert bootstrap_interval(truth, truth, EXTREME_NUMBERS) == (1.0, 1.0)
+    scores = np.random.default_rng(0).dirichlet(np.ones(15), size=(len(documents), 2)).astype(np.float32)
+    kept = keep_out_of_fold(list(zip(documents, scores, strict=True)))
+    for document, expected in zip(documents, scores, strict=True):
+        assert np.array_equal(kept.of(document), expected)
+        assert kept.holds(document)
+
+
+def test_a_document_number_that_a_float_rounds_is_not_taken_for_its_neighbour(tmp_path):
+    path = tmp_path / "submission.csv"
+    path.write_text(f"row_id,document,token,label\n0,{2**53 + 1},0,B-EMAIL\n")
+    assert check_submission(path, [make_document("a", number=2**53 + 1)]) == []
+    assert check_submission(path, [make_document("a", number=2**53)]) == ["document: not in the data (row 0)"]
+
+
+def test_a_row_with_too_few_values_is_named(tmp_path):
+    assert problems(tmp_path, "row_id,document,token,label\n0,20\n") == [
+        "token: empty value (row 0)",
+        "label: empty value (row 0)",
+    ]

@@ -2,19 +2,32 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pii_kit.data import Document
+from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
-from pii_kit.windows import IGNORED, NO_TOKEN, cut_windows, merge_windows, window_spans
+from pii_kit.windows import (
+    IGNORED,
+    NO_TOKEN,
+    EpochWindows,
+    SimilarLengthBatches,
+    batch_loader,
+    collate,
+    cut_windows,
+    hide_pieces,
+    merge_windows,
+    window_spans,
+)
 
 
 @given(lengths=st.lists(st.integers(1, 12), max_size=40), size=st.integers(1, 15), overlap=st.integers(0, 14))
 @settings(deadline=None)
-def test_spans_cover_everything_in_order_and_part_only_tokens_too_long_for_a_window(lengths, size, overlap):
+def test_spans_cover_all_pieces_in_order_and_cut_only_tokens_longer_than_a_window(lengths, size, overlap):
     overlap = min(overlap, size - 1)
     starts = [sum(lengths[:index]) for index in range(len(lengths))]
     n = sum(lengths)
@@ -30,7 +43,7 @@ def test_spans_cover_everything_in_order_and_part_only_tokens_too_long_for_a_win
 
 
 @given(n=st.integers(1, 60), size=st.integers(1, 20), overlap=st.integers(0, 19))
-def test_neighbours_share_the_overlap_where_every_piece_is_a_token(n, size, overlap):
+def test_neighbours_share_exactly_the_overlap_if_every_piece_is_a_token(n, size, overlap):
     overlap = min(overlap, size - 1)
     spans = window_spans(n, size=size, overlap=overlap)
     assert all(one.stop - two.start == overlap for one, two in itertools.pairwise(spans))
@@ -62,7 +75,7 @@ def test_cut_then_merge_is_the_identity(tokenizer, documents, size, overlap):
         assert np.array_equal(merge_windows(len(document.tokens), windows, probabilities, 3), scores)
 
 
-def test_a_label_stands_on_the_first_piece_of_its_token_alone(tokenizer, documents):
+def test_only_the_first_piece_of_a_token_has_its_label(tokenizer, documents):
     document = next(doc for doc in documents if doc.types)
     (window,) = cut_windows(document, tokenizer, size=10_000, overlap=0)
     begins = window.token_index != NO_TOKEN
@@ -70,12 +83,12 @@ def test_a_label_stands_on_the_first_piece_of_its_token_alone(tokenizer, documen
     assert set(window.labels[~begins]) == {IGNORED}
 
 
-def test_windows_of_a_bert_vocabulary_are_enclosed_and_still_fit(documents):
+def test_windows_of_a_bert_vocabulary_have_special_pieces_at_the_ends_and_still_fit(documents):
     tokenizer = train_word_pieces(documents, n_pieces=400)
     windows = cut_windows(documents[0], tokenizer, size=32, overlap=8)
     assert len(windows) > 3
     for window in windows:
-        assert (window.pieces[0], window.pieces[-1]) == (tokenizer.start_id, tokenizer.end_id)
+        assert (window.pieces[0], window.pieces[-1]) == tokenizer.window_ends
         assert window.token_index[0] == window.token_index[-1] == NO_TOKEN
         assert len(window) <= 32
 
@@ -96,3 +109,156 @@ def test_an_unlabelled_document_has_windows_without_labels(tokenizer):
 
 def test_an_empty_document_has_no_windows(tokenizer):
     assert cut_windows(make_document(""), tokenizer, size=50, overlap=0) == []
+
+
+@pytest.fixture
+def windows(documents, sha_rnn_tagger):
+    return [w for doc in documents for w in cut_windows(doc, sha_rnn_tagger.tokenizer, size=64, overlap=16)]
+
+
+def test_padding_comes_last_and_is_masked_and_ignored(windows):
+    short, long = min(windows, key=len), max(windows, key=len)
+    batch = collate([short, long], pad_id=0)
+    n = len(short)
+    assert batch["input_ids"].shape == (2, len(long))
+    assert batch["input_ids"][0, :n].tolist() == short.pieces.tolist()
+    assert batch["attention_mask"].sum(1).tolist() == [n, len(long)]
+    assert (batch["attention_mask"][0, :n] == 1).all()
+    assert (batch["labels"][0, n:] == IGNORED).all()
+
+
+def test_an_epoch_takes_each_window_once():
+    lengths = [1 + index * 7 % 50 for index in range(203)]
+    batches = list(SimilarLengthBatches(lengths, batch_size=8, seed=0))
+    assert sorted(index for batch in batches for index in batch) == list(range(203))
+    assert len(batches) == len(SimilarLengthBatches(lengths, batch_size=8, seed=0)) == 26
+
+
+def test_the_order_depends_only_on_seed_and_epoch():
+    lengths = list(range(1, 101))
+
+    def order(seed, epoch):
+        batches = SimilarLengthBatches(lengths, batch_size=4, seed=seed)
+        batches.set_epoch(epoch)
+        return list(batches)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_batches_have_little_padding():
+    lengths = [1 + index * 37 % 256 for index in range(1000)]
+
+    def padded(batches) -> int:
+        return sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
+
+    in_order = [list(range(start, min(start + 8, 1000))) for start in range(0, 1000, 8)]
+    assert padded(SimilarLengthBatches(lengths, batch_size=8, seed=0)) < 1.1 * sum(lengths) < padded(in_order)
+
+
+def test_hiding_replaces_about_the_given_share_of_pieces_and_nothing_else(windows):
+    batch = collate(windows[:8], pad_id=0)
+    torch.manual_seed(0)
+    hidden = hide_pieces(batch, share=0.25, mask_id=2)
+    changed = hidden["input_ids"] != batch["input_ids"]
+    assert 0.2 < changed.float().mean() < 0.3
+    assert (hidden["input_ids"][changed] == 2).all()
+    assert torch.equal(hidden["casing_ids"], batch["casing_ids"]) and torch.equal(hidden["labels"], batch["labels"])
+
+
+def test_an_epoch_takes_every_required_window_and_its_share_of_the_others():
+    batches = SimilarLengthBatches([5] * 100, batch_size=8, seed=0, optional=range(20, 100), share=0.25)
+    taken = []
+    for epoch in range(30):
+        batches.set_epoch(epoch)
+        taken.append([index for batch in batches for index in batch])
+        assert len(taken[-1]) == len(set(taken[-1])) == 40 and len(list(batches)) == len(batches)
+        assert set(range(20)) <= set(taken[-1])
+    assert set().union(*taken) == set(range(100))
+    assert taken[0] != taken[1]
+
+
+def test_documents_without_pii_still_give_a_batch():
+    assert len(list(SimilarLengthBatches([5] * 3, batch_size=8, seed=0, optional=range(3), share=0.0))) == 1
+
+
+@pytest.mark.parametrize("n_windows", [1, 39, 40, 41, 200])
+@pytest.mark.parametrize("n_required", [0, 5, 40, 60])
+def test_an_epoch_has_the_same_size_whatever_its_windows(n_windows, n_required):
+    """All required windows are taken if they fit, and no window twice if there are enough."""
+    batches = SimilarLengthBatches([5] * 100, batch_size=8, seed=0, optional=range(20, 100), share=0.25)
+    required = set(range(min(n_required, n_windows)))
+    batches.take(range(1, n_windows + 1), sorted(set(range(n_windows)) - required))
+    batches.set_epoch(3)
+    taken = [index for batch in batches for index in batch]
+    assert len(taken) == 40 and len(list(batches)) == len(batches) == 5
+    assert set(taken) <= set(range(n_windows))
+    assert required <= set(taken) if len(required) <= 40 else set(taken) < required
+    assert len(set(taken)) == min(40, n_windows)
+
+
+def test_a_whole_epoch_has_only_full_batches():
+    batches = SimilarLengthBatches([5] * 19, batch_size=8, seed=0, whole=True)
+    assert [len(batch) for batch in batches] == [8, 8, 8]
+    assert {index for batch in batches for index in batch} == set(range(19))
+
+
+def cut_small(tokenizer):
+    return lambda document: cut_windows(document, tokenizer, size=64, overlap=8)
+
+
+def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger):
+    cut = cut_small(sha_rnn_tagger.tokenizer)
+    epochs = EpochWindows(lambda epoch: documents[epoch : epoch + 3], cut)
+    for epoch in (0, 2, 0):
+        epochs.make(epoch)
+        expected = [window for document in documents[epoch : epoch + 3] for window in cut(document)]
+        assert [window.pieces.tolist() for window in epochs.windows] == [w.pieces.tolist() for w in expected]
+        assert len(epochs) == len(expected) and epochs[1] is epochs.windows[1]
+        lengths, empty = epochs.lengths_and_empty()
+        assert lengths == [len(window.pieces) for window in expected]
+        assert empty == [i for i, window in enumerate(expected) if not (window.labels > 0).any()]
+
+
+def test_windows_of_a_teacher_come_last_with_its_probabilities_in_each_epoch(documents, sha_rnn_tagger):
+    cut = cut_small(sha_rnn_tagger.tokenizer)
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.ones(len(LABELS)), size=len(documents[5].tokens)).astype(np.float32)
+    epochs = EpochWindows(lambda epoch: documents[:2], cut, [(documents[5], scores)])
+    n_taught = len(cut(documents[5]))
+    for epoch in (0, 1):
+        epochs.make(epoch)
+        assert [window.document for window in epochs.windows[-n_taught:]] == [documents[5].document] * n_taught
+        for window in epochs.windows[-n_taught:]:
+            starts = window.token_index != NO_TOKEN
+            assert window.labels is None
+            assert np.array_equal(window.soft_labels()[starts], scores[window.token_index[starts]])
+            assert not window.soft_labels()[~starts].any()
+        assert all(window.probabilities is None for window in epochs.windows[:-n_taught])
+
+
+def test_a_batch_with_a_teachers_window_has_probabilities_as_labels(documents, sha_rnn_tagger):
+    cut = cut_small(sha_rnn_tagger.tokenizer)
+    scores = np.full((len(documents[5].tokens), len(LABELS)), 1 / len(LABELS), dtype=np.float32)
+    epochs = EpochWindows(lambda epoch: documents[:1], cut, [(documents[5], scores)])
+    batch = collate([epochs[0], epochs[len(epochs) - 1]], pad_id=0)
+    assert batch["labels"].shape == (*batch["input_ids"].shape, len(LABELS))
+    labelled = epochs[0].token_index != NO_TOKEN
+    assert batch["labels"][0, : len(labelled)][labelled].argmax(-1).tolist() == epochs[0].labels[labelled].tolist()
+
+
+def test_the_loader_gives_the_batches_and_does_not_change_the_random_state(documents, sha_rnn_tagger):
+    epochs = EpochWindows(lambda epoch: documents[:4], cut_small(sha_rnn_tagger.tokenizer))
+    batches = SimilarLengthBatches(epochs.lengths_and_empty()[0], batch_size=4, seed=0)
+    state = torch.get_rng_state()
+    loaded = list(batch_loader(epochs, batches, pad_id=0, seed=0))
+    assert torch.equal(torch.get_rng_state(), state)
+    for batch, indices in zip(loaded, batches, strict=True):
+        expected = collate([epochs[index] for index in indices], pad_id=0)
+        assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+def test_documents_without_tokens_are_refused(sha_rnn_tagger):
+    with pytest.raises(KitError, match="hold no tokens"):
+        EpochWindows(lambda epoch: [make_document("", labels={})], cut_small(sha_rnn_tagger.tokenizer))

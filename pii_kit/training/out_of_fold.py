@@ -48,7 +48,7 @@ class OutOfFold:
         return scores
 
     def _rows(self, document: Document) -> slice:
-        return slice(*np.searchsorted(self.document, [document.document, document.document + 1]))
+        return slice(*(np.searchsorted(self.document, document.document, side=side) for side in ("left", "right")))
 
     def holds(self, document: Document) -> bool:
         """Whether a labelled document was scored: one of its number, its length and its labels.

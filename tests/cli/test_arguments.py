@@ -15,7 +15,7 @@ from pii_kit.cli import Parser, add_runs, add_verb, dropout, positive, share, wh
         (positive, {"0.1": 0.1, "3": 3.0}, ["0", "-1", "inf", "nan", "x"]),
     ],
 )
-def test_a_type_takes_what_it_says_and_names_what_it_refuses(kind, good, bad):
+def test_an_argument_type_accepts_its_range_and_names_what_it_refuses(kind, good, bad):
     assert {text: kind(text) for text in good} == good
     for text in bad:
         with pytest.raises(argparse.ArgumentTypeError, match="expected") as error:
@@ -24,7 +24,7 @@ def test_a_type_takes_what_it_says_and_names_what_it_refuses(kind, good, bad):
 
 
 def fetch(args):
-    """Stands for a verb."""
+    """Do nothing, as a verb."""
 
 
 def test_a_wrong_argument_is_one_line_and_exit_code_2(capsys):

@@ -72,7 +72,7 @@ CASES = {
     "lm train --data cut.xz --run run": "cut.xz: damaged",
     "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
     "lm train --data text.txt --run run --attention 4": "not all among the 4 blocks",
-    "lm train --data text.txt --run run --resume": "run: not a run folder, or not yet one: run.json is missing",
+    "lm train --data text.txt --run run --resume": "run: not a run folder, because run.json is missing",
     "lm train --data text.txt --run text.txt/run": "text.txt/run",
     "lm eval --run nowhere --data text.txt": "nowhere: not a run folder with a trained model (no folder 'model' in it)",
     "lm eval --run nowhere --data short.txt --part validation": "short.txt: 0 bytes of it to read; expected at least 2",
