@@ -115,21 +115,18 @@ def spacy_out_of_fold(documents: Sequence[Document], run: Path) -> dict[int, lis
 
 def f5_of_test(
     runs: Mapping[str, Path], comparison: Comparison, test: Sequence[Document], *, average: str
-) -> dict[str, float]:
-    """Return F5 on labelled test documents by name: of each run, its folds averaged, and of the weighted average."""
+) -> pd.Series:
+    """Return F5 on labelled test documents as `test_f5`: of each run, its folds averaged, and of the average."""
     of_runs = {name: [scores for _, scores in load_ensemble([run]).predict(test)] for name, run in runs.items()}
     weighted = [
         sum(weight * scores for weight, scores in zip(comparison.weights, of_document, strict=True))
         for of_document in zip(*of_runs.values(), strict=True)
     ]
-    truth = true_rows(test)
-    predictions = {
-        name: list(zip(test, scores, strict=True)) for name, scores in {**of_runs, average: weighted}.items()
-    }
-    return {
-        name: micro_fbeta(truth, decided_rows(of_name, **comparison.decisions[name])).f
-        for name, of_name in predictions.items()
-    }
+    truth, f5 = true_rows(test), {}
+    for name, scores in {**of_runs, average: weighted}.items():
+        predictions = list(zip(test, scores, strict=True))
+        f5[name] = micro_fbeta(truth, decided_rows(predictions, **comparison.decisions[name])).f
+    return pd.Series(f5, name="test_f5")
 
 
 def labelled_test_documents(folder: Path) -> list[Document]:

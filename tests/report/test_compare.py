@@ -163,7 +163,7 @@ def test_test_documents_are_scored_by_each_run_and_by_the_weighted_average(cross
         labels = [label_document(*pair, **result.decisions[name]) for pair in zip(test, scores, strict=True)]
         rows = submission_rows(zip([document.document for document in test], labels, strict=True))
         expected[name] = micro_fbeta(true_rows(test), rows).f
-    assert compare.f5_of_test(runs, result, test, average="both") == expected
+    assert compare.f5_of_test(runs, result, test, average="both").to_dict() == expected
 
 
 def without_labels(documents):
