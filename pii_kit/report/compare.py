@@ -15,6 +15,7 @@ from pii_kit import models as cost
 from pii_kit.data import Document, read_documents
 from pii_kit.files import KitError, read_json
 from pii_kit.metrics import Predictions, as_dict, bootstrap_interval, bootstrap_scores, decided_rows, micro_fbeta
+from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
@@ -28,11 +29,12 @@ MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert"}
 
 
 def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[str, Path]:
-    """Return, by the names of MODELS, the finished run of each model among run folders.
+    """Return, by the names of MODELS, the finished run of each model among run folders; exported runs do not count.
 
     Raises KitError if a model has no finished run or more than one, or if a run was not trained on `documents`.
     """
     finished = [run for run in folders if (run / "folds.json").exists() and (run / "result.json").exists()]
+    finished = [run for run in finished if not any(run.rglob(ONNX_FILE))]  # an exported run is a copy of another
     runs, data = {}, fingerprint(documents)
     for name, model in MODELS.items():
         found = [run for run in finished if read_json(run / "folds.json")["model"] == model]
@@ -154,7 +156,7 @@ def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.Da
     lines = {}
     for name, run in runs.items():
         tagger = load_tagger(fold_folders(run)[0])
-        assert isinstance(tagger.model, PreTrainedModel)  # an exported folder has no result.json
+        assert isinstance(tagger.model, PreTrainedModel)  # `find_runs` leaves out exported runs
         result = read_json(run / "result.json")
         lines[name] = {
             "parameters": cost.parameters(tagger.model),

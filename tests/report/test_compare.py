@@ -9,6 +9,7 @@ from pii_kit.data import split_documents, write_documents
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
+from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.report import compare
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
@@ -52,6 +53,8 @@ def test_the_finished_run_of_each_model_is_found(tmp_path, documents):
     two = write_run(tmp_path / "a", documents, model="sha_rnn")
     unfinished = write_run(tmp_path / "c", documents, model="sha_rnn")
     (unfinished / "result.json").unlink()
+    exported = write_run(tmp_path / "d", documents, model="sha_rnn")
+    (exported / "fold_0" / "tagger" / ONNX_FILE).touch()
     (tmp_path / "language_model").mkdir()
     write_json(tmp_path / "language_model" / "result.json", {})
     runs = compare.find_runs(sorted(tmp_path.iterdir()), documents)
