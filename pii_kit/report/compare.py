@@ -159,7 +159,7 @@ def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.Da
         assert isinstance(tagger.model, PreTrainedModel)  # `find_runs` leaves out exported runs
         result = read_json(run / "result.json")
         lines[name] = {
-            "parameters": cost.parameters(tagger.model),
+            "parameters": tagger.model.num_parameters(),
             "GFLOPs for 512 pieces": cost.flops(tagger.model, n_pieces=512) / 1e9,
             **{seconds: result[seconds] for seconds in ("elapsed_seconds", "cpu_seconds", "epoch_seconds")},
             "tokens_per_second": tokens_per_second(tagger, documents),

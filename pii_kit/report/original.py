@@ -52,7 +52,7 @@ def results(network: PreTrainedModel, f5: float, result: Mapping, original: Mapp
     return {
         **original,
         "F5, competition's definition": f5,
-        "parameters": cost.parameters(network),
+        "parameters": network.num_parameters(),
         "nn.Linear parameters": cost.linear_parameters(network),
         "operations for 1,024 pieces": f"{cost.flops(network, n_pieces=1024) / 1e9:.3f}G floating-point",
         "seconds per epoch": f"{result['epoch_seconds']:.1f} for one fold ({result['device']})",
