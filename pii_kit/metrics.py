@@ -101,9 +101,18 @@ def bootstrap_interval(
     Documents are drawn with replacement, not rows, because the rows of one document are not independent (Efron &
     Tibshirani 1993, chapter 13).
     """
+    scores = bootstrap_scores(truth, submitted, documents, n_samples=n_samples, seed=seed)
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_scores(
+    truth: pd.DataFrame, submitted: pd.DataFrame, documents: Iterable[int], *, n_samples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Return F5 of each bootstrap sample; equal documents and seed give equal samples, whatever was submitted."""
     documents = sorted(set(documents))
     if not documents:
-        return 1.0, 1.0
+        return np.ones(n_samples)
     place = {document: index for index, document in enumerate(documents)}
     true, found = _row_set(truth), _row_set(submitted)
     counts = np.zeros((len(documents), 3))
@@ -113,9 +122,7 @@ def bootstrap_interval(
     draws = np.random.default_rng(seed).multinomial(
         len(documents), np.full(len(documents), 1 / len(documents)), n_samples
     )
-    scores = [Score(*sample).f for sample in draws @ counts]
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return np.array([Score(*sample).f for sample in draws @ counts])
 
 
 def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> pd.DataFrame:

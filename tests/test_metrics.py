@@ -15,7 +15,6 @@ from pii_kit.metrics import (
     score_by_type,
     threshold_curve,
 )
-from pii_kit.report.compare import seed_metrics
 from pii_kit.submission import submission_rows, true_rows
 
 
@@ -126,19 +125,3 @@ def test_the_threshold_curve_has_the_score_at_each_threshold():
 def test_the_best_threshold_is_the_middle_one_of_equals():
     curve = pd.DataFrame({"f5": [0.1, 0.7, 0.7, 0.7, 0.2]}, index=[0.5, 0.6, 0.7, 0.8, 0.9])
     assert best_threshold(curve) == 0.7
-
-
-def test_the_original_projects_metrics_reward_a_model_that_finds_nothing():
-    truth = [["O"]] * 69 + [["B-EMAIL"]] * 31
-    nothing = [["O"]] * 100
-    figures = seed_metrics(truth, nothing)
-    assert figures["seed_f5"] == figures["seed_recall"] == 0.69
-    assert figures["seed_precision"] == 1.0
-    assert figures["seed_tag_accuracy"] == 0.0
-
-
-def test_the_original_projects_metrics_except_tag_accuracy_ignore_the_type():
-    figures = seed_metrics([["B-EMAIL", "O"]], [["I-ID_NUM", "B-EMAIL"]])
-    assert figures["seed_precision"] == 0.5 and figures["seed_recall"] == 1.0
-    assert figures["seed_f5"] == pytest.approx(26 * 0.5 * 1 / (25 * 0.5 + 1))
-    assert figures["seed_tag_accuracy"] == 0.0

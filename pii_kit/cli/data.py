@@ -1,4 +1,4 @@
-"""The verbs sample, score, check and demo: their arguments, and what they print."""
+"""The verbs sample, score, check and demo."""
 
 import argparse
 import json
@@ -15,6 +15,8 @@ from pii_kit.files import KitError
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, true_rows
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -35,7 +37,7 @@ def score(args: argparse.Namespace) -> None:
     else:
         print(f"F5 {result.f:.4f} (95% interval over documents {low:.3f} to {high:.3f})")
         print(f"precision {result.precision:.4f}, recall {result.recall:.4f}")
-        print(f"rows right {result.tp}, false {result.fp}, missed {result.fn}")
+        print(f"correct rows {result.tp}, false rows {result.fp}, missed rows {result.fn}")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -47,25 +49,25 @@ def demo(args: argparse.Namespace) -> None:
     run_demo(seed=args.seed, n_documents=args.documents)
 
 
-CHECKOUT = Path(__file__).parents[2]
-
-
 def run_demo(*, seed: int, n_documents: int) -> None:
-    """Run the notebooks into outputs/demo and submissions/submission.csv, and print how the models did.
+    """Run notebooks 01 to 05 on made-up essays, with all results in outputs/demo, and print the scores.
 
-    What an earlier demo left in outputs/demo is removed first. Raises KitError outside a checkout, and if the
-    submission is not one that Kaggle would take.
+    The results of an earlier demo in outputs/demo are deleted first. Nothing outside that folder is written.
+
+    Raises:
+        KitError: The kit does not run from a checkout, or the submission is not valid.
     """
-    import papermill  # only the demo needs it
+    # Only the demo needs these packages.
+    import papermill
     from traitlets.config import Config
 
     notebooks = sorted((CHECKOUT / "notebooks").glob("0[1-5]*.ipynb"))
     if not notebooks:
-        raise KitError(f"{CHECKOUT / 'notebooks'}: no notebooks there; the demo runs in a checkout of the kit")
-    out, submission = CHECKOUT / "outputs" / "demo", CHECKOUT / "submissions" / "submission.csv"
+        raise KitError(f"{CHECKOUT / 'notebooks'}: no notebooks there; run the demo in a checkout of the kit")
+    out = CHECKOUT / "outputs" / "demo"
+    essays, submission = out / "essays", out / "submission.csv"
     shutil.rmtree(out, ignore_errors=True)
     (out / "notebooks").mkdir(parents=True)
-    essays = out / "essays"
     write_sample(essays, n_documents=n_documents, seed=seed)
     began = time.perf_counter()
     for notebook in notebooks:
@@ -82,64 +84,55 @@ def run_demo(*, seed: int, n_documents: int) -> None:
             progress_bar=False,
             stderr_file=sys.stderr,
             coalesce_streams=True,
-            config=Config(KernelManager={"transport": "ipc"}),  # sockets that nobody else on the machine can read
+            config=Config(KernelManager={"transport": "ipc"}),  # other users of the machine cannot read IPC sockets
         )
     rows = read_submission(submission, read_documents(essays / "test.json"))
-    table = pd.read_csv(out / "comparison.csv", index_col="model")
-    columns = {"f5": "F5", "precision": "precision", "recall": "recall", "test_f5": "test F5"}
-    columns |= {"training_seconds": "seconds"}
-    print(
-        f"\n{table.rename(columns=columns)[[*columns.values(), 'parameters']].to_string(formatters=FORMATS, na_rep='')}"
-    )
-    print(f"\nsubmission   {submission} ({len(rows)} rows, checked)")
+    table = pd.read_csv(out / "comparison.csv", index_col="model").rename(columns=COLUMNS)[[*COLUMNS.values()]]
+    print(f"\n{table.to_string(formatters=FORMATS, na_rep='')}")
+    print(f"\n{'submission':<12} {submission} ({len(rows)} rows, checked)")
     for name in ("essays", "notebooks", "runs"):
         print(f"{name:<12} {out / name}")
-    print(f"{time.perf_counter() - began:.0f} seconds in all")
+    print(f"{time.perf_counter() - began:.0f} seconds in total")
 
 
 def _whole(number: float) -> str:
     return "" if pd.isna(number) else f"{number:,.0f}"
 
 
-FORMATS = {"F5": "{:.3f}".format, "precision": "{:.3f}".format, "recall": "{:.3f}".format}
-FORMATS |= {"test F5": "{:.3f}".format, "seconds": _whole, "parameters": _whole}
+COLUMNS = {"f5": "F5", "precision": "precision", "recall": "recall", "test_f5": "test F5"}
+COLUMNS |= {"elapsed_seconds": "training, elapsed s", "cpu_seconds": "training, CPU s", "parameters": "parameters"}
+FORMATS = dict.fromkeys(list(COLUMNS.values())[:4], "{:.3f}".format) | dict.fromkeys(list(COLUMNS.values())[4:], _whole)
 
 
 def add_data_verbs(verbs) -> None:
-    """Add the verbs of this module to a parser's verbs."""
+    """Add the verbs of this module to a parser."""
     verb = add_verb(verbs, sample, "write made-up essays: train.json, test.json and test_labels.csv")
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
-    verb.add_argument(
-        "--documents",
-        type=whole(1),
-        default=400,
-        metavar="N",
-        help="training essays",
-    )
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    verb.add_argument("--documents", type=whole(1), default=400, metavar="N", help="number of training essays")
     verb.add_argument(
         "--test-documents",
         type=whole(1),
         metavar="N",
-        help="essays to test on; default: a quarter as many as to train on, at least 50",
+        help="number of test essays; default: a quarter of the training essays, at least 50",
     )
     verb.add_argument(
         "--length",
         type=positive,
         default=1.0,
         metavar="X",
-        help="times as many sentences; 2.8 makes essays as long as the competition's",
+        help="factor on the number of sentences; 2.8 makes essays as long as the competition's",
     )
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds give equal essays")
+    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds make equal essays")
 
-    verb = add_verb(verbs, score, "score a submission against labelled essays")
+    verb = add_verb(verbs, score, "score a submission on labelled essays")
     verb.add_argument("--truth", type=Path, required=True, metavar="LABELLED.json", help="labelled essays")
-    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
+    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="submission to score")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
-    verb = add_verb(verbs, check, "say all that is wrong with a submission")
-    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="the essays it is for")
-    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="the submission")
+    verb = add_verb(verbs, check, "check a submission and list all errors")
+    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays of the submission")
+    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="submission to check")
 
-    verb = add_verb(verbs, demo, "run the five notebooks in order on made-up essays")
-    verb.add_argument("--documents", type=whole(1), default=60, metavar="N", help="training essays")
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of essays and training")
+    verb = add_verb(verbs, demo, "run notebooks 01 to 05 on made-up essays, into outputs/demo")
+    verb.add_argument("--documents", type=whole(1), default=60, metavar="N", help="number of training essays")
+    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed of essays and training")

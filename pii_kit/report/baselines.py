@@ -1,4 +1,4 @@
-"""Baselines: regular expressions, and spaCy's own recognizer trained on the same documents."""
+"""Baselines to compare models with: regular expressions, and spaCy's NER trained on the same documents."""
 
 import random
 import re
@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import spacy
 from spacy.language import Language
+from spacy.pipeline import EntityRecognizer
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import minibatch
@@ -16,10 +17,13 @@ from spacy.util import minibatch
 from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
-from pii_kit.rules import EMAIL, matched_tokens
+from pii_kit.report import true_labels
+from pii_kit.rules import EMAIL, label_span, matched_tokens
 
 _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
-# In order: where two match the same token, the first keeps it. A pattern's group 1, where it has one, is what counts.
+# The order matters: the first pattern that matches a token labels it. If a pattern has groups, the group that took part
+# is the match. Every search is linear in the length of the text: a long token can neither start a search at each of its
+# characters nor be split in several ways.
 PATTERNS: Mapping[str, re.Pattern] = MappingProxyType(
     {
         "EMAIL": EMAIL,
@@ -38,12 +42,12 @@ PATTERNS: Mapping[str, re.Pattern] = MappingProxyType(
 
 
 def label_with_patterns(document: Document) -> list[str]:
-    """Labels (token) by the patterns alone; a token is labelled if a match covers any part of it."""
+    """Return labels (token) by the patterns alone; a token is labelled if a match covers any part of it."""
     labels = [OUTSIDE] * len(document.tokens)
     for pii_type, pattern in PATTERNS.items():
         for first, end in matched_tokens(document, pattern):
             if all(label == OUTSIDE for label in labels[first:end]):
-                labels[first:end] = [f"B-{pii_type}"] + [f"I-{pii_type}"] * (end - first - 1)
+                label_span(labels, first, end, pii_type)
     return labels
 
 
@@ -57,18 +61,18 @@ def train_spacy_ner(
     batch_size: int = 4,
     dropout: float = 0.2,
 ) -> Language:
-    """Labelled documents to a spaCy pipeline of one `ner` component, trained on the CPU from random weights.
+    """Train a spaCy pipeline with one `ner` component on the CPU, from random weights.
 
-    Essays are trained on in parts of about `part_size` tokens: in each epoch all those with PII and a random
-    `clean_share` of the others, which hold most of the text and nothing to find. Equal documents and seed give equal
-    weights; the caller's random numbers go on as if none had been drawn. Raises KitError where labels are missing or
-    nothing is labelled as PII.
+    Documents are cut into parts of about `part_size` tokens. An epoch trains on all parts with PII and on a random
+    `clean_share` of the others, which are most of the text. Equal documents and seeds give equal weights. The state of
+    the global random number generators is restored afterwards.
+
+    Raises:
+        KitError: A document has no labels, or no document has PII.
     """
-    for document in documents:
-        if document.labels is None:
-            raise KitError(f"document {document.document}: labels missing (training needs them)")
     pipeline = spacy.blank("en")
     recognizer = pipeline.add_pipe("ner")
+    assert isinstance(recognizer, EntityRecognizer)
     for pii_type in PII_TYPES:
         recognizer.add_label(pii_type)
     examples = [
@@ -77,7 +81,7 @@ def train_spacy_ner(
     with_pii = [example for example in examples if example.reference.ents]
     clean = [example for example in examples if not example.reference.ents]
     if not with_pii:
-        raise KitError(f"{len(documents)} documents: none holds PII to train on")
+        raise KitError(f"none of {len(documents)} documents has PII; spaCy's NER needs some to train on")
 
     with _seeded(seed):
         optimizer = pipeline.initialize(lambda: with_pii)
@@ -90,13 +94,13 @@ def train_spacy_ner(
 
 
 def label_with_spacy(pipeline: Language, document: Document) -> list[str]:
-    """Labels (token) as a trained pipeline gives them to the whole document."""
+    """Return labels (token) predicted by a trained pipeline."""
     doc = pipeline(_doc(pipeline, document, range(len(document.tokens))))
     return [f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else OUTSIDE for token in doc]
 
 
 def _parts(tokens: Sequence[str], size: int) -> list[range]:
-    """Tokens to ranges of them, each ending at the first line break after `size` tokens, at twice `size` at the latest.
+    """Split tokens into ranges that end at the first line break after `size` tokens, at most after twice `size`.
 
     >>> _parts(["Hi", ",", "\\n", "tea", "is", "good", "for", "you"], 2)
     [range(0, 3), range(3, 7), range(7, 8)]
@@ -111,26 +115,26 @@ def _parts(tokens: Sequence[str], size: int) -> list[range]:
 
 
 def _doc(pipeline: Language, document: Document, part: range) -> Doc:
-    """A part of a document as spaCy's; an empty token, which spaCy has no place for, becomes a space."""
+    """Return a part of a document as a spaCy Doc; an empty token, which spaCy cannot represent, becomes a space."""
     words = [document.tokens[index] or " " for index in part]
     return Doc(pipeline.vocab, words=words, spaces=[document.trailing_whitespace[index] for index in part])
 
 
 def _example(pipeline: Language, document: Document, part: range) -> Example:
-    """A part of a labelled document to what spaCy learns from; white space stays inside entities, not at their ends."""
+    """Return a part of a labelled document as a spaCy training example, with entities trimmed of outer whitespace."""
     truth = _doc(pipeline, document, part)
     entities = []
-    for first, end, pii_type in spans_of(document.labels[part.start : part.stop]):
-        inked = [index for index in range(first, end) if not truth[index].is_space]
-        if inked:  # spaCy refuses an entity that starts or ends with white space
-            entities.append(Span(truth, inked[0], inked[-1] + 1, label=pii_type))
+    for first, end, pii_type in spans_of(true_labels(document)[part.start : part.stop]):
+        visible = [index for index in range(first, end) if not truth[index].is_space]
+        if visible:  # spaCy refuses an entity that starts or ends with whitespace
+            entities.append(Span(truth, visible[0], visible[-1] + 1, label=pii_type))
     truth.ents = entities
     return Example(_doc(pipeline, document, part), truth)
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Python's and numpy's global random numbers, which spaCy draws from, start at `seed` and are put back after."""
+    """Seed Python's and numpy's global generators, which spaCy uses, and restore their states afterwards."""
     states = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

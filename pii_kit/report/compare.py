@@ -1,274 +1,248 @@
-"""Compare models: scores out of fold, baselines, cost, and the original project's claims."""
+"""Compare models: out-of-fold scores, baselines, cost, and figures that others published."""
 
+import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel
 
 from pii_kit import models as cost
-from pii_kit.data import Document, read_documents, split_documents
-from pii_kit.files import read_json
-from pii_kit.labels import OUTSIDE
-from pii_kit.metrics import (
-    BETA,
-    Predictions,
-    Score,
-    as_dict,
-    bootstrap_interval,
-    decided_rows,
-    micro_fbeta,
-)
+from pii_kit.data import Document, read_documents
+from pii_kit.files import KitError, read_json
+from pii_kit.metrics import Predictions, as_dict, bootstrap_interval, bootstrap_scores, decided_rows, micro_fbeta
+from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
-from pii_kit.rules import DEFAULT_RULES, RULES
-from pii_kit.submission import label_documents, read_submission, submission_rows, true_rows
+from pii_kit.rules import DEFAULT_RULES, RULES, label_document
+from pii_kit.submission import label_documents, read_submission, true_rows
 from pii_kit.training.ensemble import load_ensemble
-from pii_kit.training.folds import load_folds_out_of_fold
+from pii_kit.training.folds import fold_folders, load_folds_out_of_fold
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_weights
+from pii_kit.training.runs import fingerprint, load_tagger
 
-# Settings and results of the seed project: its README's claim, and what its public code and logs show.
-SEED_SETTINGS = {
-    "learning rate": {"sha_rnn": ("1e-2", "1e-2"), "mobilebert": ("1e-2", "4e-4; 1e-3 exploded")},
-    "class weights": {"sha_rnn": ("log", "log"), "mobilebert": ("balanced", "balanced")},
-    "optimizer": {"sha_rnn": ("AdamW", "AdamW, decay 1.2e-6"), "mobilebert": ("AdamW", "AdamW, decay 1.2e-6")},
-    "dropout": {"sha_rnn": ("0.3", "0.3"), "mobilebert": ("0.3", "hidden 0, attention 0.1")},
-    "warm-up, epochs": {"sha_rnn": ("1", "1"), "mobilebert": ("1", "1")},
-    "schedule": {
-        "sha_rnn": ("cosine, warm restarts", "full restarts"),
-        "mobilebert": ("cosine, warm restarts", "loss .08 → 1428 at the first restart"),
-    },
-    "attention layers": {"sha_rnn": ("4", "4"), "mobilebert": ("3", "24")},
-    "attention heads": {"sha_rnn": ("1", "1"), "mobilebert": ("4", "4")},
-    "embedding size": {"sha_rnn": ("1024", "1024"), "mobilebert": ("128", "128")},
-}
-SEED_RESULTS = {
-    "F5, seed's definition": {
-        "sha_rnn": ("0.7", "O everywhere: 69% of its documents hold no PII"),
-        "mobilebert": ("0.98", "per document, PII or not, 0/0 = 1, averaged"),
-    },
-    "precision, seed's definition": {
-        "sha_rnn": ("0", "another checkpoint: one type everywhere"),
-        "mobilebert": ("0.84", "same definition"),
-    },
-    "recall, seed's definition": {
-        "sha_rnn": ("1", "another checkpoint: one type everywhere"),
-        "mobilebert": ("0.99", "same definition"),
-    },
-    "tag accuracy": {"sha_rnn": ("0.438", "on pieces that are PII"), "mobilebert": ("0.917", "on pieces that are PII")},
-    "F5, the competition's": {"sha_rnn": ("–", "never measured"), "mobilebert": ("–", "never measured")},
-    "parameters": {
-        "sha_rnn": ("51.485M", "nn.Linear alone"),
-        "mobilebert": ("20.350M", "nn.Linear alone; 37.328M in all"),
-    },
-    "nn.Linear parameters": {"sha_rnn": ("–", "51.485M"), "mobilebert": ("–", "20.350M")},
-    "operations for 1,024 pieces": {
-        "sha_rnn": ("51.704G", "multiply-accumulates of nn.Linear alone"),
-        "mobilebert": ("20.743G", "multiply-accumulates of nn.Linear alone"),
-    },
-    "seconds per epoch": {
-        "sha_rnn": ("3238.6", "RTX 4070, 10,519 documents cut at 1,024 pieces"),
-        "mobilebert": ("719.73", "RTX 4090, 10,519 documents cut at 1,024 pieces"),
-    },
-}
-COLUMNS = ["seed's claim", "what its code did", "ours"]
+MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert"}
 
 
-def beside_seed(
-    model: str, seed: Mapping[str, Mapping[str, tuple[str, str]]], ours: Mapping[str, object]
-) -> pd.DataFrame:
-    """One of the seed's tables for one model, in three columns; a line that ours lacks is a KeyError."""
-    lines = {name: (*of_models[model], _short(ours[name])) for name, of_models in seed.items()}
-    return pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
+def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[str, Path]:
+    """Return, by the names of MODELS, the finished run of each model among run folders; exported runs do not count.
+
+    Raises KitError if a model has no finished run or more than one, or if a run was not trained on `documents`.
+    """
+    finished = [run for run in folders if (run / "folds.json").exists() and (run / "result.json").exists()]
+    finished = [run for run in finished if not any(run.rglob(ONNX_FILE))]  # an exported run is a copy of another
+    runs, data = {}, fingerprint(documents)
+    for name, model in MODELS.items():
+        found = [run for run in finished if read_json(run / "folds.json")["model"] == model]
+        if len(found) != 1:
+            where = f": {', '.join(map(str, found))}; move the others away" if found else "; train one first"
+            raise KitError(f"expected one finished run of {name}, found {len(found)}{where}")
+        if any(read_json(fold / "run.json")["data"] != data for fold in fold_folders(found[0])):
+            raise KitError(f"{found[0]}: trained on other documents than the {len(documents)} given; use its own data")
+        runs[name] = found[0]
+    return runs
 
 
-def _short(value: object) -> str:
-    if isinstance(value, int | np.integer) and value >= 10**5:
-        return f"{value / 1e9:.3f}G" if value >= 10**9 else f"{value / 1e6:.3f}M"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+@dataclass(frozen=True)
+class Comparison:
+    """Out-of-fold predictions of several runs and their average, on the documents that every run scored.
+
+    Predictions and decisions (`o_threshold` and `rules`) are by name; `weights` (run, sum 1) are the average's.
+    """
+
+    documents: list[Document]
+    out_of_fold: dict[str, OutOfFold]
+    decisions: dict[str, dict]
+    weights: list[float]
+
+    def predictions(self, name: str) -> Predictions:
+        """Return each document with its probabilities (token, label)."""
+        return [(document, self.out_of_fold[name].of(document)) for document in self.documents]
+
+    def labels(self, name: str) -> list[list[str]]:
+        """Return the labels of each document, one per token."""
+        return [label_document(*prediction, **self.decisions[name]) for prediction in self.predictions(name)]
 
 
-def settings(model: str, tagger: Tagger, train: Mapping[str, object]) -> dict[str, object]:
-    """What ours was trained with, under the names of SEED_SETTINGS. `train` is a run's TrainConfig as a dictionary."""
-    config = tagger.model.config
-    sha_rnn = model == "sha_rnn"
-    restarts = f"cycles of {train['cycle_epochs']} epochs, peaks × {train['restart_decay']:g}"
-    weights = train["class_weights"]
-    return {
-        "learning rate": f"{train['learning_rate']:g}",
-        "class weights": weights if isinstance(weights, str) else f"{weights:g} for O, 1 for PII",
-        "optimizer": f"{train['optimizer']}, decay {train['weight_decay']:g}",
-        "dropout": config.dropout if sha_rnn else config.hidden_dropout_prob,
-        "warm-up, epochs": f"{train['warmup_epochs']:g}",
-        "schedule": f"cosine, {restarts if train['cycle_epochs'] else 'one cycle'}",
-        "attention layers": len(config.attention_layers) if sha_rnn else config.num_hidden_layers,
-        "attention heads": config.num_attention_heads,
-        "embedding size": config.hidden_size if sha_rnn else config.embedding_size,
-    }
+def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document], *, average: str) -> Comparison:
+    """Load the out-of-fold predictions of runs and average them under the name `average`.
+
+    The average's weights and threshold are chosen with its rules, on the documents that every run scored.
+    Raises KitError if a run has no out-of-fold predictions, or if no document was scored by every run.
+    """
+    kept = {}
+    for name, run in runs.items():
+        of_run = load_folds_out_of_fold(run)
+        if of_run is None:
+            raise KitError(f"{run}: no out-of-fold probabilities in its folds; train the run again")
+        kept[name] = of_run
+    scored = [document for document in documents if all(of_run.holds(document) for of_run in kept.values())]
+    if not scored:
+        raise KitError(f"{', '.join(map(str, runs.values()))}: no document was scored by all; train the same folds")
+    members = [_only(of_run, scored) for of_run in kept.values()]
+    decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
+    rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
+    weights, o_threshold = choose_weights(members, scored, rules)
+    decisions[average] = {"o_threshold": o_threshold, "rules": rules}
+    members.append(average_out_of_fold(members, weights))
+    return Comparison(scored, dict(zip([*runs, average], members, strict=True)), decisions, weights)
 
 
-def results(
-    tagger: Tagger, score: Mapping[str, float], result: Mapping[str, object], by_seed: Mapping[str, float]
-) -> dict[str, object]:
-    """What ours reached, under the names of SEED_RESULTS: from its score line, its run's result and `seed_metrics`."""
-    return {
-        "F5, seed's definition": by_seed["seed_f5"],
-        "precision, seed's definition": by_seed["seed_precision"],
-        "recall, seed's definition": by_seed["seed_recall"],
-        "tag accuracy": by_seed["seed_tag_accuracy"],
-        "F5, the competition's": score["f5"],
-        "parameters": cost.parameters(tagger.model),
-        "nn.Linear parameters": cost.linear_parameters(tagger.model),
-        "operations for 1,024 pieces": f"{cost.flops(tagger.model, n_pieces=1024) / 1e9:.3f}G floating-point",
-        "seconds per epoch": f"{result['seconds_per_epoch']:.1f} ({result['device']})",
-    }
+def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
+    numbers = [document.document for document in documents]
+    scored, rows = np.isin(kept.documents, numbers), np.isin(kept.document, numbers)
+    of_rows = (array[rows] for array in (kept.document, kept.token, kept.label, kept.probabilities))
+    return OutOfFold(kept.documents[scored], kept.n_tokens[scored], *of_rows)
 
 
-def agreement(
-    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, *, names: tuple[str, str]
-) -> pd.DataFrame:
-    """Rows of two submissions against the true ones: true rows and false alarms by who has them."""
-    true, one, two = (
-        set(zip(rows["document"], rows["token"], rows["label"], strict=True)) for rows in (truth, first, second)
-    )
-    who = {"both": one & two, f"{names[0]} alone": one - two, f"{names[1]} alone": two - one}
-    lines = {name: (len(rows & true), len(rows - true)) for name, rows in who.items()}
-    lines["neither"] = (len(true - one - two), 0)
-    return pd.DataFrame.from_dict(lines, orient="index", columns=["true rows", "false alarms"])
+def spacy_out_of_fold(documents: Sequence[Document], run: Path) -> dict[int, list[str]]:
+    """Return labels (token) by document number of spaCy's NER, trained on the folds of a run.
 
-
-def score_table(
-    truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame], documents: Sequence[int] | None = None
-) -> pd.DataFrame:
-    """A line per submission: f5, precision, recall, tp, fp, fn; with the documents' numbers also f5_low and f5_high."""
-    lines = {name: as_dict(micro_fbeta(truth, rows)) for name, rows in submissions.items()}
-    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
-    for name, rows in submissions.items() if documents is not None else ():
-        table.loc[name, ["f5_low", "f5_high"]] = bootstrap_interval(truth, rows, documents)
-    return table
-
-
-def verdict(scores: pd.DataFrame, *, baseline: str, average: str, interval: tuple[float, float]) -> str:
-    """The score table in words. `interval` is the average's F5 over documents."""
-    models = scores.drop([baseline, average])
-    best = models["f5"].idxmax()
-    worst = models["f5"].idxmin()
-    gain = scores.loc[average, "f5"] - models["f5"].max()
-    below = [name for name in models.index if models.loc[name, "f5"] <= scores.loc[baseline, "f5"]]
-    lead = f"{best} is ahead of {worst}, F5 {models.loc[best, 'f5']:.3f} to {models.loc[worst, 'f5']:.3f}."
-    words = [
-        lead if best != worst else f"{' and '.join(models.index)} are level, F5 {models.loc[best, 'f5']:.3f}.",
-        f"Averaging them {'gains' if gain > 0 else 'costs'} {abs(gain):.3f}: {scores.loc[average, 'f5']:.3f}, "
-        f"95% interval over documents {interval[0]:.3f} to {interval[1]:.3f}.",
-        f"Not better than {baseline} ({scores.loc[baseline, 'f5']:.3f}): {', '.join(below)}."
-        if below
-        else f"Both are above {baseline} ({scores.loc[baseline, 'f5']:.3f}).",
-    ]
-    if interval[0] <= models.loc[best, "f5"] <= interval[1]:
-        words.append(f"The difference between the average and {best} lies within chance on so few documents.")
-    return " ".join(words)
-
-
-def spacy_out_of_fold(
-    documents: Sequence[Document], *, n_folds: int, folds: Sequence[int], seed: int
-) -> dict[int, list[str]]:
-    """Document number to labels (token) by spaCy's NER, trained for each of `folds` on the essays of all others."""
+    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed.
+    """
     labels: dict[int, list[str]] = {}
-    for fold in folds:
-        training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)
-        pipeline = train_spacy_ner(training, seed=seed)
-        labels |= {document.document: label_with_spacy(pipeline, document) for document in validation}
+    for fold in fold_folders(run):
+        manifest = read_json(fold / "run.json")
+        validation = set(manifest["validation"])
+        training = [document for document in documents if document.document not in validation]
+        pipeline = train_spacy_ner(training, seed=manifest["train"]["seed"])
+        held_out = (document for document in documents if document.document in validation)
+        labels |= {document.document: label_with_spacy(pipeline, document) for document in held_out}
     return labels
 
 
-def say_out_of_fold(
-    runs: Mapping[str, Path], *, both: str
-) -> tuple[dict[str, OutOfFold], dict[str, dict], list[float]]:
-    """Runs by name to what each says out of fold, and their average under the name `both`; decisions; the weights.
-
-    A decision is a cut-off and rules, as `label_document` takes them; the weights are the average's, run by run.
-    """
-    kept = {name: load_folds_out_of_fold(run) for name, run in runs.items()}
-    decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
-    weights, o_threshold = choose_weights(list(kept.values()))
-    rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
-    kept[both] = average_out_of_fold(list(kept.values()), weights)
-    return kept, decisions | {both: {"o_threshold": o_threshold, "rules": rules}}, weights
-
-
-def f5_of_test(runs: Sequence[Path], test: Sequence[Document]) -> float:
-    """F5 of the average of all folds of runs on labelled documents that no run was trained on."""
-    ensemble = load_ensemble(runs)
-    rows = submission_rows((doc.document, ensemble.label(doc, scores)) for doc, scores in ensemble.predict(test))
-    return micro_fbeta(true_rows(test), rows).f
+def f5_of_test(
+    runs: Mapping[str, Path], comparison: Comparison, test: Sequence[Document], *, average: str
+) -> pd.Series:
+    """Return F5 on labelled test documents as `test_f5`: of each run, its folds averaged, and of the average."""
+    of_runs = {name: [scores for _, scores in load_ensemble([run]).predict(test)] for name, run in runs.items()}
+    weighted = [
+        sum(weight * scores for weight, scores in zip(comparison.weights, of_document, strict=True))
+        for of_document in zip(*of_runs.values(), strict=True)
+    ]
+    truth, f5 = true_rows(test), {}
+    for name, scores in {**of_runs, average: weighted}.items():
+        predictions = list(zip(test, scores, strict=True))
+        f5[name] = micro_fbeta(truth, decided_rows(predictions, **comparison.decisions[name])).f
+    return pd.Series(f5, name="test_f5")
 
 
 def labelled_test_documents(folder: Path) -> list[Document]:
-    """The folder's test essays where test_labels.csv or the file itself tells their labels; else none."""
+    """Return a folder's test documents with the labels of test_labels.csv or test.json; [] if there are no labels."""
     test = read_documents(folder / "test.json")
     if (folder / "test_labels.csv").is_file():
         return label_documents(test, read_submission(folder / "test_labels.csv", test))
     return test if all(document.labels is not None for document in test) else []
 
 
-def rule_table(predictions: Predictions, *, o_threshold: float) -> pd.DataFrame:
-    """Labelled documents with their probabilities to a line per rule, applied alone to the labels of one cut-off.
-
-    Columns: the change of F5, of right rows (tp) and of false alarms (fp), and whether the rule is in the default.
-    """
-    truth = true_rows(document for document, _ in predictions)
-    before = micro_fbeta(truth, decided_rows(predictions, o_threshold=o_threshold))
+def score_table(truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame], documents: Sequence[int]) -> pd.DataFrame:
+    """Return f5, precision, recall, tp, fp, fn, and the interval f5_low to f5_high of each submission."""
     lines = {}
-    for name in RULES:
-        after = micro_fbeta(truth, decided_rows(predictions, o_threshold=o_threshold, rules=[name]))
-        lines[name] = (after.f - before.f, after.tp - before.tp, after.fp - before.fp, name in DEFAULT_RULES)
-    table = pd.DataFrame.from_dict(lines, orient="index", columns=["f5", "tp", "fp", "default"])
-    return table.rename_axis("rule")
+    for name, rows in submissions.items():
+        low, high = bootstrap_interval(truth, rows, documents)
+        lines[name] = {**as_dict(micro_fbeta(truth, rows)), "f5_low": low, "f5_high": high}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
 
 
-def seed_metrics(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, float]:
-    """The four figures that the seed project reported, by its own definitions. They are not the competition's metric.
+def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.DataFrame:
+    """Return the cost of each run: size, operations, training seconds, and tokens labelled per second.
 
-    Of labels per document it took, for each document alone, precision, recall and F5 of PII against O, whatever the
-    type, with 0/0 = 1, and averaged them over documents: predicting O everywhere scores the share of documents without
-    PII. Tag accuracy is the share of exact labels among all units whose truth is not O (1.0 if there is none). The
-    seed counted word pieces; here the units are those of the labels handed in.
+    `elapsed_seconds` is wall-clock time, `cpu_seconds` processor time, `epoch_seconds` one epoch of one fold.
     """
-    of_documents, right, n_pii = [], 0, 0
-    for true_labels, labels in zip(truth, predicted, strict=True):
-        pairs = list(zip(true_labels, labels, strict=True))
-        of_documents.append(
-            Score(
-                tp=sum(true != OUTSIDE and found != OUTSIDE for true, found in pairs),
-                fp=sum(true == OUTSIDE and found != OUTSIDE for true, found in pairs),
-                fn=sum(true != OUTSIDE and found == OUTSIDE for true, found in pairs),
-            )
-        )
-        right += sum(true == found != OUTSIDE for true, found in pairs)
-        n_pii += sum(true != OUTSIDE for true, _ in pairs)
-    return {
-        "seed_f5": float(np.mean([_ratio_f5(score) for score in of_documents])),
-        "seed_precision": float(np.mean([score.precision for score in of_documents])),
-        "seed_recall": float(np.mean([score.recall for score in of_documents])),
-        "seed_tag_accuracy": right / n_pii if n_pii else 1.0,
-    }
-
-
-def _ratio_f5(score: Score) -> float:
-    """F5 out of precision and recall, each with 0/0 = 1, as the seed computed it."""
-    numerator = (1 + BETA**2) * score.precision * score.recall
-    denominator = BETA**2 * score.precision + score.recall
-    return numerator / denominator if denominator else 0.0
+    lines = {}
+    for name, run in runs.items():
+        tagger = load_tagger(fold_folders(run)[0])
+        assert isinstance(tagger.model, PreTrainedModel)  # `find_runs` leaves out exported runs
+        result = read_json(run / "result.json")
+        lines[name] = {
+            "parameters": tagger.model.num_parameters(),
+            "GFLOPs for 512 pieces": cost.flops(tagger.model, n_pieces=512) / 1e9,
+            **{seconds: result[seconds] for seconds in ("elapsed_seconds", "cpu_seconds", "epoch_seconds")},
+            "tokens_per_second": tokens_per_second(tagger, documents),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def tokens_per_second(tagger: Tagger, documents: Sequence[Document], *, repeats: int = 3) -> float:
-    """Tokens labelled a second on the tagger's device, cutting into pieces included; the fastest of `repeats` runs."""
-    n_tokens = sum(len(document.tokens) for document in documents)
+    """Return the tokens labelled per second, tokenization included, in the fastest of `repeats` repetitions."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
         for _ in predict_documents([tagger], documents):
             pass
         seconds.append(time.perf_counter() - began)
-    return n_tokens / min(seconds)
+    return sum(len(document.tokens) for document in documents) / min(seconds)
+
+
+def agreement(
+    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, *, names: tuple[str, str]
+) -> pd.DataFrame:
+    """Count true rows and false alarms by which of two submissions contains them."""
+    true, one, two = (
+        set(zip(rows["document"], rows["token"], rows["label"], strict=True)) for rows in (truth, first, second)
+    )
+    who = {"both": one & two, f"only {names[0]}": one - two, f"only {names[1]}": two - one}
+    lines = {name: (len(rows & true), len(rows - true)) for name, rows in who.items()}
+    lines["neither"] = (len(true - one - two), 0)
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["true rows", "false alarms"])
+
+
+def rule_table(predictions: Predictions, *, o_threshold: float) -> pd.DataFrame:
+    """Return how each rule alone changes F5, correct rows (tp) and false alarms (fp), and if it is on by default."""
+    truth = true_rows(document for document, _ in predictions)
+    before = micro_fbeta(truth, decided_rows(predictions, o_threshold=o_threshold))
+    lines = {}
+    for name in RULES:
+        after = micro_fbeta(truth, decided_rows(predictions, o_threshold=o_threshold, rules=[name]))
+        lines[name] = (after.f - before.f, after.tp - before.tp, after.fp - before.fp, name in DEFAULT_RULES)
+    columns = ["f5_change", "tp_change", "fp_change", "default"]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns).rename_axis("rule")
+
+
+def paired_bootstrap(
+    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, documents: Sequence[int]
+) -> tuple[float, float]:
+    """Return the 95% bootstrap interval of F5(first) − F5(second), both scored on the same samples of documents.
+
+    Documents that are hard for both lower both scores and cancel out, so two submissions may clearly differ although
+    the intervals of their scores overlap (Efron & Tibshirani 1993, chapter 13).
+    """
+    one, two = (bootstrap_scores(truth, rows, documents) for rows in (first, second))
+    low, high = np.quantile(one - two, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def verdict(
+    truth: pd.DataFrame,
+    submissions: Mapping[str, pd.DataFrame],
+    documents: Sequence[int],
+    *,
+    baseline: str,
+    average: str,
+) -> str:
+    """Return a Markdown list that compares the models' submissions with each other, the average and the baseline."""
+    f5 = {name: micro_fbeta(truth, rows).f for name, rows in submissions.items()}
+    models = sorted((name for name in f5 if name not in (baseline, average)), key=lambda name: -f5[name])
+    pairs = [(models[0], models[-1]), (average, models[0]), *((name, baseline) for name in models)]
+    lines = []
+    for one, two in pairs:
+        low, high = paired_bootstrap(truth, submissions[one], submissions[two], documents)
+        place = "above" if f5[one] > f5[two] else "below" if f5[one] < f5[two] else "equal to"
+        chance = " The interval contains 0: the difference may be chance." if low <= 0 <= high else ""
+        lines.append(
+            f"- {one} is {place} {two}: F5 {f5[one]:.3f} and {f5[two]:.3f}, a difference of {f5[one] - f5[two]:+.3f} "
+            f"(95% interval {low:+.3f} to {high:+.3f}).{chance}"
+        )
+    return "\n".join(lines)
+
+
+def published_table(name: str) -> pd.DataFrame:
+    """Return a table of published.json, such as "language_model_paper"; its `attrs["source"]` cites the source."""
+    table = json.loads((files("pii_kit.report") / "published.json").read_text(encoding="utf-8"))[name]
+    frame = pd.DataFrame(table["rows"], columns=table["columns"])
+    frame.attrs["source"] = table["source"]
+    return frame

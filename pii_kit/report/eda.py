@@ -1,4 +1,4 @@
-"""Tables about labelled essays: what is in them, how long they are, where PII stands."""
+"""Explore labelled documents: label counts, lengths, and positions of PII as tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,12 +8,13 @@ import pandas as pd
 from pii_kit.data import Document
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, spans_of
 from pii_kit.pieces import PieceTokenizer
+from pii_kit.report import true_labels
 
 
 def label_counts(documents: Sequence[Document]) -> pd.DataFrame:
-    """A line per PII type: tokens labelled B- and I-, whole entities, and documents that hold it."""
-    tokens = Counter(label for document in documents for label in document.labels)
-    entities = Counter(pii_type for document in documents for *_, pii_type in spans_of(document.labels))
+    """Count, for each PII type, the B- and I- tokens, the entities, and the documents that contain the type."""
+    tokens = Counter(label for document in documents for label in true_labels(document))
+    entities = Counter(pii_type for document in documents for *_, pii_type in spans_of(true_labels(document)))
     holders = Counter(pii_type for document in documents for pii_type in document.types)
     lines = [
         {
@@ -29,9 +30,9 @@ def label_counts(documents: Sequence[Document]) -> pd.DataFrame:
 
 
 def overview(documents: Sequence[Document]) -> pd.Series:
-    """The set in a few figures."""
+    """Return the main figures of a data set."""
     n_tokens = [len(document.tokens) for document in documents]
-    n_pii = sum(label != OUTSIDE for document in documents for label in document.labels)
+    n_pii = sum(label != OUTSIDE for document in documents for label in true_labels(document))
     return pd.Series(
         {
             "documents": len(documents),
@@ -40,7 +41,7 @@ def overview(documents: Sequence[Document]) -> pd.Series:
             "tokens that are PII": n_pii,
             "per cent of tokens": round(100 * n_pii / max(sum(n_tokens), 1), 3),
             "longest document, tokens": max(n_tokens, default=0),
-            "labels in use": len({label for document in documents for label in document.labels} & set(LABELS)),
+            "labels in use": len({label for document in documents for label in true_labels(document)} & set(LABELS)),
         },
         name="value",
         dtype=object,
@@ -48,7 +49,7 @@ def overview(documents: Sequence[Document]) -> pd.Series:
 
 
 def lengths(documents: Sequence[Document], tokenizer: PieceTokenizer) -> pd.DataFrame:
-    """A line per document: its length in tokens and in pieces, and how many tokens are whitespace."""
+    """Return the length of each document in tokens and in pieces, and its number of whitespace tokens."""
     return pd.DataFrame(
         {
             "document": document.document,
@@ -61,17 +62,17 @@ def lengths(documents: Sequence[Document], tokenizer: PieceTokenizer) -> pd.Data
 
 
 def entity_positions(documents: Sequence[Document]) -> pd.DataFrame:
-    """A line per entity: its type, its first token, and where that stands in the essay, from 0 (head) to 1 (end)."""
+    """Return the type, first token and relative position (0 = start, 1 = end of the document) of each entity."""
     lines = [
         (document.document, pii_type, first, first / len(document.tokens))
         for document in documents
-        for first, _, pii_type in spans_of(document.labels)
+        for first, _, pii_type in spans_of(true_labels(document))
     ]
     return pd.DataFrame(lines, columns=["document", "type", "token", "position"])
 
 
 def entities_per_document(documents: Sequence[Document]) -> pd.Series:
-    """How many documents hold 0, 1, 2, … entities."""
-    counts = Counter(len(spans_of(document.labels)) for document in documents)
+    """Count the documents that contain 0, 1, 2, … entities."""
+    counts = Counter(len(spans_of(true_labels(document))) for document in documents)
     every = range(max(counts, default=0) + 1)
     return pd.Series([counts[n] for n in every], index=pd.Index(every, name="entities"), name="documents", dtype=int)

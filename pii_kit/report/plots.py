@@ -1,4 +1,4 @@
-"""Every picture of the notebooks: each function takes a table and gives back the Axes that it drew on."""
+"""Plots of the notebooks: each function takes a table, draws on `ax` or a new figure, and returns the Axes."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def _axes(ax: Axes | None, *, width: float = 7.0, height: float = 3.6) -> Axes:
 
 
 def plot_label_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """`eda.label_counts`: tokens of each type, B- and I- stacked, with the numbers written on."""
+    """Plot `eda.label_counts`: the tokens of each type, B- and I- stacked, with their total."""
     ax = _axes(ax)
     counts = counts.iloc[::-1]
     ax.barh(counts.index, counts["B-"], color=BLUE, label="B-")
@@ -33,38 +33,38 @@ def plot_label_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_lengths(lengths: pd.DataFrame, *, window_size: int, ax: Axes | None = None) -> Axes:
-    """`eda.lengths`: distribution of document lengths in tokens and pieces, with the window's size."""
+    """Plot `eda.lengths`: histograms of document lengths in tokens and in pieces, and the window size."""
     ax = _axes(ax)
-    edges = np.linspace(0, lengths[["tokens", "pieces"]].max().max(), 41)
+    edges = np.linspace(0, lengths[["tokens", "pieces"]].max().max(), 41).tolist()
     ax.hist(lengths["tokens"], bins=edges, color=BLUE, alpha=0.75, label="tokens")
     ax.hist(lengths["pieces"], bins=edges, histtype="step", color=ORANGE, linewidth=1.8, label="pieces")
     ax.axvline(window_size, color="black", linestyle="--", linewidth=1, label=f"window of {window_size} pieces")
-    ax.set(xlabel="length of a document", ylabel="documents", title="How long essays are")
+    ax.set(xlabel="length of a document", ylabel="documents", title="Lengths of documents")
     ax.legend(frameon=False)
     return ax
 
 
 def plot_positions(positions: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """`eda.entity_positions`: where entities stand, from the head of the essay to its end."""
+    """Plot `eda.entity_positions`: a histogram of relative positions in the document."""
     ax = _axes(ax)
-    ax.hist(positions["position"], bins=np.linspace(0, 1, 21), color=BLUE)
-    ax.set(xlabel="place in the essay (0 head, 1 end)", ylabel="entities", title="Where PII stands", xlim=(0, 1))
+    ax.hist(positions["position"], bins=np.linspace(0, 1, 21).tolist(), color=BLUE)
+    ax.set(xlabel="position in the document (0 start, 1 end)", ylabel="entities", title="Positions of PII", xlim=(0, 1))
     return ax
 
 
 def plot_entities_per_document(counts: pd.Series, ax: Axes | None = None) -> Axes:
-    """`eda.entities_per_document`: documents by how many entities they hold."""
+    """Plot `eda.entities_per_document`: the number of documents by number of entities."""
     ax = _axes(ax)
     bars = ax.bar(counts.index.astype(str), counts, color=BLUE)
     ax.bar_label(bars)
-    ax.set(xlabel="entities in the document", ylabel="documents", title="PII per document")
+    ax.set(xlabel="entities in the document", ylabel="documents", title="PII entities per document")
     return ax
 
 
 def plot_learning(history: pd.DataFrame, ax: Axes | None = None, *, keep: str = "best") -> Axes:
-    """A tagger's history: loss on the left axis, F5, precision and recall on the right one, the kept epoch marked.
+    """Plot a tagger's history: loss on the left axis, validation scores on the right axis, and the epoch kept.
 
-    `keep` is the training's setting. Epochs that were not scored show their loss alone.
+    `keep` is the setting of the training: "best" or "last". Epochs without validation have a loss only.
     """
     ax = _axes(ax)
     ax.plot(history["epoch"], history["loss"], color=GREY, marker=".", label="training loss")
@@ -81,17 +81,17 @@ def plot_learning(history: pd.DataFrame, ax: Axes | None = None, *, keep: str = 
         right.plot(scored["epoch"], scored[name], color=colour, marker=".", label=f"validation {label}")
     if len(scored):
         kept = scored.iloc[-1] if keep == "last" else scored.loc[scored["f5"].idxmax()]
-        right.plot(kept["epoch"], kept["f5"], "o", color=BLUE, markersize=10, fillstyle="none", label="kept")
+        right.plot(kept["epoch"], kept["f5"], "o", color=BLUE, markersize=10, fillstyle="none", label="epoch kept")
     right.set(ylabel="score", ylim=(-0.02, 1.02))
     lines = [*ax.get_lines(), *right.get_lines()]
-    ax.legend(lines, [line.get_label() for line in lines], frameon=False, loc="center left", bbox_to_anchor=(1.14, 0.5))
+    ax.legend(handles=lines, frameon=False, loc="center left", bbox_to_anchor=(1.14, 0.5))
     return ax
 
 
 def plot_type_scores(
     scores: pd.DataFrame | Mapping[str, pd.DataFrame], *, column: str = "f5", ax: Axes | None = None
 ) -> Axes:
-    """`metrics.score_by_type` of one model, or of several by name: a column for each type that truth or model holds."""
+    """Plot a column of `metrics.score_by_type`, of one model or of several by name, for all types with any rows."""
     name = {"f5": "F5"}.get(column, column)
     tables = {name: scores} if isinstance(scores, pd.DataFrame) else dict(scores)
     some = next(iter(tables.values()))
@@ -107,14 +107,15 @@ def plot_type_scores(
     n_true = [int(some.loc[kind, ["tp", "fn"]].sum()) for kind in present]
     ax.set_yticks(range(len(present)), [f"{kind} ({n})" for kind, n in zip(present, n_true, strict=True)])
     ax.invert_yaxis()
-    ax.set(xlabel=f"{name} (in brackets: true rows)", xlim=(0, 1.12), title=f"{name[0].upper()}{name[1:]} by type")
+    ax.set(xlabel=f"{name} (in brackets: number of true rows)", xlim=(0, 1.12))
+    ax.set_title(f"{name[0].upper()}{name[1:]} by type")
     if len(tables) > 1:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
 def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """`metrics.confusion`: tokens by true and predicted type, coloured by share of the true type."""
+    """Plot `metrics.confusion`: tokens by true and predicted type, coloured by the share of the true type."""
     ax = _axes(ax, width=6.5, height=5.2)
     shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -125,17 +126,18 @@ def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xticks(range(len(table)), table.columns, rotation=40, ha="right")
     ax.set_yticks(range(len(table)), table.index)
     ax.spines[:].set_visible(False)
-    ax.set(xlabel="predicted", ylabel="true", title="Tokens by true and predicted type")
+    ax.set(xlabel="predicted type", ylabel="true type", title="Tokens by true and predicted type")
     return ax
 
 
 def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None = None) -> Axes:
-    """`metrics.threshold_curve`: scores against the cut-off, spread out near 1, where the choice is made."""
+    """Plot `metrics.threshold_curve`; the axis is logarithmic in 1 − threshold, since useful thresholds are near 1."""
     ax = _axes(ax)
     for name, colour in (("f5", BLUE), ("precision", ORANGE), ("recall", GREEN)):
         ax.plot(1 - curve.index, curve[name], marker=".", color=colour, label={"f5": "F5"}.get(name, name))
-    ax.axvline(1 - chosen, color="black", linestyle="--", linewidth=1, label=f"chosen: {chosen:g}")
-    ax.set(xscale="log", xlabel="PII where P(O) is below", ylabel="score", ylim=(-0.02, 1.02), title="Threshold curve")
+    ax.axvline(1 - chosen, color="black", linestyle="--", linewidth=1, label=f"chosen threshold: {chosen:g}")
+    ax.set(xscale="log", xlabel="threshold: a token is PII if P(O) is below", ylabel="score", ylim=(-0.02, 1.02))
+    ax.set_title("Scores by threshold")
     ax.invert_xaxis()
     shown = [0.5, 0.9, 0.99, 0.999, 0.9999]
     ax.set_xticks([1 - threshold for threshold in shown], [f"{threshold:g}" for threshold in shown])
@@ -145,7 +147,7 @@ def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None 
 
 
 def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """A line per model with `tokens_per_second` and `f5`: score against speed."""
+    """Plot F5 against speed: the columns `tokens_per_second` and `f5` of a table of models."""
     ax = _axes(ax)
     ax.scatter(table["tokens_per_second"], table["f5"], color=BLUE, s=60)
     for name, line in table.iterrows():
@@ -158,35 +160,32 @@ def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_bpc(history: pd.DataFrame, *, yardsticks: Mapping[str, float] | None = None, ax: Axes | None = None) -> Axes:
-    """A language model's history: bits per character against steps, the kept ones marked, compressors as lines."""
+    """Plot a language model's history: bits per character by step, the step kept, and compressors as lines."""
     ax = _axes(ax)
     ax.plot(history["step"], history["training_bpc"], color=GREY, marker=".", label="training")
     ax.plot(history["step"], history["validation_bpc"], color=BLUE, marker=".", label="validation")
     best = history.loc[history["validation_bpc"].idxmin()]
-    ax.plot(best["step"], best["validation_bpc"], "o", color=BLUE, markersize=10, fillstyle="none", label="kept")
+    ax.plot(best["step"], best["validation_bpc"], "o", color=BLUE, markersize=10, fillstyle="none", label="step kept")
     for (name, bpc), style in zip((yardsticks or {}).items(), (":", "--", "-."), strict=False):
         ax.axhline(bpc, color="black", linewidth=1, linestyle=style, label=name)
-    ax.set(xlabel="steps", ylabel="bits per character", title="Language model's learning curve")
+    ax.set(xlabel="step", ylabel="bits per character", title="Learning curve of the language model")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
 def plot_bpc_by_memory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """`language_model.bpc_by_memory`: bits per character on the left axis, seconds on the right one."""
+    """Plot `language_model.bpc_by_memory`: bits per character on the left axis, seconds on the right axis."""
     ax = _axes(ax)
     places, names = range(len(table)), [f"{size:,}" for size in table["memory"]]
     right = ax.twinx()
     right.spines["top"].set_visible(False)
-    right.bar(places, table["seconds"], width=0.4, color=GREY, alpha=0.5, label="seconds")
+    bars = right.bar(places, table["seconds"], width=0.4, color=GREY, alpha=0.5, label="seconds")
     ax.plot(places, table["bpc"], color=BLUE, marker="o", label="bits per character")
     ax.set_zorder(right.get_zorder() + 1)
     ax.patch.set_visible(False)
     ax.set_xticks(places, names)
-    ax.set(xlabel="positions remembered", ylabel="bits per character", title="What the memory gives and costs")
-    right.set(ylabel="seconds for the text", ylim=(0, 1.6 * table["seconds"].max()))
-    handles = [*ax.get_lines(), *right.containers]
-    ax.legend(
-        handles, [handle.get_label() for handle in handles], frameon=False, loc="upper left", bbox_to_anchor=(1.12, 1)
-    )
+    ax.set(xlabel="memory, positions", ylabel="bits per character", title="Effect and cost of the memory")
+    right.set(ylabel="seconds to read the text", ylim=(0, 1.6 * table["seconds"].max()))
+    ax.legend(handles=[*ax.get_lines(), bars], frameon=False, loc="upper left", bbox_to_anchor=(1.12, 1))
     return ax

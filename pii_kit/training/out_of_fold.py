@@ -141,7 +141,9 @@ def load_out_of_fold(folder: Path) -> OutOfFold | None:
 VOTES = 10  # of ensemble selection, at most; a run's weight is its share of them
 
 
-def choose_weights(members: Sequence[OutOfFold]) -> tuple[list[float], float]:
+def choose_weights(
+    members: Sequence[OutOfFold], documents: Sequence[Document] = (), rules: Sequence[str] = ()
+) -> tuple[list[float], float]:
     """Out-of-fold probabilities of several runs to their weights (run, sum 1) and the cut-off with the highest F5.
 
     Ensemble selection with replacement (Caruana et al. 2004, section 2.2): all runs begin with one vote, and in each

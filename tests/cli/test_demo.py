@@ -11,9 +11,9 @@ from pii_kit.submission import label_documents, read_submission, true_rows, writ
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout whose notebooks are not run: an executor stands in that writes what 04 and 05 write."""
+    """A checkout whose notebooks are not run: a stand-in for papermill writes the files of notebooks 04 and 05."""
     (tmp_path / "notebooks").mkdir()
-    for name in ("01_eda", "04_inference", "05_compare", "06_sha_rnn_language_model"):  # the last is not the demo's
+    for name in ("01_eda", "04_inference", "05_compare", "06_sha_rnn_language_model"):  # the demo leaves out the last
         (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
     monkeypatch.setattr(demo, "CHECKOUT", tmp_path)
     ran = []
@@ -28,7 +28,7 @@ def checkout(tmp_path, monkeypatch):
             write_submission(parameters["SUBMISSION"], true_rows(label_documents(documents, rows)))
         if path.stem.startswith("05"):
             line = {"f5": 0.5, "precision": 0.25, "recall": 0.75, "test_f5": 0.45}
-            line |= {"training_seconds": 61.2, "parameters": 900_000}
+            line |= {"elapsed_seconds": 61.2, "cpu_seconds": 118.7, "epoch_seconds": 2.0, "parameters": 900_000}
             table = pd.DataFrame([line], index=pd.Index(["SHA-RNN"], name="model"))
             table.to_csv(tmp_path / "outputs" / "demo" / "comparison.csv")
 
@@ -36,19 +36,32 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path, ran
 
 
-def test_the_demo_runs_the_notebooks_in_order_and_says_where_everything_lies(checkout, capsys):
+def test_the_demo_runs_the_notebooks_in_order_and_prints_scores_and_paths(checkout, capsys):
     root, ran = checkout
     run_demo(seed=7, n_documents=20)
     assert [name for name, _ in ran] == ["01_eda", "04_inference", "05_compare"]
     assert all(parameters["SEED"] == 7 for _, parameters in ran)
     printed = capsys.readouterr().out
-    for word in ("SHA-RNN", "0.500", "0.250", "0.750", "61", "900,000"):
-        assert word in printed
-    for place in ("submissions/submission.csv", "outputs/demo/notebooks", "outputs/demo/runs", "outputs/demo/essays"):
-        assert str(root / place) in printed
+    heading, _, line = printed.strip().split("\n")[:3]
+    assert " ".join(heading.split()) == "F5 precision recall test F5 training, elapsed s training, CPU s parameters"
+    assert line.split() == ["SHA-RNN", "0.500", "0.250", "0.750", "0.450", "61", "119", "900,000"]
+    for name in ("submission.csv", "notebooks", "runs", "essays"):
+        assert str(root / "outputs" / "demo" / name) in printed
 
 
-def test_what_an_earlier_demo_left_is_removed_and_nothing_else(checkout):
+def test_the_demo_writes_only_into_its_own_folder(checkout):
+    root, _ = checkout
+    real = root / "submissions" / "submission.csv"
+    real.parent.mkdir()
+    real.write_text("a real submission")
+    run_demo(seed=0, n_documents=20)
+    assert real.read_text() == "a real submission"
+    assert (root / "outputs" / "demo" / "submission.csv").read_text().startswith("row_id,document,token,label\n")
+    assert sorted(path.name for path in root.iterdir()) == ["notebooks", "outputs", "submissions"]
+    assert [path.name for path in (root / "outputs").iterdir()] == ["demo"]
+
+
+def test_the_results_of_an_earlier_demo_are_deleted_and_nothing_else(checkout):
     root, _ = checkout
     for place in ("outputs/demo/runs/old", "outputs/mine", "submissions/mine.csv"):
         (root / place).mkdir(parents=True)
@@ -57,7 +70,7 @@ def test_what_an_earlier_demo_left_is_removed_and_nothing_else(checkout):
     assert (root / "outputs/mine").exists() and (root / "submissions/mine.csv").exists()
 
 
-def test_outside_a_checkout_it_says_so(tmp_path, monkeypatch):
+def test_outside_a_checkout_the_demo_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "CHECKOUT", tmp_path)
     with pytest.raises(KitError, match="no notebooks there"):
         run_demo(seed=0, n_documents=20)

@@ -4,6 +4,7 @@ import pytest
 from conftest import make_document
 
 from pii_kit.data import Document
+from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.metrics import micro_fbeta
 from pii_kit.report import ERROR_COLOURS, TYPE_COLOURS, error_counts, highlight, highlight_errors
@@ -14,7 +15,7 @@ TEXT = "if x < 3 & y > 2 then\n\nAnn Lee says one two three four five six to a@b
 
 
 class Page(HTMLParser):
-    """What a reader sees: the text, and the marks as (text, caption, colour)."""
+    """Parse highlighted HTML: the visible text, and the marks as (text, caption, colour)."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -44,7 +45,7 @@ class Page(HTMLParser):
 
 
 def visible(text: str) -> str:
-    """Text without whitespace, which displaCy adds round marks."""
+    """Return text without whitespace, which displaCy adds around marks."""
     return "".join(text.split())
 
 
@@ -76,13 +77,13 @@ def test_what_looks_like_html_is_text():
     assert visible(Page(html).text) == visible(essay.full_text)
 
 
-def test_around_keeps_the_neighbourhoods_of_entities_alone(essay):
+def test_around_shows_only_tokens_near_entities(essay):
     page = Page(highlight(essay, around=2))
     assert visible(page.text) == visible("then Ann Lee says one six to a@b.org today")
     assert page.marks == Page(highlight(essay)).marks
 
 
-def test_neighbourhoods_that_touch_are_shown_as_one(essay):
+def test_adjacent_neighbourhoods_are_merged(essay):
     apart, together = highlight(essay, around=3), highlight(essay, around=4)
     assert apart.count('class="entities"') == 2
     assert together.count('class="entities"') == 1
@@ -97,19 +98,25 @@ def test_essays_without_pii_have_no_marks_and_no_neighbourhoods(text):
     assert Page(highlight(essay, around=2)).text == ""
 
 
-def test_errors_are_shown_as_right_missed_false_and_of_wrong_label():
+def test_errors_are_shown_as_correct_missed_false_or_wrong_label():
     essay = make_document("Hi Ann Lee from a@b.org and Kim", labels=LABELLED)
     #         Hi        Ann               Lee               from a@b.org and       Kim
     labels = ["B-EMAIL", "B-NAME_STUDENT", "B-NAME_STUDENT", "O", "O", "I-ID_NUM", "I-ID_NUM"]
     page = Page(highlight_errors(essay, labels))
     assert page.marks == [
         ("Hi", "false EMAIL", ERROR_COLOURS["false"]),
-        ("Ann", "right NAME_STUDENT", ERROR_COLOURS["right"]),
+        ("Ann", "correct NAME_STUDENT", ERROR_COLOURS["correct"]),
         ("Lee", "wrong label NAME_STUDENT", ERROR_COLOURS["wrong label"]),
         ("a@b.org", "missed EMAIL", ERROR_COLOURS["missed"]),
         ("and Kim", "false ID_NUM", ERROR_COLOURS["false"]),
     ]
     assert visible(page.text) == visible(essay.full_text)
+
+
+def test_a_document_without_labels_is_refused_by_its_number():
+    for show in (highlight, lambda document: highlight_errors(document, ["O", "O"])):
+        with pytest.raises(KitError, match="document 8: labels missing"):
+            show(make_document("Hi Ann", 8))
 
 
 def test_labels_for_another_number_of_tokens_are_refused():
@@ -118,10 +125,10 @@ def test_labels_for_another_number_of_tokens_are_refused():
 
 
 @pytest.fixture
-def judged():
-    """Documents with what a model said: right, one false alarm, a miss, a wrong label with a miss, a false alarm."""
+def predicted():
+    """Documents and predicted labels: correct, a false row, a miss, a wrong label with a miss, a false row."""
     texts = ("Ann Lee", "tea time", "a@b.org is", "Ann Lee", "tea is")
-    found = (
+    labels = (
         ["B-NAME_STUDENT", "I-NAME_STUDENT"],
         ["O", "B-ID_NUM"],
         ["O", "O"],
@@ -129,11 +136,11 @@ def judged():
         ["B-ID_NUM", "O"],
     )
     numbers = (5, 9, 6, 8, 7)
-    return [make_document(text, number, LABELLED) for text, number in zip(texts, numbers, strict=True)], found
+    return [make_document(text, number, LABELLED) for text, number in zip(texts, numbers, strict=True)], labels
 
 
-def test_error_counts_put_the_dearest_document_first_and_leave_out_the_faultless(judged):
-    table = error_counts(*judged)
+def test_error_counts_put_the_most_costly_document_first_and_leave_out_correct_ones(predicted):
+    table = error_counts(*predicted)
     assert list(table.columns) == ["document", "missed", "false", "wrong label", "cost"]
     assert table.to_numpy().tolist() == [
         [8, 1, 0, 1, 25 + 26],
@@ -143,16 +150,16 @@ def test_error_counts_put_the_dearest_document_first_and_leave_out_the_faultless
     ]
 
 
-def test_costs_add_up_to_the_denominator_of_f5(judged):
-    documents, found = judged
+def test_costs_add_up_to_the_denominator_of_f5(predicted):
+    documents, labels = predicted
     numbers = [document.document for document in documents]
-    score = micro_fbeta(true_rows(documents), submission_rows(zip(numbers, found, strict=True)))
-    assert error_counts(documents, found)["cost"].sum() == 25 * score.fn + score.fp == 78
+    score = micro_fbeta(true_rows(documents), submission_rows(zip(numbers, labels, strict=True)))
+    assert error_counts(documents, labels)["cost"].sum() == 25 * score.fn + score.fp == 78
 
 
 def test_every_pair_of_labels_costs_what_the_score_says():
     for true in LABELS:
         document = Document(document=1, full_text="Ann", tokens=("Ann",), trailing_whitespace=(False,), labels=(true,))
-        for said in LABELS:
-            score = micro_fbeta(true_rows([document]), submission_rows([(1, [said])]))
-            assert error_counts([document], [[said]])["cost"].sum() == 25 * score.fn + score.fp
+        for label in LABELS:
+            score = micro_fbeta(true_rows([document]), submission_rows([(1, [label])]))
+            assert error_counts([document], [[label]])["cost"].sum() == 25 * score.fn + score.fp

@@ -36,13 +36,13 @@ COSTS = pd.DataFrame({"tokens_per_second": [900.0, 12_000.0], "f5": [0.9, 0.7]},
 
 
 def certain(document):
-    """Probabilities (token, label) of a model that says what FOUND says, nine times in ten."""
+    """Return probabilities (token, label) with about 0.9 for the labels of FOUND."""
     labels = FOUND[document.document] if document in ESSAYS else document.labels
     return np.eye(len(LABELS))[[LABEL_TO_ID[label] for label in labels]].reshape(-1, len(LABELS)) * 0.9 + 0.1 / 15
 
 
 def tables(essays, found) -> dict:
-    """Each plot's arguments for these essays and what a model said of them (token)."""
+    """Return the arguments of each plot for documents and their predicted labels."""
     tokenizer = train_byte_pairs(essays, n_pieces=300)
     numbers = [document.document for document in essays]
     scores = score_by_type(true_rows(essays), submission_rows(zip(numbers, found, strict=True)))
@@ -74,7 +74,7 @@ def draw(name: str, arguments: dict, **more):
 
 @pytest.fixture(autouse=True)
 def strict():
-    """Every warning is an error, and no figure outlives its test."""
+    """Turn warnings into errors, and close all figures after the test."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -160,7 +160,7 @@ def test_bars_of_entities_per_document_are_the_counts():
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("best", [2, 0.8]), ("last", [5, 0.7])])
-def test_epochs_that_were_not_scored_show_their_loss_alone(keep, kept):
+def test_epochs_without_validation_have_a_loss_only(keep, kept):
     rows = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 6)]
     for row, f5 in ((rows[1], 0.8), (rows[3], 0.6), (rows[4], 0.7)):
         row |= {"f5": f5, "precision": 0.5, "recall": 0.9}
@@ -168,14 +168,14 @@ def test_epochs_that_were_not_scored_show_their_loss_alone(keep, kept):
     right = next(other for other in ax.figure.axes if other is not ax)
     assert [epoch for epoch, _ in curves(ax)["training loss"]] == [1, 2, 3, 4, 5]
     assert curves(right)["validation F5"] == [[2, 0.8], [4, 0.6], [5, 0.7]]
-    assert curves(right)["kept"] == [kept]
+    assert curves(right)["epoch kept"] == [kept]
     ax.figure.canvas.draw()
 
 
-def test_a_training_that_was_not_scored_yet_can_be_drawn():
+def test_a_training_without_any_validation_can_be_drawn():
     ax = plots.plot_learning(pd.DataFrame([{"epoch": 1, "loss": 0.5}]))
     ax.figure.canvas.draw()
-    assert not any("kept" in curves(other) for other in ax.figure.axes)
+    assert not any("epoch kept" in curves(other) for other in ax.figure.axes)
 
 
 def test_learning_curves_are_the_history_with_the_kept_epoch_marked():
@@ -183,12 +183,12 @@ def test_learning_curves_are_the_history_with_the_kept_epoch_marked():
     _, right = ax.figure.axes
     assert curves(ax)["training loss"] == HISTORY[["epoch", "loss"]].to_numpy().tolist()
     drawn = curves(right)
-    assert drawn.pop("kept") == [[2, 0.8]]
+    assert drawn.pop("epoch kept") == [[2, 0.8]]
     names = {"f5": "validation F5", "precision": "validation precision", "recall": "validation recall"}
     assert drawn == {label: HISTORY[["epoch", name]].to_numpy().tolist() for name, label in names.items()}
 
 
-def test_type_scores_have_a_bar_for_each_type_that_truth_or_model_holds():
+def test_type_scores_have_a_bar_for_each_type_with_rows():
     (scores,), _ = PLOTS["plot_type_scores"]
     ax = plots.plot_type_scores(scores, column="recall")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["NAME_STUDENT (5)", "EMAIL (1)", "ID_NUM (0)"]
@@ -197,7 +197,7 @@ def test_type_scores_have_a_bar_for_each_type_that_truth_or_model_holds():
     assert ax.get_legend() is None
 
 
-def test_type_scores_of_several_models_stand_side_by_side():
+def test_type_scores_of_several_models_are_side_by_side():
     (scores,), _ = PLOTS["plot_type_scores"]
     blind = score_by_type(true_rows(ESSAYS), submission_rows([]))
     ax = plots.plot_type_scores({"good": scores, "blind": blind})
@@ -227,18 +227,18 @@ def test_the_confusion_matrix_writes_counts_and_colours_shares():
     assert shares.loc["PHONE_NUM"].tolist() == [0] * 8
 
 
-def test_the_threshold_curve_is_the_table_with_the_chosen_cut_off_marked():
+def test_the_threshold_curve_is_the_table_with_the_chosen_threshold_marked():
     (curve,), _ = PLOTS["plot_threshold_curve"]
     ax = draw("plot_threshold_curve", PLOTS)
     drawn = curves(ax)
     for name, label in {"f5": "F5", "precision": "precision", "recall": "recall"}.items():
         assert drawn[label] == [[1 - threshold, value] for threshold, value in curve[name].items()]
-    assert [x for x, _ in drawn["chosen: 0.9"]] == [1 - 0.9] * 2
+    assert [x for x, _ in drawn["chosen threshold: 0.9"]] == [1 - 0.9] * 2
     left, right = ax.get_xlim()
-    assert left > right, "higher cut-offs stand to the right"
+    assert left > right, "higher thresholds are on the right"
 
 
-def test_every_model_stands_at_its_speed_and_score():
+def test_every_model_is_at_its_speed_and_score():
     ax = draw("plot_cost", PLOTS)
     (points,) = ax.collections
     assert points.get_offsets().tolist() == [[900, 0.9], [12_000, 0.7]]
@@ -249,9 +249,9 @@ def test_bpc_is_drawn_with_the_kept_weights_and_the_compressors():
     drawn = curves(draw("plot_bpc", PLOTS))
     assert drawn["training"] == [[10, 5.0], [20, 3.0], [30, 2.0]]
     assert drawn["validation"] == [[10, 5.1], [20, 3.2], [30, 3.4]]
-    assert drawn["kept"] == [[20, 3.2]]
+    assert drawn["step kept"] == [[20, 3.2]]
     assert [y for _, y in drawn["gzip"]] == [2.9, 2.9]
-    assert set(drawn) == {"training", "validation", "kept", "gzip", "bzip2", "xz"}
+    assert set(drawn) == {"training", "validation", "step kept", "gzip", "bzip2", "xz"}
 
 
 def test_each_memory_size_has_its_bpc_and_its_seconds():
