@@ -8,7 +8,7 @@ from pathlib import Path
 from pii_kit import __version__
 from pii_kit.cli import add_verb, positive, whole
 from pii_kit.files import KitError, atomic_folder
-from pii_kit.kaggle import run_folders
+from pii_kit.kaggle import runs_below
 from pii_kit.kaggle.build import PLACEHOLDER, Description, build_kit, full_name, is_owner, read_description
 from pii_kit.kaggle.publish import FAILED, Kaggle, connect, push_kit, select, wait_for_submission
 
@@ -68,9 +68,8 @@ def pull(args: argparse.Namespace) -> None:
             with atomic_folder(args.out / notebook.slug) as inside:
                 files = kaggle.download(name, inside)
             tell(f"notebook {name}: {state.status}, {len(files)} files to {args.out / notebook.slug}")
-    found = sorted(args.out.rglob("tagger/decision.json"))
-    if found:
-        runs = " ".join(f"--run {run}" for run in run_folders(args.out))
+    if found := runs_below(args.out):
+        runs = " ".join(f"--run {run}" for run in found)
         print(f"Predict with them: python -m pii_kit predict {runs} --data TEST.json --out {SUBMISSION}")
     for file in sorted(args.out.rglob(SUBMISSION)):
         print(f"Check it: python -m pii_kit check --data TEST.json --submission {file}")

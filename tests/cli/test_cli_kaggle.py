@@ -6,7 +6,7 @@ import pytest
 
 from pii_kit.__main__ import main
 from pii_kit.kaggle import publish as kaggle_wait
-from pii_kit.kaggle import run_folders
+from pii_kit.kaggle import runs_below
 
 ROOT = Path(__file__).parents[2]
 SLUGS = [entry["slug"] for entry in json.loads((ROOT / "kaggle_metadata.json").read_text())["notebooks"]]
@@ -94,7 +94,7 @@ def test_pulled_runs_lie_where_notebooks_and_predict_find_them(kit, stub, tmp_pa
     assert lines[1] == f"notebook writer/{SLUGS[1]}: complete, 3 files to {tmp_path / SLUGS[1]}"
     assert lines[2] == f"notebook writer/{SLUGS[2]}: running, nothing to pull"
     folder = tmp_path / SLUGS[1] / "runs" / "sha_rnn"
-    assert run_folders(tmp_path) == [folder]
+    assert runs_below(tmp_path) == [folder]
     assert f"predict --run {folder} --data" in lines[-2]
     assert lines[-1].endswith(f"--submission {tmp_path / INFERENCE / 'submission.csv'}")
 
