@@ -180,10 +180,10 @@ def find_data_folder(explicit: str | Path | None = None, *, local: str | Path = 
 _ATTACH = f"attach the competition {COMPETITION} to the notebook (Add input)"
 
 
-def input_folders(root: Path = INPUT) -> list[Path]:
+def input_folders(root: Path | None = None) -> list[Path]:
     """Return the attached folders with a test.json: the competition's first, those with made-up essays last."""
-    folders = {path.parent for path in root.rglob("test.json")}
-    mounts = _competition_folders(root)
+    root = root or INPUT
+    folders, mounts = {path.parent for path in root.rglob("test.json")}, _competition_folders(root)
     return sorted(folders, key=lambda folder: (folder not in mounts, (folder / "test_labels.csv").exists(), folder))
 
 
