@@ -8,11 +8,10 @@ left. It rewrites the file about once a minute. Documents that it does not reach
 import logging
 import math
 import random
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -74,6 +73,10 @@ def plan_taggers(of_run: Sequence[int], seconds_per_token: Sequence[float], n_to
     return plan
 
 
+def _count_tokens(documents: Sequence[Document]) -> int:
+    return sum(len(document.tokens) for document in documents)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
     """Report of `label_in_time`: documents by who labelled them, taggers, rows, errors survived, and seconds."""
@@ -109,82 +112,103 @@ def label_in_time(
     the whole score, the first error is logged, and the work goes on without what failed.
     """
     began, devices = time.monotonic(), devices or working_devices()
-    work = _Work(ensemble, documents, path, found, deadline, len(devices))
-    with work.surviving():
-        work.write()
-    pool = ThreadPoolExecutor(len(devices))
+    starts = range(0, len(documents), DOCUMENTS_AT_A_TIME)  # the groups that Ensemble.predict makes
+    groups = [documents[start : start + DOCUMENTS_AT_A_TIME] for start in starts]
+    random.Random(0).shuffle(groups)  # the speed of the first groups then predicts that of the rest
+    by_length = sorted((document for document in documents if document.tokens), key=lambda doc: len(doc.tokens))
+    sample = by_length[len(by_length) // 2 :][:1]  # a document of usual length
+    rows, count, work = dict(found), Counter[int](), _Work(ensemble, deadline)
+    pool, bar = ThreadPoolExecutor(len(devices)), tqdm(total=len(documents), desc="documents", mininterval=10)
+    running: dict[Future[tuple[Rows, int]], tuple[Sequence[Tagger], Sequence[Document]]] = {}
     try:
-        for thread in [pool.submit(work.label_on, device) for device in devices]:
-            thread.result()
-    finally:
-        work.groups.clear()  # after an error, or an interrupt, threads end with the group that they work on
-        pool.shutdown()
-        work.bar.close()
         with work.surviving():
-            work.write()
-    by_models, by_all = work.count.total() - work.count[0], work.count[len(ensemble.taggers)]
+            work.write(path, rows)
+        for device in devices:
+            with work.surviving():
+                taggers: Sequence[Tagger] = ensemble.on(device).taggers
+                running[pool.submit(work.measure, taggers, sample)] = taggers, ()
+        while running:
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                taggers, group = running.pop(done)
+                with work.surviving():
+                    rows_of_group, n_taggers = done.result()
+                    rows |= rows_of_group
+                    count[n_taggers] += len(group)
+                    bar.update(len(group))
+                    if work.is_write_due():
+                        work.write(path, rows)
+                if groups:
+                    group = groups.pop()
+                    plan = work.plan(_count_tokens(group) + sum(map(_count_tokens, groups)), len(devices))
+                    running[pool.submit(work.label, taggers, group, plan)] = taggers, group
+    finally:
+        pool.shutdown()
+        bar.close()
+        with work.surviving():
+            work.write(path, rows)
+    by_models, by_all = count.total() - count[0], count[len(ensemble.taggers)]
     return Labelled(
         documents=len(documents),
         by_all_models=by_all,
         by_fewer_models=by_models - by_all,
         by_rules=len(documents) - by_models,
         models=len(ensemble.taggers),
-        rows=sum(map(len, work.rows.values())),
+        rows=sum(map(len, rows.values())),
         errors=work.errors,
         seconds=time.monotonic() - began,
     )
 
 
 class _Work:
-    """What the threads of the devices share: groups that wait, rows, timings (seconds per token) and counts."""
+    """Predictions of an ensemble before a deadline, with the timings (seconds per token) that decide what is begun."""
 
-    def __init__(
-        self, ensemble: Ensemble, documents: Sequence[Document], path: str | Path, found: Rows, deadline: float, n: int
-    ):
-        self.ensemble, self.path, self.rows, self.deadline, self.n_devices = ensemble, path, dict(found), deadline, n
-        starts = range(0, len(documents), DOCUMENTS_AT_A_TIME)  # the groups that Ensemble.predict makes
-        self.groups = [documents[start : start + DOCUMENTS_AT_A_TIME] for start in starts]
-        random.Random(0).shuffle(self.groups)  # the speed of the first groups then predicts that of the rest
-        by_length = sorted((document for document in documents if document.tokens), key=lambda doc: len(doc.tokens))
-        self.sample = by_length[len(by_length) // 2 :][:1]  # a document of usual length
-        self.tokens_left, self.batch_size = count_tokens(documents), BATCH_SIZE
+    def __init__(self, ensemble: Ensemble, deadline: float):
+        self.ensemble, self.deadline, self.batch_size = ensemble, deadline, BATCH_SIZE
         self.timings = {key: deque([0.0], maxlen=N_TIMINGS) for key in (DECIDE, *ensemble.of_run)}
-        self.count = Counter[int]()  # documents by the number of taggers that labelled them
+        self.written = self.write_seconds = 0.0
         self.errors = 0
-        self.lock = threading.Lock()
-        self.bar = tqdm(total=len(documents), desc="documents", mininterval=10)
 
     @contextmanager
     def surviving(self) -> Iterator[None]:
-        """In a competition rerun log the first error and go on; elsewhere raise it, and start no further group."""
+        """In a competition rerun log the first error and go on; elsewhere raise it."""
         try:
             yield
         except Exception:
             if not in_rerun():
-                self.groups.clear()
                 raise
             self.errors += 1
             if self.errors == 1:  # an error of one group is likely to occur in most
                 logger.exception("An error occurred; labelling goes on without what failed:")
 
-    def label_on(self, device: str | torch.device) -> None:
-        """Measure each run on a device, then label groups until none is left."""
-        with self.surviving():
-            taggers = self.ensemble.on(device).taggers
-            for place in map(self.ensemble.of_run.index, sorted(set(self.ensemble.of_run))):
-                with self.surviving():
-                    if self.sample and self.seconds_left() > 0:
-                        self.predict(taggers[place], self.sample)  # not timed: the first use takes longer
-                        self.label(taggers, self.sample, [place])
-            while self.groups:
-                with self.surviving():
-                    group, plan = self.next_group()
-                    self.keep(group, *self.label(taggers, group, plan))
+    def is_write_due(self) -> bool:
+        due = time.monotonic() - self.written > SECONDS_BETWEEN_WRITES
+        return due and self.seconds_left() > SAFETY * self.write_seconds
+
+    def write(self, path: str | Path, rows: Rows) -> None:
+        """Write the rows of all documents, and measure how long that takes."""
+        began = time.monotonic()
+        write_submission(path, rows_table(chain.from_iterable(rows.values())))
+        self.written = time.monotonic()
+        self.write_seconds = self.written - began
+
+    def measure(self, taggers: Sequence[Tagger], sample: Sequence[Document]) -> tuple[Rows, int]:
+        """Time a tagger of each run on the sample."""
+        for place in map(self.ensemble.of_run.index, sorted(set(self.ensemble.of_run))):
+            with self.surviving():
+                if sample and self.seconds_left() > 0:
+                    self.predict(taggers[place], sample)  # not timed: the first use takes longer
+                    self.label(taggers, sample, [place])
+        return {}, 0
+
+    def plan(self, n_tokens: int, n_devices: int) -> list[int]:
+        """Return the taggers that fit into the time left for all documents left."""
+        speeds = [self.slowest(run) for run in range(max(self.ensemble.of_run) + 1)]
+        return plan_taggers(self.ensemble.of_run, speeds, n_tokens, n_devices * self.seconds_left())
 
     def label(self, taggers: Sequence[Tagger], group: Sequence[Document], plan: Sequence[int]) -> tuple[Rows, int]:
         """Return the rows of a group by those of the planned taggers for which there is time, and their number."""
         scores: dict[int, list[np.ndarray]] = {}
-        n_tokens, of_run = max(1, count_tokens(group)), self.ensemble.of_run
+        n_tokens, of_run = max(1, _count_tokens(group)), self.ensemble.of_run
         for place in plan:
             began = time.monotonic()
             if SAFETY * n_tokens * (self.slowest(of_run[place]) + self.slowest(DECIDE)) < self.seconds_left():
@@ -219,31 +243,3 @@ class _Work:
     def seconds_left(self) -> float:
         """Return the seconds until the file has to be written, which takes as long as it last took."""
         return self.deadline - time.monotonic() - SAFETY * self.write_seconds
-
-    def next_group(self) -> tuple[Sequence[Document], list[int]]:
-        """Return a group and the taggers to use for it: those that fit into the time for all documents left."""
-        with self.lock:
-            group, n_tokens = self.groups.pop() if self.groups else (), self.tokens_left
-            self.tokens_left -= count_tokens(group)
-        speeds = [self.slowest(run) for run in range(max(self.ensemble.of_run) + 1)]
-        return group, plan_taggers(self.ensemble.of_run, speeds, n_tokens, self.n_devices * self.seconds_left())
-
-    def keep(self, group: Sequence[Document], rows: Rows, n_taggers: int) -> None:
-        with self.lock:
-            self.rows |= rows
-            self.count[n_taggers] += len(group)
-            self.bar.update(len(group))
-            due = time.monotonic() - self.written > SECONDS_BETWEEN_WRITES
-            if due and self.seconds_left() > SAFETY * self.write_seconds:
-                self.write()
-
-    def write(self) -> None:
-        """Write the rows of all documents, and measure how long that takes."""
-        began = time.monotonic()
-        write_submission(self.path, rows_table(chain.from_iterable(self.rows.values())))
-        self.written = time.monotonic()
-        self.write_seconds = self.written - began
-
-
-def count_tokens(documents: Sequence[Document]) -> int:
-    return sum(len(document.tokens) for document in documents)
