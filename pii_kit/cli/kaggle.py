@@ -10,6 +10,7 @@ from typing import Any
 from pii_kit import __version__
 from pii_kit.cli import add_verb, positive, whole
 from pii_kit.files import KitError, atomic_folder
+from pii_kit.kaggle import runs_below
 from pii_kit.kaggle.build import PLACEHOLDER, Description, build_kit, full_name, is_owner, read_description
 from pii_kit.kaggle.client import Kaggle
 from pii_kit.kaggle.publish import FAILED, NOT_THERE, Pushes, push_kit, run_state, select, wait_for_submission
@@ -60,7 +61,7 @@ def pull(args: argparse.Namespace) -> None:
         with atomic_folder(folder) as inside:
             files = kaggle.download(name, inside)
         tell(f"notebook {name}: {run[0]}, {len(files)} files in {folder}")
-    runs = [run for run in sorted(args.out.glob("*/runs/*")) if any(run.rglob("tagger/decision.json"))]
+    runs = runs_below(args.out)
     if runs:
         options = " ".join(f"--run {run}" for run in runs)
         tell(f"Predict with them: python -m pii_kit predict {options} --data TEST.json --out {SUBMISSION}")

@@ -3,10 +3,11 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pii_kit.cli import add_runs, add_verb, positive, share, whole
 from pii_kit.data import read_documents
-from pii_kit.files import KitError
+from pii_kit.files import KitError, atomic_write
 from pii_kit.kaggle import deadline_in
 from pii_kit.kaggle.time_limit import Labelled, label_in_time, write_early_submission
 from pii_kit.metrics import micro_fbeta
@@ -34,7 +35,7 @@ def train(args: argparse.Namespace) -> None:
         preset=args.preset,
         folds=None if args.fold is None else [args.fold],
         resume=args.resume,
-        deadline=deadline_in(args.minutes).at,
+        deadline=deadline_in(args.minutes),
         n_processes=args.processes,
         weights=args.weights,
         epochs=args.epochs,
@@ -59,19 +60,24 @@ def train(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     deadline = deadline_in(args.minutes)
     documents = read_documents(args.data)
-    ensemble = load_ensemble(args.run, device=_device())
+    training = read_documents(args.train, labels_required=True) if args.train else []
+    ensemble = load_ensemble(args.run, documents=training, mixed_data=args.mixed_data, device=_device())
     if args.o_threshold:
         ensemble = replace(ensemble, o_threshold=args.o_threshold)
-    found = write_early_submission(args.out, documents)
-    done = label_in_time(ensemble, documents, args.out, found=found, deadline=deadline)
+    with TemporaryDirectory() as scratch:
+        partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
+        found = write_early_submission(partial, documents)
+        done = label_in_time(ensemble, documents, partial, found=found, deadline=deadline)
+        with atomic_write(args.out) as handle:
+            handle.write(partial.read_text(encoding="utf-8"))
     models = f"{done.models} models, P(O) < {ensemble.o_threshold:g}"
-    print(f"{args.out}: {done.rows} rows from {done.documents} documents; {models}{_too_late(done)}")
+    print(f"{args.out}: {done.rows} rows from {done.documents} documents; {models}{_not_by_all(done)}")
 
 
-def _too_late(done: Labelled) -> str:
+def _not_by_all(done: Labelled) -> str:
     if done.by_all_models == done.documents:
         return ""
-    return f"; for want of time {done.by_fewer_models} documents by fewer models, {done.by_rules_alone} by rules alone"
+    return f"; out of time: {done.by_fewer_models} documents by fewer models, {done.by_rules} by rules alone"
 
 
 def export(args: argparse.Namespace) -> None:
@@ -131,15 +137,26 @@ def add_tagger_verbs(verbs) -> None:
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
     add_runs(verb)
-    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays")
-    verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission")
-    verb.add_argument("--o-threshold", type=share, metavar="P", help="PII where P(O) is less; default: as trained")
-
+    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="the essays to label")
+    verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission to write")
+    verb.add_argument(
+        "--train",
+        type=Path,
+        metavar="TRAIN.json",
+        help="the labelled essays that the runs were trained on, to choose the weights of several runs",
+    )
+    verb.add_argument("--mixed-data", action="store_true", help="average runs that were trained on different essays")
+    verb.add_argument(
+        "--o-threshold",
+        type=share,
+        metavar="P",
+        help="a token is PII where P(O) is lower; default: as chosen in training",
+    )
     verb.add_argument(
         "--minutes",
         type=positive,
-        metavar="M",
-        help="be done in so many, with fewer models if need be",
+        metavar="N",
+        help="finish in N minutes; where time is short, fewer models or rules alone label an essay",
     )
 
     verb = add_verb(verbs, export, "a trained tagger to ONNX, as a folder that predict takes like a run's")

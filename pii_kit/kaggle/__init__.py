@@ -1,55 +1,51 @@
-"""The platform: where Kaggle mounts data and expects results, and how much time is left."""
+"""The Kaggle platform: where data is mounted, where results go, and how much time is left."""
 
+import json
 import logging
 import math
 import os
 import platform
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
-from pii_kit.files import KitError, atomic_folder
-from pii_kit.sample import (
-    write_sample,
-)
+from pii_kit.data import Document, read_documents
+from pii_kit.files import KitError, atomic_folder, read_json
+from pii_kit.sample import write_sample
 from pii_kit.training.parallel import try_gpus
+from pii_kit.training.runs import fingerprint
 
 logger = logging.getLogger(__name__)
 COMPETITION = "pii-detection-removal-from-educational-data"
 INPUT = Path("/kaggle/input")
 WORKING = Path("/kaggle/working")
+DATA_VARIABLE = "PII_KIT_DATA"
+BATCH_HOURS, INTERACTIVE_HOURS = 9, 12  # Kaggle's limits for a competition notebook and for an interactive session
+RESERVE = 600  # seconds before Kaggle's limit: it saves the notebook and renders it as a page after the last cell
+PACKAGES = ("pii_kit", "torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "spacy")
 
 
 def on_kaggle() -> bool:
-    """Whether this is a Kaggle notebook; its image sets KAGGLE_KERNEL_RUN_TYPE to Interactive or Batch."""
+    """Return whether this is a Kaggle notebook, where KAGGLE_KERNEL_RUN_TYPE is Interactive or Batch."""
     return "KAGGLE_KERNEL_RUN_TYPE" in os.environ
 
 
 def in_rerun() -> bool:
-    """Whether Kaggle runs a submitted notebook again, on the hidden test: if it ends in an error, nothing is scored."""
+    """Return whether Kaggle reruns a submitted notebook on the hidden test. An error there costs the whole score."""
     return bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
 
 
-def input_folders(root: Path = INPUT) -> list[Path]:
-    """The attached folders that hold a test.json: the competition's mount, old or new, before any other."""
-    known = [root / "competitions" / COMPETITION, root / COMPETITION]
-    if not root.is_dir():
-        return []
-    others = sorted(path.parent for path in root.rglob("test.json"))
-    return [folder for folder in dict.fromkeys([*known, *others]) if (folder / "test.json").is_file()]
-
-
 def output_folder(explicit: str | Path | None = None) -> Path:
-    """Where results go: `explicit`, Kaggle's working folder, or outputs/ of the checkout (notebooks/ is inside it)."""
+    """Return the folder for results: `explicit`, Kaggle's working folder, or outputs/ of the checkout."""
     return Path(explicit) if explicit else WORKING if on_kaggle() else _checkout() / "outputs"
 
 
 def submission_file(explicit: str | Path | None = None) -> Path:
-    """Where the submission goes: `explicit`, Kaggle's submission.csv, or submissions/submission.csv of the checkout."""
+    """Return the path of the submission: `explicit`, Kaggle's submission.csv, or submissions/submission.csv."""
     if explicit:
         return Path(explicit)
     return WORKING / "submission.csv" if on_kaggle() else _checkout() / "submissions" / "submission.csv"
@@ -60,116 +56,164 @@ def _checkout() -> Path:
 
 
 def run_folders(out: Path, *, attached: Path = INPUT) -> list[Path]:
-    """The folders of trained runs under `out` or, where there are none, among what is attached on Kaggle.
+    """Return the runs with a trained tagger in `out`/runs; if there are none, those attached on Kaggle.
 
-    Raises KitError, naming both places, if there are none at all.
+    Other folders of `out`, such as the demo's, are not searched.
+
+    Raises:
+        KitError: there are none at all.
     """
-    for root in (out, attached):
-        found = sorted(root.rglob("tagger/decision.json")) if root.is_dir() else []
-        if found:
-            runs = (decision.parents[1] for decision in found)
-            return list(dict.fromkeys(run.parent if (run.parent / "folds.json").exists() else run for run in runs))
-    raise KitError(f"no trained run under {out.absolute()} nor {attached}: train one first (notebooks 02 and 03)")
+    own = [run for run in runs_below(out / "runs") if run.parent == out / "runs"]
+    if found := own or runs_below(attached):
+        return found
+    raise KitError(f"{out.absolute() / 'runs'}, {attached}: no trained run in either; train one (notebooks 02 and 03)")
+
+
+def runs_below(root: Path) -> list[Path]:
+    """Return the runs with a trained tagger at any depth below `root`: outputs and data sets place them differently."""
+    places = {decision.parents[1] for decision in root.rglob("tagger/decision.json")}
+    return sorted({place.parent if (place.parent / "folds.json").exists() else place for place in places})
+
+
+def training_data(run: Path) -> tuple[int, str] | None:
+    """Return the number of documents a run was trained on and their fingerprint; None for an exported run."""
+    for manifest in (run / "run.json", *sorted(run.glob("fold_*/run.json"))):
+        if manifest.exists():
+            content = read_json(manifest)
+            return content["n_documents"], content["data"]
+    return None
+
+
+def training_documents(folder: Path, runs: Iterable[Path]) -> Sequence[Document]:
+    """Return the documents of `folder`/train.json if all runs were trained on them; otherwise none."""
+    if not (folder / "train.json").is_file():
+        return []
+    documents = read_documents(folder / "train.json")
+    trained_on = {training_data(run) for run in runs}
+    return documents if trained_on == {(len(documents), fingerprint(documents))} else []
 
 
 def bring_back(run: Path, *, attached: Path = INPUT) -> Path:
-    """The folder of a run, copied from what is attached on Kaggle if it is there and nowhere else: an earlier session's
-    output, which training goes on with. What is attached is read-only, and stays as it is.
+    """Copy a run that is attached on Kaggle to `run`, so that training can resume it, and return `run`.
 
-    Of several folders of the run's name the one that was written last counts.
+    Nothing is copied if `run` exists or no such run is attached. Of several attached runs with this name the one with
+    the latest files is copied. Attached files are read-only and do not change.
     """
-    if not run.exists() and attached.is_dir():
-        found = [path.parent for path in attached.rglob(f"{run.name}/folds.json")]
-        if found:
-            latest = max(found, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
-            logger.warning("%s: gone on with from %s", run, latest)
-            with atomic_folder(run) as inside:
-                shutil.copytree(latest, inside, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    found = [path.parent for path in attached.rglob(f"{run.name}/folds.json")] if not run.exists() else []
+    if found:
+        latest = max(found, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
+        logger.warning("%s: resumed from %s", run, latest)
+        with atomic_folder(run) as inside:
+            shutil.copytree(latest, inside, dirs_exist_ok=True, copy_function=shutil.copyfile)
     return run
 
 
-BATCH_HOURS, INTERACTIVE_HOURS = 9, 12  # a notebook of the competition may run so long; a session at the screen
-# Kept back where the limit is Kaggle's: a notebook is saved and turned into a page after its last cell.
-RESERVE = 600  # seconds
+def attached_weights(root: Path = INPUT) -> Path | None:
+    """Return the first attached folder with a config.json of MobileBERT; None if there is none."""
+    for config in sorted(root.rglob("config.json")):
+        try:
+            content = json.loads(config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):  # other data sets may name any file config.json
+            continue
+        if isinstance(content, dict) and content.get("model_type") == "mobilebert":
+            return config.parent
+    return None
 
 
-@dataclass(frozen=True)
-class Deadline:
-    """When work has to be over: `at`, in seconds on the clock of time.monotonic; infinity where it never has to."""
+def deadline_in(minutes: float | None = None) -> float:
+    """Return the time of `time.monotonic()` at which work must be over, `minutes` from now.
 
-    at: float
+    Without `minutes` it is ten minutes before Kaggle's limit, and `math.inf` outside Kaggle.
 
-    def seconds_left(self) -> float:
-        return self.at - time.monotonic()
-
-    def __str__(self) -> str:
-        """
-        >>> str(Deadline(math.inf))
-        'no time limit'
-        """
-        return "no time limit" if self.at == math.inf else f"{self.seconds_left() / 60:.1f} minutes left"
-
-
-def deadline_in(minutes: float | None = None) -> Deadline:
-    """The deadline `minutes` from now; None: shortly before Kaggle's limit, and nowhere else any.
-
-    Raises KitError for minutes that are not above 0.
+    Raises:
+        KitError: `minutes` is not above 0.
     """
     if minutes is None:
         left = seconds_left()
-        return Deadline(math.inf if left is None else time.monotonic() + left - RESERVE)
+        return math.inf if left is None else time.monotonic() + left - RESERVE
     if not minutes > 0:
         raise KitError(f"minutes is {minutes}; expected more than 0")
-    return Deadline(time.monotonic() + 60 * minutes)
+    return time.monotonic() + 60 * minutes
 
 
 def seconds_left() -> float | None:
-    """Seconds until Kaggle ends this session; None elsewhere.
+    """Return the seconds until Kaggle ends this session; None outside Kaggle.
 
-    They count from the start of the container, which is the start of its first process: a notebook's own start comes
-    minutes later, and other cells, or another kernel at the screen, may have run for hours.
+    They count from the start of the container's first process. The notebook itself starts minutes later.
     """
     if not on_kaggle():
         return None
     interactive = os.environ["KAGGLE_KERNEL_RUN_TYPE"] == "Interactive" and not in_rerun()
     limit = 3600 * (INTERACTIVE_HOURS if interactive else BATCH_HOURS)
     age = time.time() - psutil.Process(1).create_time()
-    if age > limit:  # no container lives so long: the first process seen is the host's
+    if age > limit:  # no container lives so long: this is the first process of the host
         age = time.time() - psutil.Process().create_time()
     return limit - age
 
 
-DATA_VARIABLE = "PII_KIT_DATA"
-
-
 def find_data_folder(explicit: str | Path | None = None, *, local: str | Path = "data") -> tuple[Path, str] | None:
-    """The folder that holds test.json and a word on why it was taken; None where no real essays are to be found.
+    """Return the folder that holds test.json, and a phrase that says where it was found; None if there is none.
 
-    Looked at in this order: `explicit`, the environment variable PII_KIT_DATA, Kaggle's mounts, `local`.
-    A folder that was asked for by name and holds no test.json is a KitError, not a reason to look further.
+    Searched in this order: `explicit`, the environment variable PII_KIT_DATA, the competition's data on Kaggle, other
+    data attached there, `local`.
+
+    Raises:
+        KitError: a named folder holds no test.json, or a competition rerun would label other essays than its own.
     """
-    for wish, why in ((explicit, "as asked"), (os.environ.get(DATA_VARIABLE), f"from {DATA_VARIABLE}")):
-        if wish:
-            if not (Path(wish) / "test.json").is_file():
-                raise KitError(f"{Path(wish).absolute()}: no test.json there (folder {why})")
-            return Path(wish), why
-    for folder in input_folders():
-        return folder, "attached on Kaggle"
-    if (Path(local) / "test.json").is_file():
-        return Path(local), "your own copy"
-    return None
+    for named, why in ((explicit, "as asked"), (os.environ.get(DATA_VARIABLE), f"from {DATA_VARIABLE}")):
+        if named:
+            if not (Path(named) / "test.json").is_file():
+                raise KitError(f"{Path(named).absolute()}: no test.json in this folder ({why})")
+            if in_rerun() and (Path(named) / "test_labels.csv").exists():  # only made-up essays have it
+                raise KitError(f"{named}: made-up essays cannot be submitted; {_ATTACH}, and name no other folder")
+            return Path(named), why
+    folder = next(iter(input_folders()), None)
+    if folder in _competition_folders(INPUT):
+        return folder, "the competition's data"
+    if in_rerun():
+        raise KitError(f"competition rerun without the competition's essays (found: {folder}); {_ATTACH}")
+    if folder:
+        return folder, "attached on Kaggle, not the competition's data"
+    return (Path(local), "your own copy") if (Path(local) / "test.json").is_file() else None
 
 
-PACKAGES = ("pii_kit", "torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "spacy")
+_ATTACH = f"attach the competition {COMPETITION} to the notebook (Add input)"
+
+
+def input_folders(root: Path | None = None) -> list[Path]:
+    """Return the attached folders with a test.json: the competition's first, those with made-up essays last."""
+    root = root or INPUT
+    folders, mounts = {path.parent for path in root.rglob("test.json")}, _competition_folders(root)
+    return sorted(folders, key=lambda folder: (folder not in mounts, (folder / "test_labels.csv").exists(), folder))
+
+
+def _competition_folders(root: Path) -> list[Path]:
+    return [root / "competitions" / COMPETITION, root / COMPETITION]  # Kaggle's layout, new and old
+
+
+def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 60, seed: int = 0) -> Path:
+    """Return the folder to read essays from, see `find_data_folder`, and print which it is.
+
+    If there is none, made-up essays are written under `out`, once for each number and seed.
+    """
+    if found := find_data_folder(explicit):
+        print(f"Essays from {found[0]} ({found[1]})")
+        return found[0]
+    folder = Path(out) / f"made_up_essays_{n_documents}_{seed}"
+    if not (folder / "test_labels.csv").is_file():  # written last
+        write_sample(folder, n_documents=n_documents, seed=seed)
+    print(f"Made-up essays in {folder}; there are no others ({DATA_VARIABLE}, attached data, data/)")
+    return folder
 
 
 def environment_report() -> str:
-    """Lines for a notebook's first cell: versions, devices, where this is, and what is wrong."""
+    """Return lines for the first cell of a notebook: versions, devices, platform, attached data and warnings."""
     versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     left = seconds_left()
     where = f"Kaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}" if on_kaggle() else platform.system()
     where += "" if left is None else f", {left / 3600:.1f} hours left"
-    lines = [f"Python {platform.python_version()}, {versions}", f"{where}; {_devices()}"]
+    hardware = f"{psutil.cpu_count()} CPU cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    lines = [f"Python {platform.python_version()}, {versions}", f"{where}; {try_gpus()[0]}; {hardware}"]
     if on_kaggle():
         attached = ", ".join(sorted(path.name for path in INPUT.iterdir())) if INPUT.is_dir() else ""
         lines.append(f"attached: {attached or 'nothing'}")
@@ -178,30 +222,8 @@ def environment_report() -> str:
     return "\n".join(lines)
 
 
-def _devices() -> str:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{try_gpus()[0]}; {len(os.sched_getaffinity(0))} CPU cores, {memory:.0f} GiB"
-
-
 def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:  # the kit itself, run from its checkout
         return "from the checkout"
-
-
-def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 60, seed: int = 0) -> Path:
-    """The folder to read essays from: real ones where `data.find_data_folder` finds them, else made-up ones.
-
-    Made-up essays are written under `out`, once for each number and seed. One printed line says which were taken.
-    """
-    found = find_data_folder(explicit)
-    if found:
-        folder, why = found
-        print(f"Essays from {folder} ({why})")
-        return folder
-    folder = Path(out) / f"made_up_essays_{n_documents}_{seed}"
-    if not (folder / "test_labels.csv").is_file():  # written last
-        write_sample(folder, n_documents=n_documents, seed=seed)
-    print(f"Essays made up, in {folder}: no others were found ({DATA_VARIABLE}, Kaggle's mounts, data/)")
-    return folder

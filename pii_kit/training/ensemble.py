@@ -23,7 +23,13 @@ from pii_kit.training.out_of_fold import choose_weights, load_out_of_fold, save_
 from pii_kit.training.runs import fingerprint_tagger, load_tagger, save_tokenizer_and_decision
 
 
-def load_ensemble(runs: Sequence[str | Path], *, device: str | torch.device = "cpu") -> Ensemble:
+def load_ensemble(
+    runs: Sequence[str | Path],
+    *,
+    documents: Sequence[Document] = (),
+    mixed_data: bool = False,
+    device: str | torch.device = "cpu",
+) -> Ensemble:
     """All taggers of run folders. The folds of one run count alike; how runs count is chosen by `choose_weights`.
 
     Where runs kept no out-of-fold probabilities of the same documents, they count alike, at the mean of their cut-offs.

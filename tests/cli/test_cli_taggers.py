@@ -1,11 +1,14 @@
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from pii_kit.__main__ import main
+from pii_kit.cli import taggers
 from pii_kit.data import write_documents
 from pii_kit.submission import check_submission
+from pii_kit.training.ensemble import load_ensemble
 
 
 @pytest.fixture
@@ -37,3 +40,73 @@ def test_minutes_are_a_number_above_0(minutes, place, capsys):
         main([*TRAIN.split(), f"--minutes={minutes}"])
     assert ended.value.code == 2 and "expected a number above 0" in capsys.readouterr().err
     assert not (place / "run").exists()
+
+
+@pytest.fixture
+def predict(cross_validated, documents, tmp_path, monkeypatch):
+    """The command line of predict, for a trained run and a folder in which the test then stands."""
+    monkeypatch.chdir(tmp_path)
+    write_documents("test.json", documents)
+    return f"predict --run {cross_validated(0)[0]} --data test.json --out out/submission.csv".split()
+
+
+@pytest.mark.parametrize("minutes", [[], ["--minutes", "5"]])
+def test_predict_writes_nothing_before_the_end_so_that_a_kill_leaves_no_file(
+    predict, minutes, documents, tmp_path, monkeypatch
+):
+    label_in_time, seen = taggers.label_in_time, []
+
+    def look(*arguments, **settings):
+        done = label_in_time(*arguments, **settings)
+        seen.append([path.name for path in tmp_path.rglob("*") if path.is_file()])
+        return done
+
+    monkeypatch.setattr(taggers, "label_in_time", look)
+    assert main([*predict, *minutes]) == 0
+    assert seen == [["test.json"]]
+    assert check_submission("out/submission.csv", documents) == []
+
+
+def test_an_error_while_predicting_leaves_an_earlier_file_as_it_was(predict, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "submission.csv").write_text("an earlier result")
+
+    def fail(*_, **__):
+        raise RuntimeError("a model broke")
+
+    monkeypatch.setattr(taggers, "label_in_time", fail)
+    with pytest.raises(RuntimeError, match="a model broke"):
+        main(predict)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["submission.csv"]
+    assert (tmp_path / "out" / "submission.csv").read_text() == "an earlier result"
+
+
+def test_without_time_predict_says_that_rules_labelled_the_documents(predict, documents, capsys):
+    assert main([*predict, "--minutes", "0.000001"]) == 0
+    printed = capsys.readouterr().out
+    assert f"; out of time: 0 documents by fewer models, {len(documents)} by rules alone" in printed
+    assert check_submission("out/submission.csv", documents) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "labelled", "mixed_data"), [([], False, False), (["--train", "test.json", "--mixed-data"], True, True)]
+)
+def test_training_documents_and_mixed_data_are_passed_to_the_ensemble(
+    options, labelled, mixed_data, predict, documents, monkeypatch
+):
+    passed = {}
+
+    def load(runs, **settings):
+        passed.update(settings)
+        return load_ensemble(runs)
+
+    monkeypatch.setattr(taggers, "load_ensemble", load)
+    assert main([*predict, *options]) == 0
+    assert passed["documents"] == (documents if labelled else [])
+    assert passed["mixed_data"] is mixed_data
+
+
+def test_training_documents_without_labels_are_an_error(predict, documents, capsys):
+    write_documents("unlabelled.json", [replace(document, labels=None) for document in documents])
+    assert main([*predict, "--train", "unlabelled.json"]) == 2
+    assert "unlabelled.json" in capsys.readouterr().err
