@@ -23,8 +23,7 @@ class AugmentConfig:
         swap_share: share of the documents with PII in which all PII is swapped for surrogates.
         plant_share: share of the documents without PII in which PII is planted.
         traps: mean number of planted lines and sentences that only look like PII, in every document; 0 to 10.
-        name_share: share of the documents with planted PII that get a NAME_STUDENT; the other `_share` settings are
-            those of the other types.
+        name_share: share of the documents with planted PII that get a NAME_STUDENT; the others likewise.
     """
 
     swap_share: float = 1.0
@@ -41,7 +40,8 @@ class AugmentConfig:
     def __post_init__(self):
         """Check the settings; raise KitError, naming the setting, for a value out of range."""
         for name, value in vars(self).items():
-            if not 0 <= value <= (most := 10 if name == "traps" else 1):
+            most = 10 if name == "traps" else 1
+            if not 0 <= value <= most:
                 raise KitError(f"augment.{name} is {value}; expected 0 to {most}")
 
     def type_shares(self) -> dict[str, float]:
