@@ -1,8 +1,9 @@
+import itertools
 import resource
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,23 +41,42 @@ def seeded():
 
 def kill_after(steps, monkeypatch):
     """Make the next training fail after this many steps."""
-    count = 0
+    losses = []
 
     def finite(loss, position, original=module._finite):
-        nonlocal count
-        count += 1
-        if count > steps:
+        losses.append(loss)
+        if len(losses) > steps:
             raise Killed
         return original(loss, position)
 
     monkeypatch.setattr(module, "_finite", finite)
 
 
+def check_kill(steps, config, folder, monkeypatch):
+    """Compare a run that is killed after some steps and resumed with an uninterrupted one; return the history."""
+    split, whole, killed = split_bytes(TEXT), folder / "whole", folder / "killed"
+    history = fit_language_model(seeded(), split, config, whole)
+    assert steps < history[-1]["step"]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(steps, patch)
+        fit_language_model(seeded(), split, config, killed)
+    fit_language_model(seeded(), split, config, killed, resume=True)
+    assert_equal_runs(whole, killed)
+    return history
+
+
 def without_clocks(history):
-    return [
-        {name: value for name, value in row.items() if name not in ("elapsed_seconds", "peak_memory_bytes")}
-        for row in history
-    ]
+    clocks = ("elapsed_seconds", "peak_memory_bytes")
+    return [{name: value for name, value in row.items() if name not in clocks} for row in history]
+
+
+def assert_equal_runs(one, other):
+    """Compare the kept weights, the history, and the state of training of two run folders, bit for bit."""
+    assert without_clocks(read_json(one / "history.json")) == without_clocks(read_json(other / "history.json"))
+    for file in ("model/model.safetensors", "checkpoint/model.safetensors", "checkpoint/carried.safetensors"):
+        tensors, others = load_file(one / file), load_file(other / file)
+        assert tensors.keys() == others.keys()
+        assert [name for name in tensors if not torch.equal(tensors[name], others[name])] == []
 
 
 @pytest.mark.parametrize(
@@ -74,72 +94,46 @@ def test_settings_out_of_range_are_refused(change, needle):
         LanguageModelConfig(**change)
 
 
-@pytest.mark.parametrize("steps_before_kill", [2, 30, 33, 80, 101])
-def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(steps_before_kill, tmp_path, monkeypatch):
-    """The kill comes before the first checkpoint, at and between checkpoints, in the second epoch, and at half the rate."""
-    whole, split = seeded(), split_bytes(TEXT)
-    history = fit_language_model(whole, split, CONFIG, tmp_path / "whole")
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after(steps_before_kill, patch)
-        fit_language_model(seeded(), split, CONFIG, tmp_path / "broken")
-    resumed = seeded()
-    again = fit_language_model(resumed, split, CONFIG, tmp_path / "broken", resume=True)
-
-    assert history[-1]["step"] > 101
-    assert without_clocks(again) == without_clocks(history)
-    for name, weight in whole.state_dict().items():
-        assert torch.equal(weight, resumed.state_dict()[name]), name
-    one, other = (load_file(tmp_path / run / "checkpoint" / "carried.safetensors") for run in ("whole", "broken"))
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+@pytest.mark.parametrize("steps", [2, 30, 33, 80, 101])
+def test_a_killed_and_resumed_training_equals_an_uninterrupted_one(steps, tmp_path, monkeypatch):
+    """Killed before the first checkpoint, at and between checkpoints, in the second epoch, and at half the rate."""
+    check_kill(steps, CONFIG, tmp_path, monkeypatch)
 
 
 def test_half_rate_epochs_killed_before_their_first_checkpoint_start_from_the_same_weights(tmp_path, monkeypatch):
     """Before the kill, they have already found better weights than those they started from."""
     config = replace(CONFIG, epochs=1, checkpoint_steps=1000, eval_steps=2, memory_drop=0.0)
-    whole, split = seeded(), split_bytes(TEXT)
-    history = fit_language_model(whole, split, config, tmp_path / "whole")
-    n_first = max(row["step"] for row in history if row["epoch"] == 1)
-    rows = {row["step"]: row["validation_bpc"] for row in history}
-    assert min(rows[n_first + step] for step in (1, 2, 3, 4) if n_first + step in rows) < rows[n_first]
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after(n_first + 5, patch)
-        fit_language_model(seeded(), split, config, tmp_path / "broken")
-    resumed = seeded()
-    again = fit_language_model(resumed, split, config, tmp_path / "broken", resume=True)
-    assert without_clocks(again) == without_clocks(history)
-    assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in whole.state_dict().items())
+    n_first = n_windows(config)
+    rows = {row["step"]: row["validation_bpc"] for row in check_kill(n_first + 5, config, tmp_path, monkeypatch)}
+    assert min(rows[step] for step in range(n_first + 1, n_first + 5) if step in rows) < rows[n_first]
 
 
-def assert_equal_runs(one, other):
-    """Compare the kept weights, the history and the training's own weights of two run folders."""
-    assert without_clocks(read_json(one / "history.json")) == without_clocks(read_json(other / "history.json"))
-    for file in (Path("model", "model.safetensors"), Path("checkpoint", "model.safetensors")):
-        weights, others = load_file(one / file), load_file(other / file)
-        assert weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
+def n_windows(config):
+    """Return the number of windows of the first epoch."""
+    n_positions = streams(split_bytes(TEXT).train, config.batch_size)[0].shape[1]
+    return len(list(module.varied_windows(n_positions, config.window_size, seed="0 0")))
 
 
 @pytest.mark.parametrize("eval_steps", [7, None])
 def test_a_run_of_many_timed_out_sessions_equals_an_uninterrupted_one(eval_steps, tmp_path):
-    """Every session ends after one step, so each step is a time-out; the half-rate epochs start from the kept weights."""
-    config = replace(CONFIG, epochs=1, eval_steps=eval_steps)
+    """Every session ends after one step; the half-rate epochs start from the kept weights."""
+    config = replace(CONFIG, epochs=1, eval_steps=eval_steps, window_size=48, learning_rate=0.3)
     split, whole, timed_out = split_bytes(TEXT), tmp_path / "whole", tmp_path / "timed_out"
     history = fit_language_model(seeded(), split, config, whole)
-    n_sessions, bpc = 0, []
-    while not n_sessions or read_json(timed_out / "checkpoint" / "position.json")["step"] < history[-1]["step"]:
+    bpc = []
+    for session in range(history[-1]["step"]):
         model = seeded()
-        fit_language_model(model, split, config, timed_out, resume=n_sessions > 0, deadline=0.0)
-        bpc.append(bits_per_character(model, split.validation, window_size=24, n_streams=8))
-        n_sessions += 1
-    assert n_sessions == history[-1]["step"]
-    assert min(bpc) < min(row["validation_bpc"] for row in history)  # a time-out with better weights than those kept
+        fit_language_model(model, split, config, timed_out, resume=session > 0, deadline=0.0)
+        bpc.append(bits_per_character(model, split.validation, window_size=48, n_streams=8))
+    first = [row for row in history if row["epoch"] == 1]  # its best time-out must not change the half-rate epoch
+    assert min(bpc[: first[-1]["step"]]) < min(row["validation_bpc"] for row in first)
     assert_equal_runs(whole, timed_out)
 
 
 def test_a_time_out_before_the_first_validation_leaves_a_usable_model_that_the_resumed_run_replaces(tmp_path):
-    """The rate is so high that the weights at the time-out are better than all later ones."""
-    config = replace(CONFIG, epochs=1, half_rate_epochs=0, eval_steps=None, learning_rate=0.5, optimizer="adamw")
+    """The rate rises so far that the weights at the time-out are better than all later ones."""
+    warm_up = {"learning_rate": 300.0, "warmup_steps": 1000, "optimizer": "adamw"}
+    config = replace(CONFIG, epochs=1, half_rate_epochs=0, eval_steps=None, **warm_up)
     sizes, whole, timed_out = new_model().config, tmp_path / "whole", tmp_path / "timed_out"
     expected = train_language_model(TEXT, sizes, config, whole)
     early = train_language_model(TEXT, sizes, config, timed_out, deadline=0.0)
@@ -156,16 +150,9 @@ def test_a_time_out_before_the_first_validation_leaves_a_usable_model_that_the_r
 def test_elapsed_seconds_count_all_sessions(tmp_path, monkeypatch):
     """Each look at the clock takes a second, and an hour passes between the sessions."""
     config = replace(CONFIG, epochs=1, half_rate_epochs=0)
-    clock = 0.0
-
-    def monotonic():
-        nonlocal clock
-        clock += 1
-        return clock
-
-    monkeypatch.setattr(module.time, "monotonic", monotonic)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=itertools.count().__next__))
     first = train_language_model(TEXT, new_model().config, config, tmp_path, deadline=20)["elapsed_seconds"]
-    clock += 3600
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=itertools.count(3600).__next__))
     both = train_language_model(TEXT, new_model().config, config, tmp_path, resume=True)["elapsed_seconds"]
     assert 0 < first < both < 3600
 
@@ -202,8 +189,7 @@ def test_half_rate_epochs_start_from_the_best_weights(tmp_path, monkeypatch):
     config = replace(CONFIG, epochs=1, learning_rate=0.5, memory_drop=0.0, eval_steps=2, optimizer="adamw")
     split, model = split_bytes(TEXT), new_model()
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        first = len(list(module.varied_windows(streams(split.train, 3)[0].shape[1], 24, seed="0 0")))
-        kill_after(first, patch)
+        kill_after(n_windows(config), patch)
         fit_language_model(model, split, config, tmp_path)
     history = read_json(tmp_path / "history.json")
     best = min(row["validation_bpc"] for row in history)
@@ -229,15 +215,7 @@ def own_precision():
 
 def test_bf16_trains_and_resumes(tmp_path, monkeypatch, own_precision):
     config = replace(CONFIG, mixed_precision="bf16", epochs=1, half_rate_epochs=0)
-    split = split_bytes(TEXT)
-    resumed, whole = new_model(), seeded()
-    fit_language_model(whole, split, config, tmp_path / "whole")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after(10, patch)
-        fit_language_model(seeded(), split, config, tmp_path / "broken")
-    fit_language_model(resumed, split, config, tmp_path / "broken", resume=True)
-    for name, weight in whole.state_dict().items():
-        assert torch.equal(weight, resumed.state_dict()[name]), name
+    check_kill(10, config, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +271,6 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
 
 FULL_DISK = """
 import resource, sys
-from pathlib import Path
 from pii_kit.__main__ import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.exit(main(sys.argv[2:]))
