@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from pii_kit.files import KitError, check_choice, check_positive, check_shares, read_json, write_json
 from pii_kit.language_model import Split, bits_per_character, split_bytes, streams, varied_windows
-from pii_kit.models import parameters
 from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
 from pii_kit.models.sha_rnn_memory import ShaRnnState
@@ -124,7 +123,7 @@ def train_language_model(
         **min(history, key=lambda row: row["validation_bpc"]),
         "test_bpc": bits_per_character(kept, split.test, window_size=config.window_size, n_streams=config.eval_streams),
         "elapsed_seconds": read_json(folder / "checkpoint" / "position.json")["seconds"],
-        "parameters": parameters(kept),
+        "parameters": kept.num_parameters(),
         "device": device_name(),
     }
     write_json(folder / "result.json", result)
