@@ -1,7 +1,6 @@
-"""Training essays made anew each epoch: PII swapped for surrogates, PII planted in clean essays, traps beside it.
+"""Augment labelled documents, differently in each epoch: swap PII for surrogates, plant PII and traps.
 
-Labels stay right by construction: what is swapped or planted is tokenized by itself, with its labels, and put between
-tokens. Everything depends on the seed, the epoch and the document alone.
+Labels are right by construction: each new part is tokenized and labelled on its own, then inserted between tokens.
 """
 
 import random
@@ -18,11 +17,13 @@ from pii_kit.files import KitError
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How much is done to the essays of an epoch; all zeros leave them as they are.
+    """How much to augment; with all zeros, documents stay as they are.
 
-    `swap_share` of the essays with PII have it swapped. `plant_share` of the clean essays have PII planted. `traps` is
-    the mean number of lines and sentences planted that only look like PII. An essay with PII planted holds each type
-    with its share.
+    Attributes:
+        swap_share: share of the documents with PII in which all PII is swapped for surrogates.
+        plant_share: share of the documents without PII in which PII is planted.
+        traps: mean number of planted lines and sentences that only look like PII, in every document; 0 to 10.
+        name_share: share of the documents with planted PII that get a NAME_STUDENT; the others likewise.
     """
 
     swap_share: float = 1.0
@@ -37,13 +38,14 @@ class AugmentConfig:
     address_share: float = 0.01
 
     def __post_init__(self):
-        """Raises KitError, naming the setting, for a value that cannot be."""
+        """Check the settings; raise KitError, naming the setting, for a value out of range."""
         for name, value in vars(self).items():
-            if not 0 <= value <= (10 if name == "traps" else 1):
-                raise KitError(f"augment.{name} is {value}; expected 0 to {10 if name == 'traps' else 1}")
+            most = 10 if name == "traps" else 1
+            if not 0 <= value <= most:
+                raise KitError(f"augment.{name} is {value}; expected 0 to {most}")
 
     def type_shares(self) -> dict[str, float]:
-        """PII type to the share of planted essays that hold it."""
+        """Return, for each PII type, the share of the documents with planted PII that get this type."""
         return {
             texts.NAME: self.name_share,
             texts.EMAIL: self.email_share,
@@ -56,7 +58,7 @@ class AugmentConfig:
 
 
 def augment(documents: Iterable[Document], config: AugmentConfig, *, seed: int, epoch: int) -> list[Document]:
-    """Labelled documents to those of one epoch, in the same order and with the same numbers."""
+    """Return the documents of one epoch, same order and numbers; each depends only on itself, seed and epoch."""
     return [
         augment_document(document, config, random.Random(f"{seed} {epoch} {document.document}"))
         for document in documents
@@ -64,7 +66,7 @@ def augment(documents: Iterable[Document], config: AugmentConfig, *, seed: int, 
 
 
 def augment_document(document: Document, config: AugmentConfig, rng: random.Random) -> Document:
-    """A labelled document with its PII swapped, or with PII planted where it held none, and traps planted."""
+    """Return a labelled document with its PII swapped, or with PII planted if it has none, and with traps planted."""
     avoid = {token.casefold() for token in document.tokens}
     surrogates = Surrogates(rng, avoid)
     inserted: list[Insertion] = []

@@ -1,4 +1,4 @@
-"""Surrogate people and what belongs to them: names from everywhere, e-mails, handles, numbers, links, addresses."""
+"""Draw surrogates: names from many countries, e-mail addresses, user names, numbers, links, addresses."""
 
 import random
 import re
@@ -9,8 +9,8 @@ from functools import cache
 from pii_kit.data import TOKENIZER
 from pii_kit.sample.people import faker_of, separable, without_accents
 
-# Locale → weight. Names in Latin script, roughly as often as in a course that is taken from everywhere; Faker has no
-# romanised names for Arabic, so Pakistan, Algeria and northern Nigeria stand for them.
+# Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
+# no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.
 LOCALES = {
     "en_US": 5, "en_GB": 2, "en_IN": 7, "en_PK": 3, "en_NG": 1, "en_KE": 1, "en_TH": 1, "es_ES": 3, "es_MX": 4,
     "es_CO": 4, "es_AR": 2, "es_CL": 2, "pt_BR": 4, "pt_PT": 1, "fr_FR": 2, "fr_DZ": 3, "it_IT": 3, "de_DE": 2,
@@ -19,18 +19,18 @@ LOCALES = {
     "ja_JP": 1, "zh_CN": 1,
 }  # fmt: skip
 ROMANIZED = {"ja_JP", "zh_CN"}
-# Two parts of a name come from one place this often; the competition's surrogates mix freely.
+# Share of names whose parts are both drawn from the person's own locale; the competition's surrogates mix locales.
 SAME_PLACE = 0.5
-POOL = 600
-TRIES = 200  # of a pool; the smallest holds 20 names
+POOL = 600  # draws that make up the pool of a locale
+TRIES = 200  # draws from a pool until a name is new; the smallest pool has 20 names
 SYMBOLS = {"digit": "0123456789", "upper": "ABCDEFGHJKLMNPQRSTUVWXYZ", "lower": "abcdefghijkmnopqrstuvwxyz"}
 
 
 @dataclass
 class Surrogates:
-    """Draws from `rng` alone: equal states give equal surrogates.
+    """Draw surrogates with `rng` only, so that equal states give equal surrogates.
 
-    No part of a name is in `avoid` (casefolded), which each name drawn joins: so nobody bears part of another's name.
+    No part of a name is in `avoid` (casefolded). Each new name is added to `avoid`: two people never share a name.
     """
 
     rng: random.Random
@@ -43,7 +43,7 @@ class Surrogates:
         return self._name("last", locale)
 
     def place(self) -> str:
-        """The locale of a person."""
+        """Draw the locale of a person."""
         return self.rng.choices(list(LOCALES), list(LOCALES.values()))[0]
 
     def _name(self, part: str, locale: str | None) -> str:
@@ -56,22 +56,22 @@ class Surrogates:
             if name[:1].isupper() and self._is_new(name):
                 break
         else:
-            name = self._unheard_of()
+            name = self._invented_name()
         self.avoid |= _parts(name)
         return name
 
     def _is_new(self, name: str) -> bool:
         return self.avoid.isdisjoint(_parts(name))
 
-    def _unheard_of(self) -> str:
-        """A name that nobody bears, for an essay that holds all others."""
+    def _invented_name(self) -> str:
+        """Return random letters, for a document that already holds the pool's names."""
         length = 5
         while not self._is_new(name := self.like("X" + "x" * length)):
             length += 1
         return name
 
     def word(self, part: str) -> str:
-        """A first or last name that is one token."""
+        """Draw a first or last name that is a single token; `part` is "first" or "last"."""
         while True:
             name = self._name(part, None)
             if len(TOKENIZER(name)) == 1 and name[1:].islower():
@@ -90,7 +90,7 @@ class Surrogates:
         )
 
     def url(self, handle: str) -> str:
-        """A personal link: mostly Faker's, which the competition used, else a profile or a video."""
+        """Draw a personal link: mostly one of Faker's, as in the competition, else a profile or a video."""
         fake = faker_of(self.rng, "en_US")
         code = "".join(self.rng.choices(SYMBOLS["digit"] + SYMBOLS["upper"] + SYMBOLS["lower"], k=11))
         profiles = (
@@ -111,12 +111,16 @@ class Surrogates:
         return self.rng.choice(_pool("company", self.place()))
 
     def town(self) -> str:
-        """A country, or a town that there is: Faker makes up American ones, and sorts Italian ones by their hashes."""
+        """Draw a country or a real town.
+
+        The locales are those with real towns: Faker invents American ones, and the order of its Italian ones depends
+        on the hash seed.
+        """
         place = self.rng.choice(("en_US", "en_US", "en_IN", "id_ID", "tr_TR", "pl_PL", "de_DE", "hu_HU"))
         return self.rng.choice(_pool("country" if place == "en_US" else "city", place))
 
     def link(self) -> str:
-        """A link that is nobody's own: a course, an encyclopedia, a video, a page of a firm."""
+        """Draw a link that is not personal: a course, an encyclopedia, a video, a company's page."""
         topic = "_".join(faker_of(self.rng, "en_US").words(2))
         code = "".join(self.rng.choices(SYMBOLS["digit"] + SYMBOLS["upper"] + SYMBOLS["lower"], k=11))
         return self.rng.choice(
@@ -133,14 +137,14 @@ class Surrogates:
         )
 
     def id_number(self) -> str:
-        """Plain digits mostly, of 5 to 13, sometimes with letters before them."""
+        """Draw 5 to 13 digits, sometimes with letters before them."""
         digits = "".join(self.rng.choices(SYMBOLS["digit"], k=self.rng.choice((5, 6, 7, 8, 8, 9, 10, 11, 12, 12, 13))))
         if self.rng.random() < 0.25:
             return "".join(self.rng.choices(SYMBOLS["upper"], k=self.rng.randint(1, 3))) + digits
         return digits
 
     def like(self, text: str) -> str:
-        """Other digits for digits and letters for letters, so that a number keeps its form.
+        """Replace each digit by a digit and each letter by a letter, so that the form stays.
 
         >>> Surrogates(random.Random(0)).like("AB-12/x").translate(str.maketrans("", "", "0123456789")).isascii()
         True
@@ -163,21 +167,21 @@ class Surrogates:
 
 
 def _parts(name: str) -> set[str]:
-    """The parts of a name as tokens are, casefolded."""
+    """Return the parts of a name, split as tokens are, casefolded."""
     return set(name.casefold().replace("-", " ").split())
 
 
 @cache
 def _pool(provider: str, locale: str) -> tuple[str, ...]:
-    """At most POOL draws of a provider: drawn once, since seeding Faker takes longer than drawing."""
+    """Return up to POOL different values of a Faker provider; cached, since seeding Faker takes longer than drawing."""
     draw = getattr(faker_of(random.Random(f"{provider} {locale}"), locale), provider)
     is_name = provider.endswith("_name")
     drawn = {separable(draw) if is_name else draw() for _ in range(POOL)}
-    return tuple(sorted({" ".join(text.split()) for text in drawn}))  # Faker has a few names with two spaces
+    return tuple(sorted({" ".join(text.split()) for text in drawn}))  # a few names contain two spaces
 
 
 def handle_of(name: str) -> str:
-    """A name as it stands in addresses and handles.
+    """Return a name as it is written in e-mail addresses and user names.
 
     >>> handle_of("José-María Núñez")
     'josemarianunez'

@@ -1,4 +1,4 @@
-"""An essay's PII swapped for surrogates of the same form, token by token where it can be."""
+"""Swap the PII of a document for surrogates of the same form, token by token where possible."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,10 +10,11 @@ from pii_kit.labels import spans_of
 
 
 def swap_pii(document: Document, surrogates: Surrogates) -> Document:
-    """The document with a surrogate for each PII: equal ones for equal ones, of the same form.
+    """Return the document with a surrogate in place of each entity; equal entities get equal surrogates.
 
-    Names go token by token (initials to initials, capitals to capitals), everywhere in the essay, and e-mails, handles
-    and links may be made of the first name told; numbers keep their digits' places; addresses are drawn anew.
+    Names are replaced token by token (an initial by an initial, capitals by capitals), also where they stand outside a
+    label. E-mail addresses, user names and links may contain the document's first new name. Numbers keep the
+    positions of their digits. Addresses are replaced as a whole.
     """
     names = _new_names(document, surrogates)
     handle = handle_of("".join(list(names.values())[:2]))
@@ -21,10 +22,10 @@ def swap_pii(document: Document, surrogates: Surrogates) -> Document:
     parts: list[Document] = []
     done = 0
     for first, end, pii_type in spans_of(document.labels):
-        parts.append(_renamed(cut(document, done, first), names))
+        parts.append(_swap_unlabelled(cut(document, done, first), names))
         entity = cut(document, first, end)
         if pii_type == texts.NAME:
-            parts.append(_renamed_entity(entity, names))
+            parts.append(_swap_name(entity, names))
         else:
             key = pii_type, entity.full_text.rstrip(" ")
             if key not in drawn:
@@ -32,7 +33,7 @@ def swap_pii(document: Document, surrogates: Surrogates) -> Document:
             spaces = (*drawn[key].trailing_whitespace[:-1], entity.trailing_whitespace[-1])
             parts.append(replace(drawn[key], trailing_whitespace=spaces))
         done = end
-    parts.append(_renamed(cut(document, done, len(document.tokens)), names))
+    parts.append(_swap_unlabelled(cut(document, done, len(document.tokens)), names))
     return join(document.document, parts)
 
 
@@ -41,12 +42,12 @@ def _n_letters(token: str) -> int:
 
 
 def _is_particle(token: str, entity: Document) -> bool:
-    """Whether a token is the "de" or "van" of a name; a name all in lower case has none."""
+    """Return whether a token is a particle such as "de" or "van"; a name all in lower case has no particles."""
     return token.islower() and any(other[:1].isupper() for other in entity.tokens)
 
 
 def _new_names(document: Document, surrogates: Surrogates) -> dict[str, str]:
-    """Tokens of the document's names, casefolded, to new ones; particles and punctuation have none and stay."""
+    """Map each token of the document's names, casefolded, to its surrogate; particles and punctuation are left out."""
     names: dict[str, str] = {}
     for first, end, pii_type in spans_of(document.labels):
         if pii_type != texts.NAME:
@@ -63,11 +64,11 @@ def _new_names(document: Document, surrogates: Surrogates) -> dict[str, str]:
 
 
 def _cased(new: str, token: str) -> str:
-    """A surrogate in capitals or in lower case where the token is."""
+    """Return `new` in capitals or lower case if `token` is."""
     return new.upper() if token.isupper() else new.lower() if token.islower() else new
 
 
-def _renamed_entity(entity: Document, names: Mapping[str, str]) -> Document:
+def _swap_name(entity: Document, names: Mapping[str, str]) -> Document:
     def swapped(token: str) -> str:
         new = None if _is_particle(token, entity) else names.get(token.casefold())
         return _cased(new, token) if new else token
@@ -75,9 +76,8 @@ def _renamed_entity(entity: Document, names: Mapping[str, str]) -> Document:
     return replace(entity, tokens=tuple(map(swapped, entity.tokens)))
 
 
-def _renamed(part: Document, names: Mapping[str, str]) -> Document:
-    """A part that holds no PII with its names swapped: in capitals or title case, and no initials, as "I" and "A" are
-    words."""
+def _swap_unlabelled(part: Document, names: Mapping[str, str]) -> Document:
+    """Swap names in a part without PII, only in capitals or title case; no initials, since "I" and "A" are words."""
 
     def swapped(token: str) -> str:
         new = names.get(token.casefold()) if token[:1].isupper() and _n_letters(token) > 1 else None

@@ -1,8 +1,12 @@
-"""What is planted in essays: lines and sentences, in the grammar of sample_text, by place.
+"""Templates of what augmentation plants: lines and sentences with PII, and traps that only look like PII.
 
-A slot whose name begins with a PII type is PII: `{NAME_STUDENT}` is the writer, `{NAME_STUDENT.first}` and
-`{NAME_STUDENT.last}` parts of the name, `{NAME_STUDENT.mate}` a team mate. `{title}` is a heading, `{other}` somebody
-who is not PII. The number beside a template is its weight; all are made up for this file.
+The grammar is that of `pii_kit.sample.text`. A slot whose name begins with a PII type is labelled as that type:
+`{NAME_STUDENT}` is the author, `{NAME_STUDENT.first}` and `{NAME_STUDENT.last}` are parts of the name, and
+`{NAME_STUDENT.mate}` is a fellow student. Every other slot is labelled O: `{other}` is a person whose name is not PII,
+`{title}` is a heading. The number after a template is its weight.
+
+NAME_STUDENT is the student or a fellow student. Family members, friends outside the course, colleagues and bosses are
+labelled O, here and in `pii_kit.sample`. All templates are made up for this file.
 """
 
 import random
@@ -11,8 +15,8 @@ from collections.abc import Mapping
 from pii_kit.labels import PII_TYPES
 
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
-# At the head of an essay, or on a line by itself further down; `{gap}` is this essay's line break.
-NAME_LINES = {
+# Lines of their own, at the start of a document or further down; `{gap}` is the document's usual line break.
+NAME_LINES: dict[str, float] = {
     "{NAME_STUDENT}": 30,
     "[By|by|BY] {NAME_STUDENT}": 8,
     "[By|by|BY][:| :|-] {NAME_STUDENT}": 3,
@@ -37,15 +41,15 @@ NAME_LINES = {
     "{NAME_STUDENT}, {degree}": 0.5,
     "{NAME_STUDENT}, {company}": 0.5,
 }  # fmt: skip
-# Behind a heading, on its line.
-NAME_BEHIND = {
+# After a heading, on the same line.
+NAME_BEHIND: dict[str, float] = {
     " [–|-|—|{bar}] {NAME_STUDENT}": 5,
     " [by|By|by:] {NAME_STUDENT}": 5,
     ": {NAME_STUDENT}": 2,
     " {NAME_STUDENT}": 1,
 }
-# At the very end.
-NAME_ENDS = {
+# At the end of the document.
+NAME_ENDS: dict[str, float] = {
     "{NAME_STUDENT}": 8,
     "[Submitted|Assignment submitted|Prepared|Written][| by| By| by:| By-| by :| by -] {NAME_STUDENT}": 5,
     "[Submitted|Assignment submitted|Prepared|Written] by [,|:]{gap}{NAME_STUDENT}": 1.5,
@@ -56,8 +60,8 @@ NAME_ENDS = {
     "{NAME_STUDENT}{gap}{date}": 2,
     "{NAME_STUDENT.first}": 1,
 }
-# Sentences in running text.
-NAME_SENTENCES = {
+# Sentences between other sentences.
+NAME_SENTENCES: dict[str, float] = {
     "My name is {NAME_STUDENT}[.| and I {doing}.|, I {doing}.]": 8,
     "My name is {NAME_STUDENT.first}[.| and I {doing}.|, I {doing}.]": 5,
     "[Hi|Hello|Hello everyone|Dear all][,|!] [my name is|I am|I ’m|this is] {NAME_STUDENT}[.|, I {doing}.]": 4,
@@ -69,20 +73,22 @@ NAME_SENTENCES = {
     "“{NAME_STUDENT.first}, [can you help|what do you think|how did it go]?” [she|he|my boss] asked me.": 2,
     "[They|Everybody|My friends] call me {NAME_STUDENT.first}.": 1,
     "[She|He|My manager] said: “[Well done|Thank you|Good job], {NAME_STUDENT.first}!”": 2,
-    "My [friend|partner|team mate|classmate|sister|brother] {NAME_STUDENT.mate_first} and I {doing}.": 2.5,
-    "[I asked|I met with|I talked to|Together with] my [friend|partner|team mate|group member] "
+    "My [fellow student|project partner|team mate|classmate|study partner|group member] {NAME_STUDENT.mate_first} "
+    "and I {doing}.": 2.5,
+    "[I asked|I met with|I talked to|Together with] my [fellow student|project partner|team mate|group member] "
     "{NAME_STUDENT.mate_first}[ about it| first| the day before|].": 2.5,
     "In the beginning {NAME_STUDENT.mate_first} [came to me|wanted to stop|had another idea].": 1,
 }
-# The same name again, after it has been told.
-NAME_AGAIN = {
+# Lines that repeat a name which the document already holds, such as page headers.
+NAME_AGAIN: dict[str, float] = {
     "{NAME_STUDENT}": 4,
     "{NAME_STUDENT} [–|-|—|{bar}] {title}": 5,
     "{NAME_STUDENT} [1|2|3|{n}]": 2,
     "{title} [–|-|by] {NAME_STUDENT}": 3,
     "{NAME_STUDENT.first} {NAME_STUDENT.last} {n}": 1,
 }
-LINES = {
+# Lines and sentences with the other types.
+LINES: dict[str, dict[str, float]] = {
     EMAIL: {
         "{EMAIL}": 4,
         "[Email|E-mail|email|Mail|Contact|Email ID|Email address][:| :|] {EMAIL}": 4,
@@ -145,7 +151,7 @@ LINES = {
         "I live at {STREET_ADDRESS} with my family.": 1,
     },
 }  # fmt: skip
-# Looks like PII and is not: lines of their own, and sentences.
+# Traps: lines and sentences that look like PII and are labelled O.
 TRAP_LINES = (
     "[Instructor|Professor|Coordinator|Facilitator|Teacher|Lecturer][:| :] {other}",
     "[Prof.|Professor|Dr.|Mr.|Ms.|Mrs.] {other}", "Submitted to[:| :|] [Prof.|Dr.|Professor] {other}",
@@ -166,7 +172,9 @@ TRAP_SENTENCES = (
     "{other}, the [founder|CEO|director] of {company}, [said so too|gave a talk about it].",
     "The video of {other} is at {link} for everybody.", "[We|I] read the book by {other} and {another}.",
     "[Customer|Ticket|Invoice|Order] {number} was the first.", "There were {number} visitors in {year}.",
-    "[Our client|The firm|The company] {company} is in {place}.", "My boss, Mr. {other.last}, agreed.",
+    "[Our client|The firm|The company] {company} is in {place}.",
+    "My [boss, Mr. {other.last}, agreed|sister {other.first} and I {doing}|brother {other.first} and I {doing}|"
+    "friend {other.first} from home agreed].",
     "[We used|They use|It was done with] {company}[ ({link})|], which helped.",
     "{place} is a country with many challenges.",
     "I am [Team Leader|Project Manager|Scrum Master|a Product Owner] at {company}.",
@@ -180,6 +188,7 @@ WORDS = {
     "role": ("nurse", "teacher", "student", "project manager", "software engineer", "consultant", "designer",
              "marketing manager", "business analyst", "doctor", "researcher"),
 }  # fmt: skip
+# A made-up heading is one of the first words and one of the second.
 TITLE_WORDS = (
     ("Reflection", "Assignment", "Final Assignment", "Final Paper", "Visualization", "Storytelling", "Mind Mapping",
      "Learning Launch", "Design Thinking", "Peer Review", "Journey Mapping", "Brainstorming", "Final Project", "Week 4",
@@ -191,5 +200,5 @@ TITLE_WORDS = (
 
 
 def pick(rng: random.Random, weighted: Mapping[str, float]) -> str:
-    """One of the keys, drawn by weight."""
+    """Draw one of the keys by weight."""
     return rng.choices(list(weighted), list(weighted.values()))[0]

@@ -1,31 +1,34 @@
-"""`python -m pii_kit lm train|eval|sample`: the arguments of these verbs, and what they print."""
+"""The verbs `lm train`, `lm eval` and `lm sample`: their arguments and their output."""
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from pii_kit.cli import add_verb, dropout, positive, whole
 from pii_kit.files import KitError
+from pii_kit.kaggle import deadline_in
 from pii_kit.language_model import bits_per_character, generate, read_bytes, split_bytes
 from pii_kit.language_model.training import LanguageModelConfig, train_language_model
+from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig, byte_model_config
 from pii_kit.training.optim import OPTIMIZERS
 from pii_kit.training.parallel import working_devices
 from pii_kit.training.runs import load_language_model
 
-PARTS = ("all", "train", "validation", "test")
+ATTENTION = {"none": lambda n: [], "all": lambda n: range(n), "last but one": lambda n: [max(n - 2, 0)]}
 
 
 def train(args: argparse.Namespace) -> None:
-    sizes = _sizes(args)
-    names = LanguageModelConfig.__dataclass_fields__
-    config = LanguageModelConfig(**{name: value for name, value in vars(args).items() if name in names})
+    config = LanguageModelConfig(**{field.name: getattr(args, field.name) for field in fields(LanguageModelConfig)})
+    text, sizes, deadline = read_bytes(args.data), _model_config(args), deadline_in(args.minutes)
     result = train_language_model(
-        read_bytes(args.data), sizes, config, args.run, resume=args.resume, source=str(args.data)
+        text, sizes, config, args.run, resume=args.resume, deadline=deadline, source=str(args.data)
     )
     print(
         f"{args.run}: bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), "
-        f"{result['test_bpc']:.3f} (test); {result['total_seconds']:.0f} s on {result['device']}"
+        f"{result['test_bpc']:.3f} (test); {result['elapsed_seconds']:.0f} s on {result['device']}"
     )
 
 
@@ -33,44 +36,31 @@ def eval(args: argparse.Namespace) -> None:
     text = read_bytes(args.data)
     part = text if args.part == "all" else getattr(split_bytes(text), args.part)
     if len(part) < 2:
-        raise KitError(f"{args.data}: {len(part)} bytes of it to read; expected at least 2")
-    model = _load(args)
-    bpc = bits_per_character(
-        model,
-        part,
-        window_size=args.window_size,
-        n_streams=args.streams,
-        back_off=args.back_off,
-        progress=True,
-    )
+        raise KitError(f"{args.data}: the part {args.part!r} has {len(part)} bytes; expected at least 2")
+    options = {"window_size": args.window_size, "n_streams": args.streams, "back_off": args.back_off}
+    bpc = bits_per_character(_load(args), part, **options, progress=True)
     print(f"{args.data}: {bpc:.4f} bits per character over {len(part) - 1} bytes")
 
 
 def sample(args: argparse.Namespace) -> None:
-    made = generate(_load(args), args.prompt.encode(), n_bytes=args.bytes, temperature=args.temperature, seed=args.seed)
-    sys.stdout.write(args.prompt + made.decode("utf-8", errors="replace") + "\n")
+    text = generate(_load(args), args.prompt.encode(), n_bytes=args.bytes, temperature=args.temperature, seed=args.seed)
+    sys.stdout.write(args.prompt + text.decode("utf-8", errors="replace") + "\n")
 
 
-def _sizes(args: argparse.Namespace) -> ShaRnnConfig:
-    layers = {"none": [], "all": range(args.layers), "last but one": [max(args.layers - 2, 0)]}
+def _model_config(args: argparse.Namespace) -> ShaRnnConfig:
+    sizes = {field: getattr(args, field) for _, field, *_ in MODEL}
+    if isinstance(args.attention_layers, str):
+        sizes["attention_layers"] = ATTENTION[args.attention_layers](args.num_hidden_layers)
     try:
-        return byte_model_config(
-            hidden_size=args.width,
-            boom_size=args.boom,
-            num_hidden_layers=args.layers,
-            attention_layers=args.attention if isinstance(args.attention, list) else layers[args.attention],
-            num_attention_heads=args.heads,
-            memory_size=args.memory,
-            dropout=args.dropout,
-            input_dropout=args.input_dropout,
-            output_dropout=args.output_dropout,
-        )
+        return byte_model_config(**sizes)
     except ValueError as error:
         raise KitError(str(error)) from None
 
 
-def _load(args: argparse.Namespace):
+def _load(args: argparse.Namespace) -> ShaRnnForCausalLM:
     model = load_language_model(args.run, device=working_devices()[0])
+    if not isinstance(model, ShaRnnForCausalLM):
+        raise KitError(f"{args.run}: holds a {type(model).__name__}; expected a SHA-RNN language model")
     model.collapse()
     if args.memory is not None:
         model.config.memory_size = args.memory
@@ -78,90 +68,83 @@ def _load(args: argparse.Namespace):
 
 
 def _attention(text: str) -> str | list[int]:
-    if text in ("none", "all", "last but one"):
-        return text
-    if not all(number.isdecimal() for number in text.split(",")):
-        raise argparse.ArgumentTypeError(f"expected none, all, or block numbers such as 2 or 0,2; found {text!r}")
-    return sorted({int(number) for number in text.split(",")})
+    if text not in ATTENTION and not all(number.isdecimal() for number in text.split(",")):
+        raise argparse.ArgumentTypeError(f"expected none, all, or Block indices such as 2 or 0,2; found {text!r}")
+    return text if text in ATTENTION else sorted({int(number) for number in text.split(",")})
 
 
 def add_language_model_verbs(verbs) -> None:
-    """The verb `lm` with its own verbs."""
-    text = "the SHA-RNN language model over bytes: train, eval, sample"
-    verbs = verbs.add_parser("lm", help=text, description=text).add_subparsers(
-        title="verbs", required=True, metavar="VERB"
-    )
-    defaults = LanguageModelConfig()
+    """Add the verb `lm` and its own verbs."""
+    text = "train, evaluate and sample the byte-level SHA-RNN language model"
+    lm = verbs.add_parser("lm", help=text, description=text)
+    verbs = lm.add_subparsers(title="verbs", required=True, metavar="VERB")
+    data: dict[str, Any] = dict(type=Path, required=True, metavar="FILE", help="text file, also .xz, .gz, .bz2 or .zip")
+    run: dict[str, Any] = dict(type=Path, required=True, metavar="DIR", help="run folder")
+    memory: dict[str, Any] = dict(type=whole(0), metavar="N", help="positions of the memory; default: as trained")
 
-    verb = add_verb(
-        verbs, train, "train on a text: its first nine tenths; the next twentieth validates, the last one tests"
-    )
-    verb.add_argument(
-        "--data", type=Path, required=True, metavar="FILE", help="text; .xz, .gz, .bz2, .zip are unpacked"
-    )
-    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
-    verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
-    _add_sizes(verb)
-    verb.add_argument("--memory", type=whole(0), default=5000, metavar="N", help="positions remembered")
+    verb = add_verb(verbs, train, "train on the first 90 percent of a text, validate on the next 5, test on the last 5")
+    verb.add_argument("--data", **data)
+    verb.add_argument("--run", **run)
+    verb.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    verb.add_argument("--minutes", type=positive, metavar="M", help="then save a checkpoint and stop; see --resume")
+    _add_settings(verb.add_argument_group("model"), MODEL)
+    defaults = {field.name: field.default for field in fields(LanguageModelConfig)}
     settings = verb.add_argument_group("training")
-    for name, kind, metavar, help in (
-        ("epochs", whole(0), "N", "at the full rate"),
-        ("half-rate-epochs", whole(0), "N", "afterwards, at half of it, from the best weights"),
-        ("batch-size", whole(1), "N", "streams side by side"),
-        ("window-size", whole(5), "N", "bytes that gradients reach back at most"),
-        ("learning-rate", positive, "RATE", "after warm-up"),
-        ("weight-decay", float, "W", "of matrices"),
-        ("clip-norm", positive, "NORM", "largest norm of the gradient"),
-        ("warmup-steps", whole(0), "N", "over which the rate rises"),
-        ("memory-drop", float, "P", "share of windows before which the memory is dropped"),
-        ("eval-steps", whole(1), "N", "windows between validations; default: an epoch"),
-        ("eval-streams", whole(1), "N", "streams side by side in validation"),
-        ("checkpoint-steps", whole(1), "N", "windows between checkpoints"),
-        ("minutes", positive, "M", "end the session then, to be resumed"),
-        ("seed", whole(0), "S", "of start and order"),
-    ):
-        default = getattr(defaults, name.replace("-", "_"))
-        settings.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=help)
-    settings.add_argument("--optimizer", choices=list(OPTIMIZERS), default=defaults.optimizer, help="which")
+    _add_settings(settings, [(name, name, kind, defaults[name], help) for name, kind, help in TRAINING])
+    settings.add_argument("--optimizer", choices=list(OPTIMIZERS), default=defaults["optimizer"], help="optimizer")
     precisions = ("auto", "no", "bf16", "fp16")
-    settings.add_argument("--mixed-precision", choices=precisions, default=defaults.mixed_precision, help="which")
+    settings.add_argument("--mixed-precision", choices=precisions, default="auto", help="precision of products")
 
-    verb = add_verb(verbs, eval, "bits per character of a text, with state and memory carried all through")
-    _add_run(verb)
-    verb.add_argument(
-        "--data", type=Path, required=True, metavar="FILE", help="text; .xz, .gz, .bz2, .zip are unpacked"
-    )
-    verb.add_argument("--part", choices=PARTS, default="all", help="of the text, as training splits it")
-    verb.add_argument("--window-size", type=whole(1), default=256, metavar="N", help="bytes read at once")
-    verb.add_argument("--streams", type=whole(1), default=1, metavar="N", help="more are faster and a little worse")
-    verb.add_argument("--back-off", action="store_true", help="drop the memory after each window: the LSTM alone")
+    verb = add_verb(verbs, eval, "measure the bits per character of a text, with state and memory carried")
+    verb.add_argument("--run", **run)
+    verb.add_argument("--memory", **memory)
+    verb.add_argument("--data", **data)
+    parts = ("all", "train", "validation", "test")
+    verb.add_argument("--part", choices=parts, default="all", help="part of the text, split as in training")
+    verb.add_argument("--window-size", type=whole(1), default=256, metavar="N", help="bytes per window")
+    verb.add_argument("--streams", type=whole(1), default=1, metavar="N", help="streams in parallel; more are faster")
+    verb.add_argument("--back-off", action="store_true", help="empty the memory after each window")
 
-    verb = add_verb(verbs, sample, "text that the model makes up")
-    _add_run(verb)
-    verb.add_argument("--prompt", default="", metavar="TEXT", help="what it goes on from")
-    verb.add_argument("--bytes", type=whole(1), default=500, metavar="N", help="how much")
-    verb.add_argument("--temperature", type=positive, default=1.0, metavar="T", help="below 1: likelier bytes")
+    verb = add_verb(verbs, sample, "generate text")
+    verb.add_argument("--run", **run)
+    verb.add_argument("--memory", **memory)
+    verb.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
+    verb.add_argument("--bytes", type=whole(1), default=500, metavar="N", help="length of the new text")
+    verb.add_argument("--temperature", type=positive, default=1.0, metavar="T", help="below 1: more likely bytes")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds give equal text")
 
 
-def _add_run(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
-    verb.add_argument("--memory", type=whole(0), metavar="N", help="positions remembered; default: as trained")
+def _add_settings(group, rows) -> None:
+    for name, field, kind, default, help in rows:
+        settings = {"dest": field, "type": kind, "default": default, "help": help}
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=name.split("_")[-1].upper(), **settings)
 
 
-def _add_sizes(verb: argparse.ArgumentParser) -> None:
-    model = verb.add_argument_group("model")
-    model.add_argument("--width", type=whole(2), default=256, metavar="N", help="of embedding and LSTM; paper 1024")
-    model.add_argument("--boom", type=whole(2), default=1024, metavar="N", help="width of Boom; paper 4096")
-    model.add_argument("--layers", type=whole(1), default=4, metavar="N", help="blocks")
-    model.add_argument(
-        "--attention",
-        type=_attention,
-        default="last but one",
-        metavar="WHERE",
-        help="none, all, or numbers such as 0,2",
-    )
-    model.add_argument("--heads", type=whole(1), default=1, metavar="N", help="attention heads")
-    model.add_argument("--dropout", type=dropout, default=0.1, metavar="P", help="inside the blocks")
-    model.add_argument("--input-dropout", type=dropout, metavar="P", help="default: as --dropout")
-    model.add_argument("--output-dropout", type=dropout, metavar="P", help="default: as --dropout")
+# Argument, setting of ShaRnnConfig, type, default, help.
+MODEL = (
+    ("width", "hidden_size", whole(2), 256, "width of embedding and LSTM; the paper's is 1024"),
+    ("boom", "boom_size", whole(2), 1024, "width of Boom; the paper's is 4096"),
+    ("layers", "num_hidden_layers", whole(1), 4, "number of Blocks"),
+    ("attention", "attention_layers", _attention, "last but one", "Blocks with attention: none, all, or such as 0,2"),
+    ("heads", "num_attention_heads", whole(1), 1, "attention heads"),
+    ("memory", "memory_size", whole(0), 5000, "positions of the memory"),
+    ("dropout", "dropout", dropout, 0.1, "dropout inside Blocks"),
+    ("input_dropout", "input_dropout", dropout, None, "dropout after the embedding; default: as --dropout"),
+    ("output_dropout", "output_dropout", dropout, None, "dropout before the output; default: as --dropout"),
+)
+# Argument and setting of LanguageModelConfig, type, help.
+TRAINING = (
+    ("epochs", whole(1), "epochs at the full learning rate"),
+    ("half_rate_epochs", whole(0), "epochs after them at half the rate, from the best weights"),
+    ("batch_size", whole(1), "streams in parallel"),
+    ("window_size", whole(5), "longest window, in bytes"),
+    ("learning_rate", positive, "learning rate after the warm-up"),
+    ("weight_decay", float, "weight decay"),
+    ("clip_norm", positive, "largest norm of the gradient"),
+    ("warmup_steps", whole(0), "steps of the warm-up"),
+    ("memory_drop", float, "share of windows before which the memory is emptied"),
+    ("eval_steps", whole(1), "windows between validations; default: one validation per epoch"),
+    ("eval_streams", whole(1), "streams in parallel in validation"),
+    ("checkpoint_steps", whole(1), "windows between checkpoints"),
+    ("seed", whole(0), "random seed"),
+)

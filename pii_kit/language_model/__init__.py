@@ -1,4 +1,4 @@
-"""The SHA-RNN language model over bytes: read text, measure bits per character, generate."""
+"""The byte-level SHA-RNN language model: read and split text, measure bits per character, generate."""
 
 import bz2
 import gzip
@@ -7,19 +7,20 @@ import math
 import random
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pandas as pd
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from pii_kit.files import KitError
-from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 
-IGNORED = -100  # the target where a stream has ended
-COMPRESSORS = {
+IGNORED = -100  # target after the end of a stream
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda text: gzip.compress(text, 9),
     "bzip2": lambda text: bz2.compress(text, 9),
     "xz": lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME),
@@ -27,7 +28,7 @@ COMPRESSORS = {
 
 
 class Split(NamedTuple):
-    """A text in three parts, in order."""
+    """The three parts of a text, in order."""
 
     train: bytes
     validation: bytes
@@ -35,25 +36,25 @@ class Split(NamedTuple):
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file, unpacked if it is named .xz, .gz, .bz2, or .zip with one file in it.
+    """Return the content of a file; .xz, .gz, .bz2, and .zip with a single file are unpacked.
 
     Raises KitError if the file is missing, damaged or empty.
     """
     path = Path(path)
-    open_packed = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open, ".zip": _open_zip}.get(path.suffix, open)
+    packed: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open, ".zip": _open_zip}
     try:
-        with open_packed(path, "rb") as handle:
+        with packed.get(path.suffix, open)(path, "rb") as handle:
             text = handle.read()
     except FileNotFoundError:
         raise KitError(f"{path}: no such file") from None
     except (lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, EOFError) as error:
-        raise KitError(f"{path}: damaged, or not what its name says: {error}") from None
+        raise KitError(f"{path}: damaged, or not a {path.suffix} file: {error}") from None
     if not text:
         raise KitError(f"{path}: empty; expected text")
     return text
 
 
-def _open_zip(path: Path, mode: str):
+def _open_zip(path: Path, mode: str) -> IO[bytes]:
     inside = zipfile.ZipFile(path).namelist()
     if len(inside) != 1:
         raise KitError(f"{path}: holds {len(inside)} files; expected one")
@@ -61,7 +62,7 @@ def _open_zip(path: Path, mode: str):
 
 
 def split_bytes(text: bytes) -> Split:
-    """The first 90%, the next 5%, the last 5%, as the paper splits enwik8.
+    """Split a text into the first 90%, the next 5% and the last 5%, as the paper splits enwik8.
 
     >>> list(map(len, split_bytes(bytes(205))))
     [184, 10, 11]
@@ -71,10 +72,10 @@ def split_bytes(text: bytes) -> Split:
 
 
 def streams(text: bytes, n_streams: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bytes to read and the byte that follows each, int16 (stream, position): `n_streams` contiguous parts of a text.
+    """Cut a text into `n_streams` contiguous streams, and return inputs and targets, int16 (stream, position).
 
-    Every byte but the text's first is a target once. The first byte of a stream is the last one of the stream before;
-    streams are equally long to one position, and shorter ones end with targets of -100.
+    The target of each byte is the next one, so every byte except the first is a target once, and each stream begins
+    with the last byte of the stream before. Shorter streams are padded, with targets of -100.
 
     >>> inputs, targets = streams(b"abcdef", 2)
     >>> [bytes(row.tolist()) for row in inputs], targets.tolist()
@@ -83,12 +84,11 @@ def streams(text: bytes, n_streams: int) -> tuple[torch.Tensor, torch.Tensor]:
     whole = torch.frombuffer(bytearray(text), dtype=torch.uint8).short()
     inputs = whole[:-1].tensor_split(n_streams)
     targets = whole[1:].tensor_split(n_streams)
-    pad = torch.nn.utils.rnn.pad_sequence
-    return pad(inputs, batch_first=True), pad(targets, batch_first=True, padding_value=IGNORED)
+    return pad_sequence(list(inputs), True), pad_sequence(list(targets), True, IGNORED)
 
 
 def windows(n_positions: int, size: int) -> Iterator[range]:
-    """Windows of `size` positions from first to last; the last one is as long as is left.
+    """Return consecutive windows of `size` positions; the last one may be shorter.
 
     >>> list(windows(10, 4))
     [range(0, 4), range(4, 8), range(8, 10)]
@@ -97,10 +97,10 @@ def windows(n_positions: int, size: int) -> Iterator[range]:
 
 
 def varied_windows(n_positions: int, size: int, *, seed: int | str) -> Iterator[range]:
-    """Windows for training, of varied length, so that their ends fall elsewhere in each epoch.
+    """Return training windows of varied length, so that their ends fall at other positions in each epoch.
 
-    `size` or, one time in twenty, half of it; then normally distributed round that with deviation 5; at least 5 and at
-    most `size`. The last one is as long as is left. Source: the published training code.
+    The mean is `size` or, for one window in twenty, half of it; lengths are normally distributed with deviation 5, at
+    least 5 and at most `size`. Source: the published training code.
     """
     rng = random.Random(seed)
     begin = 0
@@ -112,7 +112,7 @@ def varied_windows(n_positions: int, size: int, *, seed: int | str) -> Iterator[
 
 
 def compressed_bpc(text: bytes, *, after: bytes = b"") -> dict[str, float]:
-    """Bits per character that gzip, bzip2 and xz, at their strongest, need for `text` once they have seen `after`."""
+    """Return the bits per character that gzip, bzip2 and xz (strongest setting) need for `text` after `after`."""
     return {
         name: 8 * (len(compress(after + text)) - len(compress(after)) * bool(after)) / len(text)
         for name, compress in COMPRESSORS.items()
@@ -121,7 +121,7 @@ def compressed_bpc(text: bytes, *, after: bytes = b"") -> dict[str, float]:
 
 @torch.inference_mode()
 def bits_per_character(
-    model: ShaRnnForCausalLM,
+    model: PreTrainedModel,
     text: bytes,
     *,
     window_size: int = 256,
@@ -129,29 +129,29 @@ def bits_per_character(
     back_off: bool = False,
     progress: bool = False,
 ) -> float:
-    """Mean cross-entropy / ln 2 over every byte of `text` but the first, with state and memory carried all through.
+    """Return the mean cross-entropy / ln 2 over all bytes of `text` except the first; state and memory are carried.
 
-    More streams are faster and cost each its beginning without a state. With `back_off` the memory is dropped after
-    every window, and only the LSTM links to the past. Raises KitError for a text of fewer than two bytes.
+    More streams are faster, but each one begins without a state. With `back_off` the memory is emptied after each
+    window, so that only the LSTM state is carried. Raises KitError for a text of fewer than two bytes.
     """
     if len(text) < 2:
-        raise KitError(f"a text of {len(text)} bytes: expected at least 2, one to be predicted from the other")
+        raise KitError(f"a text of {len(text)} bytes: expected at least 2, since the first is not predicted")
     model.eval()
     inputs, targets = streams(text, min(n_streams, len(text) - 1))
     state, nats = None, 0.0
     for window in tqdm(list(windows(inputs.shape[1], window_size)), desc="windows", disable=not progress):
         here = inputs[:, window.start : window.stop].long().to(model.device)
         labels = targets[:, window.start : window.stop].long().to(model.device)
-        done = model(here, state=state, labels=labels)
-        state = done.state.without_memory() if back_off else done.state
-        nats += done.loss.double().item() * int((labels != IGNORED).sum())
+        output = model(here, state=state, labels=labels)
+        state = output.state.without_memory() if back_off else output.state
+        nats += output.loss.double().item() * int((labels != IGNORED).sum())
     return nats / (len(text) - 1) / math.log(2)
 
 
 def bpc_by_memory(
-    model: ShaRnnForCausalLM, text: bytes, memory_sizes: Sequence[int], *, window_size: int = 256, n_streams: int = 1
+    model: PreTrainedModel, text: bytes, memory_sizes: Sequence[int], *, window_size: int = 256, n_streams: int = 1
 ) -> pd.DataFrame:
-    """A row per memory size, however the model was trained: `memory`, `bpc` of `text`, and `seconds` that it took."""
+    """Return one row per memory size, with the columns `memory`, `bpc` of `text`, and `seconds`."""
     trained = model.config.memory_size
     rows = []
     for size in memory_sizes:
@@ -164,20 +164,18 @@ def bpc_by_memory(
 
 
 @torch.inference_mode()
-def generate(
-    model: ShaRnnForCausalLM, prompt: bytes, *, n_bytes: int, temperature: float = 1.0, seed: int = 0
-) -> bytes:
-    """`n_bytes` that the model puts after `prompt` (a line's end if empty), drawn one by one; equal for equal seeds."""
+def generate(model: PreTrainedModel, prompt: bytes, *, n_bytes: int, temperature: float = 1.0, seed: int = 0) -> bytes:
+    """Return `n_bytes` that continue `prompt` (default: a new line), sampled one by one; equal for equal seeds."""
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.tensor([list(prompt or b"\n")], device=model.device)
-    state, made = None, bytearray()
+    state, generated = None, bytearray()
     for window in windows(inputs.shape[1], model.config.memory_size or inputs.shape[1]):
-        done = model(inputs[:, window.start : window.stop], state=state)
-        state = done.state
-    while len(made) < n_bytes:
-        probabilities = (done.logits[0, -1].double() / temperature).softmax(-1).cpu()
-        made.append(int(torch.multinomial(probabilities, 1, generator=generator)))
-        done = model(torch.tensor([[made[-1]]], device=model.device), state=state)
-        state = done.state
-    return bytes(made)
+        output = model(inputs[:, window.start : window.stop], state=state)
+        state = output.state
+    while len(generated) < n_bytes:
+        probabilities = (output.logits[0, -1].double() / temperature).softmax(-1).cpu()
+        generated.append(int(torch.multinomial(probabilities, 1, generator=generator)))
+        output = model(torch.tensor([[generated[-1]]], device=model.device), state=state)
+        state = output.state
+    return bytes(generated)

@@ -1,16 +1,18 @@
-"""SHA-RNN (Merity, arXiv 1911.11423) as transformers classes: backbone, token classifier, causal language model.
+"""SHA-RNN (Merity, arXiv 1911.11423) as transformers models: backbone, token classifier, causal language model.
 
-Axes: (batch, piece, hidden). Padding must come last in a row; it never changes the logits of a real piece.
+Padding must come last in each row; it never changes the logits of a real piece.
 """
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
-from transformers.modeling_outputs import ModelOutput, TokenClassifierOutput
+from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.utils.generic import ModelOutput
 
 from pii_kit.models.sha_rnn_layers import Block, Dropout, ShaRnnConfig, SingleHeadedAttention
 from pii_kit.models.sha_rnn_memory import ShaRnnState
@@ -18,7 +20,7 @@ from pii_kit.models.sha_rnn_memory import ShaRnnState
 
 @dataclass
 class ShaRnnOutput(ModelOutput):
-    """last_hidden_state (batch, piece, hidden), and the state after the window if one was handed in."""
+    """Output of the backbone: hidden states (batch, piece, hidden), and the new state if one was passed in."""
 
     last_hidden_state: torch.Tensor | None = None
     state: ShaRnnState | None = None
@@ -26,7 +28,7 @@ class ShaRnnOutput(ModelOutput):
 
 @dataclass
 class ShaRnnCausalOutput(ModelOutput):
-    """loss in nats per piece (with labels), logits (batch, piece, vocabulary), and the state after the window."""
+    """Output of the language model: loss in nats per piece, logits (batch, piece, vocabulary), and the new state."""
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
@@ -39,10 +41,10 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # Functions of nn.init, never `.data`: transformers patches them so that loaded weights are left alone.
+        # Only functions of nn.init: transformers patches them so that they skip weights that were loaded.
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.1 / math.sqrt(self.config.hidden_size))
-            if getattr(module, "bias", None) is not None:
+            if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
@@ -62,7 +64,7 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
 
 
 class ShaRnnModel(ShaRnnPreTrainedModel):
-    """Pieces to hidden states: embedding, blocks, dropouts."""
+    """The backbone: embedding and Blocks, from pieces to hidden states."""
 
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
@@ -86,9 +88,13 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         state: ShaRnnState | None = None,
         **kwargs,
     ) -> ShaRnnOutput:
-        """input_ids, attention_mask (1 for pieces, 0 for the padding after them), casing_ids: each (batch, piece).
+        """Return the hidden states of a batch of windows.
 
-        With `state`, that after the window before, the window follows on it and all of its pieces are real.
+        Args:
+            input_ids: pieces (batch, piece).
+            attention_mask: 1 for pieces and 0 for the padding after them (batch, piece); default: no padding.
+            casing_ids: casing features (batch, piece).
+            state: the state after the previous window; then no window has padding.
         """
         h = self.embedding(input_ids)
         if self.casing_embedding is not None and casing_ids is not None:
@@ -107,17 +113,18 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         for block, before in zip(self.block, states, strict=True):
             h, block_state = block(h, visible, reversal, before)
             after.append(block_state)
-        state = state and ShaRnnState(tuple(after))
+        state = ShaRnnState(tuple(after)) if state else None
         return ShaRnnOutput(last_hidden_state=self.output_dropout(h), state=state)
 
 
 class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
-    """A label for each piece: the backbone and one linear layer. No state passes between windows or documents."""
+    """Token classifier: the backbone and a linear layer. No state is carried between windows or documents."""
 
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
         self.model = ShaRnnModel(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        n_labels = cast(int, config.num_labels)  # transformers sets a default
+        self.classifier = nn.Linear(config.hidden_size, n_labels)
         self.post_init()
 
     def forward(
@@ -128,27 +135,27 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
         labels: torch.Tensor | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
-        """Arguments (batch, piece), as in ShaRnnModel → logits (batch, piece, label); with labels, their mean loss."""
+        """Return logits (batch, piece, label), and the mean loss if labels (batch, piece) are given."""
         logits = self.classifier(self.model(input_ids, attention_mask, casing_ids).last_hidden_state)
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return TokenClassifierOutput(loss=loss, logits=logits)
 
 
 class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
-    """The paper's language model: logits for the piece after each, by the embedding's own weights and a bias."""
+    """The paper's language model: predicts the next piece with the embedding's weights and a bias of its own."""
 
     def __init__(self, config: ShaRnnConfig):
         if config.bidirectional or not config.causal:
             raise ValueError("a language model needs a configuration with bidirectional=False and causal=True")
         if config.attention_layers and config.attention != "single_headed":
-            raise ValueError(f"attention {config.attention!r} carries no memory; a language model needs single_headed")
+            raise ValueError(f"attention {config.attention!r} has no memory; a language model needs single_headed")
         super().__init__(config)
         self.model = ShaRnnModel(config)
         self.output_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.post_init()
 
     def empty_state(self) -> ShaRnnState:
-        """The state before any text."""
+        """Return the state before any text."""
         return ShaRnnState.empty(self.config.num_hidden_layers, self.config.memory_size)
 
     def forward(
@@ -158,17 +165,17 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
         labels: torch.Tensor | None = None,
         **kwargs,
     ) -> ShaRnnCausalOutput:
-        """input_ids (batch, piece), the next of each stream of text, and the state after the pieces before them.
+        """Return logits for the next pieces, and the state after a window of each stream, `input_ids` (batch, piece).
 
-        labels (batch, piece) are the pieces that follow, -100 where there is none; the loss is their mean.
+        `state` is the state after the previous window. `labels` (batch, piece) are the next pieces, -100 for none.
         """
-        done = self.model(input_ids, state=state or self.empty_state())
-        logits = F.linear(done.last_hidden_state, self.model.embedding.weight, self.output_bias)
+        output = self.model(input_ids, state=state or self.empty_state())
+        logits = F.linear(output.last_hidden_state, self.model.embedding.weight, self.output_bias)
         loss = None if labels is None else F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-        return ShaRnnCausalOutput(loss=loss, logits=logits, state=done.state)
+        return ShaRnnCausalOutput(loss=loss, logits=logits, state=output.state)
 
     def collapse(self) -> None:
-        """Fold every overparameterised gate into a constant, for inference; no output changes by it."""
+        """Replace each Overparam by the constant it computes, for inference; outputs do not change."""
         for module in self.modules():
             if isinstance(module, SingleHeadedAttention):
                 module.collapse()
@@ -176,12 +183,6 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
 
 
 AutoConfig.register(ShaRnnConfig.model_type, ShaRnnConfig)
-
-
 AutoModel.register(ShaRnnConfig, ShaRnnModel)
-
-
 AutoModelForTokenClassification.register(ShaRnnConfig, ShaRnnForTokenClassification)
-
-
 AutoModelForCausalLM.register(ShaRnnConfig, ShaRnnForCausalLM)

@@ -1,4 +1,4 @@
-"""The parts of SHA-RNN (Merity, arXiv 1911.11423): configuration, dropout, attention, Boom, Block."""
+"""The parts of SHA-RNN, named as in the paper (Merity, arXiv 1911.11423): configuration, Block, attention, Boom."""
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +11,23 @@ ATTENTIONS = ("single_headed", "multi_head")
 
 
 class ShaRnnConfig(PreTrainedConfig):
-    """Sizes and variants of a SHA-RNN.
+    """Configuration of a SHA-RNN.
 
-    `attention_layers` lists the blocks that attend. `attention` is "single_headed", the paper's (with
-    `num_attention_heads` above 1 it is cut into heads), or "multi_head", PyTorch's own with all its projections.
-    `boom_size` is a multiple of `hidden_size`. `bidirectional` gives each direction half of `hidden_size`; `causal`
-    hides later pieces from attention. `n_casings` above 0 adds an embedding of how a token is written (pieces.CASINGS).
-    `memory_size` is how many positions a causal model carries from window to window in each block that attends.
-    `dropout` holds inside the blocks, and at input and output where `input_dropout` and `output_dropout` are None.
-    `collapsed` models have the value gate as the constant vector that the overparameterised one comes to.
+    Args:
+        hidden_size: width of embedding, LSTM and Block.
+        boom_size: width of Boom; a multiple of `hidden_size`.
+        attention_layers: indices of the Blocks with attention.
+        attention: "single_headed" (the paper's; more `num_attention_heads` split it into heads) or "multi_head"
+            (PyTorch's, with all projections).
+        memory_size: positions that a causal model carries between windows, in each Block with attention.
+        dropout: dropout inside Blocks; also at input and output if `input_dropout` and `output_dropout` are None.
+        bidirectional: use a second LSTM from right to left; each direction has half of `hidden_size`.
+        causal: hide later pieces from attention.
+        collapsed: the value gates are stored as constant vectors, without Overparam.
+        n_casings: number of casing features (pieces.CASINGS) to embed; 0 for none.
+
+    Raises:
+        ValueError: sizes do not fit together.
     """
 
     model_type = "sha_rnn"
@@ -48,11 +56,11 @@ class ShaRnnConfig(PreTrainedConfig):
         if boom_size % hidden_size:
             raise ValueError(f"boom_size {boom_size} is not a multiple of hidden_size {hidden_size}")
         if hidden_size % (2 * num_attention_heads):
-            raise ValueError(f"hidden_size {hidden_size} cannot be halved and cut into {num_attention_heads} heads")
+            raise ValueError(f"hidden_size {hidden_size} cannot be halved and split into {num_attention_heads} heads")
         if attention not in ATTENTIONS:
-            raise ValueError(f"attention {attention!r} is none of {', '.join(ATTENTIONS)}")
+            raise ValueError(f"attention {attention!r} is not one of {', '.join(ATTENTIONS)}")
         if not set(attention_layers) <= set(range(num_hidden_layers)):
-            raise ValueError(f"attention_layers {attention_layers} are not all among the {num_hidden_layers} blocks")
+            raise ValueError(f"attention_layers {attention_layers} are not all within 0 to {num_hidden_layers - 1}")
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.boom_size = boom_size
@@ -68,42 +76,74 @@ class ShaRnnConfig(PreTrainedConfig):
         self.causal = causal
         self.collapsed = collapsed
         self.n_casings = n_casings
-        super().__init__(pad_token_id=pad_token_id, **kwargs)
+        super().__init__(**kwargs)
+        self.pad_token_id = pad_token_id
 
 
 def byte_model_config(**sizes) -> ShaRnnConfig:
-    """The configuration of a language model over bytes, with the given sizes and variants."""
+    """Return the configuration of a byte-level language model, with the given sizes and variants."""
     return ShaRnnConfig(vocab_size=256, bidirectional=False, causal=True, pad_token_id=None, **sizes)
 
 
-def layer_norm(config: ShaRnnConfig) -> nn.LayerNorm:
-    return nn.LayerNorm(config.hidden_size, eps=1e-12)
+class Block(nn.Module):
+    """LSTM, attention if `attends`, and Boom; there is no skip connection around the LSTM."""
 
+    def __init__(self, config: ShaRnnConfig, *, attends: bool):
+        super().__init__()
+        width = config.hidden_size
+        self.norm_start = layer_norm(config)
+        if config.bidirectional:
+            self.lstm = nn.LSTM(width, width // 2, batch_first=True)
+            self.lstm_backward = nn.LSTM(width, width // 2, batch_first=True)
+        else:
+            self.lstm = nn.LSTM(width, width, batch_first=True)
+        self.attention = None
+        if attends:
+            self.norm_memory = layer_norm(config)
+            self.norm_query = layer_norm(config)
+            kind = {"single_headed": SingleHeadedAttention, "multi_head": MultiHeadAttention}[config.attention]
+            self.attention = kind(config)
+        self.norm_boom_input = layer_norm(config)
+        self.norm_boom_skip = layer_norm(config)
+        self.boom = Boom(config)
+        self.dropout = Dropout(config.dropout)
+        self.bidirectional = config.bidirectional
 
-LEVELS = 2**16
+    def forward(
+        self, h: torch.Tensor, visible: torch.Tensor | None, reversal: torch.Tensor, state: BlockState | None = None
+    ) -> tuple[torch.Tensor, BlockState | None]:
+        """Return h (batch, piece, hidden) after the Block, and the state after the window if `state` is given.
 
+        `visible` is the mask of the attention; `reversal` (batch, piece) holds the indices that reverse each row within
+        its own length, for bidirectional Blocks; `state` is the state after the previous window.
+        """
+        lstm, memory = (state.lstm, state.memory) if state else (None, None)
+        h, lstm = self.run_lstm(self.norm_start(h), reversal, lstm)
+        h = self.dropout(h)
+        if self.attention is not None:
+            rows = self.norm_memory(h)
+            h = self.norm_query(h)
+            attended, memory = self.attention(h, rows, visible, memory)
+            h = h + self.dropout(attended)
+        h = self.norm_boom_skip(h) + self.dropout(self.boom(self.norm_boom_input(h)))
+        return h, BlockState(lstm, memory) if memory is not None else None
 
-class Dropout(nn.Dropout):
-    """nn.Dropout; on a CPU with 16 random bits an element, so `p` is rounded to a multiple of 2 to the -16.
-
-    torch draws a number of 53 random bits for each element, one after the other; four elements share a draw here.
-    """
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0 or hidden.device.type != "cpu":
-            return super().forward(hidden)
-        draws = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = draws.view(torch.int16)[: hidden.numel()].view(hidden.shape)
-        n_dropped = round(self.p * LEVELS)
-        kept = (bits >= n_dropped - LEVELS // 2).to(hidden.dtype)
-        return hidden * kept.mul_(LEVELS / (LEVELS - n_dropped))
+    def run_lstm(
+        self, h: torch.Tensor, reversal: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        forward, (hidden, cell) = self.lstm(h, state)
+        if self.bidirectional:
+            # Each row is reversed within its own length: padding stays last and never enters a state.
+            backward = self.lstm_backward(take(h, reversal))[0]
+            forward = torch.cat([forward, take(backward, reversal)], dim=-1)
+        return forward, (hidden.detach(), cell.detach())
 
 
 class SingleHeadedAttention(nn.Module):
-    """Attention with a projection for the query alone; keys and values are the memory itself, gated (section 3.1).
+    """Attention whose keys and values are the memory itself, with gates and no projection (section 3.1).
 
-    A gate over the channels of all keys is the same gate over the query, and one over all values the same gate over
-    their mean, so a long memory is read as it lies, without a product of its own size.
+    Only the query has a projection. A gate over all keys equals the same gate over the query, and a gate over all
+    values equals the same gate over the result, so neither gate needs a product as long as the memory.
     """
 
     def __init__(self, config: ShaRnnConfig):
@@ -123,25 +163,20 @@ class SingleHeadedAttention(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self,
-        query: torch.Tensor,
-        rows: torch.Tensor,
-        visible: torch.Tensor | None,
-        memory: Memory | None = None,
+        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor | None, memory: Memory | None = None
     ) -> tuple[torch.Tensor, Memory | None]:
-        """query, rows (batch, piece, hidden) → what is attended to, and the memory with `rows` appended.
+        """Return the attended values (batch, piece, hidden), and the memory extended by `rows`.
 
-        visible (batch, head, piece, piece) tells which rows a query sees, None: all. All of the memory is seen.
+        `query` and `rows`, the keys and values of the window, are (batch, piece, hidden). `visible` (batch, head,
+        piece, piece) is true where a query sees a row; None: everywhere. All positions of the memory are visible.
         """
         query = self.norm_query_projection(self.query_projection(query)) * torch.sigmoid(self.query_gate)
         query = self.split_heads(self.dropout(query) * torch.sigmoid(self.key_gate))
         rows = self.split_heads(rows)
-        if memory is None:
-            attended = self.attend(query, rows, visible)
-        else:
-            earlier = memory.keep(memory.size - rows.shape[2])
-            attended = self.attend_with_memory(query, rows, visible, earlier.rows())
-            kind = rows.device.type  # under autocast, products would otherwise convert the whole memory each time
+        earlier = None if memory is None else memory.keep(memory.size - rows.shape[2]).rows()
+        attended = self.attend(query, rows, visible, earlier)
+        if memory is not None:
+            kind = rows.device.type  # else autocast would convert the whole memory for each window
             dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
             memory = memory.append(rows.to(dtype))
         return attended.transpose(1, 2).flatten(-2) * self.scale_of_values(), memory
@@ -149,24 +184,23 @@ class SingleHeadedAttention(nn.Module):
     def split_heads(self, rows: torch.Tensor) -> torch.Tensor:
         return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
-    def attend(self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
-        dropout = self.dropout.p if self.training else 0.0
-        return F.scaled_dot_product_attention(query, rows, self.dropout(rows), attn_mask=visible, dropout_p=dropout)
-
-    def attend_with_memory(
-        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor, memory: torch.Tensor | None
+    def attend(
+        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor | None, memory: torch.Tensor | None
     ) -> torch.Tensor:
-        """As `attend`, with memory (batch, head, position, hidden / head) before the rows, not joined to them."""
+        """Attend to the memory (batch, head, position, hidden / head) and to rows, without joining the two."""
         if memory is None:
-            return self.attend(query, rows, visible)
+            dropout = self.dropout.p if self.training else 0.0
+            return F.scaled_dot_product_attention(query, rows, self.dropout(rows), attn_mask=visible, dropout_p=dropout)
         query = query / query.shape[-1] ** 0.5
-        inside = (query @ rows.transpose(-1, -2)).masked_fill(~visible, -torch.inf)
+        inside = query @ rows.transpose(-1, -2)
+        if visible is not None:
+            inside = inside.masked_fill(~visible, -torch.inf)
         scores = torch.cat([query @ memory.transpose(-1, -2), inside], dim=-1)
-        of_memory, of_rows = self.dropout(scores.softmax(-1)).split([memory.shape[2], rows.shape[2]], dim=-1)
-        return of_memory @ self.dropout(memory) + of_rows @ self.dropout(rows)
+        to_memory, to_rows = self.dropout(scores.softmax(-1)).split([memory.shape[2], rows.shape[2]], dim=-1)
+        return to_memory @ self.dropout(memory) + to_rows @ self.dropout(rows)
 
     def scale_of_values(self) -> torch.Tensor:
-        """The gate over the values (1, 1, hidden): a constant, however it is parameterised (section 3.4)."""
+        """Return the value gate (1, 1, hidden), a constant that Overparam computes from a vector (section 3.4)."""
         if self.collapsed:
             return self.value_scale
         candidate, forget = self.overparam(torch.sigmoid(self.value_gate)).chunk(2, dim=-1)
@@ -174,7 +208,7 @@ class SingleHeadedAttention(nn.Module):
 
     @torch.no_grad()
     def collapse(self) -> None:
-        """Put the value gate's constant in place of the matrix that makes it; for good, outputs stay as they are."""
+        """Replace Overparam by the constant it computes, permanently; outputs do not change."""
         if not self.collapsed:
             self.value_scale = nn.Parameter(self.scale_of_values().clone())
             del self.value_gate, self.overparam
@@ -182,9 +216,9 @@ class SingleHeadedAttention(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """torch's multi-head attention behind the same call, the seed's variant. It carries no memory.
+    """PyTorch's multi-head attention, the variant of the original project; it has no memory.
 
-    The products are spelled out, since torch's own forward is exported to ONNX for one length only.
+    `forward` computes the products itself: the ONNX export of PyTorch's `forward` is fixed to one length.
     """
 
     def __init__(self, config: ShaRnnConfig):
@@ -209,7 +243,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class Boom(nn.Module):
-    """Feed-forward without a second matrix: widen, gelu, and add up the chunks (paper, section 3.2)."""
+    """Feed-forward layer without a second matrix: widen, apply GELU, sum the chunks (section 3.2)."""
 
     def __init__(self, config: ShaRnnConfig):
         super().__init__()
@@ -217,70 +251,33 @@ class Boom(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        # gelu(x) = x · sigmoid(1.702 x) = silu(1.702 x) / 1.702: one pass over the widest tensor in place of three.
+        # gelu(x) = x · sigmoid(1.702 x) = silu(1.702 x) / 1.702: one pass over the widest tensor instead of three.
         wide = self.dropout(F.silu(1.702 * self.linear(hidden)))
         return wide.unflatten(-1, (-1, hidden.shape[-1])).sum(-2) / 1.702
 
 
-class Block(nn.Module):
-    """LSTM, then attention where the block has it, then Boom. No skip leads round the LSTM."""
+class Dropout(nn.Dropout):
+    """nn.Dropout with a faster CPU version: 16 random bits per element, so `p` is rounded to a multiple of 2⁻¹⁶.
 
-    def __init__(self, config: ShaRnnConfig, *, attends: bool):
-        super().__init__()
-        width = config.hidden_size
-        self.norm_start = layer_norm(config)
-        if config.bidirectional:
-            self.lstm = nn.LSTM(width, width // 2, batch_first=True)
-            self.lstm_backward = nn.LSTM(width, width // 2, batch_first=True)
-        else:
-            self.lstm = nn.LSTM(width, width, batch_first=True)
-        self.attention = None
-        if attends:
-            self.norm_memory = layer_norm(config)
-            self.norm_query = layer_norm(config)
-            self.attention = {"single_headed": SingleHeadedAttention, "multi_head": MultiHeadAttention}[
-                config.attention
-            ](config)
-        self.norm_boom_input = layer_norm(config)
-        self.norm_boom_skip = layer_norm(config)
-        self.boom = Boom(config)
-        self.dropout = Dropout(config.dropout)
-        self.bidirectional = config.bidirectional
+    PyTorch draws 53 random bits for each element in turn; here four elements share one draw.
+    """
 
-    def forward(
-        self,
-        h: torch.Tensor,
-        visible: torch.Tensor | None,
-        reversal: torch.Tensor | None,
-        state: BlockState | None = None,
-    ) -> tuple[torch.Tensor, BlockState | None]:
-        """h (batch, piece, hidden) → the same, and the state after it if one was handed in.
+    LEVELS = 2**16
 
-        visible as in attention; reversal (batch, piece): each row from last to first, for a bidirectional block.
-        """
-        h = self.norm_start(h)
-        h, lstm = self.run_lstm(h, reversal, state and state.lstm)
-        memory = state and state.memory
-        h = self.dropout(h)
-        if self.attention is not None:
-            rows = self.norm_memory(h)
-            h = self.norm_query(h)
-            attended, memory = self.attention(h, rows, visible, memory)
-            h = h + self.dropout(attended)
-        h = self.norm_boom_skip(h) + self.dropout(self.boom(self.norm_boom_input(h)))
-        return h, state and BlockState(lstm, memory)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0 or hidden.device.type != "cpu":
+            return super().forward(hidden)
+        draws = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[: hidden.numel()].view(hidden.shape)
+        n_dropped = round(self.p * self.LEVELS)
+        kept = (bits >= n_dropped - self.LEVELS // 2).to(hidden.dtype)
+        return hidden * kept.mul_(self.LEVELS / (self.LEVELS - n_dropped))
 
-    def run_lstm(
-        self, h: torch.Tensor, reversal: torch.Tensor | None, state: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        forward, (hidden, cell) = self.lstm(h, state)
-        if self.bidirectional:
-            # A row reversed within its own length keeps its padding last, so no state ever passes through padding.
-            backward = self.lstm_backward(take(h, reversal))[0]
-            forward = torch.cat([forward, take(backward, reversal)], dim=-1)
-        return forward, (hidden.detach(), cell.detach())
+
+def layer_norm(config: ShaRnnConfig) -> nn.LayerNorm:
+    return nn.LayerNorm(config.hidden_size, eps=1e-12)
 
 
 def take(h: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """h (batch, piece, hidden) with the pieces of each row in the order of index (batch, piece)."""
+    """Return h (batch, piece, hidden) with the pieces of each row in the order of index (batch, piece)."""
     return h.gather(1, index.unsqueeze(-1).expand(-1, -1, h.shape[-1]))

@@ -1,26 +1,32 @@
-"""What a causal SHA-RNN carries from window to window: each block's LSTM state and the memory of its attention."""
+"""The state that a causal SHA-RNN carries between windows: LSTM states, and the memory of each attention layer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
 
 class _Buffer:
-    """Storage for memories that grow out of one another: rows below `filled` are never written again."""
+    """Storage shared by memories that extend each other; rows below `filled` are never written again."""
 
-    def __init__(self, rows: torch.Tensor, capacity: int):
-        self.rows = rows.new_empty(*rows.shape[:2], capacity, rows.shape[3])
-        self.rows[:, :, : rows.shape[2]] = rows
-        self.filled = rows.shape[2]
+    def __init__(self, like: torch.Tensor, capacity: int):
+        self.rows = like.new_empty(*like.shape[:2], capacity, like.shape[3])
+        self.filled = 0
+
+    def write(self, start: int, rows: torch.Tensor) -> int:
+        """Write rows at position `start` and return the position after them."""
+        # Autograd may have saved views of earlier rows; `data` keeps it from taking the write for a change of them.
+        self.filled = start + rows.shape[2]
+        self.rows.data[:, :, start : self.filled] = rows
+        return self.filled
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The last `size` positions that an attention layer saw; a value, never changed by what grows out of it.
+    """The last `size` positions that an attention layer saw; immutable.
 
-    Positions are appended in place behind the newest ones, so a window copies its own positions alone; only when the
-    buffer is full are those still remembered moved to another one. A second memory that grows out of the same one, as
-    in branching generation, gets a buffer of its own.
+    `append` writes in place after the newest position, so a window copies only its own positions. The remembered
+    positions move to a new buffer only when the buffer is full, or when one memory is extended twice.
     """
 
     size: int
@@ -32,40 +38,31 @@ class Memory:
         return self.end - self.begin
 
     def rows(self) -> torch.Tensor | None:
-        """What is remembered (batch, head, position, hidden / head), a view; None where that is nothing."""
-        return self.buffer.rows[:, :, self.begin : self.end] if len(self) else None
+        """Return a view of the remembered rows (batch, head, position, hidden / head); None if there are none."""
+        return self.buffer.rows[:, :, self.begin : self.end] if self.buffer is not None and len(self) else None
 
     def keep(self, n_positions: int) -> "Memory":
-        """The newest `n_positions` of this memory, or all if it has fewer."""
+        """Return the newest `n_positions` of this memory, or all if it has fewer."""
         return replace(self, begin=max(self.begin, self.end - max(n_positions, 0)))
 
     def append(self, rows: torch.Tensor) -> "Memory":
-        """The memory after `rows` (batch, head, position, hidden / head), which are detached."""
+        """Return the memory extended by `rows` (batch, head, position, hidden / head), which are detached."""
         if not self.size:
             return self
         rows = rows.detach()[:, :, -self.size :]
         kept = self.keep(self.size - rows.shape[2])
-        end = kept.end + rows.shape[2]
-        if not len(kept):
-            return Memory(self.size, _Buffer(rows, _capacity(self.size, rows)), 0, rows.shape[2])
-        if kept.end < self.buffer.filled or end > self.buffer.rows.shape[2]:
-            buffer = _Buffer(kept.rows(), _capacity(self.size, rows))
-            kept = Memory(self.size, buffer, 0, len(kept))
-            end = kept.end + rows.shape[2]
-        # Behind all that autograd has saved views of; without `data` it would take this for a change of them.
-        kept.buffer.rows.data[:, :, kept.end : end] = rows
-        kept.buffer.filled = end
-        return replace(kept, end=end)
-
-
-def _capacity(size: int, rows: torch.Tensor) -> int:
-    """Room for half a memory more, so that what is remembered is moved once in so many positions."""
-    return size + max(size // 2, rows.shape[2])
+        earlier, buffer, begin, end = kept.rows(), kept.buffer, kept.begin, kept.end
+        full = buffer is not None and (end < buffer.filled or end + rows.shape[2] > buffer.rows.shape[2])
+        if buffer is None or earlier is None or full:
+            # Room for half a memory more, so that positions are moved once per half memory.
+            buffer = _Buffer(rows if earlier is None else earlier, self.size + max(self.size // 2, rows.shape[2]))
+            begin, end = 0, 0 if earlier is None else buffer.write(0, earlier)
+        return Memory(self.size, buffer, begin, buffer.write(end, rows))
 
 
 @dataclass(frozen=True)
 class BlockState:
-    """A block's LSTM state, hidden and cell each (1, batch, hidden), None before the first window, and its memory."""
+    """A block's LSTM state (hidden and cell, each (1, batch, hidden); None before the first window) and memory."""
 
     lstm: tuple[torch.Tensor, torch.Tensor] | None
     memory: Memory
@@ -73,41 +70,44 @@ class BlockState:
 
 @dataclass(frozen=True)
 class ShaRnnState:
-    """The state of every block, for the next window."""
+    """The state of all blocks, to be passed to the next window."""
 
     blocks: tuple[BlockState, ...]
 
     @classmethod
     def empty(cls, n_blocks: int, memory_size: int) -> "ShaRnnState":
-        """The state before any text."""
+        """Return the state before any text."""
         return cls((BlockState(None, Memory(memory_size)),) * n_blocks)
 
     def without_memory(self) -> "ShaRnnState":
-        """The same LSTM states with nothing remembered: the LSTM alone links to the past (the paper's "back off")."""
+        """Return the same LSTM states with empty memories; the paper calls this "back off"."""
         return ShaRnnState(tuple(replace(block, memory=Memory(block.memory.size)) for block in self.blocks))
 
-    def cleared(self) -> "ShaRnnState":
-        """The state before any text, of the same blocks."""
-        return ShaRnnState(tuple(BlockState(None, Memory(block.memory.size)) for block in self.blocks))
-
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Every tensor by name, contiguous, for a file: `lstm_h.0`, `lstm_c.0`, `memory.2` and so on."""
+        """Return all tensors by name: `lstm_h.0`, `lstm_c.0`, `memory.2`, `place.2` (its position, the capacity)."""
         named = {}
         for index, block in enumerate(self.blocks):
             if block.lstm is not None:
                 named[f"lstm_h.{index}"], named[f"lstm_c.{index}"] = block.lstm
-            if len(block.memory):
-                named[f"memory.{index}"] = block.memory.rows()
+            memory, rows = block.memory, block.memory.rows()
+            if rows is not None and memory.buffer is not None:
+                named[f"memory.{index}"] = rows
+                named[f"place.{index}"] = torch.tensor([memory.begin, memory.buffer.rows.shape[2]])
         return {name: tensor.contiguous() for name, tensor in named.items()}
 
-    def with_tensors(self, named: dict[str, torch.Tensor]) -> "ShaRnnState":
-        """`tensors` undone, on an empty state of the same blocks."""
+    def with_tensors(self, named: Mapping[str, torch.Tensor]) -> "ShaRnnState":
+        """Return an empty state filled with the result of `tensors`, with the same layout in (CPU) memory.
+
+        The last bit of a matrix product can depend on the layout, so exact resuming needs it.
+        """
         blocks = []
         for index, block in enumerate(self.blocks):
             lstm, memory = block.lstm, block.memory
             if f"lstm_h.{index}" in named:
                 lstm = named[f"lstm_h.{index}"], named[f"lstm_c.{index}"]
             if f"memory.{index}" in named:
-                memory = memory.append(named[f"memory.{index}"])
+                rows, (begin, capacity) = named[f"memory.{index}"], named[f"place.{index}"].tolist()
+                buffer = _Buffer(rows, capacity)
+                memory = Memory(memory.size, buffer, begin, buffer.write(begin, rows))
             blocks.append(BlockState(lstm, memory))
         return ShaRnnState(tuple(blocks))

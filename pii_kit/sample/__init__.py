@@ -1,7 +1,7 @@
-"""Made-up essays in the competition's format, labelled by construction.
+"""Make up documents in the competition's format, labelled by construction.
 
-The competition's essays may not be passed on, so the kit brings its own: they show what it does, and test it, on any
-machine. About 15% of them hold PII, with the rare types lifted so that 400 essays hold each of them.
+The competition's essays may not be passed on, so the kit generates its own for demos and tests. About 15% of them hold
+PII, with the rare types more frequent than in the competition, so that 400 documents hold each type.
 """
 
 import csv
@@ -16,22 +16,20 @@ from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import OUTSIDE, PII_TYPES
 from pii_kit.sample import text as words
 from pii_kit.sample.people import ADDRESS, NAME, slots
-from pii_kit.sample.topics import TOPICS, Topic
 
-# PII stands in 3 of every 20 essays, which keeps small samples as mixed as large ones.
+# Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
-# How often a type joins an essay with PII, beside the one type that the essay holds in any case.
+# Share of the documents with PII that hold a type, in addition to the one type that each of them holds.
 TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), strict=True))
-# Document numbers go up in steps of 1 to 5: Kaggle's have gaps too.
+# Document numbers rise by 1 to 5: Kaggle's have gaps too.
 NUMBER_STEP = 3
 
 
 def make_documents(n_documents: int, *, seed: int, first_document: int = 0, length: float = 1) -> list[Document]:
-    """`n_documents` labelled essays, the same ones for the same arguments on any machine.
+    """Return `n_documents` labelled documents; equal arguments give equal documents on any machine.
 
-    A larger `n_documents` adds essays behind the others and changes none. Numbers begin at `first_document` or just
-    after it and rise with gaps; another `first_document` gives other essays too. Texts have `length` times as many
-    sentences as usual.
+    A larger `n_documents` appends documents and changes none of the others. Numbers rise from `first_document` with
+    gaps; another `first_document` also gives other texts. `length` multiplies the number of sentences.
     """
     documents = []
     for index in range(n_documents):
@@ -44,18 +42,20 @@ def make_documents(n_documents: int, *, seed: int, first_document: int = 0, leng
             pii_types = {pii_type for pii_type, share in TYPE_SHARE.items() if rng.random() < share}
             pii_types.add(PII_TYPES[turn % len(PII_TYPES)])
         number = first_document + NUMBER_STEP * index + rng.randrange(NUMBER_STEP)
-        documents.append(document_of_spans(number, _essay(rng, sorted(pii_types), length)))
+        documents.append(document_of_spans(number, _spans(rng, sorted(pii_types), length)))
     return documents
 
 
 def write_sample(
     folder: str | Path, *, n_documents: int = 400, n_test: int | None = None, length: float = 1, seed: int = 0
 ) -> Path:
-    """The folder, with train.json (`n_documents` essays), test.json and test_labels.csv.
+    """Write train.json, test.json and test_labels.csv, and return the folder.
 
-    There are `n_test` essays to test on, by default a quarter as many, at least 50; `length` as in `make_documents`.
-    The csv holds the rows of test.json that are not O: row_id, document, token, label. Raises KitError for less than
-    one document.
+    train.json holds `n_documents` documents, test.json `n_test` (default: a quarter as many, at least 50). The CSV file
+    holds the true rows of test.json that are not O: row_id, document, token, label.
+
+    Raises:
+        KitError: `n_documents` is less than 1.
     """
     if n_documents < 1:
         raise KitError(f"n_documents is {n_documents}; a sample needs at least 1")
@@ -65,7 +65,7 @@ def write_sample(
     n_test = n_test or max(50, n_documents // 4)
     test = make_documents(n_test, seed=seed, first_document=NUMBER_STEP * n_documents, length=length)
     write_documents(folder / "test.json", [replace(doc, labels=None) for doc in test])
-    labels = ((doc.document, *row) for doc in test for row in enumerate(doc.labels))
+    labels = ((doc.document, *row) for doc in test for row in enumerate(doc.labels or ()))
     rows = [row for row in labels if row[2] != OUTSIDE]
     with atomic_write(folder / "test_labels.csv") as handle:
         writer = csv.writer(handle, lineterminator="\n")
@@ -74,9 +74,9 @@ def write_sample(
     return folder
 
 
-def _essay(rng: random.Random, pii_types: Sequence[str], length: float) -> list[Span]:
-    """The spans of one essay that holds PII of exactly these types."""
-    topic_name, topic = rng.choice(list(TOPICS.items()))
+def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[Span]:
+    """Return the spans of one document that holds exactly these PII types."""
+    topic_name, topic = rng.choice(list(words.TOPICS.items()))
     head = [rng.choice(topic.titles), *rng.sample(words.TRAP_LINES, rng.choice((0, 0, 1, 1, 2, 3)))]
     rng.shuffle(head)
     prose = _prose(rng, topic, length)
@@ -85,7 +85,7 @@ def _essay(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
         places = {"head": 0.6, "body": 0.4, "foot": 0.35}
         taken = [place for place, share in places.items() if rng.random() < share] or ["head"]
         if pii_type == ADDRESS:
-            taken = taken[:1]  # a single address has as many tokens as all other PII of an essay
+            taken = taken[:1]  # one address already has as many tokens as the other PII of a document
         if "head" in taken:
             head.insert(rng.randint(0, len(head)), _common_first(rng, words.PII_HEAD[pii_type]))
         if "body" in taken:
@@ -116,11 +116,11 @@ def _essay(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
         blocks.append(rng.choice(words.TRAP_LINES))
     blocks += foot
     template = rng.choice(("\n\n", "\n\n", "\n", " \n\n")).join(blocks)
-    return words.expand(_slips(rng, template), rng, slots(rng) | {"topic": topic_name})
+    return words.expand(_retype(rng, template), rng, slots(rng) | {"topic": topic_name})
 
 
-def _prose(rng: random.Random, topic: Topic, length: float) -> list[list[str]]:
-    """Paragraphs of sentence templates: the topic's story in its order, with traps in between."""
+def _prose(rng: random.Random, topic: words.Topic, length: float) -> list[list[str]]:
+    """Return paragraphs of sentence templates: the topic's story in order, with traps in between."""
     n_sentences = round(length * (rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 15)))
     story = topic.sentences
     traps = cycle(rng.sample(words.TRAPS, len(words.TRAPS)))
@@ -146,13 +146,13 @@ def _common_first(rng: random.Random, options: Sequence[str]) -> str:
     return rng.choices(options, [1 / rank for rank in range(1, len(options) + 1)])[0]
 
 
-def _slips(rng: random.Random, template: str) -> str:
-    """The template in this writer's typing. What stands in slots keeps its form, so that its form tells nothing."""
+def _retype(rng: random.Random, template: str) -> str:
+    """Add one author's typing habits to a template. The content of slots is unchanged, so it gives no hint."""
     habits: dict[str, str] = {}
     if rng.random() < 0.5:
         habits |= {"“": '"', "”": '"', "’": "'"}
     if rng.random() < 0.3:
-        habits |= dict(rng.sample(sorted(words.SLIPS.items()), 3))
+        habits |= dict(rng.sample(sorted(words.TYPING_ERRORS.items()), 3))
     if rng.random() < 0.1:
         habits[", "] = ",\N{NO-BREAK SPACE}"
     for usual, typed in habits.items():

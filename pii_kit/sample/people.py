@@ -1,4 +1,4 @@
-"""Who stands in a made-up essay: names, and links, numbers and addresses, the student's and other people's."""
+"""Fill the slots of a made-up document: names, links, numbers and addresses, the student's and other people's."""
 
 import random
 import re
@@ -13,14 +13,10 @@ from pii_kit.labels import PII_TYPES
 from pii_kit.sample import text as words
 
 if TYPE_CHECKING:
-    try:
-        from faker import Faker  # all that reads or predicts does without it, and Kaggle's image may not have it
-    except ImportError:
-        raise KitError("surrogates and made-up essays need Faker: pip install Faker") from None
-
+    from faker import Faker
 
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
-# Latin script only. Where a locale lacks a provider, Faker gives its American one: Turkish addresses, for instance.
+# Latin script only. Where a locale lacks a provider, such as Turkish addresses, Faker uses the American one.
 LOCALES = (
     "en_US", "en_GB", "en_IN", "en_NG", "en_KE", "es_MX", "es_ES", "es_CO", "pt_BR", "fr_FR", "de_DE", "it_IT",
     "tr_TR", "pl_PL", "id_ID", "ro_RO", "sv_SE", "yo_NG",
@@ -28,9 +24,9 @@ LOCALES = (
 
 
 def slots(rng: random.Random) -> dict[str, str]:
-    """Slot to text for one essay: its people, and links, numbers and addresses, the student's and other people's."""
+    """Return the text of each slot of one document."""
     home = rng.choice(LOCALES)
-    # One way of writing names an essay, for everybody in it: otherwise lower case would give the student away.
+    # All names in a document are written in one style: otherwise lower case would identify the student.
     style = rng.choices((str, without_accents, str.lower, str.upper), (12, 6, 1, 1))[0]
     slots: dict[str, str] = {}
     taken: set[str] = set()
@@ -63,20 +59,28 @@ def slots(rng: random.Random) -> dict[str, str]:
 
 @cache
 def _new_faker(locale: str) -> "Faker":
-    from faker import Faker  # made-up essays and surrogates need it, and Kaggle's image may not have it
-
+    # Imported at first use: reading and predicting do not need Faker, and Kaggle's image may lack it.
+    try:
+        from faker import Faker
+    except ImportError:
+        raise KitError(
+            "augmentation and made-up essays need Faker: pip install Faker (on Kaggle: attach its wheel)"
+        ) from None
     return Faker(locale)
 
 
 def faker_of(rng: random.Random, locale: str) -> "Faker":
-    """The one Faker of a locale, seeded anew: to make one takes much longer than to use it."""
+    """Return the Faker of a locale, seeded from `rng`; it is cached, since creating one is slow.
+
+    Raises KitError if Faker is not installed.
+    """
     fake = _new_faker(locale)
     fake.seed_instance(rng.getrandbits(32))
     return fake
 
 
 def separable(draw: Callable[[], str]) -> str:
-    """The first draw that spaCy cuts off from a quote before and a stop behind it: "Jan." would be a single token."""
+    """Draw until spaCy separates the text from a quote before it and a full stop after it, unlike in "Jan."."""
     while True:
         value = draw().strip()
         tokens = TOKENIZER(f"“{value}.")
@@ -89,7 +93,7 @@ def without_accents(text: str) -> str:
 
 
 def _new_name(draw: Callable[[], str], style: Callable[[str], str], taken: set[str]) -> str:
-    """A name no part of which somebody else in the essay bears, as no reader could tell the two apart."""
+    """Draw a name that shares no part with another name in the document, so that each name means one person."""
     while True:
         name = separable(lambda: style(draw()))
         parts = set(name.casefold().split())

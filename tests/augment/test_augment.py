@@ -35,7 +35,7 @@ ODD = [make_document(text, number, labels=labels) for number, text in enumerate(
 
 
 def check(document, new):
-    """What holds whatever was done."""
+    """Check what must hold after any augmentation."""
     assert new.document == document.document
     assert len(new.tokens) == len(new.trailing_whitespace) == len(new.labels)
     assert spell(new.tokens, new.trailing_whitespace) == new.full_text
@@ -45,7 +45,7 @@ def check(document, new):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_tokens_spell_the_text_and_labels_are_sound_whatever_the_settings(documents, seed):
+def test_tokens_spell_the_text_and_labels_are_valid_with_any_settings(documents, seed):
     draw = random.Random(seed)
     shares = {share: draw.choice([0, 0.5, 1]) for share in SHARES}
     config = AugmentConfig(**shares, traps=draw.choice([0, 1, 10]))
@@ -59,7 +59,7 @@ def test_tokens_spell_the_text_and_labels_are_sound_whatever_the_settings(docume
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data(), words=st.lists(st.sampled_from(["Ann", "I", ".", "\n", " ", "12", "\xa0", "x@y.z"]), max_size=9))
-def test_any_labels_on_any_tokens_come_out_sound(data, words):
+def test_any_labels_on_any_tokens_stay_valid(data, words):
     document = make_document(" ".join(words), labels={})
     labels, last = [], OUTSIDE
     for _ in document.tokens:
@@ -70,7 +70,7 @@ def test_any_labels_on_any_tokens_come_out_sound(data, words):
     check(document, augment_document(document, ALL, random.Random(0)))
 
 
-def test_equal_seeds_and_epochs_give_equal_essays_and_others_others(documents):
+def test_documents_depend_on_seed_and_epoch(documents):
     texts = {
         (seed, epoch): [doc.full_text for doc in augment(documents, ALL, seed=seed, epoch=epoch)]
         for seed, epoch in ((0, 0), (0, 1), (1, 0))
@@ -80,7 +80,7 @@ def test_equal_seeds_and_epochs_give_equal_essays_and_others_others(documents):
         assert len({those[place] for those in texts.values()}) == 3
 
 
-def test_an_essay_is_made_anew_without_a_look_at_the_others(documents):
+def test_a_document_is_augmented_independently_of_the_others(documents):
     together = augment(documents, ALL, seed=3, epoch=2)
     assert [doc.document for doc in together] == [doc.document for doc in documents]
     assert [augment([doc], ALL, seed=3, epoch=2)[0] for doc in reversed(documents)] == together[::-1]
@@ -92,7 +92,7 @@ def _essays_and_towns() -> str:
     return hashlib.sha256(repr((essays, [drawn.town() for _ in range(50)])).encode()).hexdigest()
 
 
-def test_another_process_with_another_hash_seed_makes_the_same_essays():
+def test_augmented_documents_do_not_depend_on_the_hash_seed():
     here = Path(__file__).parent
     path = os.pathsep.join(filter(None, [str(here), *sys.path]))
     program = "import test_augment; print(test_augment._essays_and_towns())"
@@ -106,22 +106,22 @@ def test_another_process_with_another_hash_seed_makes_the_same_essays():
     assert printed.strip() == _essays_and_towns()
 
 
-def test_without_shares_essays_stay_as_they_are(documents):
+def test_shares_of_zero_leave_documents_unchanged(documents):
     assert augment([*documents, *ODD], NOTHING, seed=0, epoch=0) == [*documents, *ODD]
 
 
-def test_with_swapping_alone_clean_essays_stay_as_they_are(documents):
+def test_swapping_leaves_documents_without_pii_unchanged(documents):
     for old, new in zip(documents, augment(documents, SWAP, seed=0, epoch=0), strict=True):
         assert (old == new) == (not old.types)
         assert old.types == new.types
 
 
-def test_clean_essays_gain_every_type_where_every_share_is_one(documents):
+def test_shares_of_one_plant_every_type_in_documents_without_pii(documents):
     for old, new in zip(documents, augment(documents, ALL, seed=0, epoch=0), strict=True):
         assert new.types == (old.types or set(PII_TYPES))
 
 
-def test_types_are_planted_by_their_shares():
+def test_types_are_planted_with_their_shares():
     clean = [doc for doc in make_documents(60, seed=4) if not doc.types]
     config = AugmentConfig(plant_share=1, traps=0, id_share=0.5, email_share=0.2, username_share=0)
     new = [doc for epoch in range(4) for doc in augment(clean, config, seed=0, epoch=epoch)]
@@ -131,14 +131,14 @@ def test_types_are_planted_by_their_shares():
     assert counts["USERNAME"] == 0
 
 
-def test_half_a_share_takes_half_of_the_essays(documents):
+def test_a_plant_share_of_one_half_plants_pii_in_half_of_the_documents(documents):
     clean = [doc for doc in documents if not doc.types]
     half = AugmentConfig(plant_share=0.5, traps=0, name_share=1)
     new = [doc for epoch in range(8) for doc in augment(clean, half, seed=0, epoch=epoch)]
     assert 0.35 < sum(bool(doc.types) for doc in new) / len(new) < 0.65
 
 
-def test_traps_never_are_pii(documents):
+def test_traps_are_never_pii(documents):
     clean = [doc for doc in documents if not doc.types]
     for old, new in zip(clean, augment(clean, AugmentConfig(plant_share=0, traps=10), seed=0, epoch=0), strict=True):
         assert len(new.tokens) > len(old.tokens) and not new.types
@@ -146,12 +146,12 @@ def test_traps_never_are_pii(documents):
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, 11, float("nan")])
 @pytest.mark.parametrize("setting", [*SHARES, "traps"])
-def test_a_setting_that_cannot_be_is_named(setting, value):
+def test_a_setting_out_of_range_is_named(setting, value):
     if setting == "traps" and value == 1.1:
         return
     with pytest.raises(KitError, match=rf"augment\.{setting} is {value}; expected 0 to"):
         AugmentConfig(**{setting: value})
 
 
-def test_every_type_has_its_share():
+def test_every_type_has_a_share():
     assert tuple(AugmentConfig().type_shares()) == PII_TYPES

@@ -5,12 +5,14 @@ import pytest
 from conftest import make_document
 
 from pii_kit.augment import templates as texts
-from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps, writer
+from pii_kit.augment.plant import Insertion, Planter, author, insert, others, planted, traps
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import document_of_spans, spell
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
 
 ALL = dict.fromkeys(PII_TYPES, 1.0)
+PEOPLE = ("NAME_STUDENT.first", "NAME_STUDENT.last", "NAME_STUDENT.mate_first", "NAME_STUDENT.mate_last",
+          "NAME_STUDENT.mate2_first", "NAME_STUDENT.mate2_last")  # fmt: skip
 
 
 def surrogates(document, seed=0):
@@ -19,7 +21,7 @@ def surrogates(document, seed=0):
 
 def planter(text, seed=0, labels=()):
     document = make_document(text, labels=dict(labels))
-    return Planter(document, writer(surrogates(document, seed), PII_TYPES), random.Random(seed))
+    return Planter(document, author(surrogates(document, seed), PII_TYPES), random.Random(seed))
 
 
 def is_subsequence(few, many):
@@ -32,7 +34,7 @@ def clean(documents):
     return [doc for doc in documents if not doc.types]
 
 
-def test_parts_are_inserted_before_their_token_and_in_order():
+def test_parts_are_inserted_before_their_token_and_in_the_given_order():
     doc = make_document("One two.", labels={})
     ann, bo = (document_of_spans(0, [(name, "NAME_STUDENT")]) for name in ("Ann", "Bo"))
     new = insert(doc, [Insertion(2, ann, space=True), Insertion(0, bo), Insertion(2, bo), Insertion(3, ann)])
@@ -41,18 +43,18 @@ def test_parts_are_inserted_before_their_token_and_in_order():
     assert [label != OUTSIDE for label in new.labels] == [True, False, False, True, True, False, True]
 
 
-def test_no_space_follows_a_line_break():
+def test_no_space_is_added_after_a_line_break():
     doc = make_document("One\n\ntwo", labels={})
     new = insert(doc, [Insertion(2, document_of_spans(0, [("Ann ", None)]), space=True)])
     assert new.full_text == "One\n\nAnn two"
 
 
-def test_nothing_inserted_leaves_the_document(documents):
+def test_a_document_without_insertions_is_unchanged(documents):
     assert all(insert(doc, []) == doc for doc in documents)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_essay_stays_in_its_order_around_what_is_planted(clean, seed):
+def test_the_tokens_of_the_document_keep_their_order_around_insertions(clean, seed):
     for doc in clean:
         drawn = surrogates(doc, seed)
         insertions = planted(doc, ALL, drawn) + traps(doc, 3, drawn)
@@ -63,7 +65,7 @@ def test_the_essay_stays_in_its_order_around_what_is_planted(clean, seed):
         assert spell(new.tokens, new.trailing_whitespace) == new.full_text
 
 
-def test_nothing_of_the_essay_is_labelled_a_name(clean):
+def test_no_token_of_the_original_document_is_labelled_as_a_name(clean):
     for doc in clean:
         known = {token.casefold() for token in doc.tokens}
         new = insert(doc, planted(doc, {texts.NAME: 1}, surrogates(doc)))
@@ -72,17 +74,17 @@ def test_nothing_of_the_essay_is_labelled_a_name(clean):
 
 
 @pytest.mark.parametrize("pii_type", PII_TYPES)
-def test_a_type_alone_is_planted_alone_or_with_a_name(clean, pii_type):
+def test_a_single_type_is_planted_alone_or_with_a_name(clean, pii_type):
     for doc in clean:
         types = insert(doc, planted(doc, {pii_type: 1}, surrogates(doc))).types
         assert pii_type in types <= {pii_type, texts.NAME}
 
 
-def test_no_share_plants_nothing(clean):
+def test_shares_of_zero_plant_nothing(clean):
     assert planted(clean[0], dict.fromkeys(PII_TYPES, 0.0), surrogates(clean[0])) == []
 
 
-def test_traps_are_never_pii_and_as_many_as_asked_for(clean):
+def test_traps_are_never_pii_and_have_the_requested_mean_number(clean):
     numbers = []
     for seed in range(5):
         for doc in clean:
@@ -93,7 +95,7 @@ def test_traps_are_never_pii_and_as_many_as_asked_for(clean):
     assert traps(clean[0], 0, surrogates(clean[0])) == [] and len(traps(clean[0], 10, surrogates(clean[0]))) == 10
 
 
-def test_pii_is_never_torn_apart():
+def test_insertions_never_split_an_entity():
     address, names = "1. Hill\nSt.\nYork. UK", "Ann Lee"
     doc = document_of_spans(1, [(address, "STREET_ADDRESS"), (" ", None), (names, "NAME_STUDENT"), ("\n", None)])
     assert {".", "\n"} <= set(doc.tokens)
@@ -103,19 +105,19 @@ def test_pii_is_never_torn_apart():
         assert entities == [doc.tokens[first:end] for first, end, _ in spans_of(doc.labels)]
 
 
-def test_lines_stand_in_the_line_breaks_of_the_essay():
+def test_planted_lines_use_the_line_breaks_of_the_document():
     gaps = {planter("One\n \ntwo\n \nthree", seed).gap for seed in range(40)}
     assert "\n \n" in gaps and gaps <= {"\n \n", "\n\n", "   "}
 
 
-def test_odd_white_space_between_words_stands_between_planted_ones_too():
+def test_unusual_white_space_between_words_is_used_between_planted_words_too():
     part = planter("My\xa0essay\xa0has\xa0odd\xa0white\xa0space").part("By {NAME_STUDENT.first} today")
     assert part.tokens.count("\xa0") == 2 and part.tokens[0] == "By"
 
 
-def test_a_name_behind_a_heading_stays_on_its_line():
+def test_a_name_after_a_heading_stays_on_its_line():
     one = planter("My Tool\n\nIt was good.")
-    new = insert(one.document, [one.behind_heading(" – {NAME_STUDENT.first}")])
+    new = insert(one.document, [one.after_heading(" – {NAME_STUDENT.first}")])
     first_line = new.full_text.split("\n\n")[0]
     assert first_line == f"My Tool – {one.slots['NAME_STUDENT.first']}"
 
@@ -126,12 +128,12 @@ def test_headings_are_short_lines_without_pii():
     assert one.headings == ["My Tool", "The End"]
 
 
-def test_what_fits_no_token_is_left_out():
+def test_a_template_whose_pii_fits_no_token_boundary_is_left_out():
     part = planter("One two").part("my{NAME_STUDENT.first}essay")
     assert (part.tokens, part.labels) == ((), ())
 
 
-def test_every_template_fits_in_essays_of_any_white_space():
+def test_every_template_fits_documents_with_any_white_space():
     tables = (texts.NAME_LINES, texts.NAME_BEHIND, texts.NAME_ENDS, texts.NAME_SENTENCES, texts.NAME_AGAIN)
     for text in ("One. Two.", "One\ntwo\n\nthree", "one\xa0two\xa0three"):
         for seed in range(2):
@@ -141,3 +143,42 @@ def test_every_template_fits_in_essays_of_any_white_space():
                     part = one.part(template)
                     assert set(part.labels) - {OUTSIDE}, template
                     assert replace(part, document=0).labels[0][:2] != "I-"
+
+
+def some_surrogates(seed):
+    return Surrogates(random.Random(seed), {"maria"})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_two_people_share_a_part_of_a_name(seed):
+    drawn = some_surrogates(seed)
+    slots = author(drawn, [])
+    slots |= others(drawn)
+    names = [set(slots[who].casefold().split()) for who in (*PEOPLE, "other", "another")]
+    assert sum(map(len, names)) == len(set.union(*names))
+
+
+@pytest.mark.parametrize("pii_type", PII_TYPES)
+def test_an_author_has_a_name_and_only_the_requested_types(pii_type):
+    slots = author(some_surrogates(0), [pii_type])
+    assert all(slots.values())
+    assert set(slots) & set(PII_TYPES) == {pii_type, "NAME_STUDENT"}
+
+
+def test_a_full_name_is_mostly_first_and_last():
+    slots = [author(some_surrogates(seed), []) for seed in range(60)]
+    full = [one["NAME_STUDENT"] == f"{one['NAME_STUDENT.first']} {one['NAME_STUDENT.last']}" for one in slots]
+    assert 30 < sum(full) < 60
+
+
+def test_fellow_students_have_id_numbers_of_the_same_form():
+    slots = author(some_surrogates(1), ["ID_NUM"])
+    lengths = {len(slots[slot]) for slot in ("ID_NUM", "ID_NUM.mate", "ID_NUM.mate2")}
+    assert len(lengths) == 1
+
+
+def test_slots_of_other_people_are_never_pii():
+    slots = others(some_surrogates(0))
+    assert all(slots.values()) and not any(slot.startswith(PII_TYPES) for slot in slots)
+    assert slots["other"] == f"{slots['other.first']} {slots['other.last']}"
+    assert slots["other.first"].startswith(slots["other.initial"])

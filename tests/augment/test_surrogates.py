@@ -23,7 +23,7 @@ def n_tokens(text: str) -> int:
     return len(TOKENIZER(text))
 
 
-def test_equal_states_draw_equal_surrogates_whatever_was_drawn_before():
+def test_equal_states_give_equal_surrogates_regardless_of_earlier_draws():
     first = one_of_each(surrogates(3))
     _pool.cache_clear()
     one_of_each(surrogates(4))
@@ -31,7 +31,7 @@ def test_equal_states_draw_equal_surrogates_whatever_was_drawn_before():
 
 
 @pytest.mark.parametrize("part", ["first", "last"])
-def test_every_place_has_names_in_capitals_and_latin_script(part):
+def test_every_locale_has_capitalised_names_in_latin_script(part):
     for locale in LOCALES:
         pool = _pool(f"{part}_romanized_name" if locale in ROMANIZED else f"{part}_name", locale)
         assert sum(name[:1].isupper() for name in pool) >= 20, locale
@@ -53,14 +53,14 @@ def test_a_word_is_one_capitalised_token():
         assert n_tokens(word) == 1 and word[0].isupper() and word[1:].islower()
 
 
-def test_what_is_avoided_is_not_drawn_in_no_part_of_a_name():
+def test_no_part_of_a_name_is_in_avoid():
     usual = {surrogates(seed).first_name().casefold() for seed in range(60)}
     avoid = {part for name in usual for part in name.split()}
     for seed in range(60):
         assert avoid.isdisjoint(surrogates(seed, avoid).first_name().casefold().split())
 
 
-def test_nobody_bears_a_name_that_somebody_else_bears():
+def test_no_two_people_share_a_name():
     drawn, taken = surrogates(), set()
     for _ in range(300):
         parts = set(drawn.first_name("en_NG").casefold().replace("-", " ").split())
@@ -68,7 +68,7 @@ def test_nobody_bears_a_name_that_somebody_else_bears():
         taken |= parts
 
 
-def test_an_essay_that_holds_every_name_gets_one_that_is_new():
+def test_a_document_that_holds_every_name_gets_an_invented_one():
     avoid = set()
     for locale in LOCALES:
         for part in ("first", "last"):
@@ -82,7 +82,7 @@ def test_an_essay_that_holds_every_name_gets_one_that_is_new():
 
 
 @pytest.mark.parametrize("handle", HANDLES)
-def test_emails_handles_and_links_are_one_token(handle):
+def test_emails_user_names_and_links_are_one_token(handle):
     drawn = surrogates()
     for _ in range(30):
         email, username, url = drawn.email(handle), drawn.username(handle), drawn.url(handle)
@@ -90,14 +90,14 @@ def test_emails_handles_and_links_are_one_token(handle):
         assert email.count("@") == 1 and "@" not in username and url.startswith("http")
 
 
-def test_some_emails_handles_and_links_are_made_of_the_name():
+def test_some_emails_user_names_and_links_contain_the_name():
     drawn = surrogates()
     for draw in (drawn.email, drawn.username, drawn.url):
         assert 0 < sum("zoetwine" in draw("zoetwine") for _ in range(100)) < 100
 
 
 @pytest.mark.parametrize("text", ["12-34/AB.cd", "(0)7", "Ö1ß", "", " \n", "İ²"])
-def test_like_keeps_the_place_of_digits_capitals_and_small_letters(text):
+def test_like_keeps_the_positions_of_digits_and_letters(text):
     for seed in range(20):
         other = surrogates(seed).like(text)
         assert len(other) == len(text)

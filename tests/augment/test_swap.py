@@ -24,7 +24,7 @@ def swapped_spans(spans, seed=0):
 
 
 def texts_of(document, pii_type):
-    """What stands under a type in a document."""
+    """Return the texts of the entities of a type."""
     return [
         spell(document.tokens[first:end], document.trailing_whitespace[first:end]).rstrip(" ")
         for first, end, of in spans_of(document.labels)
@@ -46,7 +46,7 @@ def without_addresses(document):
     return [(token, label) for token, label in labels if not label.endswith("STREET_ADDRESS")]
 
 
-def test_outside_addresses_every_token_keeps_its_label_and_its_space(with_pii):
+def test_every_token_outside_addresses_keeps_its_label_and_space(with_pii):
     for doc in with_pii:
         new = swapped(doc)
         assert spell(new.tokens, new.trailing_whitespace) == new.full_text
@@ -56,14 +56,14 @@ def test_outside_addresses_every_token_keeps_its_label_and_its_space(with_pii):
             assert new.trailing_whitespace == doc.trailing_whitespace
 
 
-def test_no_name_is_left_in_the_essay(with_pii):
+def test_no_original_name_is_left_in_the_document(with_pii):
     for doc in with_pii:
         names = {token for text in texts_of(doc, NAME) for token in re.findall(r"\w{4,}", text) if token[0].isupper()}
         forms = names | {name.upper() for name in names}
         assert forms.isdisjoint(swapped(doc).tokens), doc.document
 
 
-def test_outside_pii_nothing_but_names_is_other(with_pii):
+def test_outside_pii_only_names_change(with_pii):
     for doc in with_pii:
         names = {token.casefold() for text in texts_of(doc, NAME) for token in text.split()}
         for (old, label), (new, _) in zip(without_addresses(doc), without_addresses(swapped(doc)), strict=True):
@@ -80,7 +80,7 @@ def test_equal_names_stay_equal_and_different_ones_different(with_pii):
     assert n_repeated > 3
 
 
-def test_what_is_told_twice_is_swapped_twice_alike():
+def test_repeated_entities_get_the_same_surrogate():
     for pii_type, text in {"EMAIL": "a@b.com", "ID_NUM": "12345", "STREET_ADDRESS": "1 Hill\nYork"}.items():
         new = swapped_spans([("See ", None), (text, pii_type), (" or ", None), (text, pii_type), (" here", None)])
         first, second = texts_of(new, pii_type)
@@ -88,7 +88,7 @@ def test_what_is_told_twice_is_swapped_twice_alike():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_capitals_small_letters_initials_and_particles_keep_their_form(seed):
+def test_names_keep_their_casing_initials_and_particles(seed):
     spans = [("ANA J. de SILVA", NAME), (" or ", None), ("Ana Silva", NAME), (" or ", None), ("ana", NAME)]
     upper, title, lower = texts_of(swapped_spans(spans, seed), NAME)
     assert re.fullmatch(r"[^\W\d_]+ [A-Z]\. de [^\W\d_]+", upper)
@@ -98,19 +98,19 @@ def test_capitals_small_letters_initials_and_particles_keep_their_form(seed):
 
 
 @pytest.mark.parametrize("name", ["maria souza", "O’Brien", "D'Souza", "J.P.", "Lee2", "张伟", "JP", "ña"])
-def test_odd_names_are_swapped_too(name):
+def test_unusual_names_are_swapped_too(name):
     (new,) = texts_of(swapped_spans([("By ", None), (name, NAME), (" today", None)]), NAME)
     assert set(new.casefold().split(" ")).isdisjoint(name.casefold().split(" "))
 
 
-def test_names_are_swapped_outside_their_labels_but_words_and_pronouns_are_not():
+def test_names_are_swapped_outside_labels_and_ordinary_words_are_not():
     new = swapped_spans([("Will I Grant", NAME), (" says: I will grant it. GRANT agrees, Will too. A", None)])
     first, initial, last = texts_of(new, NAME)[0].split(" ")
     assert len(initial) == 1
     assert new.full_text.endswith(f"says: I will grant it. {last.upper()} agrees, {first} too. A")
 
 
-def test_numbers_keep_the_places_of_their_digits():
+def test_numbers_keep_the_positions_of_their_digits():
     for pii_type, text in (("ID_NUM", "AB-1234/5"), ("ID_NUM", "12345K"), ("PHONE_NUM", "+1 (555) 010-2233 x4")):
         doc = document_of_spans(1, [("No ", None), (text, pii_type), (" is it", None)])
         for seed in range(20):
@@ -121,7 +121,7 @@ def test_numbers_keep_the_places_of_their_digits():
 
 @pytest.mark.parametrize("pii_type", PII_TYPES)
 @pytest.mark.parametrize("text", ["x", "a@b.com", " ", "12\n34", "  A  1", ".", "www.x.com", "a b c"])
-def test_any_text_under_any_type_gives_labels_that_fit(pii_type, text):
+def test_any_text_with_any_type_gives_valid_labels(pii_type, text):
     doc = make_document(text)
     doc = replace(doc, labels=(f"B-{pii_type}", *[f"I-{pii_type}"] * (len(doc.tokens) - 1)))
     new = swapped(doc)
@@ -130,12 +130,12 @@ def test_any_text_under_any_type_gives_labels_that_fit(pii_type, text):
     assert pii_type == "STREET_ADDRESS" or new.labels == doc.labels
 
 
-def test_emails_stay_emails_of_one_token(with_pii):
+def test_emails_stay_one_token(with_pii):
     emails = [text for doc in with_pii for text in texts_of(swapped(doc), "EMAIL")]
     assert len(emails) > 3 and all(re.fullmatch(r"[^\s@]+@[^\s@]+\.\w+", email) for email in emails)
 
 
-def test_an_inside_label_without_its_beginning_is_pii_as_well():
+def test_an_inside_label_without_a_begin_label_is_swapped_too():
     doc = replace(make_document("Ana Silva 12345"), labels=("I-NAME_STUDENT", "I-NAME_STUDENT", "I-ID_NUM"))
     new = swapped(doc)
     assert new.labels == doc.labels and set(new.tokens).isdisjoint(doc.tokens)

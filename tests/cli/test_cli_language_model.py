@@ -20,7 +20,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_train_eval_and_sample_go_together(place, capsys):
+def test_train_eval_and_sample_work_together(place, capsys):
     assert main(f"{TRAIN} --epochs 2 --half-rate-epochs 1 --memory 50".split()) == 0
     result = json.loads((place / "run" / "result.json").read_text())
     assert f"bpc {result['validation_bpc']:.3f}" in capsys.readouterr().out
@@ -52,13 +52,13 @@ def test_train_eval_and_sample_go_together(place, capsys):
         ("--optimizer adamw --clip-norm 1 --memory-drop 0.5", {}),
     ],
 )
-def test_every_variant_of_the_paper_is_a_matter_of_arguments(arguments, expected, place):
+def test_every_variant_of_the_paper_can_be_chosen_by_arguments(arguments, expected, place):
     assert main(f"{TRAIN} {arguments}".split()) == 0
     config = load_language_model("run").config
     assert {name: getattr(config, name) for name in expected} == expected
 
 
-def test_an_interrupted_run_goes_on_with_the_same_command(place, capsys):
+def test_a_timed_out_run_is_resumed_by_the_same_command(place, capsys):
     assert main(f"{TRAIN} --minutes 0.00001".split()) == 0
     first = json.loads((place / "run" / "result.json").read_text())["step"]
     assert main(f"{TRAIN} --resume".split()) == 0
@@ -71,17 +71,17 @@ CASES = {
     "lm train --data empty.txt --run run": "empty.txt: empty",
     "lm train --data cut.xz --run run": "cut.xz: damaged",
     "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
-    "lm train --data text.txt --run run --attention 4": "not all among the 4 blocks",
+    "lm train --data text.txt --run run --attention 4": "not all within 0 to 3",
     "lm train --data text.txt --run run --resume": "run: not a run folder, because run.json is missing",
     "lm train --data text.txt --run text.txt/run": "text.txt/run",
     "lm eval --run nowhere --data text.txt": "nowhere: not a run folder with a trained model (no folder 'model' in it)",
-    "lm eval --run nowhere --data short.txt --part validation": "short.txt: 0 bytes of it to read; expected at least 2",
+    "lm eval --run nowhere --data short.txt --part validation": "short.txt: the part 'validation' has 0 bytes",
     "lm sample --run nowhere": "nowhere: not a run folder",
 }
 
 
 @pytest.mark.parametrize("command", CASES)
-def test_bad_input_gives_one_line_and_exit_code_2_and_no_file(command, place, capsys):
+def test_bad_input_prints_one_line_and_leaves_no_file(command, place, capsys):
     (place / "short.txt").write_bytes(b"short")
     (place / "empty.txt").touch()
     (place / "cut.xz").write_bytes(lzma.compress(TEXT)[:-9])
@@ -96,13 +96,13 @@ def test_bad_input_gives_one_line_and_exit_code_2_and_no_file(command, place, ca
     "command",
     ["lm", "lm fly", "lm train --data a --run b --attention some", "lm train --data a --run b --dropout 1"],
 )
-def test_arguments_that_do_not_fit_give_exit_code_2(command, capsys):
+def test_invalid_arguments_exit_with_code_2(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main(command.split())
     assert stop.value.code == 2
 
 
-def test_every_verb_explains_itself(capsys):
+def test_every_verb_has_help(capsys):
     for verb in ("train", "eval", "sample"):
         with pytest.raises(SystemExit) as stop:
             main(["lm", verb, "--help"])

@@ -77,7 +77,7 @@ def test_a_causal_model_does_not_see_later_pieces_and_a_bidirectional_one_does()
 
 
 @EACH_VARIANT
-def test_every_weight_learns(variant):
+def test_every_weight_gets_a_gradient(variant):
     model = tiny_sha_rnn(**variant).train()
     labels = torch.randint(0, 15, (3, 20), generator=torch.Generator().manual_seed(1))
     model(**batch(), labels=labels).loss.backward()
@@ -85,13 +85,13 @@ def test_every_weight_learns(variant):
     assert idle == []
 
 
-def test_norms_start_with_gains_of_one():
+def test_layer_norms_are_initialised_with_gains_of_one():
     norms = [module for module in tiny_sha_rnn(attention_layers=[0, 1]).modules() if isinstance(module, nn.LayerNorm)]
     assert len(norms) == 2 * 6
     assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
 
 
-def test_weights_start_as_the_paper_has_them():
+def test_weights_are_initialised_as_in_the_paper():
     model = tiny_sha_rnn(vocab_size=20_000, hidden_size=64, boom_size=256)
     assert model.model.embedding.weight.std().item() == pytest.approx(0.1 / 64**0.5, rel=0.02)
     assert model.model.block[0].boom.linear.weight.std().item() == pytest.approx(0.1 / 64**0.5, rel=0.05)
@@ -112,10 +112,10 @@ def text(n_streams=2, n_pieces=40):
     ids=["one layer", "every layer, two heads"],
 )
 def published(request):
-    """The published code's weights in our model, and its outputs (position, batch, width)."""
+    """Our model with the weights of the published code, and that code's outputs (position, batch, hidden)."""
     file, layers, heads = request.param
     if not (REFERENCES / file).is_file():
-        pytest.skip("the published code's outputs are not at hand")
+        pytest.skip("the outputs of the published code are not available")
     tensors = load_file(REFERENCES / file)
     sizes = {"hidden_size": 32, "boom_size": 96, "num_hidden_layers": 4, "dropout": 0.0}
     model = tiny_language_model(attention_layers=layers, num_attention_heads=heads, **sizes).train()
@@ -134,7 +134,7 @@ def assert_close_in_scale(found, expected, share):
     assert (found - expected).abs().max() <= share * expected.abs().max()
 
 
-def test_three_windows_give_the_outputs_state_and_memory_of_the_published_code(published):
+def test_three_windows_reproduce_outputs_state_and_memory_of_the_published_code(published):
     model, tensors = published
     state = None
     for window in range(3):
@@ -144,7 +144,7 @@ def test_three_windows_give_the_outputs_state_and_memory_of_the_published_code(p
         state = done.state
         assert_close_in_scale(hidden.transpose(0, 1), tensors[f"window_{window}.hidden"], 1e-5)
         assert_close_in_scale(done.logits.transpose(0, 1), tensors[f"window_{window}.logits"], 1e-5)
-        carried = state.tensors()
+        carried = {name: tensor for name, tensor in state.tensors().items() if not name.startswith("place")}
         expected = {
             name.removeprefix(f"window_{window}.")
             for name in tensors
@@ -157,7 +157,7 @@ def test_three_windows_give_the_outputs_state_and_memory_of_the_published_code(p
             assert_close_in_scale(tensor, tensors[f"window_{window}.{name}"], 1e-5)
 
 
-def test_gradients_of_a_window_are_those_of_the_published_code(published):
+def test_gradients_of_a_window_reproduce_those_of_the_published_code(published):
     model, tensors = published
     state = model(tensors["ids"][:9].T).state
     model(tensors["ids"][9:18].T, state=state, labels=tensors["ids"][10:19].T).loss.backward()
@@ -169,8 +169,8 @@ def test_gradients_of_a_window_are_those_of_the_published_code(published):
 @pytest.mark.parametrize(
     ("layers", "published", "unused_norms"), [([], 50_631_885, 8), ([2], 53_785_805, 6), ([0, 1, 2, 3], 63_247_565, 0)]
 )
-def test_parameters_are_those_of_the_paper_but_for_norms_that_nothing_passes_through(layers, published, unused_norms):
-    """The published code builds attention's two norms in every block, and leaves them idle where none attends."""
+def test_parameter_counts_equal_the_papers_without_unused_layer_norms(layers, published, unused_norms):
+    """The published code builds the two layer norms of attention in every block, with attention or without."""
     with torch.device("meta"):
         model = tiny_language_model(
             vocab_size=205, hidden_size=1024, boom_size=4096, num_hidden_layers=4, attention_layers=layers
@@ -193,9 +193,9 @@ LANGUAGE_MODELS = pytest.mark.parametrize(
 
 @LANGUAGE_MODELS
 @torch.no_grad()
-def test_windows_with_carried_state_give_what_one_long_window_gives(variant):
+def test_windows_with_carried_state_equal_one_long_window(variant):
     if variant.get("memory_size", 20) < 40 and variant.get("attention_layers") != []:
-        variant = {**variant, "memory_size": 40}  # a shorter memory forgets, as the next test has it
+        variant = {**variant, "memory_size": 40}  # a shorter memory forgets; see the next test
     model, ids = tiny_language_model(**variant), text()
     whole = model(ids).logits
     state, parts = None, []
@@ -208,8 +208,8 @@ def test_windows_with_carried_state_give_what_one_long_window_gives(variant):
 
 @torch.no_grad()
 @pytest.mark.parametrize(("n_between", "seen"), [(7, True), (8, False)])
-def test_a_memory_reaches_back_as_far_as_its_size_and_no_further(n_between, seen):
-    """A window of 4 reads the last 12 - 4 rows before it. Only attention is looked at: LSTM states are made equal."""
+def test_attention_reaches_back_exactly_as_far_as_the_memory_size(n_between, seen):
+    """A window of 4 reads the last 12 - 4 rows before it. LSTM states are made equal, so only attention differs."""
     model = tiny_language_model(memory_size=12)
     lstm = [block.lstm for block in model(text(1, 8)).state.blocks]
 
@@ -225,7 +225,7 @@ def test_a_memory_reaches_back_as_far_as_its_size_and_no_further(n_between, seen
 
 
 @LANGUAGE_MODELS
-def test_every_weight_of_a_language_model_learns(variant):
+def test_every_weight_of_a_language_model_gets_a_gradient(variant):
     model = tiny_language_model(**variant).train()
     state = model(text()).state
     model(text(), state=state, labels=text().roll(-1, 1)).loss.backward()
@@ -234,7 +234,7 @@ def test_every_weight_of_a_language_model_learns(variant):
 
 @LANGUAGE_MODELS
 @torch.no_grad()
-def test_a_collapsed_model_gives_the_same_outputs_and_survives_saving(variant, tmp_path):
+def test_a_collapsed_model_has_the_same_outputs_and_can_be_saved_and_loaded(variant, tmp_path):
     model = tiny_language_model(**variant)
     for weight in model.parameters():
         weight.add_(torch.randn_like(weight) * 0.1)
@@ -248,7 +248,7 @@ def test_a_collapsed_model_gives_the_same_outputs_and_survives_saving(variant, t
 
 
 @torch.no_grad()
-def test_without_memory_the_lstm_still_links_to_the_past():
+def test_without_memory_the_lstm_state_is_still_carried():
     model = tiny_language_model()
     state = model(text()).state
     with_all, backed_off, from_nothing = (
@@ -258,8 +258,8 @@ def test_without_memory_the_lstm_still_links_to_the_past():
 
 
 @torch.no_grad()
-def test_two_texts_can_go_on_from_one_state():
-    """Memory grows in place, yet what one text appends is not seen by the other."""
+def test_two_texts_can_continue_from_the_same_state():
+    """Memory is extended in place, but neither text sees the positions of the other."""
     model = tiny_language_model()
     state = model(text()).state
     one, other = text()[:, :5], text()[:, 20:25]
@@ -268,7 +268,7 @@ def test_two_texts_can_go_on_from_one_state():
     assert torch.equal(model(other, state=model(one, state=state).state).logits, first)
 
 
-def test_gradients_do_not_depend_on_memory_growing_before_they_are_taken():
+def test_gradients_do_not_change_if_the_memory_grows_before_backward():
     model = tiny_language_model(dropout=0.0).train()
     gradients = []
     for grow in (False, True):
@@ -283,7 +283,7 @@ def test_gradients_do_not_depend_on_memory_growing_before_they_are_taken():
 
 
 @torch.no_grad()
-def test_mixed_precision_keeps_the_memory_in_its_own_precision():
+def test_mixed_precision_stores_the_memory_in_bf16():
     model = tiny_language_model()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         done = model(text(), state=model(text()).state)
@@ -294,6 +294,6 @@ def test_mixed_precision_keeps_the_memory_in_its_own_precision():
 
 
 @pytest.mark.parametrize("change", [{"bidirectional": True}, {"causal": False}, {"attention": "multi_head"}])
-def test_a_model_that_could_not_be_carried_on_is_refused(change):
+def test_configurations_that_cannot_carry_a_state_are_refused(change):
     with pytest.raises(ValueError, match="a language model needs"):
         tiny_language_model(**change)

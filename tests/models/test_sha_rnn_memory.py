@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from pii_kit.models.sha_rnn_memory import Memory, ShaRnnState
+from pii_kit.models.sha_rnn_memory import BlockState, Memory, ShaRnnState
 
 
 def rows(n_positions, start=0, n_streams=2):
-    """Rows (stream, head, position, 3) that carry their position's number."""
+    """Return rows (batch, head, position, 3) that hold the number of their position."""
     return (start + torch.arange(n_positions).float())[None, None, :, None].expand(n_streams, 1, -1, 3)
 
 
@@ -20,17 +20,17 @@ def test_a_memory_holds_the_last_positions_in_order(size, lengths):
         assert len(memory) == min(size, seen.shape[2])
 
 
-def test_a_window_copies_its_own_positions_and_not_the_memory():
+def test_appending_a_window_does_not_copy_the_memory():
     memory, places, moves = Memory(1000), set(), 0
     for window in range(200):
         memory = memory.append(rows(10, 10 * window))
         moves += memory.buffer.rows.data_ptr() not in places
         places.add(memory.buffer.rows.data_ptr())
-    assert moves <= 200 * 10 / 500 + 1  # a move in every half memory
+    assert moves <= 200 * 10 / 500 + 1  # one move per half memory
     assert len(memory) == 1000
 
 
-def test_what_grows_out_of_a_memory_does_not_change_it_nor_its_sisters():
+def test_extending_a_memory_twice_changes_neither_it_nor_the_other_extension():
     memory = Memory(10).append(rows(6))
     before = memory.rows().clone()
     one, other = memory.append(rows(2, 100)), memory.append(rows(2, 200))
@@ -39,23 +39,40 @@ def test_what_grows_out_of_a_memory_does_not_change_it_nor_its_sisters():
     assert other.rows()[0, 0, -2:, 0].tolist() == [200, 201]
 
 
-def test_keep_takes_the_newest():
+def test_keep_returns_the_newest_positions():
     memory = Memory(10).append(rows(6))
     assert memory.keep(2).rows()[0, 0, :, 0].tolist() == [4, 5]
     assert len(memory.keep(50)) == 6
     assert memory.keep(-3).rows() is None
 
 
-def test_a_memory_of_no_positions_stays_empty():
+def test_a_memory_of_size_0_stays_empty():
     assert Memory(0).append(rows(3)).rows() is None
 
 
-def test_a_state_survives_being_written_down():
+def test_a_state_is_restored_from_its_tensors():
     lstm = (torch.randn(1, 2, 3), torch.randn(1, 2, 3))
     empty = ShaRnnState.empty(2, 10)
     assert empty.tensors() == {}
-    tensors = {"lstm_h.0": lstm[0], "lstm_c.0": lstm[1], "memory.1": rows(4).clone()}
+    state = ShaRnnState((BlockState(lstm, Memory(10)), BlockState(None, Memory(10).append(rows(8)).append(rows(5)))))
+    tensors = state.tensors()
+    assert list(tensors) == ["lstm_h.0", "lstm_c.0", "memory.1", "place.1"]
     again = empty.with_tensors(tensors).tensors()
     assert again.keys() == tensors.keys()
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
     assert "memory.1" not in empty.with_tensors(tensors).without_memory().tensors()
+
+
+def test_a_restored_memory_has_the_same_layout_now_and_as_it_grows():
+    """The last bit of a product depends on where its factors are in memory."""
+    memory = Memory(10).append(rows(6)).append(rows(7, 6)).append(rows(1, 13))
+    (restored,) = ShaRnnState((BlockState(None, Memory(10)),)).with_tensors(_named(memory)).blocks
+    one, other = memory, restored.memory
+    for window in range(10):
+        assert (one.begin, one.end, one.buffer.rows.shape) == (other.begin, other.end, other.buffer.rows.shape)
+        assert torch.equal(one.rows(), other.rows())
+        one, other = one.append(rows(3, 14 + 3 * window)), other.append(rows(3, 14 + 3 * window))
+
+
+def _named(memory):
+    return ShaRnnState((BlockState(None, memory),)).tensors()

@@ -22,7 +22,7 @@ def essays():
 
 @pytest.fixture(scope="session")
 def entities(essays):
-    """(document, first token, end token, type) of all essays' PII."""
+    """All PII of the documents as (document, first token, end token, type)."""
     return [(doc, *span) for doc in essays for span in spans_of(doc.labels)]
 
 
@@ -31,7 +31,7 @@ def _fingerprint(documents) -> str:
 
 
 def _title_case_pairs(doc):
-    """(first token index, whether it is labelled) of two title-case tokens that follow each other."""
+    """Yield (index, whether it is labelled) of each pair of consecutive title-case tokens."""
     for index, (left, right) in enumerate(pairwise(doc.tokens)):
         if re.fullmatch("[A-Z][a-z]+", left) and re.fullmatch("[A-Z][a-z]+", right):
             yield index, doc.labels[index] != OUTSIDE
@@ -45,11 +45,11 @@ def test_tokens_spell_the_text(essays):
     assert all(spell(doc.tokens, doc.trailing_whitespace) == doc.full_text for doc in essays)
 
 
-def test_whitespace_runs_are_tokens(essays):
+def test_runs_of_whitespace_are_tokens(essays):
     assert {"\n\n", " ", "\n", "\N{NO-BREAK SPACE}"} <= {token for doc in essays for token in doc.tokens}
 
 
-def test_labels_are_valid_and_no_inside_stands_alone(essays):
+def test_labels_are_valid_bio_sequences(essays):
     for doc in essays:
         assert set(doc.labels) <= set(LABELS)
         for before, label in zip((OUTSIDE, *doc.labels), doc.labels, strict=False):
@@ -81,7 +81,7 @@ def test_every_type_occurs_and_names_most_of_all(seed, essays):
     assert types.most_common(1)[0][0] == "NAME_STUDENT"
 
 
-def test_between_a_tenth_and_a_fifth_of_the_essays_hold_pii(essays):
+def test_between_10_and_20_percent_of_the_documents_hold_pii(essays):
     assert 0.1 <= sum(bool(doc.types) for doc in essays) / len(essays) <= 0.2
 
 
@@ -89,14 +89,14 @@ def test_a_small_sample_holds_pii_too():
     assert any(doc.types for doc in make_documents(20, seed=5))
 
 
-def test_essays_have_the_wanted_length_and_differ(essays):
+def test_documents_have_realistic_lengths_and_differ(essays):
     lengths = [len(doc.tokens) for doc in essays]
     assert 200 < sum(lengths) / len(lengths) < 400
     assert max(lengths) > 1000
     assert len({doc.full_text for doc in essays}) == len(essays)
 
 
-def test_a_name_told_once_is_labelled_wherever_it_stands(essays):
+def test_a_labelled_name_is_labelled_wherever_it_occurs(essays):
     n_repeated = 0
     for doc in essays:
         for begin, end, pii_type in spans_of(doc.labels):
@@ -126,11 +126,11 @@ def test_title_case_pairs_are_mostly_traps_in_essays_with_and_without_pii(essays
     ("pattern", "least"),
     [(r"https?://\S+", 100), (r"[Bb]y [A-Z]\w+ [A-Z]\w+", 60), (r"name is [A-Z]\w+", 5), (r"\b\d{8,12}\b", 60)],
 )
-def test_what_a_regular_expression_would_take_stands_in_essays_without_pii(essays, pattern, least):
+def test_documents_without_pii_hold_text_that_looks_like_pii(essays, pattern, least):
     assert sum(len(re.findall(pattern, doc.full_text)) for doc in essays if not doc.types) >= least
 
 
-def test_the_same_names_stand_labelled_and_unlabelled(essays):
+def test_the_same_names_occur_labelled_and_unlabelled(essays):
     first = {True: set(), False: set()}
     for doc in essays:
         for index, labelled in _title_case_pairs(doc):
@@ -144,15 +144,15 @@ def test_numbers_rise_with_gaps(essays):
     assert min(steps) >= 1 and max(steps) > 1
 
 
-def test_more_documents_leave_the_first_ones_as_they_are(essays):
+def test_more_documents_leave_the_first_ones_unchanged(essays):
     assert make_documents(30, seed=0) == essays[:30]
 
 
-def test_another_seed_gives_other_essays(essays):
+def test_another_seed_gives_other_documents(essays):
     assert not {doc.full_text for doc in make_documents(30, seed=1)} & {doc.full_text for doc in essays}
 
 
-def test_another_process_with_another_hash_seed_makes_the_same_essays(essays):
+def test_made_up_documents_do_not_depend_on_the_hash_seed(essays):
     program = (
         "import hashlib; from pii_kit.sample import make_documents;"
         "print(hashlib.sha256(repr(make_documents(40, seed=0)).encode()).hexdigest())"
@@ -164,7 +164,7 @@ def test_another_process_with_another_hash_seed_makes_the_same_essays(essays):
     assert printed.strip() == _fingerprint(essays[:40])
 
 
-def test_the_sample_is_three_files_that_agree(tmp_path):
+def test_the_three_files_of_a_sample_agree(tmp_path):
     folder = write_sample(tmp_path / "new" / "sample", n_documents=44, seed=3)
     assert sorted(path.name for path in folder.iterdir()) == ["test.json", "test_labels.csv", "train.json"]
     train = read_documents(folder / "train.json", labels_required=True)
@@ -189,13 +189,13 @@ def test_the_sample_is_three_files_that_agree(tmp_path):
     assert expected and [tuple(row[1:]) for row in rows] == expected
 
 
-def test_a_test_of_any_size_stands_beside_any_training(tmp_path):
+def test_the_test_set_can_have_any_size(tmp_path):
     folder = write_sample(tmp_path, n_documents=2, n_test=7, seed=3)
     assert [len(read_documents(folder / name)) for name in ("train.json", "test.json")] == [2, 7]
 
 
-def test_longer_essays_are_longer_and_others_stay_as_they_are(essays, tmp_path):
-    """Length 2.8 makes the hidden test's 692 tokens an essay, about; heads and feet do not grow."""
+def test_length_multiplies_the_length_of_documents(essays, tmp_path):
+    """A length of 2.8 gives about the 692 tokens per document of the hidden test."""
     long = make_documents(200, seed=0, length=2.8)
     assert 620 < sum(len(doc.tokens) for doc in long) / 200 < 760
     assert make_documents(40, seed=0, length=1) == essays[:40]
@@ -203,7 +203,7 @@ def test_longer_essays_are_longer_and_others_stay_as_they_are(essays, tmp_path):
     assert one == long[0]
 
 
-def test_a_sample_without_documents_is_refused_with_the_number(tmp_path):
+def test_a_sample_without_documents_is_refused(tmp_path):
     with pytest.raises(KitError, match="n_documents is 0"):
         write_sample(tmp_path / "sample", n_documents=0)
     assert not (tmp_path / "sample").exists()

@@ -8,7 +8,7 @@ from pii_kit.sample.people import slots
 from pii_kit.sample.text import SLOT, expand
 
 
-def test_every_type_has_its_places_and_stands_alone_in_them():
+def test_every_template_with_pii_holds_exactly_its_own_type():
     for contexts in (sample_text.PII_HEAD, sample_text.PII_BODY, sample_text.PII_FOOT):
         assert tuple(contexts) == PII_TYPES
         for pii_type, templates in contexts.items():
@@ -24,7 +24,9 @@ def test_no_trap_holds_pii():
 
 def test_every_slot_of_every_template_is_known():
     known = {*slots(random.Random(0)), *sample_text.FILLERS, "topic", "mark", "handle"}
-    tables = [value for name, value in vars(sample_text).items() if name.isupper() and isinstance(value, dict | tuple)]
+    tables = [
+        value for name, value in vars(sample_text).items() if name.isupper() and isinstance(value, dict | list | tuple)
+    ]
     assert set(SLOT.findall(repr(tables))) <= known
 
 
@@ -36,6 +38,21 @@ def test_only_slots_named_after_a_type_are_pii():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_one_alternative_is_drawn(seed):
+def test_exactly_one_alternative_is_drawn(seed):
     ((text, kind),) = expand("[a|b|c]", random.Random(seed), {})
     assert text in "abc" and kind is None
+
+
+def test_no_topic_holds_pii():
+    assert not any(f"{{{pii_type}" in repr(sample_text.TOPICS) for pii_type in PII_TYPES)
+
+
+def test_every_slot_of_every_topic_is_known():
+    known = {*slots(random.Random(0)), *sample_text.FILLERS, "topic"}
+    assert set(SLOT.findall(repr(sample_text.TOPICS))) <= known
+
+
+def test_every_topic_has_titles_headings_and_sentences():
+    assert len(sample_text.TOPICS) > 5
+    for topic in sample_text.TOPICS.values():
+        assert topic.titles and len(topic.headings) > 2 and len(topic.sentences) > 10
