@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from pii_kit.data import TOKENIZER
-from pii_kit.sample.people import faker_of, separable, without_accents
+from pii_kit.sample.text import faker_of, separable, without_accents
 
 # Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
 # no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.

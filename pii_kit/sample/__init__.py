@@ -15,7 +15,7 @@ from pii_kit.data import Document, Span, document_of_spans, write_documents
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import OUTSIDE, PII_TYPES
 from pii_kit.sample import text as words
-from pii_kit.sample.people import ADDRESS, NAME, slots
+from pii_kit.sample.text import ADDRESS, NAME, slots
 
 # Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3

@@ -1,21 +1,27 @@
-"""The templates of made-up documents, and the small grammar that expands them.
+"""The templates of made-up documents, the small grammar that expands them, and what fills their slots.
 
 `[a|b]` draws one of its alternatives; `{slot}` looks up a slot. A slot whose name begins with a PII type, such as
 `{NAME_STUDENT}` or `{NAME_STUDENT.first}`, is labelled as that type; every other slot is labelled O. The same names,
 numbers and links fill both kinds of slot, so only the context tells them apart. NAME_STUDENT is the student or a fellow
 student; family members, friends outside the course, colleagues and bosses are labelled O, here and in
-`pii_kit.augment`. All sentences are made up for these files: topics.json holds the stories, phrases.json the rest.
+`pii_kit.augment`. All sentences are made up for these files: topics.json holds stories, phrases.json other templates.
 """
 
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pii_kit.data import Span
+from pii_kit.data import TOKENIZER, Span
+from pii_kit.files import KitError
 from pii_kit.labels import PII_TYPES
+
+if TYPE_CHECKING:
+    from faker import Faker
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{([\w.]+)\}")
@@ -78,58 +84,110 @@ BLOCKS: dict[str, list[str]] = _PHRASES["blocks"]
 # Typing errors of writers in a hurry or in a second language; a document has an error throughout or not at all.
 TYPING_ERRORS: dict[str, str] = _PHRASES["typing_errors"]
 
+MARKS: list[str] = _PHRASES["marks"]
+REFERENCE_HEADINGS: list[str] = _PHRASES["reference_headings"]
+# Templates with PII, by type: at the start, in the text, at the end. Earlier ones are drawn more often.
+PII_HEAD: dict[str, list[str]] = _PHRASES["pii_head"]
+PII_BODY: dict[str, list[str]] = _PHRASES["pii_body"]
+PII_FOOT: dict[str, list[str]] = _PHRASES["pii_foot"]
+NAME_AGAIN: list[str] = _PHRASES["name_again"]  # only in documents that also hold the full name
+NAME_AGAIN_LINE = "{NAME_STUDENT} – [page|p.] {n}"
+PROFILES: list[str] = _PHRASES["profiles"]
+NUMBER_SHAPES: list[str] = _PHRASES["number_shapes"]
 PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor")
 # Fillers drawn once per document, so that the story keeps to one company, one tool and one team.
 STICKY = ("company", "business", "team", "product", "problem", "place", "press", "course", "role")
-MARKS = ("●", "•", "-", "–", "*", "o")
-REFERENCE_HEADINGS = ("References", "REFERENCES", "Sources:", "Works Cited", "Bibliography")
-# Templates with PII, by type: at the start, in the text, at the end. Earlier ones are drawn more often.
-PII_HEAD: dict[str, tuple[str, ...]] = {
-    "NAME_STUDENT": (
-        "{NAME_STUDENT}", "[Name|Student|Student name]: {NAME_STUDENT}", "[By|by|By:|Submitted by:] {NAME_STUDENT}",
-        "{NAME_STUDENT} – {topic}", "[Team|Members]: {NAME_STUDENT}, {NAME_STUDENT.mate} and {NAME_STUDENT.mate2}",
-        "Assignment[ {n}|] – {NAME_STUDENT} – {date}", "{NAME_STUDENT}'s [Reflection|Essay|Report]",
-    ),
-    "EMAIL": ("[Email|E-mail|email]: {EMAIL}", "{EMAIL}"),
-    "USERNAME": ("[Username|User name]: {USERNAME}",),
-    "ID_NUM": ("[Student ID|ID|ID number]: {ID_NUM}", "[Roll No.|Student no.|Matric number] {ID_NUM}"),
-    "PHONE_NUM": ("[Phone|Mobile|Tel.]: {PHONE_NUM}",),
-    "URL_PERSONAL": ("[My blog|LinkedIn|My portfolio|My profile]: {URL_PERSONAL}",),
-    "STREET_ADDRESS": ("[Address|Home address]: {STREET_ADDRESS}",),
-}  # fmt: skip
-PII_BODY: dict[str, tuple[str, ...]] = {
-    "NAME_STUDENT": (
-        "[My name is|Hello, my name is] {NAME_STUDENT} and I [work|study|live] in {place}.",
-        "[Hi|Hello|Good day], I am {NAME_STUDENT}, [a student|a {role}] [at {company}|from {place}].",
-        "I, {NAME_STUDENT}, [confirm|declare] that [this|the text below] is my own work.",
-    ),
-    "EMAIL": ("You can [reach|contact] me at {EMAIL} [for questions|if you want the map].",),
-    "USERNAME": ("My [username|handle|nickname] [in the forum|online] is {USERNAME}, so you can find me there.",),
-    "ID_NUM": ("I am enrolled in the course with the student number {ID_NUM} [since|from] {month}.",),
-    "PHONE_NUM": ("[Call|Text|Ring] me on {PHONE_NUM} if you [want|like] to see the {product}.",),
-    "URL_PERSONAL": ("I [put|posted] my [photos|notes] on my [page|channel] {URL_PERSONAL} [last week|for all].",),
-    "STREET_ADDRESS": ("I live at {STREET_ADDRESS} and [walk|drive] to the {business} every day.",),
-}  # fmt: skip
-PII_FOOT: dict[str, tuple[str, ...]] = {
-    "NAME_STUDENT": (
-        "[Sincerely|Best regards|Kind regards],\n{NAME_STUDENT}", "[Thank you|Thanks] for reading. {NAME_STUDENT}",
-        "[Written|Submitted] by me, {NAME_STUDENT}, [on {date}|in {place}]",
-    ),
-    "EMAIL": ("[Contact|Email]: {EMAIL}",),
-    "USERNAME": ("[Username|My username]: {USERNAME}",),
-    "ID_NUM": ("[Student ID|ID]: {ID_NUM}",),
-    "PHONE_NUM": ("[My phone|Phone]: {PHONE_NUM}",),
-    "URL_PERSONAL": ("[My channel|My blog|My portfolio]: {URL_PERSONAL}",),
-    "STREET_ADDRESS": ("[Address|My address]: {STREET_ADDRESS}",),
-}  # fmt: skip
-# Only in documents that also hold the full name.
-NAME_AGAIN = (
-    "[My boss|A neighbour] asked me: “{NAME_STUDENT.first}, [can|could] you [draw it|help us|stay]?”",
-    "“[Well done|Thank you|Come on], {NAME_STUDENT.first},” [they|the others] said to me.",
-)
-NAME_AGAIN_LINE = "{NAME_STUDENT} – [page|p.] {n}"
-PROFILES = (
-    "https://www.linkedin.com/in/{handle}", "https://github.com/{handle}", "https://{handle}.wordpress.com",
-    "https://www.youtube.com/watch?v={code}", "www.behance.net/{handle}",
+NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
+# Latin script only. Where a locale lacks a provider, such as Turkish addresses, Faker uses the American one.
+LOCALES = (
+    "en_US", "en_GB", "en_IN", "en_NG", "en_KE", "es_MX", "es_ES", "es_CO", "pt_BR", "fr_FR", "de_DE", "it_IT",
+    "tr_TR", "pl_PL", "id_ID", "ro_RO", "sv_SE", "yo_NG",
 )  # fmt: skip
-NUMBER_SHAPES = ("########", "#########", "##########", "############", "??######", "??-#####", "####-####-##")
+
+
+def slots(rng: random.Random) -> dict[str, str]:
+    """Return the text of each slot of one document."""
+    home = rng.choice(LOCALES)
+    # All names in a document are written in one style: otherwise lower case would identify the student.
+    style = rng.choices((str, without_accents, str.lower, str.upper), (12, 6, 1, 1))[0]
+    slots: dict[str, str] = {}
+    taken: set[str] = set()
+    for role in (NAME, f"{NAME}.mate", f"{NAME}.mate2", *PEOPLE):
+        fake = faker_of(rng, home if rng.random() < 0.6 else rng.choice(LOCALES))
+        first = _new_name(fake.first_name, style, taken)
+        last = _new_name(fake.last_name, style, taken)
+        middle = style(f" {rng.choice('ABCDEGHJKLMPRST')}.") if rng.random() < 0.08 else ""
+        handle = re.sub("[^a-z]", "", without_accents(f"{first}{last}").lower())
+        slots |= {role: f"{first}{middle} {last}", f"{role}.first": first, f"{role}.last": last}
+        slots[f"{role}.handle"] = handle
+
+    fake, handle = faker_of(rng, home), slots[f"{NAME}.handle"]
+    own_handle = f"{handle}{rng.randint(1, 99)}"
+    slots[EMAIL] = separable(rng.choice((fake.free_email, lambda: f"{own_handle}@{fake.free_email_domain()}")))
+    slots[USERNAME] = separable(rng.choice((fake.user_name, lambda: own_handle)))
+    slots[ID_NUM] = _number(rng)
+    slots[PHONE_NUM] = separable(fake.phone_number)
+    slots[URL] = separable(lambda: rng.choice((*PROFILES, fake.uri())).format(handle=handle, code=_code(rng)))
+    slots[ADDRESS] = separable(fake.address)
+
+    fake = faker_of(rng, rng.choice(LOCALES))
+    slots |= {"faker_company": fake.company(), "faker_phone": fake.phone_number(), "faker_address": fake.address()}
+    slots |= {"faker_uri": fake.uri(), "reviewer": fake.user_name(), "code": _code(rng)}
+    slots |= {"number": _number(rng), "number2": _number(rng)}
+    for slot in STICKY:
+        slots[slot] = "".join(text for text, _ in expand(rng.choice(FILLERS[slot]), rng, slots))
+    return slots
+
+
+@cache
+def _new_faker(locale: str) -> "Faker":
+    # Imported at first use: reading and predicting do not need Faker, and Kaggle's image may lack it.
+    try:
+        from faker import Faker
+    except ImportError:
+        raise KitError(
+            "augmentation and made-up essays need Faker: pip install Faker (on Kaggle: attach its wheel)"
+        ) from None
+    return Faker(locale)
+
+
+def faker_of(rng: random.Random, locale: str) -> "Faker":
+    """Return the Faker of a locale, seeded from `rng`; it is cached, since creating one is slow.
+
+    Raises KitError if Faker is not installed.
+    """
+    fake = _new_faker(locale)
+    fake.seed_instance(rng.getrandbits(32))
+    return fake
+
+
+def separable(draw: Callable[[], str]) -> str:
+    """Draw until spaCy separates the text from a quote before it and a full stop after it, unlike in "Jan."."""
+    while True:
+        value = draw().strip()
+        tokens = TOKENIZER(f"“{value}.")
+        if tokens[0].text == "“" and tokens[-1].text == ".":
+            return value
+
+
+def without_accents(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def _new_name(draw: Callable[[], str], style: Callable[[str], str], taken: set[str]) -> str:
+    """Draw a name that shares no part with another name in the document, so that each name means one person."""
+    while True:
+        name = separable(lambda: style(draw()))
+        parts = set(name.casefold().split())
+        if not parts & taken:
+            taken |= parts
+            return name
+
+
+def _number(rng: random.Random) -> str:
+    shape = rng.choice(NUMBER_SHAPES)
+    return "".join({"#": rng.choice("0123456789"), "?": rng.choice("ABCDEFGHKLMNPRSTUVXYZ")}.get(c, c) for c in shape)
+
+
+def _code(rng: random.Random) -> str:
+    return "".join(rng.choices("abcdefghijkmnopqrstuvwxyzABCDEFGHKLMNPRSTUVXYZ0123456789", k=11))

@@ -1,11 +1,17 @@
 import random
+import subprocess
+import sys
 
 import pytest
 
+from pii_kit.__main__ import main
+from pii_kit.augment.surrogates import Surrogates
+from pii_kit.data import TOKENIZER
+from pii_kit.files import KitError
 from pii_kit.labels import PII_TYPES
+from pii_kit.sample import make_documents
 from pii_kit.sample import text as sample_text
-from pii_kit.sample.people import slots
-from pii_kit.sample.text import SLOT, expand
+from pii_kit.sample.text import NAME, PEOPLE, SLOT, _new_faker, expand, slots
 
 
 def test_every_template_with_pii_holds_exactly_its_own_type():
@@ -56,3 +62,59 @@ def test_every_topic_has_titles_headings_and_sentences():
     assert len(sample_text.TOPICS) > 5
     for topic in sample_text.TOPICS.values():
         assert topic.titles and len(topic.headings) > 2 and len(topic.sentences) > 10
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_two_people_in_a_document_share_a_part_of_a_name(seed):
+    drawn = slots(random.Random(seed))
+    names = [drawn[f"{who}.{part}"] for who in (NAME, *PEOPLE) for part in ("first", "last")]
+    parts = [part for name in names for part in name.casefold().split()]
+    assert len(parts) == len(set(parts))
+
+
+def test_a_document_has_one_person_per_role_and_a_value_for_each_type():
+    drawn = slots(random.Random(0))
+    assert {*PII_TYPES, *PEOPLE} <= set(drawn) and all(drawn.values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_values_are_separated_from_a_quote_before_and_a_full_stop_after_them(seed):
+    drawn = slots(random.Random(seed))
+    for pii_type in PII_TYPES:
+        tokens = TOKENIZER(f"“{drawn[pii_type]}.")
+        assert (tokens[0].text, tokens[-1].text) == ("“", ".")
+
+
+def test_equal_seeds_give_equal_people():
+    assert slots(random.Random(3)) == slots(random.Random(3)) != slots(random.Random(4))
+
+
+@pytest.fixture
+def without_faker(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faker", None)
+    _new_faker.cache_clear()
+
+
+def test_without_faker_made_up_documents_and_surrogates_say_what_to_install(without_faker):
+    for draw in (lambda: make_documents(1, seed=0), lambda: Surrogates(random.Random(0)).email("ann")):
+        with pytest.raises(KitError, match=r"need Faker: pip install Faker \(on Kaggle: attach its wheel\)"):
+            draw()
+
+
+def test_without_faker_the_command_sample_prints_one_line(without_faker, tmp_path, capsys):
+    assert main(["sample", "--out", str(tmp_path / "essays")]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "pip install Faker" in line
+
+
+def test_everything_can_be_imported_without_faker():
+    program = """
+import importlib, pkgutil, sys
+sys.modules["faker"] = None
+import pii_kit
+names = [module.name for module in pkgutil.walk_packages(pii_kit.__path__, "pii_kit.")]
+for name in names: importlib.import_module(name)
+print(len(names))
+"""
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert int(printed) > 30
