@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from pii_kit.files import KitError, check_choice, check_positive, check_shares, write_json
 from pii_kit.language_model import Split, bits_per_character, split_bytes, streams, varied_windows
-from pii_kit.models import parameters
 from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
 from pii_kit.models.sha_rnn_memory import ShaRnnState
@@ -110,7 +109,7 @@ def train_language_model(
         **best,
         "test_bpc": bits_per_character(kept, split.test, window_size=config.window_size, n_streams=config.eval_streams),
         "total_seconds": history[-1]["seconds"],
-        "parameters": parameters(kept),
+        "parameters": kept.num_parameters(),
         "device": device_name(),
     }
     write_json(folder / "result.json", result)

@@ -118,7 +118,7 @@ def results(
         "recall, seed's definition": by_seed["seed_recall"],
         "tag accuracy": by_seed["seed_tag_accuracy"],
         "F5, the competition's": score["f5"],
-        "parameters": cost.parameters(tagger.model),
+        "parameters": tagger.model.num_parameters(),
         "nn.Linear parameters": cost.linear_parameters(tagger.model),
         "operations for 1,024 pieces": f"{cost.flops(tagger.model, n_pieces=1024) / 1e9:.3f}G floating-point",
         "seconds per epoch": f"{result['seconds_per_epoch']:.1f} ({result['device']})",
