@@ -6,6 +6,8 @@ import torch
 from pii_kit.__main__ import main
 from pii_kit.data import write_documents
 from pii_kit.submission import check_submission
+from pii_kit.training.ensemble import load_ensemble
+from pii_kit.training.folds import train_folds
 
 
 @pytest.fixture
@@ -37,3 +39,19 @@ def test_minutes_are_a_number_above_0(minutes, place, capsys):
         main([*TRAIN.split(), f"--minutes={minutes}"])
     assert ended.value.code == 2 and "expected a number above 0" in capsys.readouterr().err
     assert not (place / "run").exists()
+
+
+def test_errors_can_choose_weights_and_refuses_runs_of_different_data(
+    cross_validated, documents, tiny_presets, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_documents("train.json", documents)
+    train_folds("sha_rnn", documents[:12], tmp_path / "half", preset="cpu", n_folds=3, folds=range(3), epochs=1)
+    same, other = cross_validated(0)[0], "half"
+    errors = f"errors --data train.json --out page.html --run {same} --run"
+    assert main(f"{errors} {cross_validated(1)[0]} --train train.json".split()) == 0
+    chosen = load_ensemble([same, cross_validated(1)[0]], documents=documents).o_threshold
+    assert f"PII where P(O) &lt; {chosen:g}" in (tmp_path / "page.html").read_text()
+    assert main(f"{errors} {other}".split()) == 2
+    assert "different data" in capsys.readouterr().err
+    assert main(f"{errors} {other} --mixed-data".split()) == 0
