@@ -42,9 +42,13 @@ def repair_bio(labels: Sequence[str]) -> list[str]:
     >>> repair_bio(["I-EMAIL", "I-EMAIL", "I-NAME_STUDENT"])
     ['B-EMAIL', 'I-EMAIL', 'B-NAME_STUDENT']
     """
-    repaired, before = [], None
-    for label in labels:
+    repaired, before = list(labels), None
+    for index, label in enumerate(labels):
+        if label == OUTSIDE:  # almost every label; this keeps the search for ensemble weights fast
+            before = None
+            continue
         pii_type = type_of(label)
-        repaired.append(f"B-{pii_type}" if label.startswith("I-") and before != pii_type else label)
+        if label.startswith("I-") and before != pii_type:
+            repaired[index] = f"B-{pii_type}"
         before = pii_type
     return repaired

@@ -1,16 +1,18 @@
-"""Essays and trained taggers to probabilities per token: windows are run and merged, models averaged."""
+"""Predict probabilities (token, label) of documents with trained taggers, alone or as an ensemble."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from pii_kit.data import Document
+from pii_kit.labels import LABELS
 from pii_kit.models.onnx import OnnxModel
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.rules import label_document
@@ -21,7 +23,7 @@ DOCUMENTS_AT_A_TIME = 32
 
 @dataclass(frozen=True)
 class Tagger:
-    """A trained model, PyTorch's or exported, with what it takes to use it. `window_size`, `overlap` are in pieces."""
+    """A trained model, in PyTorch or ONNX, and what it takes to use it; `window_size` and `overlap` are in pieces."""
 
     model: PreTrainedModel | OnnxModel
     tokenizer: PieceTokenizer
@@ -37,10 +39,9 @@ def predict_documents(
     weights: Sequence[float] | None = None,
     batch_size: int = 16,
 ) -> Iterator[tuple[Document, np.ndarray]]:
-    """Each document, in order, with its probabilities (token, label): the mean over the taggers, by `weights` (tagger).
+    """Yield each document with its probabilities (token, label): the mean over taggers by `weights` (tagger, sum 1).
 
-    Documents are taken in groups, so that memory does not grow with their number, and windows of similar length are
-    run together. A document without tokens comes back with an array of no rows.
+    Documents are read in small groups, so memory does not grow with their number.
     """
     documents = iter(documents)
     weights = weights or [1 / len(taggers)] * len(taggers)
@@ -51,7 +52,7 @@ def predict_documents(
 
 
 def predict_group(tagger: Tagger, documents: Sequence[Document], *, batch_size: int = 16) -> list[np.ndarray]:
-    """What one tagger says of documents: probabilities (token, label) for each."""
+    """Return the probabilities (token, label) of each document by one tagger, all windows held in memory."""
     windows = [
         cut_windows(document, tagger.tokenizer, size=tagger.window_size, overlap=tagger.overlap)
         for document in documents
@@ -59,14 +60,14 @@ def predict_group(tagger: Tagger, documents: Sequence[Document], *, batch_size: 
     flat = [window for of_document in windows for window in of_document]
     scores = iter(_predict_windows(tagger, flat, batch_size))
     return [
-        merge_windows(len(document.tokens), cut, list(islice(scores, len(cut))), tagger.model.config.num_labels)
-        for document, cut in zip(documents, windows, strict=True)
+        merge_windows(len(document.tokens), of_document, list(islice(scores, len(of_document))), len(LABELS))
+        for document, of_document in zip(documents, windows, strict=True)
     ]
 
 
 @torch.inference_mode()
 def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_size: int) -> list[np.ndarray]:
-    """Windows to probabilities (piece, label), in order. The only softmax of the package."""
+    """Return the probabilities (piece, label) of each window; windows of similar length share a batch."""
     tagger.model.eval()
     device = tagger.model.device
     probabilities: list[np.ndarray] = [np.empty(0)] * len(windows)
@@ -83,9 +84,9 @@ def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_size: int)
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Trained taggers with their weights (tagger, sum 1), the cut-off on P(O), and the names of the rules.
+    """Trained taggers with `weights` (tagger, sum 1), the threshold on P(O), and the names of the rules.
 
-    `of_run` (tagger) is the place of the run that a tagger is a fold of.
+    `of_run` (tagger) is the index of the run that a tagger belongs to.
     """
 
     taggers: tuple[Tagger, ...]
@@ -95,12 +96,13 @@ class Ensemble:
     rules: tuple[str, ...]
 
     def predict(self, documents: Iterable[Document], *, batch_size: int = 16) -> Iterator[tuple[Document, np.ndarray]]:
-        """Each document, in order, with its probabilities (token, label): the weighted mean over the taggers."""
+        """Yield each document with its probabilities (token, label): the weighted mean over taggers."""
         return predict_documents(self.taggers, documents, weights=self.weights, batch_size=batch_size)
 
     def weights_of(self, taggers: Collection[int]) -> list[float]:
-        """The weights (sum 1) of some of the taggers alone, by their places, in that order: what is left of a run keeps
-        its weight. Those of all taggers are the ensemble's own, to the last bit.
+        """Return weights (sum 1) for some of the taggers, given by index: each run that is left keeps its weight.
+
+        With all taggers they are exactly the ensemble's own.
         """
         folds, left = Counter(self.of_run), Counter(self.of_run[tagger] for tagger in taggers)
         if folds == left:
@@ -109,15 +111,15 @@ class Ensemble:
         return [weight / sum(weights) for weight in weights]
 
     def on(self, device: str | torch.device) -> "Ensemble":
-        """The ensemble with its models on a device: copies, unless they are there. Exported models stay on the CPU."""
-        taggers = tuple(
-            tagger
-            if isinstance(tagger.model, OnnxModel) or tagger.model.device == torch.device(device)
-            else replace(tagger, model=deepcopy(tagger.model).to(device))
-            for tagger in self.taggers
-        )
-        return replace(self, taggers=taggers)
+        """Return the ensemble with copies of its models on a device. Models that are there, and ONNX's, stay."""
+        taggers = []
+        for tagger in self.taggers:
+            if not isinstance(tagger.model, OnnxModel) and tagger.model.device != torch.device(device):
+                model: Any = deepcopy(tagger.model)  # the types of transformers do not allow `.to`
+                tagger = replace(tagger, model=model.to(device))
+            taggers.append(tagger)
+        return replace(self, taggers=tuple(taggers))
 
     def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
-        """A document and its probabilities (token, label) to its labels (token)."""
+        """Decide the labels (token) of a document from its probabilities (token, label)."""
         return label_document(document, probabilities, o_threshold=self.o_threshold, rules=self.rules)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.predict import predict_documents
+from pii_kit.predict import Ensemble, predict_documents
 from pii_kit.windows import cut_windows
 
 
@@ -26,7 +26,7 @@ def test_batches_and_their_padding_never_change_a_probability(tagger, documents)
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_documents_never_see_each_other(tagger, documents):
+def test_a_document_does_not_change_the_probabilities_of_another(tagger, documents):
     (_, alone), *_ = predict_documents([tagger], documents[5:6])
     together = [scores for _, scores in predict_documents([tagger], documents)][5]
     np.testing.assert_allclose(alone, together, atol=1e-5)
@@ -49,15 +49,15 @@ def test_several_taggers_are_averaged(sha_rnn_tagger, mobilebert_tagger, documen
         np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
 
 
-def test_empty_documents_and_empty_sets_pass_through(tagger, documents):
+def test_documents_without_tokens_and_no_documents_are_accepted(tagger, documents):
     empty = make_document("")
     predicted = list(predict_documents([tagger], [empty, documents[0], empty]))
     assert [scores.shape[0] for _, scores in predicted] == [0, len(documents[0].tokens), 0]
     assert list(predict_documents([tagger], [])) == []
 
 
-def test_documents_are_taken_as_they_are_needed(tagger, documents):
-    """An endless stream of documents can be read: memory does not grow with their number."""
+def test_documents_are_read_only_when_needed(tagger, documents):
+    """An endless stream of documents can be predicted: memory does not grow with their number."""
 
     def endless():
         while True:
@@ -67,10 +67,36 @@ def test_documents_are_taken_as_they_are_needed(tagger, documents):
     assert next(stream)[0] is documents[0]
 
 
-def test_weights_make_the_average_that_of_the_heavier_model(sha_rnn_tagger, mobilebert_tagger, documents):
+def test_an_average_uses_the_weights(sha_rnn_tagger, mobilebert_tagger, documents):
     taggers = [sha_rnn_tagger, mobilebert_tagger]
     one, two, both = (
         next(predict_documents(group, documents[:1], weights=weights))[1]
         for group, weights in (([taggers[0]], None), ([taggers[1]], None), (taggers, (0.75, 0.25)))
     )
     np.testing.assert_allclose(both, 0.75 * one + 0.25 * two, atol=1e-6)
+
+
+def test_a_run_keeps_its_weight_when_some_of_its_taggers_are_left_out():
+    """Runs of two folds and of three, weights .4 and .6; a run alone has all the weight, whatever it was."""
+    ensemble = Ensemble(
+        taggers=(None,) * 5, weights=(0.2, 0.2, 0.2, 0.2, 0.2), of_run=(0, 0, 1, 1, 1), o_threshold=0.5, rules=()
+    )
+    assert ensemble.weights_of([0, 2]) == pytest.approx([0.4, 0.6])
+    assert ensemble.weights_of([0, 1, 4]) == pytest.approx([0.2, 0.2, 0.6])
+    assert ensemble.weights_of([3, 2]) == pytest.approx([0.5, 0.5])
+    assert ensemble.weights_of([1]) == [1]
+
+
+def test_all_taggers_have_exactly_the_weights_of_the_ensemble():
+    weights = (0.1, 0.1, 0.1, 0.7 / 3, 0.7 / 3, 0.7 / 3)
+    ensemble = Ensemble(taggers=(None,) * 6, weights=weights, of_run=(0, 0, 0, 1, 1, 1), o_threshold=0.5, rules=())
+    assert tuple(ensemble.weights_of(range(6))) == weights
+
+
+def test_a_copy_on_another_device_leaves_the_original_where_it_is(sha_rnn_tagger):
+    """The meta device takes the place of a second GPU."""
+    ensemble = Ensemble(taggers=(sha_rnn_tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.7, rules=("add_emails",))
+    assert ensemble.on("cpu") == ensemble
+    copy = ensemble.on("meta")
+    assert copy.taggers[0].model.device.type == "meta" and ensemble.taggers[0].model.device.type == "cpu"
+    assert (copy.weights, copy.o_threshold, copy.rules) == (ensemble.weights, ensemble.o_threshold, ensemble.rules)

@@ -14,7 +14,7 @@ from pii_kit.metrics import micro_fbeta
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training.config import PRESETS
-from pii_kit.training.ensemble import export_run, load_ensemble, predict_unseen, teach
+from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
 
@@ -27,7 +27,10 @@ def train(args: argparse.Namespace) -> None:
     if bool(args.teacher) != bool(args.unlabelled):
         raise KitError("--teacher and --unlabelled go together: who teaches, and the essays that are taught")
     documents = read_documents(args.data, labels_required=True)
-    taught = teach(args.teacher, read_documents(args.unlabelled), device=_device()) if args.teacher else None
+    taught = None
+    if args.teacher:
+        unlabelled = read_documents(args.unlabelled)
+        taught = teach(args.teacher, unlabelled, mixed_data=args.mixed_data, device=_device())
     result = train_everywhere(
         args.model,
         documents,
@@ -87,20 +90,21 @@ def export(args: argparse.Namespace) -> None:
 
 def errors(args: argparse.Namespace) -> None:
     documents = read_documents(args.data, labels_required=True)
-    ensemble = load_ensemble(args.run, device=_device())
-    unseen = predict_unseen(ensemble, args.run, documents)
-    shown = [document for document, _ in unseen.predictions]
-    labels = [ensemble.label(*pair) for pair in unseen.predictions]
-    rows = submission_rows((document.document, found) for document, found in zip(shown, labels, strict=True))
+    training = read_documents(args.train, labels_required=True) if args.train else []
+    ensemble = load_ensemble(args.run, documents=training, mixed_data=args.mixed_data, device=_device())
+    found = predict_labelled(ensemble, args.run, documents)
+    shown = [document for document, _ in found.predictions]
+    labels = [ensemble.label(*pair) for pair in found.predictions]
+    rows = submission_rows((doc.document, of_document) for doc, of_document in zip(shown, labels, strict=True))
     write_error_page(
         args.out,
         shown,
-        [scores for _, scores in unseen.predictions],
+        [scores for _, scores in found.predictions],
         labels,
         title=f"Errors of {' and '.join(run.resolve().name for run in args.run)}",
-        note=f"{unseen.counts()}. PII where P(O) < {ensemble.o_threshold:g}.",
+        note=f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}.",
     )
-    print(f"{args.out}: {unseen.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}")
+    print(f"{args.out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}")
 
 
 def add_tagger_verbs(verbs) -> None:
@@ -128,6 +132,7 @@ def add_tagger_verbs(verbs) -> None:
         metavar="DIR",
         help="learn also from what this run says of the unlabelled essays; repeat to average",
     )
+    verb.add_argument("--mixed-data", action="store_true", help="allow teachers that were trained on different essays")
     verb.add_argument("--unlabelled", type=Path, metavar="FILE.json", help="essays for the teacher; labels are ignored")
     verb.add_argument(
         "--processes", type=whole(1), metavar="N", help="that share each batch; default: one, or one on each GPU"
@@ -159,19 +164,26 @@ def add_tagger_verbs(verbs) -> None:
         help="finish in N minutes; where time is short, fewer models or rules alone label an essay",
     )
 
-    verb = add_verb(verbs, export, "a trained tagger to ONNX, as a folder that predict takes like a run's")
+    verb = add_verb(verbs, export, "export a trained run to ONNX, into a folder that predict takes like a run's")
     verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to; it must not exist")
 
     verb = add_verb(
-        verbs, errors, "a page of the errors of trained taggers on labelled essays, none of which they were trained on"
+        verbs, errors, "write a page of errors on labelled essays, using only taggers that did not train on the essay"
     )
     add_runs(verb)
+    verb.add_argument(
+        "--train",
+        type=Path,
+        metavar="TRAIN.json",
+        help="the essays that the runs were trained on, to choose weights and threshold of several runs",
+    )
+    verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")
     verb.add_argument(
         "--data",
         type=Path,
         required=True,
         metavar="LABELLED.json",
-        help="labelled essays; those of the training are shown by what was said of them out of fold",
+        help="labelled essays; those of the training are shown with their out-of-fold predictions",
     )
-    verb.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page; any browser shows it")
+    verb.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page, for any browser")

@@ -1,4 +1,4 @@
-"""What all models share: load and save as transformers folders, count parameters and operations."""
+"""Save and load models as transformers folders, and count their parameters and operations."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -9,24 +9,41 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import (
-    AutoConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+# Importing them makes transformers' Auto classes know the kit's models.
 import pii_kit.models.encoder
 import pii_kit.models.sha_rnn  # noqa: F401
 from pii_kit.files import KitError, in_one_line
 
 
-def parameters(model: nn.Module) -> int:
-    """Every parameter, each shared one once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def save_model(inside: Path, model: PreTrainedModel) -> None:
+    """Write a model and its config into a folder, as safetensors."""
+    disable_progress_bar()  # transformers draws one for each file, however small
+    model.save_pretrained(inside)
+
+
+def load_model(
+    inside: Path, kind: type[AutoModelForTokenClassification] | type[AutoModelForCausalLM]
+) -> PreTrainedModel:
+    """Load what `save_model` wrote.
+
+    Raises:
+        KitError: the folder is damaged, or holds another kind of model.
+    """
+    try:
+        model = kind.from_config(AutoConfig.from_pretrained(inside))
+        # Weights are copied into the model's own memory. Tensors mapped from the file are aligned differently, which
+        # changes the last bit of some sums.
+        model.load_state_dict(load_file(inside / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise KitError(f"{inside}: cannot be loaded: {in_one_line(error)}") from None
+    return model
 
 
 def linear_parameters(model: nn.Module) -> int:
-    """Parameters of nn.Linear layers alone, which is what the seed project's profiler called parameters."""
+    """Count the parameters of nn.Linear layers only, which the original project's profiler called parameters."""
     return sum(parameter.numel() for layer in _linear_layers(model) for parameter in layer.parameters())
 
 
@@ -35,40 +52,42 @@ def _linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 
 def linear_macs(model: PreTrainedModel, *, n_pieces: int) -> int:
-    """Multiply-accumulates of nn.Linear layers for one window, which is what the seed project's profiler called FLOPs.
+    """Count the multiply-accumulates of nn.Linear layers in one window, which the original project called FLOPs.
 
     Attention products, LSTMs and embeddings are not counted.
     """
 
     def count(length: int) -> int:
-        macs = []
-        shadow = _shadow(model)
-        for layer in _linear_layers(shadow):
+        macs: list[int] = []
+        copy = _meta_copy(model)
+        for layer in _linear_layers(copy):
             layer.register_forward_hook(lambda layer, inputs, output: macs.append(output.numel() * layer.in_features))
-        _run(shadow, length)
+        _run(copy, length)
         return sum(macs)
 
-    return _at_length(count, n_pieces)
+    return _extrapolate(count, n_pieces)
 
 
 def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
-    """Floating-point operations (two per multiply-accumulate) of one window, LSTM and attention products included.
+    """Count the floating-point operations of all matrix products in one window, LSTM and attention included.
 
-    Counted by torch, which sees every matrix product; element-wise work is not counted.
+    A multiply-accumulate counts as two. Element-wise operations are not counted.
     """
 
     def count(length: int) -> int:
         with FlopCounterMode(display=False) as counter:
-            _run(_shadow(model), length)
+            _run(_meta_copy(model), length)
         return counter.get_total_flops()
 
-    return _at_length(count, n_pieces)
+    return _extrapolate(count, n_pieces)
 
 
-def _at_length(count: Callable[[int], int], n_pieces: int) -> int:
-    """count(n_pieces), out of three short windows: layers cost in proportion to the length, attention to its square.
+def _extrapolate(count: Callable[[int], int], n_pieces: int) -> int:
+    """Return count(n_pieces) from three short windows: the count is a polynomial of degree 2 in the length.
 
-    >>> _at_length(lambda n: 5 + 7 * n + 3 * n * n, 1024)
+    Layers take time proportional to the length, attention to its square.
+
+    >>> _extrapolate(lambda n: 5 + 7 * n + 3 * n * n, 1024)
     3152901
     """
     step = 8
@@ -77,29 +96,13 @@ def _at_length(count: Callable[[int], int], n_pieces: int) -> int:
     return int(one + (n_pieces - step) * slope + (n_pieces - step) * (n_pieces - 2 * step) * bend)
 
 
-def _shadow(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model without memory for its numbers, where torch breaks an LSTM down into its matrix products."""
+def _meta_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Build the model on the meta device: no memory, and torch splits an LSTM into its matrix products there."""
     with torch.device("meta"):
         return type(model)(model.config).eval()
 
 
-def _run(shadow: PreTrainedModel, n_pieces: int) -> None:
+def _run(model: PreTrainedModel, n_pieces: int) -> None:
     pieces = torch.zeros(1, n_pieces, dtype=torch.long, device="meta")
     with torch.inference_mode():
-        shadow(input_ids=pieces, casing_ids=pieces)
-
-
-def save_model(inside: Path, model: PreTrainedModel) -> None:
-    disable_progress_bar()  # transformers draws one for each of its files, however small
-    model.save_pretrained(inside)
-
-
-def load_model(inside: Path, kind: type) -> PreTrainedModel:
-    try:
-        model = kind.from_config(AutoConfig.from_pretrained(inside))
-        # Copied into the model's own memory: tensors mapped from the file lie elsewhere in a cache line, and the last
-        # bit of a sum depends on that.
-        model.load_state_dict(load_file(inside / "model.safetensors"))
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise KitError(f"{inside}: cannot be loaded: {in_one_line(error)}") from None
-    return model
+        model(input_ids=pieces, casing_ids=pieces)

@@ -1,20 +1,28 @@
-"""A tagger's model in ONNX Runtime, called as the PyTorch model is."""
+"""Write a tagger's model to ONNX, and run it in ONNX Runtime as the PyTorch model is called."""
 
+import importlib.util
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
-from transformers import AutoConfig
-from transformers.modeling_outputs import TokenClassifierOutput
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
 
-from pii_kit.files import KitError
+from pii_kit.files import KitError, in_one_line
+from pii_kit.pieces import CASINGS
 
 FILE = "model.onnx"
+INPUTS = ["input_ids", "attention_mask", "casing_ids"]
+OPSET = 18
+LARGEST_DIFFERENCE = 1e-3  # relative to the largest logit; a larger one is a different model, not rounding
 
 
 class OnnxModel:
-    """The model.onnx of an exported folder, on the CPU: windows in, logits out. It cannot be trained.
+    """The model of an exported folder, on the CPU. It cannot be trained.
 
-    Raises KitError if onnxruntime is not installed or the file cannot be read.
+    Raises:
+        KitError: onnxruntime is not installed, or the file cannot be read.
     """
 
     device = torch.device("cpu")
@@ -29,19 +37,94 @@ class OnnxModel:
         try:
             self.config = AutoConfig.from_pretrained(folder)
             self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no narrower class
-            raise KitError(f"{folder / FILE}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        except Exception as error:  # onnxruntime's own exceptions have no common base class
+            raise KitError(f"{folder / FILE}: cannot be loaded: {in_one_line(error)}") from None
         self.inputs = [entry.name for entry in self.session.get_inputs()]
 
-    def __call__(self, **batch: torch.Tensor) -> TokenClassifierOutput:
-        """input_ids, attention_mask, casing_ids, each (batch, piece) → logits (batch, piece, label)."""
+    def __call__(self, **batch: torch.Tensor) -> SimpleNamespace:
+        """Return `logits` (batch, piece, label) of `INPUTS`, each (batch, piece)."""
         (logits,) = self.session.run(["logits"], {name: batch[name].numpy() for name in self.inputs})
-        return TokenClassifierOutput(logits=torch.from_numpy(logits))
+        return SimpleNamespace(logits=torch.from_numpy(logits))
 
     def to(self, device: str | torch.device) -> "OnnxModel":
-        """Itself: whatever device was asked for, ONNX Runtime works on the CPU here."""
+        """Return the model itself: it runs on the CPU, whatever the device."""
         return self
 
     def eval(self) -> "OnnxModel":
-        """Itself: an exported model has no dropout."""
+        """Return the model itself: an exported model has no dropout."""
         return self
+
+
+class _Logits(nn.Module):
+    """The model in the form that the exporter needs: tensors in, one tensor out."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.model(**dict(zip(INPUTS, inputs, strict=True))).logits
+
+
+def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_size: int) -> float:
+    """Write a model and its config into a folder, for any number and length of windows; compare it with PyTorch.
+
+    `n_pieces` is the size of the vocabulary, `window_size` the longest window in pieces.
+
+    Returns:
+        The largest difference between a logit in ONNX Runtime and in PyTorch, on random windows of several shapes.
+
+    Raises:
+        KitError: onnx or onnxruntime is not installed, or the difference is above LARGEST_DIFFERENCE.
+    """
+    if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
+        raise KitError(f"export needs {' and '.join(missing)} (pip install {' '.join(missing)})")
+    model.config.save_pretrained(folder)
+    _export(model, folder / FILE, n_pieces)
+    difference, largest = _compare(model, OnnxModel(folder), n_pieces, window_size)
+    if not difference <= LARGEST_DIFFERENCE * largest:
+        raise KitError(
+            f"not exported: a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"
+        )
+    return difference
+
+
+def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
+    example = _random_windows(n_pieces, shape=(2, 8))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing errors are found by `_compare`, for several shapes
+        torch.onnx.export(
+            _Logits(model).eval(),
+            tuple(example[name] for name in INPUTS),
+            path,
+            input_names=INPUTS,
+            output_names=["logits"],
+            dynamic_axes={name: {0: "batch", 1: "piece"} for name in [*INPUTS, "logits"]},
+            opset_version=OPSET,
+            dynamo=False,  # ONNX Runtime cannot quantize the LSTM of the newer exporter to int8
+        )
+
+
+def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Draw windows (batch, piece), the first one full, the others padded, as `windows.collate` builds them."""
+    generator = torch.Generator().manual_seed(shape[0] * shape[1])
+    lengths = torch.randint(1, shape[1] + 1, (shape[0], 1), generator=generator)
+    lengths[0] = shape[1]
+    return {
+        "input_ids": torch.randint(n_pieces, shape, generator=generator),
+        "attention_mask": (torch.arange(shape[1]) < lengths).long(),
+        "casing_ids": torch.randint(len(CASINGS), shape, generator=generator),
+    }
+
+
+@torch.inference_mode()
+def _compare(model: PreTrainedModel, exported: OnnxModel, n_pieces: int, window_size: int) -> tuple[float, float]:
+    """Return the largest difference of a logit that is not padding, and the largest logit."""
+    difference = largest = 0.0
+    for shape in ((1, 1), (1, window_size), (3, 7), (5, window_size)):
+        windows = _random_windows(n_pieces, shape=shape)
+        real = windows["attention_mask"].bool()
+        expected = model(**windows).logits[real]
+        difference = max(difference, (exported(**windows).logits[real] - expected).abs().max().item())
+        largest = max(largest, expected.abs().max().item())
+    return difference, largest

@@ -1,26 +1,25 @@
-"""Run folders to one ensemble; predictions for documents that its taggers did not train on; export."""
+"""Turn run folders into one ensemble, use it where it did not train, and export runs to ONNX."""
 
-import importlib.util
-import warnings
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from pii_kit.data import Document
 from pii_kit.files import KitError, atomic_folder, read_json, write_json
 from pii_kit.metrics import Predictions
-from pii_kit.models.onnx import FILE, OnnxModel
-from pii_kit.pieces import CASINGS
+from pii_kit.models.onnx import OnnxModel, write_onnx
 from pii_kit.predict import Ensemble, Tagger, predict_documents
 from pii_kit.training.distill import Taught
 from pii_kit.training.folds import fold_folders, is_whole, load_folds_out_of_fold
 from pii_kit.training.out_of_fold import choose_weights, load_out_of_fold, save_out_of_fold
 from pii_kit.training.runs import fingerprint_tagger, load_tagger, save_tokenizer_and_decision
+
+logger = logging.getLogger(__name__)
 
 
 def load_ensemble(
@@ -30,216 +29,151 @@ def load_ensemble(
     mixed_data: bool = False,
     device: str | torch.device = "cpu",
 ) -> Ensemble:
-    """All taggers of run folders. The folds of one run count alike; how runs count is chosen by `choose_weights`.
+    """Load all taggers of run folders or exported folders; the folds of one run have equal weights.
 
-    Where runs kept no out-of-fold probabilities of the same documents, they count alike, at the mean of their cut-offs.
-    Raises KitError for a folder without a trained tagger.
+    With the labelled `documents` that the runs were trained on, `choose_weights` sets the weights and the threshold of
+    several runs. Without, runs have equal weights and the mean of their thresholds. Exported models stay on the CPU.
+
+    Raises:
+        KitError: a folder has no trained tagger, the runs were trained on different data (unless `mixed_data`), or
+            weights cannot be chosen on `documents`.
     """
     folders = [fold_folders(run) for run in runs]
     taggers = [[load_tagger(folder, device=device) for folder in of_run] for of_run in folders]
-    of_runs = [_decision(Path(run), of_run) for run, of_run in zip(runs, taggers, strict=True)]
-    rules = tuple(dict.fromkeys(rule for _, of_run in of_runs for rule in of_run))
-    o_threshold = sum(threshold for threshold, _ in of_runs) / len(of_runs)
-    weights = [1 / len(of_runs)] * len(of_runs)
-    kept = [load_folds_out_of_fold(run) for run in runs] if len(runs) > 1 else []
-    if kept and all(part is not None and np.array_equal(part.documents, kept[0].documents) for part in kept):
-        weights, o_threshold = choose_weights(kept)
+    if len(runs) > 1 and not mixed_data:
+        _check_same_data(runs, folders)
+    decisions = [_decision(Path(run), of_run) for run, of_run in zip(runs, taggers, strict=True)]
+    rules = tuple(dict.fromkeys(rule for _, of_run in decisions for rule in of_run))
+    weights, o_threshold = [1 / len(runs)] * len(runs), sum(threshold for threshold, _ in decisions) / len(runs)
+    if documents and len(runs) > 1:
+        kept = [load_folds_out_of_fold(run) for run in runs]
+        members = [of_run for of_run in kept if of_run is not None]
+        if len(members) < len(runs):
+            raise KitError(f"{runs[kept.index(None)]}: holds no out-of-fold probabilities to choose weights on")
+        weights, o_threshold = choose_weights(members, documents, rules)
     return Ensemble(
         taggers=tuple(tagger for of_run in taggers for tagger in of_run),
-        weights=tuple(w / len(of_run) for w, of_run in zip(weights, taggers, strict=True) for _ in of_run),
+        weights=tuple(weight / len(of_run) for weight, of_run in zip(weights, taggers, strict=True) for _ in of_run),
         of_run=tuple(place for place, of_run in enumerate(taggers) for _ in of_run),
         o_threshold=o_threshold,
         rules=rules,
     )
 
 
-def teach(runs: Sequence[str | Path], documents: Sequence[Document], *, device: str | torch.device = "cpu") -> Taught:
-    """What all taggers of run folders, averaged as in `load_ensemble`, say of essays: a student's targets.
-
-    60 bytes a token are held in memory. Raises KitError as `load_ensemble`.
-    """
-    ensemble = load_ensemble(runs, device=device)
-    folders = [folder for run in runs for folder in fold_folders(run)]
-    teacher = tuple(
-        f"{tagger.model.config.model_type} {fingerprint_tagger(folder)}"
-        for tagger, folder in zip(ensemble.taggers, folders, strict=True)
-    )
-    predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="taught essays")
-    return Taught(predictions=tuple(predictions), teacher=teacher)
+def _check_same_data(runs: Sequence[str | Path], folders: Sequence[Sequence[Path]]) -> None:
+    data: dict[str, str] = {}  # fingerprint of training data to a run, with the number of its documents
+    for run, of_run in zip(runs, folders, strict=True):
+        manifests = [read_json(folder / "run.json") for folder in of_run if (folder / "run.json").exists()]
+        if not manifests:
+            logger.warning("%s: has no run.json, so its training data are unknown", run)
+        for manifest in manifests:
+            data.setdefault(manifest["data"], f"{run} ({manifest['n_documents']} documents)")
+    if len(data) > 1:
+        raise KitError(
+            f"the runs were trained on different data: {', '.join(data.values())}; "
+            "choose runs of the same data, or allow this with --mixed-data (in Python: mixed_data=True)"
+        )
 
 
 def _decision(run: Path, taggers: Sequence[Tagger]) -> tuple[float, Sequence[str]]:
-    """A run's cut-off and rules: its own, or where it was not cross-validated the mean of its taggers' cut-offs."""
+    """Return the threshold and rules of a run; without cross-validation, the mean threshold of its taggers."""
     if (run / "decision.json").exists():
         decision = read_json(run / "decision.json")
         return decision["o_threshold"], decision["rules"]
     return sum(tagger.o_threshold for tagger in taggers) / len(taggers), ()
 
 
-Said = dict[int, np.ndarray]  # a document's number to its probabilities (token, label)
+def teach(
+    runs: Sequence[str | Path], documents: Sequence[Document], *, mixed_data: bool = False, device: str = "cpu"
+) -> Taught:
+    """Predict documents with all taggers of `runs`, equally weighted by run, as the targets of a student.
+
+    The predictions take 60 bytes of memory for each token. Raises KitError as `load_ensemble` does.
+    """
+    ensemble = load_ensemble(runs, mixed_data=mixed_data, device=device)
+    folders = [folder for run in runs for folder in fold_folders(run)]
+    kinds = [tagger.model.config.model_type for tagger in ensemble.taggers]
+    teacher = tuple(f"{kind} {fingerprint_tagger(folder)}" for kind, folder in zip(kinds, folders, strict=True))
+    predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="teacher's predictions")
+    return Taught(predictions=tuple(predictions), teacher=teacher)
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """Documents with their probabilities (token, label). `n_predicted` of them are not out of fold in every run.
-
-    `n_left_out` documents are not among them, because a run may have been trained on them.
-    """
+class LabelledScores:
+    """Documents with probabilities (token, label), `n_predicted` of them not out of fold in every run."""
 
     predictions: Predictions
     n_predicted: int
-    n_left_out: int
+    n_left_out: int  # because a run may have been trained on them
 
     def counts(self) -> str:
-        """How many documents there are, and where their probabilities are from, in words."""
-        n_documents = len(self.predictions)
-        words = f"{n_documents} documents, {n_documents - self.n_predicted} out of fold, {self.n_predicted} predicted"
-        if self.n_left_out:
-            words += f"; {self.n_left_out} left out, which may have been trained on"
-        return words
+        """Describe how many documents there are and where their probabilities come from."""
+        n = len(self.predictions)
+        text = f"{n} documents, {n - self.n_predicted} out of fold, {self.n_predicted} predicted"
+        return text + f"; {self.n_left_out} left out (a run may have been trained on them)" * (self.n_left_out > 0)
 
 
-def predict_unseen(ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document]) -> Unseen:
-    """Labelled documents to what `load_ensemble(runs)` says of them, with no tagger's word on essays it learned from.
+def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document]) -> LabelledScores:
+    """Predict labelled documents with the ensemble of `runs`, using only taggers that did not train on the document.
 
-    Of a document on which a run validated, a run says what that fold's tagger said; of others, what its taggers say.
-    Left out are documents with number and length, but not the labels, of an essay in the training, and where a run
-    lacks folds but validated on some of the documents, all others: it kept nothing of those it only learned from.
+    A run gives its out-of-fold probabilities where it has them, and predicts other documents. It leaves out a document
+    with the number and length, but not the labels, of one that it was trained on. A run without all folds keeps nothing
+    of documents that it only trained on: if any document is out of fold, it leaves out all others.
     """
-    left = list(zip(ensemble.taggers, ensemble.weights, strict=True))
-    of_runs: list[Said] = []
+    of_runs: list[dict[int, np.ndarray]] = []  # document number to weighted probabilities
     predicted: set[int] = set()
-    for run in runs:
-        taggers = [left.pop(0) for _ in fold_folders(run)]
-        kept, others = _out_of_fold(run, documents)
-        weight = sum(share for _, share in taggers)
-        of_runs.append({number: weight * scores for number, scores in kept.items()} | _predicted(taggers, others))
-        predicted |= {document.document for document in others}
-    shown = [document for document in documents if all(document.document in said for said in of_runs)]
-    return Unseen(
-        predictions=[(document, sum(said[document.document] for said in of_runs)) for document in shown],
-        n_predicted=sum(document.document in predicted for document in shown),
+    for place, run in enumerate(runs):
+        members = [index for index, of_run in enumerate(ensemble.of_run) if of_run == place]
+        weights = [ensemble.weights[index] for index in members]
+        scores, known = {}, set()
+        if (kept := load_folds_out_of_fold(run)) is not None:
+            scores = {doc.document: sum(weights) * kept.of(doc) for doc in documents if kept.holds(doc)}
+            known = set(zip(kept.documents.tolist(), kept.n_tokens.tolist(), strict=True))
+        others = [doc for doc in documents if (doc.document, len(doc.tokens)) not in known]
+        if scores and not is_whole(run):
+            others = []
+        taggers = [ensemble.taggers[index] for index in members]
+        scores |= {doc.document: found for doc, found in predict_documents(taggers, others, weights=weights)}
+        predicted |= {doc.document for doc in others}
+        of_runs.append(scores)
+    shown = [doc for doc in documents if all(doc.document in scores for scores in of_runs)]
+    return LabelledScores(
+        predictions=[(doc, np.sum([scores[doc.document] for scores in of_runs], axis=0)) for doc in shown],
+        n_predicted=sum(doc.document in predicted for doc in shown),
         n_left_out=len(documents) - len(shown),
     )
 
 
-def _out_of_fold(run: str | Path, documents: Sequence[Document]) -> tuple[Said, list[Document]]:
-    """What a run kept of documents, and those that it was not trained on."""
-    kept = load_folds_out_of_fold(run)
-    if kept is None:
-        return {}, list(documents)
-    said = {document.document: kept.of(document) for document in documents if kept.holds(document)}
-    if said and not is_whole(run):
-        return said, []
-    n_tokens = dict(zip(kept.documents.tolist(), kept.n_tokens.tolist(), strict=True))
-    others = [document for document in documents if document.document not in said]
-    return said, [document for document in others if n_tokens.get(document.document) != len(document.tokens)]
-
-
-def _predicted(taggers: Sequence[tuple[Tagger, float]], documents: Sequence[Document]) -> Said:
-    """What the taggers of a run say of documents, each by its weight."""
-    networks, weights = zip(*taggers, strict=True)
-    predictions = predict_documents(networks, documents, weights=weights)
-    return {document.document: scores for document, scores in predictions}
-
-
-INPUTS = ["input_ids", "attention_mask", "casing_ids"]
-OPSET = 18
-LARGEST_DIFFERENCE = 1e-3  # of the logits' own scale; more is another model, not rounding
-
-
-class _Logits(nn.Module):
-    """The model as the exporter wants it: tensors in, one tensor out."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.model(**dict(zip(INPUTS, inputs, strict=True))).logits
-
-
 def export_run(run: str | Path, folder: str | Path) -> float:
-    """Write all taggers of a run folder to another one, as ONNX, and its decision; the largest difference of a logit.
+    """Export all taggers of a run to ONNX into a new folder that works like a run's; return `write_onnx`'s difference.
 
-    Raises KitError as `export_tagger`.
+    Raises:
+        KitError: `folder` exists, the run is exported already, or as `write_onnx`; then nothing is written.
     """
     run, folder = Path(run), Path(folder)
-    if not (run / "folds.json").exists():
-        return export_tagger(run, folder)
-    difference = max(export_tagger(of_fold, folder / of_fold.name) for of_fold in fold_folders(run))
-    for name in ("decision.json", "folds.json"):
-        write_json(folder / name, read_json(run / name))
+    if folder.exists():
+        raise KitError(f"{folder}: exists already; choose a new folder")
+    with atomic_folder(folder) as inside:
+        difference = max(_export_tagger(of_fold, inside / of_fold.relative_to(run)) for of_fold in fold_folders(run))
+        _copy_json(run, inside)
     return difference
 
 
-def export_tagger(run: str | Path, folder: str | Path) -> float:
-    """Write the tagger of a run folder to another one, as ONNX; gives back the largest difference of a logit.
-
-    Batch and length of the windows are free. The exported model is run in ONNX Runtime on random windows of several
-    shapes beside PyTorch's, and nothing is written if they differ. Raises KitError then, if the folder has a tagger
-    already, and if onnx or onnxruntime is missing.
-    """
-    folder = Path(folder)
-    if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
-        raise KitError(f"export needs {' and '.join(missing)} (pip install {' '.join(missing)})")
+def _export_tagger(run: Path, inside: Path) -> float:
     tagger = load_tagger(run)
     if isinstance(tagger.model, OnnxModel):
         raise KitError(f"{run}: is exported already")
-    if (folder / "tagger").exists():
-        raise KitError(f"{folder}: holds a tagger already; choose another folder")
-    with atomic_folder(folder / "tagger") as inside:
-        _write_model(tagger, inside / FILE)
-        tagger.model.config.save_pretrained(inside)
-        save_tokenizer_and_decision(inside, tagger)
-        if (kept := load_out_of_fold(Path(run) / "tagger")) is not None:
-            save_out_of_fold(inside, kept)  # the weights of an average are chosen on it
-        difference, scale = _largest_difference(tagger, OnnxModel(inside))
-        if not difference <= LARGEST_DIFFERENCE * scale:
-            raise KitError(
-                f"{run}: not exported: a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {scale:.3g})"
-            )
-    return difference
+    folder = inside / "tagger"
+    folder.mkdir(parents=True)
+    save_tokenizer_and_decision(folder, tagger)
+    if (kept := load_out_of_fold(run / "tagger")) is not None:
+        save_out_of_fold(folder, kept)
+    _copy_json(run, inside)
+    return write_onnx(tagger.model, folder, n_pieces=tagger.tokenizer.n_pieces, window_size=tagger.window_size)
 
 
-def _write_model(tagger: Tagger, path: Path) -> None:
-    example = _random_windows(tagger, n_windows=2, n_pieces=8)
-    free = {name: {0: "batch", 1: "piece"} for name in [*INPUTS, "logits"]}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # what tracing might get wrong is found by comparing, for several shapes
-        torch.onnx.export(
-            _Logits(tagger.model).eval(),
-            tuple(example[name] for name in INPUTS),
-            path,
-            input_names=INPUTS,
-            output_names=["logits"],
-            dynamic_axes=free,
-            opset_version=OPSET,
-            dynamo=False,  # the newer exporter's LSTM cannot be made int8 by ONNX Runtime
-        )
-
-
-def _random_windows(tagger: Tagger, *, n_windows: int, n_pieces: int) -> dict[str, torch.Tensor]:
-    """Windows of random pieces, the first full and the others padded, as `batches.collate` gives them."""
-    generator = torch.Generator().manual_seed(n_windows * n_pieces)
-    shape = (n_windows, n_pieces)
-    lengths = torch.randint(1, n_pieces + 1, (n_windows, 1), generator=generator)
-    lengths[0] = n_pieces
-    return {
-        "input_ids": torch.randint(tagger.tokenizer.n_pieces, shape, generator=generator),
-        "attention_mask": (torch.arange(n_pieces) < lengths).long(),
-        "casing_ids": torch.randint(len(CASINGS), shape, generator=generator),
-    }
-
-
-@torch.inference_mode()
-def _largest_difference(tagger: Tagger, exported: OnnxModel) -> tuple[float, float]:
-    """The largest difference of a real piece's logit, and the largest logit, over windows of several shapes."""
-    difference = scale = 0.0
-    for n_windows, n_pieces in ((1, 1), (1, tagger.window_size), (3, 7), (5, tagger.window_size)):
-        windows = _random_windows(tagger, n_windows=n_windows, n_pieces=n_pieces)
-        real = windows["attention_mask"].bool()
-        expected = tagger.model(**windows).logits[real]
-        difference = max(difference, (exported(**windows).logits[real] - expected).abs().max().item())
-        scale = max(scale, expected.abs().max().item())
-    return difference, scale
+def _copy_json(run: Path, inside: Path) -> None:
+    """Copy what tells how a run was trained, above all the fingerprint of its data, which `load_ensemble` compares."""
+    for name in ("run.json", "folds.json", "decision.json", "result.json"):
+        if (run / name).exists():
+            write_json(inside / name, read_json(run / name))

@@ -28,7 +28,6 @@ from pii_kit.metrics import (
     micro_fbeta,
     threshold_curve,
 )
-from pii_kit.models import parameters
 from pii_kit.models.encoder import (
     MobileBertForTokenClassification,
     MobileBertTaggerConfig,
@@ -156,7 +155,7 @@ def train_preset(
         "epochs": len(history),
         "seconds_per_epoch": sum(row["seconds"] for row in history) / len(history),
         "seconds": time.perf_counter() - began,
-        "parameters": parameters(network),
+        "parameters": network.num_parameters(),
         "device": device_name(),
     }
     if state.is_main_process:

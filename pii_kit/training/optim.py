@@ -1,4 +1,4 @@
-"""What steers learning: weights of the labels in the loss, the optimizer, and the learning rate's course."""
+"""Class weights of the loss, optimizers, and the learning rate schedule."""
 
 import math
 from collections.abc import Callable
@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
 
 CLASS_WEIGHTS = ("none", "balanced", "log")
 
 
 class Lamb(torch.optim.Optimizer):
-    """LAMB (You et al., arXiv 1904.00962) with the minimum trust of SHA-RNN's paper (section 5).
+    """LAMB (You et al., arXiv 1904.00962) with the minimum trust ratio of SHA-RNN's paper (section 5).
 
-    Each tensor's update, Adam's without bias correction and with decay in it, is scaled by
-    trust = min(weights' norm, 10) / update's norm (1 if either is 0), but at least by `min_trust`, so that tensors of
-    small weights still move. A tensor without gradient is left alone.
+    The update of a tensor is Adam's, without bias correction and with weight decay added. It is scaled by the trust
+    ratio min(norm of the weights, 10) / norm of the update (1 if either is 0), but at least by `min_trust`, so that
+    tensors with small weights still change.
     """
 
     def __init__(
@@ -35,11 +36,10 @@ class Lamb(torch.optim.Optimizer):
         super().__init__(parameters, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure=None):
+        """Update the parameters once, and return the loss that `closure`, if given, computes before."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -57,7 +57,7 @@ class Lamb(torch.optim.Optimizer):
         parameter.addcmul_(update, trust.clamp(min=min_trust), value=-lr)
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": partial(torch.optim.AdamW, fused=True),
     "adam": partial(torch.optim.Adam, fused=True),
     "lamb": Lamb,
@@ -65,14 +65,15 @@ OPTIMIZERS = {
 
 
 def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
-    """Counts of tokens (label) to weights (label) of the cross-entropy.
+    """Return the weights (label) of the cross-entropy for counts of tokens (label).
 
-    - "none": 1 each.
-    - "balanced": N / (n_labels · n_label), as scikit-learn.
-    - "log": 1 + log2(balanced weight / balanced weight of O), so O weighs 1.
-    - a number: this for O, 1 for every other label.
-    Labels that do not occur are weighed as if they had occurred once, so that no weight is infinite. Source of the
-    formulas: the seed project's training code. Raises ValueError for another scheme.
+    - "none": 1 for every label.
+    - "balanced": n_tokens / (n_labels · n_tokens of the label), as in scikit-learn.
+    - "log": 1 + log2(balanced weight / balanced weight of O), so the weight of O is 1.
+    - a number: the weight of O; 1 for every other label.
+
+    A label that does not occur counts as if it occurred once, so no weight is infinite. The formulas are those of the
+    original project's code. Raises KitError for an unknown scheme.
     """
     if isinstance(scheme, int | float):
         weights = np.ones(len(counts))
@@ -85,11 +86,13 @@ def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
         return balanced
     if scheme == "log":
         return 1 + np.log2(balanced / balanced[OUTSIDE_ID])
-    raise ValueError(f"class weights {scheme!r} are none of {', '.join(CLASS_WEIGHTS)} or a weight of O")
+    raise KitError(
+        f"class_weights is {scheme!r}; expected one of {', '.join(CLASS_WEIGHTS)}, or a number, the weight of O"
+    )
 
 
 def build_optimizer(model: nn.Module, *, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """The optimizer over two groups of parameters: matrices decay, biases, gains and gates (one row high) do not."""
+    """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row)."""
 
     def is_matrix(parameter: nn.Parameter) -> bool:
         return sum(size > 1 for size in parameter.shape) > 1
@@ -102,22 +105,19 @@ def build_optimizer(model: nn.Module, *, name: str, learning_rate: float, weight
     return OPTIMIZERS[name](groups, lr=learning_rate)
 
 
-def mixed_precision(wish: str) -> str:
-    """What Accelerate is told: "auto" is bf16 where the GPU has it, else "no".
-
-    Older GPUs emulate bf16, slowly: Ampere (8.0) is the first to have it.
-    """
-    if wish == "auto":
+def mixed_precision(setting: str) -> str:
+    """Return the mixed precision for Accelerate; "auto" is "bf16" on a GPU that supports it, else "no"."""
+    if setting == "auto":  # GPUs before Ampere (capability 8.0) only emulate bf16, slowly
         return "bf16" if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no"
-    return wish
+    return setting
 
 
 def rate_factor(step: int, *, warmup_steps: int, cycle_steps: int, restart_decay: float) -> float:
-    """The learning rate at a step, as a share of its peak: linear warm-up, then cosine annealing with warm restarts.
+    """Return the learning rate at a step as a share of its peak: linear warm-up, then cosine cycles with restarts.
 
-    Each cycle falls from its peak to 0 in `cycle_steps` (Loshchilov & Hutter, arXiv 1608.03983, equation 5); the peak
-    of a cycle is `restart_decay` times the one before. A decay of 1 gives the paper's full restarts, which destroyed
-    the seed project's MobileBERT.
+    Each cycle falls from its peak to 0 in `cycle_steps` (Loshchilov & Hutter, arXiv 1608.03983, equation 5). The peak
+    of a cycle is `restart_decay` times the one before. A decay of 1 gives the full restarts of the paper, at which
+    the loss of the original project's MobileBERT exploded.
 
     >>> [round(rate_factor(s, warmup_steps=2, cycle_steps=2, restart_decay=0.5), 2) for s in range(6)]
     [0.5, 1.0, 1.0, 0.5, 0.5, 0.25]
@@ -131,7 +131,7 @@ def rate_factor(step: int, *, warmup_steps: int, cycle_steps: int, restart_decay
 def build_schedule(
     optimizer: torch.optim.Optimizer, *, warmup_steps: int, cycle_steps: int, restart_decay: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """`rate_factor` as a torch scheduler, stepped once per optimizer step."""
+    """Build a torch scheduler of `rate_factor`, to be stepped once per optimizer step."""
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: rate_factor(

@@ -9,6 +9,7 @@ from pii_kit.cli import taggers
 from pii_kit.data import write_documents
 from pii_kit.submission import check_submission
 from pii_kit.training.ensemble import load_ensemble
+from pii_kit.training.folds import train_folds
 
 
 @pytest.fixture
@@ -110,3 +111,19 @@ def test_training_documents_without_labels_are_an_error(predict, documents, caps
     write_documents("unlabelled.json", [replace(document, labels=None) for document in documents])
     assert main([*predict, "--train", "unlabelled.json"]) == 2
     assert "unlabelled.json" in capsys.readouterr().err
+
+
+def test_errors_can_choose_weights_and_refuses_runs_of_different_data(
+    cross_validated, documents, tiny_presets, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_documents("train.json", documents)
+    train_folds("sha_rnn", documents[:12], tmp_path / "half", preset="cpu", n_folds=3, folds=range(3), epochs=1)
+    same, other = cross_validated(0)[0], "half"
+    errors = f"errors --data train.json --out page.html --run {same} --run"
+    assert main(f"{errors} {cross_validated(1)[0]} --train train.json".split()) == 0
+    chosen = load_ensemble([same, cross_validated(1)[0]], documents=documents).o_threshold
+    assert f"PII where P(O) &lt; {chosen:g}" in (tmp_path / "page.html").read_text()
+    assert main(f"{errors} {other}".split()) == 2
+    assert "different data" in capsys.readouterr().err
+    assert main(f"{errors} {other} --mixed-data".split()) == 0

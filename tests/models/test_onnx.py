@@ -1,19 +1,109 @@
 import builtins
+import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from conftest import tiny_mobilebert, tiny_sha_rnn
 
+from pii_kit.__main__ import main
+from pii_kit.data import write_documents
 from pii_kit.files import KitError
-from pii_kit.training.ensemble import export_tagger
+from pii_kit.models import onnx
+from pii_kit.models.onnx import OnnxModel
+from pii_kit.predict import predict_documents
+from pii_kit.training.ensemble import export_run
 from pii_kit.training.runs import load_tagger, save_tagger
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
+MODELS = {
+    "SHA-RNN": ("sha_rnn_tagger", tiny_sha_rnn, {}),
+    "no attention": ("sha_rnn_tagger", tiny_sha_rnn, {"attention_layers": []}),
+    "two heads": ("sha_rnn_tagger", tiny_sha_rnn, {"attention_layers": [0, 1], "num_attention_heads": 2}),
+    "multi-head": ("sha_rnn_tagger", tiny_sha_rnn, {"attention": "multi_head", "num_attention_heads": 2}),
+    "causal": ("sha_rnn_tagger", tiny_sha_rnn, {"bidirectional": False, "causal": True}),
+    "no casing": ("sha_rnn_tagger", tiny_sha_rnn, {"n_casings": 0}),
+    "MobileBERT": ("mobilebert_tagger", tiny_mobilebert, {}),
+}
+
+
+@pytest.fixture(params=MODELS)
+def run(request, tmp_path):
+    """The run folder of a tagger with weights far from their initial values."""
+    fixture, build, changes = MODELS[request.param]
+    tagger = request.getfixturevalue(fixture)
+    model = build(vocab_size=tagger.tokenizer.n_pieces, **changes)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)
+    save_tagger(tmp_path / "run", replace(tagger, model=model))
+    return tmp_path / "run"
+
+
+def test_an_exported_tagger_predicts_the_probabilities_of_the_run(run, documents, tmp_path):
+    difference = export_run(run, tmp_path / "exported")
+    assert 0 <= difference < 1e-4
+    first, second = load_tagger(run), load_tagger(tmp_path / "exported")
+    assert isinstance(second.model, OnnxModel)
+    assert (second.window_size, second.overlap, second.o_threshold) == (64, 16, 0.9)
+    pairs = list(zip(predict_documents([first], documents), predict_documents([second], documents), strict=True))
+    assert max(np.abs(one - other).max() for (_, one), (_, other) in pairs) < 1e-4
+    assert min(one.std() for (_, one), _ in pairs) > 0.01
+
+
+def test_predict_takes_an_exported_folder_beside_a_run(sha_rnn_tagger, documents, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_documents("test.json", documents)
+    save_tagger(tmp_path / "run", sha_rnn_tagger)
+    assert main(["export", "--run", "run", "--out", "exported"]) == 0
+    assert "exported: exported; logits differ by" in capsys.readouterr().out
+    for runs, out in (("--run run", "a.csv"), ("--run exported", "b.csv"), ("--run run --run exported", "c.csv")):
+        assert main(f"predict {runs} --data test.json --out {out}".split()) == 0
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() == (tmp_path / "c.csv").read_bytes()
+    assert len((tmp_path / "a.csv").read_text().splitlines()) > 1
+    assert json.loads((tmp_path / "exported" / "tagger" / "config.json").read_text())["model_type"] == "sha_rnn"
+
+
+def test_an_export_with_different_logits_is_not_kept(sha_rnn_tagger, tmp_path, monkeypatch):
+    save_tagger(tmp_path / "run", sha_rnn_tagger)
+
+    def write_another(model, path, n_pieces, *, original=onnx._export):
+        other = tiny_sha_rnn(vocab_size=n_pieces)
+        with torch.no_grad():
+            other.classifier.bias.add_(0.01)
+        original(other, path, n_pieces)
+
+    monkeypatch.setattr(onnx, "_export", write_another)
+    with pytest.raises(KitError, match=r"not exported: a logit in ONNX Runtime is 0\.01"):
+        export_run(tmp_path / "run", tmp_path / "exported")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_what_cannot_be_exported_is_one_clear_line(sha_rnn_tagger, tmp_path):
+    save_tagger(tmp_path / "run", sha_rnn_tagger)
+    with pytest.raises(KitError, match="exists already; choose a new folder"):
+        export_run(tmp_path / "run", tmp_path / "run")
+    with pytest.raises(KitError, match="not a run folder"):
+        export_run(tmp_path / "nowhere", tmp_path / "exported")
+    export_run(tmp_path / "run", tmp_path / "exported")
+    with pytest.raises(KitError, match="is exported already"):
+        export_run(tmp_path / "exported", tmp_path / "again")
+
+
+def test_export_without_its_libraries_is_an_error_that_says_what_to_install(sha_rnn_tagger, tmp_path, monkeypatch):
+    save_tagger(tmp_path / "run", sha_rnn_tagger)
+    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(KitError, match="export needs onnx and onnxruntime"):
+        export_run(tmp_path / "run", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
 
 def test_an_exported_model_takes_any_batch_and_length(sha_rnn_tagger, tmp_path):
     save_tagger(tmp_path / "run", sha_rnn_tagger)
-    export_tagger(tmp_path / "run", tmp_path / "exported")
+    export_run(tmp_path / "run", tmp_path / "exported")
     exported = load_tagger(tmp_path / "exported").model
     assert exported.to("cpu").eval() is exported and exported.config.num_labels == 15
     for shape in ((1, 1), (2, 65), (9, 3)):
@@ -28,9 +118,9 @@ def test_an_exported_model_takes_any_batch_and_length(sha_rnn_tagger, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut short", "not ONNX"])
-def test_a_damaged_export_is_an_error_that_names_the_file(damage, sha_rnn_tagger, tmp_path):
+def test_a_damaged_model_is_an_error_that_names_the_file(damage, sha_rnn_tagger, tmp_path):
     save_tagger(tmp_path / "run", sha_rnn_tagger)
-    export_tagger(tmp_path / "run", tmp_path / "exported")
+    export_run(tmp_path / "run", tmp_path / "exported")
     path = tmp_path / "exported" / "tagger" / "model.onnx"
     path.write_bytes(path.read_bytes()[:-200] if damage == "cut short" else b"hello")
     with pytest.raises(KitError, match=r"model\.onnx: cannot be loaded") as error:
@@ -38,9 +128,9 @@ def test_a_damaged_export_is_an_error_that_names_the_file(damage, sha_rnn_tagger
     assert "\n" not in str(error.value)
 
 
-def test_without_onnxruntime_the_error_says_what_to_install(sha_rnn_tagger, tmp_path, monkeypatch):
+def test_a_model_without_onnxruntime_is_an_error_that_says_what_to_install(sha_rnn_tagger, tmp_path, monkeypatch):
     save_tagger(tmp_path / "run", sha_rnn_tagger)
-    export_tagger(tmp_path / "run", tmp_path / "exported")
+    export_run(tmp_path / "run", tmp_path / "exported")
 
     def refuse(name, *args, original=builtins.__import__, **kwargs):
         if name == "onnxruntime":

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pii_kit.labels import LABELS
-from pii_kit.models import linear_macs, linear_parameters, parameters
+from pii_kit.models import linear_macs, linear_parameters
 from pii_kit.models.encoder import MobileBertForTokenClassification, MobileBertTaggerConfig
 from pii_kit.training import folds as train_run
 from pii_kit.training.config import PRESETS, default_preset
@@ -35,7 +35,7 @@ def test_the_seeds_mobilebert_counts_as_the_seed_counted():
     config = MobileBertTaggerConfig(vocab_size=settings.n_pieces, num_labels=13, **settings.model)
     with torch.device("meta"):
         network = MobileBertForTokenClassification(config)
-    counted = parameters(network), linear_parameters(network), linear_macs(network, n_pieces=1024)
+    counted = network.num_parameters(), linear_parameters(network), linear_macs(network, n_pieces=1024)
     assert counted == (37_327_885, 20_349_965, 20_743_454_720)
 
 

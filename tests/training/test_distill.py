@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,12 +27,18 @@ from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, EpochWindows, collate,
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
 
+def epoch_windows(documents, tokenizer, taught, config=CONFIG) -> EpochWindows:
+    """The windows of an epoch, as `fit` makes them."""
+    cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
+    return EpochWindows(partial(train._documents_of, documents, config), cut, taught.predictions)
+
+
 def one_hot(document) -> np.ndarray:
     return np.eye(len(LABELS), dtype=np.float32)[[LABEL_TO_ID[label] for label in document.labels]]
 
 
 def by_oracle(documents) -> Taught:
-    """Essays without labels, and the probabilities of a teacher who knows these."""
+    """Unlabelled documents with the probabilities of a teacher that knows the labels."""
     pairs = tuple((replace(document, labels=None), one_hot(document)) for document in documents)
     return Taught(predictions=pairs, teacher=("oracle",))
 
@@ -69,9 +76,9 @@ def test_the_loss_of_a_case_worked_by_hand():
     assert loss.item() == pytest.approx((2 * np.log(2) + 3 * np.log(4 / 3)) / (2 + 3))
 
 
-def test_targets_stand_on_first_pieces_and_nowhere_else(documents, mobilebert_tagger):
+def test_only_first_pieces_have_targets(documents, mobilebert_tagger):
     taught = unsure(documents[:1])
-    windows = EpochWindows(documents[1:2], mobilebert_tagger.tokenizer, CONFIG, taught).windows
+    windows = epoch_windows(documents[1:2], mobilebert_tagger.tokenizer, taught).windows
     (_, probabilities), last = taught.predictions[0], windows[-1]
     assert last.document == documents[0].document and last.labels is None
     batch = collate([windows[0], last], pad_id=0)
@@ -85,27 +92,27 @@ def test_targets_stand_on_first_pieces_and_nowhere_else(documents, mobilebert_ta
     assert np.array_equal(got, probabilities[last.token_index[begins]])
 
 
-def test_a_batch_without_taught_windows_has_label_ids_as_ever(documents, sha_rnn_tagger):
-    epochs = EpochWindows(documents[1:3], sha_rnn_tagger.tokenizer, CONFIG, unsure(documents[:1]))
+def test_a_batch_without_taught_windows_has_label_ids(documents, sha_rnn_tagger):
+    epochs = epoch_windows(documents[1:3], sha_rnn_tagger.tokenizer, unsure(documents[:1]))
     plain = cut_windows(documents[1], sha_rnn_tagger.tokenizer, size=64, overlap=8)
     batch, expected = (collate(windows[:2], pad_id=0) for windows in (epochs.windows, plain))
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
-def test_a_taught_window_holds_pii_where_the_teacher_doubts_that_it_does_not(sha_rnn_tagger):
+def test_a_taught_window_holds_pii_where_the_teacher_is_not_sure_of_o(sha_rnn_tagger):
     document = make_document("one two three")
     for p_outside, holds in ((PII_BELOW + 0.05, False), (PII_BELOW - 0.05, True)):
         scores = np.full((3, len(LABELS)), 0, dtype=np.float32)
         scores[:, OUTSIDE_ID] = 1
         scores[1, [OUTSIDE_ID, 1]] = p_outside, 1 - p_outside
         taught = Taught(predictions=((document, scores),), teacher=())
-        (window,) = EpochWindows([], sha_rnn_tagger.tokenizer, CONFIG, taught).windows
+        (window,) = epoch_windows([], sha_rnn_tagger.tokenizer, taught).windows
         assert window.holds_pii() == holds
 
 
-def test_taught_essays_are_never_augmented(documents, sha_rnn_tagger):
+def test_taught_documents_are_never_augmented(documents, sha_rnn_tagger):
     config = replace(CONFIG, augment=AugmentConfig())
-    epochs = EpochWindows(documents[:4], sha_rnn_tagger.tokenizer, config, by_oracle(documents[4:8]))
+    epochs = epoch_windows(documents[:4], sha_rnn_tagger.tokenizer, by_oracle(documents[4:8]), config)
     numbers = {document.document for document in documents[4:8]}
     of_epochs = []
     for epoch in (0, 1):
@@ -117,7 +124,7 @@ def test_taught_essays_are_never_augmented(documents, sha_rnn_tagger):
 
 
 @pytest.mark.parametrize("class_weights", [0.2, "log"])
-def test_an_oracles_probabilities_train_as_the_labels_do(class_weights, documents, sha_rnn_tagger, tmp_path):
+def test_certain_probabilities_train_like_labels(class_weights, documents, sha_rnn_tagger, tmp_path):
     training, validation = split_documents(documents[:9], n_folds=3)
     config, histories, weights = replace(CONFIG, class_weights=class_weights, learning_rate=1e-3), [], []
     for name, labelled, taught in (("labels", training, None), ("oracle", [], by_oracle(training))):
@@ -133,7 +140,7 @@ def test_an_oracles_probabilities_train_as_the_labels_do(class_weights, document
         torch.testing.assert_close(weight, weights[1][name], atol=1e-3, rtol=1e-3)
 
 
-def test_a_student_finds_pii_that_only_its_teacher_has_labels_for(sha_rnn_tagger, tmp_path):
+def test_a_student_learns_pii_that_only_its_teacher_knows(sha_rnn_tagger, tmp_path):
     names = ["Ann", "Bob", "Carla", "Dan", "Eva", "Finn", "Gina", "Hugo", "Ida", "Jack", "Karl", "Lea"]
     plain = [make_document(f"I like tea and {drink}.", 90 + n, labels={}) for n, drink in enumerate(("milk", "juice"))]
     essays = [
@@ -179,13 +186,13 @@ def test_a_killed_student_resumes_to_the_weights_of_an_unbroken_one(
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
-def test_essays_that_are_labelled_ones_are_not_taught_whatever_their_number(documents):
+def test_labelled_documents_are_not_taught_whatever_their_number(documents):
     copy = replace(documents[0], document=999)
     empty = make_document("", number=998)
     taught = by_oracle([copy, replace(empty, labels=()), *documents[1:4]])
     left = taught.beside([documents[0], documents[2]])
     assert [document.document for document, _ in left.predictions] == [documents[n].document for n in (1, 3)]
-    with pytest.raises(KitError, match="none of 5 unlabelled essays"):
+    with pytest.raises(KitError, match="all 5 unlabelled documents are empty or also labelled"):
         taught.beside(documents)
 
 
@@ -232,7 +239,7 @@ def test_resuming_with_another_teacher_or_other_essays_is_refused(tiny_presets, 
         again("alone", taught)
 
 
-def test_a_teacher_says_what_its_ensemble_predicts_and_is_named_by_its_files(
+def test_a_teacher_predicts_what_its_ensemble_predicts_and_is_named_by_its_files(
     documents, sha_rnn_tagger, mobilebert_tagger, tmp_path
 ):
     runs = [tmp_path / "one", tmp_path / "other"]
@@ -274,7 +281,7 @@ def test_the_command_line_teaches_a_student(tiny_presets, documents, mobilebert_
         ("--teacher nowhere --unlabelled none.json", "error: none.json: no such file"),
     ],
 )
-def test_half_a_lesson_on_the_command_line_is_an_error_before_anything_is_written(
+def test_a_teacher_without_documents_and_documents_without_a_teacher_are_errors_that_leave_no_run(
     arguments, needle, documents, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)

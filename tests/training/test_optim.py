@@ -8,35 +8,36 @@ from safetensors.torch import load_file
 from sklearn.utils.class_weight import compute_class_weight
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
+from pii_kit.files import KitError
 from pii_kit.training.optim import OPTIMIZERS, Lamb, build_optimizer, build_schedule, class_weights, rate_factor
 
 REFERENCES = Path(__file__).parents[3] / "shared" / "data"
 
-# The seed project's weights, O first and then B-EMAIL … I-URL_PERSONAL, and the counts of pieces that give them.
-SEED_BALANCED = [
+# Weights of the original project, O first and then B-EMAIL … I-URL_PERSONAL, and the counts of pieces behind them.
+ORIGINAL_BALANCED = [
     0.081871, 7.1938, 20.92, 11.17, 30.067, 38.373, 5.8495, 26.15, 78.843, 23.592, 13.449, 8.9839, 29242
 ]  # fmt: skip
-SEED_LOG = [
+ORIGINAL_LOG = [
     1.0, 7.45726, 8.99731, 8.09206, 9.52061, 9.87252, 7.15882, 9.31924, 10.91141, 9.17073, 8.35993, 7.77785, 19.44626
 ]  # fmt: skip
-SEED_COUNTS = np.array([357172, 4065, 1398, 2618, 973, 762, 4999, 1118, 371, 1239, 2174, 3255, 1])
+ORIGINAL_COUNTS = np.array([357172, 4065, 1398, 2618, 973, 762, 4999, 1118, 371, 1239, 2174, 3255, 1])
 
 
-def test_balanced_weights_are_the_seeds():
-    assert class_weights(SEED_COUNTS, "balanced") == pytest.approx(SEED_BALANCED, rel=1e-3)
+def test_balanced_weights_are_those_of_the_original_project():
+    assert class_weights(ORIGINAL_COUNTS, "balanced") == pytest.approx(ORIGINAL_BALANCED, rel=1e-3)
 
 
-def test_log_weights_are_the_seeds():
-    assert class_weights(SEED_COUNTS, "log") == pytest.approx(SEED_LOG, abs=1e-3)
+def test_log_weights_are_those_of_the_original_project():
+    assert class_weights(ORIGINAL_COUNTS, "log") == pytest.approx(ORIGINAL_LOG, abs=1e-3)
 
 
-def test_balanced_weights_are_scikit_learns():
-    labels = np.repeat(np.arange(13), SEED_COUNTS)
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = np.repeat(np.arange(13), ORIGINAL_COUNTS)
     expected = compute_class_weight("balanced", classes=np.arange(13), y=labels)
-    assert class_weights(SEED_COUNTS, "balanced") == pytest.approx(expected)
+    assert class_weights(ORIGINAL_COUNTS, "balanced") == pytest.approx(expected)
 
 
-def test_a_number_weighs_o_alone():
+def test_a_number_is_the_weight_of_o():
     assert class_weights(np.array([9, 1, 0]), 0.05).tolist() == [0.05, 1, 1]
     assert class_weights(np.array([9, 1, 0]), "none").tolist() == [1, 1, 1]
 
@@ -47,7 +48,7 @@ def test_labels_that_do_not_occur_have_a_finite_weight(scheme):
 
 
 def test_an_unknown_scheme_is_named():
-    with pytest.raises(ValueError, match="'heavy' are none of none, balanced, log"):
+    with pytest.raises(KitError, match="class_weights is 'heavy'; expected one of none, balanced, log"):
         class_weights(np.array([1, 1]), "heavy")
 
 
@@ -60,7 +61,7 @@ def rates(schedule, optimizer, n_steps) -> list[float]:
     return found
 
 
-def test_without_decay_the_schedule_is_torchs_warm_restarts():
+def test_without_decay_the_schedule_is_that_of_torch():
     ours, theirs = (torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3) for _ in range(2))
     schedule = build_schedule(ours, warmup_steps=5, cycle_steps=7, restart_decay=1.0)
     reference = SequentialLR(
@@ -82,7 +83,7 @@ def test_no_step_is_above_the_peak_or_below_zero():
     assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
 
 
-def test_biases_gains_and_gates_do_not_decay_and_nothing_is_left_out():
+def test_biases_gains_and_gates_have_no_weight_decay_and_no_parameter_is_left_out():
     model = tiny_sha_rnn()
     optimizer = build_optimizer(model, name="adamw", learning_rate=1e-3, weight_decay=0.1)
     decayed, kept = ({id(p) for p in group["params"]} for group in optimizer.param_groups)
@@ -95,10 +96,10 @@ def test_biases_gains_and_gates_do_not_decay_and_nothing_is_left_out():
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_lamb_takes_the_published_optimizers_steps(weight_decay):
+def test_lamb_takes_the_steps_of_the_published_optimizer(weight_decay):
     path = REFERENCES / f"lamb_weight_decay_{weight_decay}.safetensors"
     if not path.is_file():
-        pytest.skip("the published optimizer's steps are not at hand")
+        pytest.skip("the steps of the published optimizer are not available")
     trace = load_file(path)
     parameters = [torch.nn.Parameter(trace[f"start.{index}"].clone()) for index in range(3)]
     optimizer = Lamb(parameters, lr=2e-3, weight_decay=weight_decay)
@@ -117,18 +118,18 @@ FIRST = 0.1 / 0.001**0.5  # m = .1 g, v = .001 g²: each element of the first up
     ("weight", "trust"),
     [
         ([30.0, 40.0], 10 / (FIRST * 2**0.5)),  # a norm of 50 counts as 10
-        ([0.3, 0.4], 0.25),  # its own .5 / 4.47 is less than the least
+        ([0.3, 0.4], 0.25),  # .5 / 4.47 is below the minimum
         ([0.0, 0.0], 1.0),
     ],
 )
-def test_lambs_first_step_worked_by_hand(weight, trust):
+def test_the_first_step_of_lamb_worked_by_hand(weight, trust):
     parameter = torch.nn.Parameter(torch.tensor(weight))
     parameter.grad = torch.tensor([7.0, 7.0])
     Lamb([parameter], lr=0.01).step()
     torch.testing.assert_close(parameter.data, torch.tensor(weight) - 0.01 * trust * FIRST, rtol=1e-5, atol=1e-6)
 
 
-def test_every_optimizer_of_the_list_is_built_and_lowers_a_loss():
+def test_every_optimizer_lowers_a_loss():
     for name in OPTIMIZERS:
         torch.manual_seed(0)
         model = torch.nn.Linear(4, 1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import essay_of_labels, likely, make_document, random_essays
@@ -5,19 +7,20 @@ from safetensors.numpy import load_file, save_file
 
 from pii_kit.decide import O_THRESHOLDS, decide
 from pii_kit.files import KitError
-from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.metrics import decided_rows, micro_fbeta
-from pii_kit.submission import true_rows
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
+from pii_kit.metrics import best_threshold, threshold_curve
+from pii_kit.rules import DEFAULT_RULES, RULES, SURE
+from pii_kit.training import out_of_fold
 from pii_kit.training.out_of_fold import (
     FILE,
     KEPT_BELOW,
-    UNKNOWN,
+    VOTES,
     average_out_of_fold,
+    choose_weights,
     join_out_of_fold,
     keep_out_of_fold,
     load_out_of_fold,
     save_out_of_fold,
-    score_out_of_fold,
 )
 
 
@@ -27,7 +30,7 @@ def predictions(request):
     return [(document, likely(rng, document.labels)) for document in random_essays(rng)]
 
 
-def test_what_is_kept_has_every_token_that_a_cut_off_could_label_and_no_other(predictions):
+def test_every_token_that_a_threshold_could_label_is_kept_and_no_other(predictions):
     kept = keep_out_of_fold(predictions)
     assert max(O_THRESHOLDS) < KEPT_BELOW
     for document, scores in predictions:
@@ -39,41 +42,21 @@ def test_what_is_kept_has_every_token_that_a_cut_off_could_label_and_no_other(pr
 
 
 @pytest.mark.parametrize("o_threshold", O_THRESHOLDS)
-def test_what_is_kept_is_decided_as_the_full_probabilities_are(predictions, o_threshold):
+def test_kept_probabilities_give_the_labels_of_the_full_ones(predictions, o_threshold):
     kept = keep_out_of_fold(predictions)
     for document, scores in predictions:
         assert decide(kept.of(document), o_threshold=o_threshold) == decide(scores, o_threshold=o_threshold)
 
 
-def test_the_fast_score_is_that_of_decided_rows_at_every_cut_off(predictions):
-    kept = keep_out_of_fold(predictions)
-    truth = true_rows(document for document, _ in predictions)
-    scores = []
-    for o_threshold in O_THRESHOLDS:
-        scores.append(score_out_of_fold(kept, o_threshold=o_threshold))
-        assert scores[-1] == micro_fbeta(truth, decided_rows(predictions, o_threshold=o_threshold))
-    assert len({score.f for score in scores}) > len(O_THRESHOLDS) / 2
-
-
-def test_a_span_never_goes_on_from_one_document_to_the_next():
-    """Worked by hand: an I- at a document's start becomes B-, whatever stands at the end of the one before."""
-    scores = np.full((1, len(LABELS)), 0.01, dtype=np.float32)
-    scores[0, LABELS.index("I-EMAIL")] = 0.86
-    documents = [essay_of_labels(1, ["B-EMAIL"]), essay_of_labels(2, ["B-EMAIL"])]
-    kept = keep_out_of_fold([(document, scores) for document in documents])
-    assert score_out_of_fold(kept, o_threshold=0.5).tp == 2
-
-
-def test_essays_without_pii_that_nothing_is_found_in_score_one():
+def test_documents_without_a_kept_row_are_kept_as_scored():
     sure = np.eye(len(LABELS), dtype=np.float32)[[0, 0]]
     kept = keep_out_of_fold([(essay_of_labels(7, ["O", "O"]), sure)])
-    assert (kept.documents.tolist(), len(kept.document)) == ([7], 0)
-    assert score_out_of_fold(kept, o_threshold=0.9).f == 1
+    assert (kept.documents.tolist(), kept.n_tokens.tolist(), len(kept.document)) == ([7], [2], 0)
 
 
 @pytest.mark.parametrize("shift", [0, 1 << 40])
-def test_an_average_is_that_of_the_full_probabilities(predictions, shift):
-    """Up to what is not kept. Numbers of documents may be large."""
+def test_the_average_is_that_of_the_full_probabilities(predictions, shift):
+    """Up to the probabilities that are not kept. Document numbers may be large."""
     rng = np.random.default_rng(9)
     documents = [essay_of_labels(document.document + shift, document.labels) for document, _ in predictions]
     members = [[likely(rng, document.labels) for document in documents] for _ in range(3)]
@@ -84,16 +67,13 @@ def test_an_average_is_that_of_the_full_probabilities(predictions, shift):
     for document, mean in zip(documents, means, strict=True):
         np.testing.assert_allclose(average.of(document), mean, atol=2 * (1 - KEPT_BELOW))
         assert average.holds(document)
-    for o_threshold in (0.1, 0.5, 0.9):
-        slow = micro_fbeta(
-            true_rows(documents), decided_rows(list(zip(documents, means, strict=True)), o_threshold=o_threshold)
-        )
-        assert score_out_of_fold(average, o_threshold=o_threshold) == slow
+        for o_threshold in (0.1, 0.5, 0.9):
+            assert decide(average.of(document), o_threshold=o_threshold) == decide(mean, o_threshold=o_threshold)
 
 
-def test_different_documents_are_not_averaged(predictions):
+def test_runs_with_different_validation_documents_are_not_averaged(predictions):
     one, other = keep_out_of_fold(predictions), keep_out_of_fold(predictions[1:])
-    with pytest.raises(ValueError, match="different documents"):
+    with pytest.raises(KitError, match="different validation documents"):
         average_out_of_fold([one, other], [0.5, 0.5])
 
 
@@ -101,12 +81,12 @@ def same(one, other) -> bool:
     return all(np.array_equal(array, getattr(other, name)) for name, array in vars(one).items())
 
 
-def test_folds_joined_in_any_order_are_what_is_kept_of_all_at_once(predictions):
+def test_folds_can_be_joined_in_any_order(predictions):
     parts = [keep_out_of_fold(predictions[start::3]) for start in (2, 0, 1)]
     assert same(join_out_of_fold(parts), keep_out_of_fold(predictions))
 
 
-def test_what_is_saved_is_loaded_again_and_holds_no_text(predictions, tmp_path):
+def test_saved_arrays_are_loaded_again_and_are_all_numbers(predictions, tmp_path):
     kept = keep_out_of_fold(predictions)
     save_out_of_fold(tmp_path, kept)
     assert same(load_out_of_fold(tmp_path), kept)
@@ -114,7 +94,7 @@ def test_what_is_saved_is_loaded_again_and_holds_no_text(predictions, tmp_path):
     assert load_out_of_fold(tmp_path / "nowhere") is None
 
 
-def test_no_word_of_an_essay_is_in_the_file(tmp_path):
+def test_no_token_of_a_document_is_in_the_file(tmp_path):
     document = make_document("Wilhelmina wrote this", labels={"Wilhelmina": "B-NAME_STUDENT"})
     save_out_of_fold(tmp_path, keep_out_of_fold([(document, np.full((3, len(LABELS)), 1 / 15, dtype=np.float32))]))
     content = (tmp_path / FILE).read_bytes()
@@ -137,7 +117,7 @@ def test_a_damaged_file_is_named(predictions, tmp_path):
             load_out_of_fold(tmp_path)
 
 
-def test_a_document_is_known_by_number_length_and_labels(predictions):
+def test_a_document_is_recognized_by_number_length_and_labels(predictions):
     kept = keep_out_of_fold(predictions)
     assert all(kept.holds(document) for document, _ in predictions)
     document = max((document for document, _ in predictions), key=lambda document: len(document.tokens))
@@ -149,12 +129,154 @@ def test_a_document_is_known_by_number_length_and_labels(predictions):
     assert not kept.holds(essay_of_labels(document.document, other))
 
 
-def test_files_that_do_not_say_how_long_essays_are_can_be_loaded(predictions, tmp_path):
-    save_out_of_fold(tmp_path, keep_out_of_fold(predictions))
-    save_file(
-        {name: array for name, array in load_file(tmp_path / FILE).items() if name != "n_tokens"}, tmp_path / FILE
-    )
-    kept = load_out_of_fold(tmp_path)
-    assert (kept.n_tokens == UNKNOWN).all()
-    assert all(kept.holds(document) for document, _ in predictions)
-    assert not any(kept.holds(essay_of_labels(document.document, ["B-ID_NUM"] * 50)) for document, _ in predictions)
+def test_an_unlabelled_document_is_not_recognized(predictions):
+    kept = keep_out_of_fold(predictions)
+    assert not any(kept.holds(replace(document, labels=None)) for document, _ in predictions)
+
+
+def runs_of(seed: int, n_members: int) -> tuple[list, list]:
+    """Random labelled documents, and out-of-fold probabilities of several runs, each better than the one before it."""
+    rng = np.random.default_rng(seed)
+    documents = [real_words(rng, one) for one in random_essays(rng)]
+    documents += [real_words(rng, replace(one, document=one.document + 100)) for one in random_essays(rng)]
+    members = []
+    for place in range(n_members):
+        predictions = []
+        for one in documents:
+            true = np.eye(15, dtype=np.float32)[[LABEL_TO_ID[label] for label in one.labels]].reshape(-1, 15)
+            predictions.append((one, (likely(rng, one.labels) + 0.2 * place * true) / (1 + 0.2 * place)))
+        members.append(keep_out_of_fold(predictions))
+    return members, documents
+
+
+def real_words(rng, document):
+    """The document with tokens that every rule has something to say about."""
+    words = ["Anna", "Lund", "anna", "the", "Dr", "By", "\n", "1234567", "7", "a@b.com", "www.coursera.org", "-", "Ben"]
+    tokens = tuple(rng.choice(words, size=len(document.tokens)).tolist())
+    return replace(document, tokens=tokens, full_text=" ".join(tokens))
+
+
+def curve_of(members, weights, documents, rules):
+    """Score every threshold on the full rows, without any cache."""
+    average = average_out_of_fold(members, weights)
+    return threshold_curve([(document, average.of(document)) for document in documents], rules=rules)
+
+
+def best_of(members, weights, documents, rules) -> float:
+    return curve_of(members, weights, documents, rules)["f5"].max()
+
+
+def choose_slowly(members, documents, rules):
+    """Ensemble selection written out, with the score of `curve_of`."""
+    best, votes = None, [1] * len(members)
+    candidates = [votes]
+    for _ in range(VOTES - len(members) + 1):
+        curves = []
+        for tried in candidates:
+            curve = curve_of(members, [n / sum(tried) for n in tried], documents, rules)
+            curves.append((curve["f5"].max(), best_threshold(curve), tried))
+        winner = max(curves, key=lambda found: found[0])
+        if best is None or winner[0] > best[0]:
+            best = winner
+        candidates = [[n + (i == place) for i, n in enumerate(winner[2])] for place in range(len(members))]
+    return [n / sum(best[2]) for n in best[2]], best[1]
+
+
+@pytest.mark.parametrize("rules", [(), *((name,) for name in RULES), DEFAULT_RULES, tuple(RULES)], ids=len)
+def test_weights_and_threshold_are_those_of_a_slow_search_with_the_rules_applied(rules):
+    members, documents = runs_of(len(rules), 2)
+    assert choose_weights(members, documents, rules) == choose_slowly(members, documents, rules)
+
+
+def test_rules_change_the_choice():
+    """Each choice is the best for the rules that it was made with; for some random documents the two differ."""
+    choices = []
+    for seed in range(6):
+        members, documents = runs_of(seed, 2)
+        choices.append([choose_weights(members, documents, rules) for rules in ((), DEFAULT_RULES)])
+        for rules, (weights, o_threshold) in zip(((), DEFAULT_RULES), choices[-1], strict=True):
+            curve = curve_of(members, weights, documents, rules)
+            assert curve.loc[o_threshold, "f5"] == curve["f5"].max() >= best_of(members, [0.5, 0.5], documents, rules)
+    assert any(without != with_rules for without, with_rules in choices)
+
+
+def test_weights_that_make_a_name_sure_are_worth_more_with_the_rule_that_copies_it():
+    """Worked by hand: the labels are the same for all weights, but only 2:1 brings P(O) of "Anna" below SURE."""
+    document = make_document("Anna knows that we met Anna", labels={"Anna": "B-NAME_STUDENT"})
+    members = []
+    for p_outside in (0.001, 0.05):
+        scores = np.eye(len(LABELS), dtype=np.float32)[[OUTSIDE_ID] * 6]
+        scores[0, [OUTSIDE_ID, LABEL_TO_ID["B-NAME_STUDENT"]]] = p_outside, 1 - p_outside
+        members.append(keep_out_of_fold([(document, scores)]))
+    assert 2 / 3 * 0.001 + 1 / 3 * 0.05 < SURE < 1 / 2 * 0.001 + 1 / 2 * 0.05
+    assert choose_weights(members, [document], ["add_emails"])[0] == [1 / 2, 1 / 2]
+    assert choose_weights(members, [document], ["propagate_lone_names"])[0] == [2 / 3, 1 / 3]
+
+
+def test_rules_run_once_for_equal_labels(monkeypatch):
+    members, documents = runs_of(0, 2)
+    calls = []
+
+    def count(document, scores, *, original=out_of_fold.label_document, **settings):
+        labels = original(document, scores, **{**settings, "rules": ()})
+        sure = tuple((scores[:, OUTSIDE_ID] < SURE).tolist())
+        calls.append((document.document, tuple(labels), sure))
+        return original(document, scores, **settings)
+
+    monkeypatch.setattr(out_of_fold, "label_document", count)
+    choose_weights(members, documents, DEFAULT_RULES)
+    assert len(calls) < len(documents) * len(O_THRESHOLDS) * 5
+    outside = [call for call in calls if set(call[1]) <= {"O"}]
+    assert len(outside) == len({number for number, _, _ in outside})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chosen_weights_are_no_worse_than_equal_ones_and_the_first_steps(seed):
+    """Two runs: of all shares of up to ten votes the search tries some, equal ones and both 2:1 among them."""
+    members, documents = runs_of(seed, 2)
+    weights, _ = choose_weights(members, documents, ())
+    chosen = best_of(members, weights, documents, ())
+    assert sum(weights) == pytest.approx(1) and min(weights) > 0
+    tried = ([1 / 2, 1 / 2], [1 / 3, 2 / 3], [2 / 3, 1 / 3])
+    assert max(best_of(members, of_tried, documents, ()) for of_tried in tried) <= chosen
+
+
+def test_the_better_of_two_runs_gets_more_weight():
+    (bad, *_, good), documents = runs_of(3, 6)
+    weights, _ = choose_weights([bad, good], documents, ())
+    assert weights[1] > 0.5
+    assert choose_weights([good, bad], documents, ())[0] == pytest.approx(weights[::-1])
+
+
+@pytest.mark.parametrize("n_members", [3, 12])
+def test_any_number_of_runs_has_weights(n_members):
+    members, documents = runs_of(0, n_members)
+    weights, _ = choose_weights(members, documents, ())
+    assert len(weights) == n_members and sum(weights) == pytest.approx(1)
+    equal = best_of(members, [1 / n_members] * n_members, documents, ())
+    assert best_of(members, weights, documents, ()) >= equal
+
+
+def test_equal_runs_have_equal_weights_and_the_middle_of_the_best_thresholds():
+    (member,), documents = runs_of(1, 1)
+    weights, o_threshold = choose_weights([member] * 2, documents, ())
+    assert weights == [0.5, 0.5]
+    assert o_threshold == best_threshold(curve_of([member], [1], documents, ()))
+
+
+def test_weights_are_chosen_on_the_documents_that_every_run_validated():
+    """Another run validated half of the documents; documents that no run knows do not count either."""
+    (one, other), documents = runs_of(2, 2)
+    half = documents[:6]
+    part = keep_out_of_fold((document, other.of(document)) for document in half)
+    only_half = keep_out_of_fold((document, one.of(document)) for document in half)
+    unknown = essay_of_labels(5000, ["B-EMAIL"])
+    expected = choose_weights([only_half, part], half, DEFAULT_RULES)
+    assert choose_weights([one, part], [unknown, *documents], DEFAULT_RULES) == expected
+
+
+def test_labelled_documents_that_no_run_validated_are_an_error():
+    members, documents = runs_of(0, 2)
+    others = [replace(document, document=document.document + 5000) for document in documents]
+    with pytest.raises(KitError, match=r"none of 12 labelled documents was in a validation fold of every run; pass"):
+        choose_weights(members, others, ())
