@@ -5,8 +5,8 @@ Data flows one way, and this is also a good order to read the modules in:
     labels → data → pieces → windows → models → predict → decide → rules → submission → metrics
 
 Everything else serves these steps: `training` fits models and keeps them in run folders, `augment` makes its documents
-anew each epoch, `sample` makes up documents, `report` has what the notebooks show, `kaggle` knows the platform, `cli` has
-the commands, and `language_model` is SHA-RNN as its paper describes it.
+anew each epoch, `sample` makes up documents, `report` has what the notebooks show, `kaggle` knows the platform, `cli`
+has the commands, and `language_model` is SHA-RNN as its paper describes it.
 """
 
 import os
