@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the suite runs in two processes, which must not fight for two cores
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask the model hub
 
 import matplotlib
 import numpy as np
@@ -161,6 +162,7 @@ TINY_PRESETS = {
                 "n_casings": len(CASINGS),
             },
             train=TINY,
+            every_fold=False,
         )
     },
     "mobilebert": {
@@ -177,6 +179,7 @@ TINY_PRESETS = {
                 "n_casings": len(CASINGS),
             },
             train=TINY,
+            every_fold=False,
         )
     },
 }

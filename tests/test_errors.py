@@ -15,6 +15,9 @@ def place(tmp_path, documents, sha_rnn_tagger, monkeypatch):
     """Change to a folder with documents, a trained run and submissions."""
     monkeypatch.chdir(tmp_path)
     write_documents("train.json", documents)
+    write_documents("few.json", documents[:3])
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "config.json").write_text("[]")
     write_documents("unlabelled.json", [make_document("Hello there", number=number) for number in range(1, 4)])
     save_tagger(tmp_path / "run", sha_rnn_tagger)
     (tmp_path / "good.csv").write_text("row_id,document,token,label\n0,1,1,B-EMAIL\n")
@@ -31,7 +34,10 @@ CASES = {
     f"{TRAIN} cut.json": "cut.json: not JSON",
     f"{TRAIN} object.json": "expected a list of documents",
     f"{TRAIN} unlabelled.json": "document 1: labels missing (training and scoring need them)",
-    "train --model sha_rnn --preset published --run new --data train.json": "preset 'published' of sha_rnn is none of",
+    "train --model sha_rnn --preset published --run new --data train.json": "unknown preset 'published' of sha_rnn",
+    f"{TRAIN} few.json": "3 labelled documents, 5 folds: expected 2 folds or more, and a document for each",
+    "train --model mobilebert --preset published --weights listed --run new --data train.json": "no MobileBERT",
+    "train --model mobilebert --weights listed --run new --data train.json": "do not fit a preset of random weights",
     "predict --run run --data cut.json --out new.csv": "cut.json: not JSON",
     "predict --run nowhere --data train.json --out new.csv": "nowhere: not a run folder",
     "predict --run run --data train.json --out good.csv/new.csv": "good.csv",

@@ -13,7 +13,7 @@ from pii_kit.kaggle.time_limit import Labelled, label_in_time, write_early_submi
 from pii_kit.metrics import micro_fbeta
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training.config import PRESETS
+from pii_kit.training.config import DEFAULT_PRESET, PRESETS
 from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
@@ -25,7 +25,7 @@ def _device() -> str:
 
 def train(args: argparse.Namespace) -> None:
     if bool(args.teacher) != bool(args.unlabelled):
-        raise KitError("--teacher and --unlabelled go together: who teaches, and the essays that are taught")
+        raise KitError("--teacher and --unlabelled go together: the runs that teach, and the essays they label")
     documents = read_documents(args.data, labels_required=True)
     taught = None
     if args.teacher:
@@ -53,11 +53,13 @@ def train(args: argparse.Namespace) -> None:
         return
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
     scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval})"
-    if "seconds" in result:
-        print(f"{args.run}: {scored}; {result['n_models']} models, {result['seconds']:.0f} s on {result['device']}")
+    seconds = f"{result['elapsed_seconds']:.0f} s elapsed, {result['cpu_seconds']:.0f} s of processor time"
+    if "n_finished" in result:
+        so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
+        print(f"{args.run}: the time ran out: {so_far}; {scored}; {seconds}; continue with --resume")
     else:
-        n_left = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
-        print(f"{args.run}: the time is over: {n_left}; {scored}; go on with --resume")
+        start = f"started from weights {result['weights']}"
+        print(f"{args.run}: {scored}; {result['n_models']} models, {start}; {seconds}, on {result['device']}")
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -108,37 +110,44 @@ def errors(args: argparse.Namespace) -> None:
 
 
 def add_tagger_verbs(verbs) -> None:
-    """Training, prediction, export and the page of errors."""
-    verb = add_verb(verbs, train, "train a tagger on labelled essays")
+    """Add the verbs train, predict, export and errors."""
+    verb = add_verb(verbs, train, "train taggers on labelled essays, one for each fold")
     verb.add_argument("--model", choices=list(PRESETS), required=True, help="which of the two models")
     verb.add_argument("--data", type=Path, required=True, metavar="TRAIN.json", help="labelled essays")
-    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
+    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="folder of the run")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
-    verb.add_argument("--preset", choices=presets, help="size and settings; default: by what this machine has")
+    verb.add_argument("--preset", choices=presets, default=DEFAULT_PRESET, help="model size and settings")
+    verb.add_argument("--fold", type=whole(0), metavar="K", help="train only the tagger that fold K validates")
+    verb.add_argument("--epochs", type=whole(1), metavar="N", help="replaces the preset's value")
+    verb.add_argument("--learning-rate", type=share, metavar="RATE", help="replaces the preset's value")
     verb.add_argument(
-        "--fold", type=whole(0), metavar="K", help="train on all folds but K alone; default: the preset's"
+        "--batch-size", type=whole(1), metavar="N", help="windows in a batch; replaces the preset's value"
     )
-    verb.add_argument("--epochs", type=whole(1), metavar="N", help="instead of the preset's")
-    verb.add_argument("--learning-rate", type=share, metavar="RATE", help="instead of the preset's")
-    verb.add_argument("--batch-size", type=whole(1), metavar="N", help="windows in a batch, instead of the preset's")
     verb.add_argument("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better F5")
-    verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="batches from one checkpoint to the next")
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="of split, start and order")
-    verb.add_argument("--weights", type=Path, metavar="DIR", help="folder with published MobileBERT weights")
+    verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="number of batches between checkpoints")
+    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed")
+    verb.add_argument(
+        "--weights",
+        metavar="DIR",
+        help="with the preset published: folder of MobileBERT's weights, or 'random'; default: download them",
+    )
     verb.add_argument(
         "--teacher",
         type=Path,
         action="append",
         metavar="DIR",
-        help="learn also from what this run says of the unlabelled essays; repeat to average",
+        help="train also on this run's predictions for the unlabelled essays; repeat to average several runs",
     )
     verb.add_argument("--mixed-data", action="store_true", help="allow teachers that were trained on different essays")
     verb.add_argument("--unlabelled", type=Path, metavar="FILE.json", help="essays for the teacher; labels are ignored")
     verb.add_argument(
-        "--processes", type=whole(1), metavar="N", help="that share each batch; default: one, or one on each GPU"
+        "--processes",
+        type=whole(1),
+        metavar="N",
+        help="number of processes that share each batch; default: one for each GPU",
     )
-    verb.add_argument("--minutes", type=positive, metavar="N", help="then save all, and end; go on with --resume")
-    verb.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
+    verb.add_argument("--minutes", type=positive, metavar="N", help="save everything and stop in time; see --resume")
+    verb.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
     add_runs(verb)

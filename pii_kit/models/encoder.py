@@ -1,42 +1,37 @@
-"""MobileBERT with a token classifier and a sense of capital letters: the one place that names transformers' classes."""
+"""MobileBERT with a token classifier and casing features: the only module that names transformers' encoder classes."""
 
 import json
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import torch
-from huggingface_hub import constants
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForTokenClassification,
-    BertTokenizerFast,
-    MobileBertConfig,
-    MobileBertModel,
-)
+from transformers import AutoConfig, AutoModelForTokenClassification, BertTokenizer, MobileBertConfig, MobileBertModel
 from transformers import MobileBertForTokenClassification as PlainMobileBert
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from pii_kit.files import KitError
+from pii_kit.files import KitError, in_one_line
 from pii_kit.pieces import NEWLINE, PieceTokenizer
 
 PUBLISHED = "google/mobilebert-uncased"
-NOT_SIZES = ("model_type", "architectures", "id2label", "label2id")  # of a stored configuration: its own task's
+# Fields of a stored configuration that belong to the task it was trained for, not to the encoder.
+TASK_FIELDS = ("model_type", "architectures", "id2label", "label2id")
 
 
 class MobileBertTaggerConfig(MobileBertConfig):
-    """transformers' MobileBertConfig; `n_casings` above 0 adds an embedding of how a token is written."""
+    """transformers' MobileBertConfig; `n_casings` above 0 adds an embedding of each token's casing."""
 
     model_type = "mobilebert_tagger"
     n_casings: int = 0
 
 
 class MobileBertForTokenClassification(PlainMobileBert):
-    """transformers' model; the casing embedding (pieces.CASINGS) is added to the word embedding.
+    """transformers' model with a casing embedding (`pieces.CASINGS`) that is added to the word embedding.
 
-    Uncased pieces lose the capitals that names live on. The casing embedding starts at zero, so loaded weights give
-    exactly what they gave before it.
+    Uncased pieces lose the capital letters that mark names. The casing embedding starts at zero, so that loaded weights
+    first give the same output as without it.
     """
 
     config_class = MobileBertTaggerConfig
@@ -60,66 +55,70 @@ class MobileBertForTokenClassification(PlainMobileBert):
         labels: torch.Tensor | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
-        """input_ids, attention_mask, casing_ids, labels: each (batch, piece) → logits (batch, piece, label)."""
+        """Return logits (batch, piece, label) of `input_ids` and `casing_ids`, both (batch, piece)."""
         embedded = self.mobilebert.get_input_embeddings()(input_ids)
         if self.casing_embedding is not None and casing_ids is not None:
             embedded = embedded + self.casing_embedding(casing_ids)
         if attention_mask is not None:
-            # MobileBERT joins each piece's embedding with its neighbours': what follows the last one must be zero, as
-            # it is without padding.
+            # MobileBERT joins each piece's embedding with its neighbours'. After the last piece they must be zero, as
+            # they are without padding.
             embedded = embedded * attention_mask[..., None]
         return super().forward(attention_mask=attention_mask, inputs_embeds=embedded, labels=labels, **kwargs)
 
 
-def find_weights(folder: str | Path | None = None, *, attached: Path = Path("/kaggle/input")) -> str | None:
-    """Where published MobileBERT weights can be had: `folder`, a folder attached on Kaggle, the model hub, or None.
+def load_published(weights: str | Path, **settings) -> tuple[MobileBertForTokenClassification, PieceTokenizer]:
+    """Load published weights with a new classifier, and their WordPiece tokenizer with a newline piece added.
 
-    A `folder` that holds no MobileBERT is a KitError, not a reason to look further.
+    Args:
+        weights: a folder with MobileBERT, or a name on the Hugging Face hub. The local cache is tried before the hub.
+        **settings: fields of the configuration (n_casings, labels, dropouts).
+
+    Raises KitError if the weights cannot be found or loaded. The message says how to get them.
     """
-    if folder is not None:
-        if not _is_mobilebert(Path(folder) / "config.json"):
-            raise KitError(f"{folder}: no MobileBERT there (expected a config.json with model_type mobilebert)")
-        return str(folder)
-    for config in sorted(attached.rglob("config.json")) if attached.is_dir() else []:
-        if _is_mobilebert(config):
-            return str(config.parent)
+    if is_folder := Path(weights).is_dir():
+        _check_config(Path(weights) / "config.json")
     try:
-        MobileBertConfig.from_pretrained(PUBLISHED, local_files_only=not _hub_answers())
-    except OSError:  # what transformers raises when the hub is out of reach and nothing is cached
-        return None
-    return PUBLISHED
-
-
-def _hub_answers() -> bool:
-    # Asked first, since transformers itself tries for half a minute before it gives up.
-    try:
-        socket.create_connection((urlsplit(constants.ENDPOINT).hostname, 443), timeout=3).close()
-    except OSError:
-        return False
-    return True
-
-
-def _is_mobilebert(config: Path) -> bool:
-    return config.is_file() and json.loads(config.read_text()).get("model_type") == "mobilebert"
-
-
-def load_published(weights: str, **settings) -> tuple[MobileBertForTokenClassification, PieceTokenizer]:
-    """Published weights with a fresh classifier, and their WordPiece with a newline piece added.
-
-    `settings` go to the configuration (n_casings, labels, dropouts).
-    """
-    tokenizer = BertTokenizerFast.from_pretrained(weights).backend_tokenizer
-    tokenizer.add_special_tokens([NEWLINE])
-    stored = MobileBertModel.from_pretrained(weights, add_pooling_layer=False)
-    sizes = {name: value for name, value in stored.config.to_dict().items() if name not in NOT_SIZES}
-    config = MobileBertTaggerConfig(**{**sizes, **settings})
-    model = MobileBertForTokenClassification(config)
+        try:
+            stored, tokenizer = _read(weights, local_files_only=True)
+        except OSError:  # not in the cache
+            stored, tokenizer = _read(weights, local_files_only=is_folder)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise KitError(
+            f"{weights}: cannot load MobileBERT's published weights. Attach them (on Kaggle: Add input, Models, "
+            "google/mobilebert-uncased; elsewhere: --weights FOLDER) or turn the internet on. To train a model of this "
+            f"size from random weights, ask for it: --weights random. Reason: {in_one_line(error)}"
+        ) from None
+    sizes = {name: value for name, value in stored.config.to_dict().items() if name not in TASK_FIELDS}
+    model = MobileBertForTokenClassification(MobileBertTaggerConfig(**{**sizes, **settings}))
     model.mobilebert.load_state_dict(stored.state_dict())
+    tokenizer.add_special_tokens([NEWLINE])
     model.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=False)
     return model, PieceTokenizer(tokenizer)
 
 
+def _check_config(path: Path) -> None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KitError(f"{path}: cannot be read as JSON ({in_one_line(error)}); expected a MobileBERT folder") from None
+    found = config.get("model_type") if isinstance(config, dict) else f"a {type(config).__name__}"
+    if found != "mobilebert":
+        raise KitError(f"{path}: no MobileBERT there; expected an object with model_type 'mobilebert', found {found!r}")
+
+
+def _read(weights: str | Path, *, local_files_only: bool) -> tuple[MobileBertModel, Tokenizer]:
+    """Return the stored encoder and its tokenizer. Raises ValueError if a weight or the vocabulary is missing."""
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(weights), "local_files_only": local_files_only}
+    # One small file first: transformers tries each file for half a minute when the hub cannot be reached.
+    config = MobileBertConfig.from_pretrained(**where)
+    tokenizer = BertTokenizer.from_pretrained(**where).backend_tokenizer
+    loaded: Any = MobileBertModel.from_pretrained(**where, add_pooling_layer=False, output_loading_info=True)
+    if missing := loaded[1]["missing_keys"]:
+        raise ValueError(f"the file of weights lacks {len(missing)} of them")
+    if tokenizer.get_vocab_size() != config.vocab_size:
+        raise ValueError(f"the vocabulary has {tokenizer.get_vocab_size()} pieces, expected {config.vocab_size}")
+    return loaded[0], tokenizer
+
+
 AutoConfig.register(MobileBertTaggerConfig.model_type, MobileBertTaggerConfig)
-
-
 AutoModelForTokenClassification.register(MobileBertTaggerConfig, MobileBertForTokenClassification)

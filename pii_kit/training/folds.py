@@ -1,79 +1,34 @@
-"""Train a tagger for each fold in one run folder, and choose its decision out of fold."""
+"""Train a tagger for each fold into one run folder, and choose its threshold from out-of-fold predictions."""
 
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import notebook_launcher
 from accelerate.utils import broadcast_object_list, set_seed
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from tqdm import tqdm
-from transformers import PreTrainedModel
 
+from pii_kit import metrics
 from pii_kit.data import Document, split_documents
 from pii_kit.files import KitError, read_json, write_json
-from pii_kit.labels import LABEL_TO_ID, LABELS
-from pii_kit.metrics import (
-    Predictions,
-    as_dict,
-    best_threshold,
-    bootstrap_interval,
-    decided_rows,
-    micro_fbeta,
-    threshold_curve,
-)
-from pii_kit.models.encoder import (
-    MobileBertForTokenClassification,
-    MobileBertTaggerConfig,
-    find_weights,
-    load_published,
-)
-from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
-from pii_kit.models.sha_rnn_layers import ShaRnnConfig
-from pii_kit.pieces import PieceTokenizer, common_words, read_tokenizer, train_byte_pairs, train_word_pieces
+from pii_kit.models.encoder import load_published
+from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.submission import true_rows
-from pii_kit.training.config import Preset, default_preset, look_up
+from pii_kit.training.config import DEFAULT_PRESET, RANDOM, build, look_up, starting_weights
 from pii_kit.training.distill import Taught
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
-from pii_kit.training.parallel import check_gpus, device_name, n_gpus, rank_state, run_side_by_side
-from pii_kit.training.runs import fingerprint, has_tagger, reopen_run, start_run
+from pii_kit.training.parallel import check_gpus, device_name, launch, n_gpus, rank_state, run_side_by_side
+from pii_kit.training.runs import fingerprint, has_tagger, reopen_run, start_run, training_seconds
 
 logger = logging.getLogger(__name__)
-
-
-def build(
-    model: str,
-    preset: Preset,
-    documents: Sequence[Document],
-    tokenizer: PieceTokenizer | None,
-    weights: str | Path | None,
-) -> tuple[PreTrainedModel, PieceTokenizer]:
-    """A model ready for training, and its tokenizer, which is learned from `documents` unless it is given or loaded."""
-    labels = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
-    if model == "sha_rnn":
-        tokenizer = tokenizer or train_byte_pairs(documents, n_pieces=preset.n_pieces)
-        config = ShaRnnConfig(vocab_size=tokenizer.n_pieces, pad_token_id=tokenizer.pad_id, **preset.model, **labels)
-        return ShaRnnForTokenClassification(config), tokenizer
-    if preset.published:
-        found = find_weights(weights)
-        if found:
-            logger.info("MobileBERT starts from the published weights in %s", found)
-            network, tokenizer = load_published(found, **preset.model, **labels)
-            return network, replace(tokenizer, words=common_words(documents))
-        logger.warning("MobileBERT's published weights cannot be reached: it starts from random weights")
-    tokenizer = tokenizer or train_word_pieces(documents, n_pieces=preset.n_pieces)
-    config = MobileBertTaggerConfig(
-        vocab_size=tokenizer.n_pieces, pad_token_id=tokenizer.pad_id, **preset.model, **labels
-    )
-    return MobileBertForTokenClassification(config), tokenizer
 
 
 def train_preset(
@@ -81,37 +36,48 @@ def train_preset(
     documents: Sequence[Document],
     folder: str | Path,
     *,
-    preset: str | None = None,
+    preset: str = DEFAULT_PRESET,
     resume: bool = False,
     weights: str | Path | None = None,
     n_folds: int = 5,
     fold: int = 0,
     taught: Taught | None = None,
-    deadline: float | None = None,
+    deadline: float = math.inf,
+    last_begin: float = math.inf,
     quiet: bool = False,
     **settings,
 ) -> dict | None:
-    """Train `model` ("sha_rnn" or "mobilebert") on labelled documents into a run folder; gives back the run's result.
+    """Train one tagger ("sha_rnn" or "mobilebert") into a run folder, and return its result; None if time ran out.
 
-    One of `n_folds` folds validates. `settings` replace those of the preset's TrainConfig; None leaves them. `weights`
-    is a folder with published MobileBERT weights. `taught` (see `ensemble.teach`) are unlabelled essays to learn from
-    as well; those that are among `documents`, validation above all, are left out. With `resume` an unfinished run is gone on
-    with, and a finished one is left as it is. A run that nears its `deadline`, a time of `time.monotonic`, saves its
-    state and a tagger, and gives back None. Several processes train one run. Raises KitError for names that are not
-    offered and folders that hold another run.
+    One of `n_folds` folds validates. In several processes (ranks), all of them call this and train it together.
+
+    Args:
+        resume: continue an unfinished run in the folder. A finished one is left as it is.
+        weights: folder or hub name of published MobileBERT weights (preset "published"), or "random".
+        taught: documents with a teacher's probabilities to train on as well (`ensemble.teach`). Those that are among
+            `documents` are left out, so that no validation document is trained on.
+        deadline: time of `time.monotonic` before which the state and a tagger are saved.
+        last_begin: time after which the training does not begin.
+        **settings: replace settings of the preset's TrainConfig. None leaves a setting as it is.
+
+    Raises KitError for an unknown name, missing weights, or a folder that holds another run.
     """
     folder = Path(folder)
-    preset_name = preset or default_preset(model)
-    chosen = look_up(model, preset_name)
-    changes = {name: value for name, value in settings.items() if value is not None}
-    config = replace(chosen.train, **changes)
-    if model == "mobilebert" and config.mixed_precision == "fp16":
-        raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'")
+    late = last_begin < math.inf and broadcast_object_list([time.monotonic() > last_begin])[0]
+    if late and not (folder / "result.json").exists():
+        return None
+    chosen = look_up(model, preset, **settings)
+    config, weights = chosen.train, starting_weights(chosen, weights)
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)
     taught = taught and taught.beside(documents)
+    state = rank_state()
+    resumed = resume and (folder / "run.json").exists()
+    recorded = read_json(folder / "run.json").get("weights") if resumed else weights
     manifest = {
         "model": model,
-        "preset": preset_name,
+        "preset": preset,
+        # The same published weights may be in another folder in the next session.
+        "weights": recorded if RANDOM not in (recorded, weights) else weights,
         "data": fingerprint(documents),
         "n_documents": len(documents),
         "train": asdict(config),
@@ -120,51 +86,42 @@ def train_preset(
         "validation": [document.document for document in validation],
         "taught": taught and taught.manifest(),
     }
-    state = rank_state()
-    goes_on = resume and (folder / "run.json").exists()
-    if goes_on:
+    if resumed:
         reopen_run(folder, manifest)
         if (folder / "result.json").exists():
             logger.info("%s is finished already", folder)
             return read_json(folder / "result.json")
     set_seed(config.seed)
-    tokenizer = read_tokenizer(folder / "tokenizer.json") if goes_on else None
+    tokenizer = read_tokenizer(folder / "tokenizer.json") if resumed else None
     network, tokenizer = build(model, chosen, training, tokenizer, weights)
-    if state.is_main_process and not goes_on:
+    if state.is_main_process and not resumed:
         start_run(folder, manifest, tokenizer)
-    state.wait_for_everyone()  # none looks for the run before another has begun it
-
-    began = time.perf_counter()
-    history = fit(
-        network,
-        tokenizer,
-        training,
-        validation,
-        config,
-        folder,
-        taught=taught,
-        resume=resume,
-        deadline=deadline,
-        quiet=quiet,
-    )
+    state.wait_for_everyone()  # no rank may look for the run before the first one has started it
+    how: dict[str, Any] = {"taught": taught, "resume": resume, "deadline": deadline, "quiet": quiet}
+    history = fit(network, tokenizer, training, validation, config, folder, **how)
     if not is_finished(history, config):
-        logger.warning("%s: the time is over after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
+        logger.warning("%s: the time ran out after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
         return None
-    result = {
-        **kept_epoch(history, config.keep),
-        "epochs": len(history),
-        "seconds_per_epoch": sum(row["seconds"] for row in history) / len(history),
-        "seconds": time.perf_counter() - began,
-        "parameters": network.num_parameters(),
-        "device": device_name(),
-    }
+    result = kept_epoch(history, config.keep) | training_seconds([folder])
+    result |= {"weights": manifest["weights"], "parameters": network.num_parameters(), "device": device_name()}
+    result |= {"epochs": len(history), "epoch_seconds": sum(row["epoch_seconds"] for row in history) / len(history)}
     if state.is_main_process:
         write_json(folder / "result.json", result)
     state.wait_for_everyone()
     return result
 
 
-logger = logging.getLogger(__name__)
+def check_documents(documents: Sequence[Document], *, n_folds: int, folds: Sequence[int], seed: int) -> None:
+    """Raise KitError if the documents are too few for the folds, or a fold that is asked for does not exist."""
+    if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
+        raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
+    found = f"{len(documents)} labelled documents"
+    if not 2 <= n_folds <= len(documents):
+        few = "add documents, or ask for fewer folds" if n_folds > 1 else "ask for more folds"
+        raise KitError(f"{found}, {n_folds} folds: expected 2 folds or more, and a document for each; {few} (n_folds)")
+    for fold in folds:
+        if not any(doc.tokens for doc in split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)[0]):
+            raise KitError(f"{found}, but those that train fold {fold} have no tokens; add documents with text")
 
 
 def train_folds(
@@ -177,45 +134,64 @@ def train_folds(
     folds: Sequence[int] | None = None,
     resume: bool = False,
     deadline: float = math.inf,
+    weights: str | Path | None = None,
+    taught: Taught | None = None,
+    n_processes: int = 1,
     **settings,
 ) -> dict:
-    """Train `model` once for each of `folds` of `n_folds` into a run folder; gives back the result, out of fold.
+    """Train one tagger for each fold into a run folder, and return the result on out-of-fold predictions.
 
-    `folds` None are all of them, or the first alone where the preset says so. `settings`, and essays `taught` by a
-    teacher, go to `train_preset`. A run that was killed goes on with `resume`, and finished folds are left as they are.
-    On a CPU of several cores as many folds train side by side as torch would use threads, each on one: models as small
-    as those of the CPU presets gain nothing from a second thread. Near `deadline`, a time of
-    `time.monotonic`, folds under way save their state and a tagger, no other begins, and the result has no "epochs": go on
-    with `resume`. Several processes train one fold at a time. Raises KitError as `train_preset`.
+    On a CPU as many folds train at the same time as torch would use threads, each on one thread: small models gain
+    nothing from a second one. Elsewhere folds train one after another. If the deadline comes before the end, folds
+    save their state and a tagger, and the result has "n_finished" instead of "epochs".
+
+    Args:
+        preset: one of `config.PRESETS`. None: `DEFAULT_PRESET`, on a GPU too.
+        folds: the folds to train. None: all, or the first one if the preset says so.
+        n_processes: if above 1, start so many processes, which train together.
+        **settings: see `train_preset`, as for all other arguments.
+
+    Raises KitError as `train_preset`, or for too few documents; nothing is written then.
     """
-    folder = Path(folder)
-    preset = preset or default_preset(model)
-    every_fold = look_up(model, preset).every_fold
-    if folds is None:
-        folds = range(n_folds) if every_fold else [0]
-    if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
-        raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
-    manifest = {"model": model, "preset": preset, "n_folds": n_folds, "folds": list(folds)}
+    folder, preset = Path(folder), preset or DEFAULT_PRESET
+    chosen = look_up(model, preset, **settings)
+    folds = list(folds if folds is not None else range(n_folds) if chosen.every_fold else [0])
+    check_documents(documents, n_folds=n_folds, folds=folds, seed=chosen.train.seed)
+    start = starting_weights(chosen, weights)
+    shared = {"preset": preset, "n_folds": n_folds, "resume": resume, "weights": weights, "taught": taught, **settings}
+    if n_processes > 1:
+        train = partial(train_folds, model, documents, folder, folds=folds, deadline=deadline, **shared)
+        launch(train, n_processes=n_processes)
+        return result_so_far(folder, documents)
+    if start != RANDOM and not (folder / "result.json").exists():
+        load_published(start)  # so that an error, or a long download, comes before the run begins
     state = rank_state()
+    manifest = {"model": model, "preset": preset, "n_folds": n_folds, "folds": folds}
     _open(folder, manifest, resume=resume, writes=state.is_main_process)
     state.wait_for_everyone()
-    train = partial(train_preset, model, documents, preset=preset, n_folds=n_folds, resume=resume, **settings)
-    if deadline < math.inf:
-        train = partial(_in_time, train, deadline=deadline, begin=_last_begin(deadline))
-    if torch.cuda.is_available() or state.num_processes > 1:
-        results = [train(_fold(folder, k), fold=k) for k in folds]
+    if state.is_main_process and not any(document.types for document in documents):
+        logger.warning("none of the %d documents has PII: the tagger can learn only from planted PII", len(documents))
+    if deadline < math.inf:  # a fold that begins later would not get far
+        left = deadline - time.monotonic()
+        shared |= {"deadline": deadline, "last_begin": deadline - min(left / 4, max(30, left / 20))}
+    tasks = [partial(train_preset, model, documents, folder / f"fold_{k}", fold=k, **shared) for k in folds]
+    n_workers = min(torch.get_num_threads(), len(tasks))
+    if torch.cuda.is_available() or state.num_processes > 1 or n_workers == 1:
+        results = [task() for task in tasks]
     else:
-        results = _side_by_side(train, folder, folds, settings.get("epochs") or look_up(model, preset).train.epochs)
-    if None in results or (folder / "result.json").exists():
+        results = run_side_by_side(
+            [partial(task, quiet=True) for task in tasks],
+            n_workers=n_workers,
+            bar=tqdm(desc=f"{len(tasks)} folds", total=chosen.train.epochs * len(tasks), unit="epoch"),
+            count=lambda: sum(len(read_json(path)) for path in folder.glob("fold_*/history.json")),
+        )
+    finished = [result for result in results if result is not None]
+    if len(finished) < len(tasks) or (folder / "result.json").exists():
         return result_so_far(folder, documents)
-    result = choose_decision(folder, documents) | {
-        "n_models": len(results),
-        "epochs": sum(row["epochs"] for row in results),
-        "seconds": sum(row["seconds"] for row in results),
-        "seconds_per_epoch": sum(row["seconds_per_epoch"] for row in results) / len(results),
-        "parameters": results[0]["parameters"],
-        "device": results[0]["device"],
-    }
+    result = choose_decision(folder, documents) | training_seconds(fold_folders(folder))
+    result |= {name: finished[0][name] for name in ("weights", "parameters", "device")}
+    result |= {"n_models": len(finished), "epochs": sum(row["epochs"] for row in finished)}
+    result["epoch_seconds"] = sum(row["epoch_seconds"] for row in finished) / len(finished)
     if state.is_main_process:
         write_json(folder / "result.json", result)
     state.wait_for_everyone()
@@ -223,46 +199,20 @@ def train_folds(
 
 
 def result_so_far(folder: str | Path, documents: Sequence[Document]) -> dict:
-    """A run's result; of one whose time was over before its end, the score of the taggers that it has until then."""
+    """Return a run's result. For a run that is not finished it is the score of the taggers it has so far."""
     folder = Path(folder)
     if (folder / "result.json").exists():
         return read_json(folder / "result.json")
-    folds = read_json(folder / "folds.json")["folds"]
-    n_finished = sum((_fold(folder, k) / "result.json").exists() for k in folds)
+    folders = [folder / f"fold_{k}" for k in read_json(folder / "folds.json")["folds"]]
+    n_finished = sum((of_fold / "result.json").exists() for of_fold in folders)
     how = "resume the run to train the others (on Kaggle: attach this output to the next session, and run again)"
-    logger.warning("%s: %d of %d folds are finished; %s", folder, n_finished, len(folds), how)
-    return {**choose_decision(folder, documents), "n_models": len(fold_folders(folder)), "n_finished": n_finished}
-
-
-def _side_by_side(train: Callable, folder: Path, folds: Sequence[int], epochs: int) -> list[dict | None]:
-    """The results of folds, trained on a CPU: as many at once as torch would use threads."""
-    n_workers = min(torch.get_num_threads(), len(folds))
-    if n_workers == 1:
-        return [train(_fold(folder, k), fold=k) for k in folds]
-    return run_side_by_side(
-        [partial(train, _fold(folder, k), fold=k, quiet=True) for k in folds],
-        n_workers=n_workers,
-        bar=tqdm(desc=f"{len(folds)} folds", total=epochs * len(folds), unit="epoch"),
-        count=lambda: sum(_epochs_done(_fold(folder, k)) for k in folds),
-    )
-
-
-def _last_begin(deadline: float) -> float:
-    """The time of `time.monotonic` after which no fold begins, since little would come of it."""
-    seconds = deadline - time.monotonic()
-    return deadline - min(seconds / 4, max(30, seconds / 20))
-
-
-def _in_time(train: Callable, folder: Path, *, deadline: float, begin: float, **settings) -> dict | None:
-    """A fold's result, None if its time was over before its end; late ones do not begin, but finished ones are read."""
-    late = broadcast_object_list([time.monotonic() > begin])[0]
-    if late and not (folder / "result.json").exists():
-        return None
-    return train(folder, deadline=deadline, **settings)
+    logger.warning("%s: %d of %d folds are finished; %s", folder, n_finished, len(folders), how)
+    counts = {"n_models": len(fold_folders(folder)), "n_finished": n_finished}
+    return {**choose_decision(folder, documents), **counts, **training_seconds(folders)}
 
 
 def _open(folder: Path, manifest: dict, *, resume: bool, writes: bool) -> None:
-    """Write folds.json, or see that a run is gone on with as it was started. A run begins with its first fold's."""
+    """Write folds.json, or check that a run that has begun (its first fold has) uses the same settings."""
     begun = [*folder.glob("run.json"), *folder.glob("fold_*/run.json")]
     if begun and not resume:
         raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
@@ -274,61 +224,53 @@ def _open(folder: Path, manifest: dict, *, resume: bool, writes: bool) -> None:
 
 
 def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
-    """Write decision.json from the out-of-fold probabilities of a run on its documents; gives back the score.
+    """Choose a run's threshold on its out-of-fold probabilities, write decision.json, and return the score.
 
-    The cut-off is chosen and scored on the same documents: one number out of few, so it flatters F5 a little.
+    The threshold is chosen and scored on the same documents. It is one number, so F5 is only slightly too high.
     """
     predictions = out_of_fold_predictions(folder, documents)
-    o_threshold = best_threshold(threshold_curve(predictions, rules=DEFAULT_RULES))
+    o_threshold = metrics.best_threshold(metrics.threshold_curve(predictions, rules=DEFAULT_RULES))
     truth = true_rows(document for document, _ in predictions)
-    rows = decided_rows(predictions, o_threshold=o_threshold, rules=DEFAULT_RULES)
-    low, high = bootstrap_interval(truth, rows, [document.document for document, _ in predictions])
+    rows = metrics.decided_rows(predictions, o_threshold=o_threshold, rules=DEFAULT_RULES)
+    low, high = metrics.bootstrap_interval(truth, rows, [document.document for document, _ in predictions])
     if rank_state().is_main_process:
         write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
-    score = as_dict(micro_fbeta(truth, rows))
+    score = metrics.as_dict(metrics.micro_fbeta(truth, rows))
     return {**score, "f5_low": low, "f5_high": high, "n_documents": len(predictions), "o_threshold": o_threshold}
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
-    """The run folders of a cross-validation's folds; a run of one tagger is its own only fold.
+    """Return the folders of a run's folds; a run of one tagger is its own only fold.
 
-    Of a run that is not finished they are the finished folds, where there are none yet those that have a tagger, and
-    without any all that were asked for.
+    For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
     """
     folder = Path(folder)
     if not (folder / "folds.json").exists():
         return [folder]
-    folders = [_fold(folder, k) for k in read_json(folder / "folds.json")["folds"]]
+    folders = [folder / f"fold_{k}" for k in read_json(folder / "folds.json")["folds"]]
     if (folder / "result.json").exists() or not any((of_fold / "run.json").exists() for of_fold in folders):
-        return folders  # trained to the end, or exported: a fold that is missing here is missed
+        return folders  # finished or exported: a fold that is missing here is an error elsewhere
     begun = [of_fold for of_fold in folders if has_tagger(of_fold)]
     return [of_fold for of_fold in begun if (of_fold / "result.json").exists()] or begun or folders
 
 
 def is_whole(folder: str | Path) -> bool:
-    """Whether a run has a tagger for each fold, so that each essay it was trained on is some fold's validation too."""
+    """Return whether a run has a tagger for each fold, so that every training document is validated by one of them."""
     folds = Path(folder) / "folds.json"
     return folds.exists() and len(fold_folders(folder)) == read_json(folds)["n_folds"]
 
 
-def _fold(folder: Path, k: int) -> Path:
-    return folder / f"fold_{k}"
-
-
-def _epochs_done(folder: Path) -> int:
-    return len(read_json(folder / "history.json")) if (folder / "history.json").exists() else 0
-
-
 def load_folds_out_of_fold(folder: str | Path) -> OutOfFold | None:
-    """The out-of-fold probabilities of all folds of a run; None where a fold has none. Raises KitError if damaged."""
-    parts = [load_out_of_fold(of_fold / "tagger") for of_fold in fold_folders(folder)]
-    return None if any(part is None for part in parts) else join_out_of_fold(parts)
+    """Return the out-of-fold probabilities of all folds, or None if a fold has none. Raises KitError if damaged."""
+    folders = fold_folders(folder)
+    parts = [part for of_fold in folders if (part := load_out_of_fold(of_fold / "tagger")) is not None]
+    return join_out_of_fold(parts) if len(parts) == len(folders) else None
 
 
-def out_of_fold_predictions(folder: str | Path, documents: Sequence[Document]) -> Predictions:
-    """Those of labelled `documents` that some fold validated on, with its tagger's probabilities (token, label).
+def out_of_fold_predictions(folder: str | Path, documents: Sequence[Document]) -> metrics.Predictions:
+    """Return the documents that a fold validated, each with the probabilities (token, label) of that fold's tagger.
 
-    Raises KitError if the run kept none.
+    Raises KitError if the run has no out-of-fold probabilities.
     """
     kept = load_folds_out_of_fold(folder)
     if kept is None:
@@ -336,45 +278,20 @@ def out_of_fold_predictions(folder: str | Path, documents: Sequence[Document]) -
     return [(document, kept.of(document)) for document in documents if kept.holds(document)]
 
 
-logger = logging.getLogger(__name__)
-
-
 def train_everywhere(
     model: str, documents: Sequence[Document], folder: str | Path, *, n_processes: int | None = None, **settings
 ) -> dict:
-    """`folds.train_folds` in `n_processes` processes, None for one on each GPU; gives back its result.
+    """Call `train_folds` in `n_processes` processes (None: one for each GPU), and return its result.
 
-    Within a process that torchrun has started it trains as one of those, and where a GPU is in use by this process
-    already, on that one alone. Raises KitError as `train_folds`, if the GPUs do not work, and if a process fails.
+    A process that torchrun started trains as one of its ranks. If this process uses a GPU already, only that GPU
+    trains, because processes that train together must be started before. Raises KitError as `train_folds`, or if the
+    GPUs do not work, or a process fails.
     """
-    if "LOCAL_RANK" not in os.environ:
-        check_gpus()
-        n_processes = n_processes or n_gpus()
-        if n_processes > 1 and torch.cuda.is_initialized():
-            logger.warning("a GPU is in use by this process already: training on one GPU")
-        elif n_processes > 1:
-            # torch says of each process that it ended and where, of bad input too; what matters is said below.
-            logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-            logging.getLogger("torch.multiprocessing").setLevel(logging.CRITICAL)
-            try:
-                notebook_launcher(_train, (model, documents, folder, settings), num_processes=n_processes)
-            except ChildFailedError as error:
-                raise KitError(_reason(error)) from None
-            return result_so_far(folder, documents)
-    return train_folds(model, documents, folder, **settings)
-
-
-def _train(model: str, documents: Sequence[Document], folder: str | Path, settings: dict) -> None:
-    train_folds(model, documents, folder, **settings)
-
-
-def _reason(error: ChildFailedError) -> str:
-    """What the process that failed first said last; where it was, is logged for what is not the kit's own error."""
-    _, failure = error.get_first_failure()
-    if not isinstance(failure.message, dict):
-        return f"a process of the training died (exit code {failure.exitcode}): {failure.message}"
-    said = failure.message["message"]
-    if said.startswith("KitError: "):
-        return said.removeprefix("KitError: ")
-    logger.error("%s", failure.message["extraInfo"]["py_callstack"])
-    return f"a process of the training failed: {said}"
+    if "LOCAL_RANK" in os.environ:
+        return train_folds(model, documents, folder, **settings)
+    check_gpus()
+    n_processes = n_processes or n_gpus()
+    if n_processes > 1 and torch.cuda.is_initialized():
+        logger.warning("this process uses a GPU already: training on one GPU")
+        n_processes = 1
+    return train_folds(model, documents, folder, n_processes=n_processes, **settings)

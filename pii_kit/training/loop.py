@@ -4,10 +4,11 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,15 +27,18 @@ from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, 
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.submission import true_rows
+from pii_kit.training import runs
 from pii_kit.training.config import TrainConfig
 from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, seed_rank, weigh_loss
-from pii_kit.training.runs import load_checkpoint, save_checkpoint, save_tagger
 from pii_kit.windows import IGNORED, EpochWindows, SimilarLengthBatches, batch_loader, cut_windows, hide_pieces
 
 logger = logging.getLogger(__name__)
+# Position of a training: finished epochs; batches, sum of losses and seconds of the current epoch.
+BEGINNING: dict[str, Any] = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0}
+SECONDS_TO_SAVE = 5.0
 
 
 def fit(
@@ -47,17 +51,23 @@ def fit(
     *,
     taught: Taught | None = None,
     resume: bool = False,
-    deadline: float | None = None,
+    deadline: float = math.inf,
     quiet: bool = False,
 ) -> list[dict]:
-    """Train `model`, keep a tagger in the run folder, and give back the history, a row per epoch.
+    """Train `model`, keep a tagger in the run folder, and return the history, one row for each epoch.
 
-    Documents that a teacher labelled are learned from beside the training documents, and never augmented.
-    With `resume` training goes on from the folder's checkpoint to the same weights as an unbroken run (bit for bit on
-    the CPU of one machine; GPU kernels differ in the last bits). Near `deadline`, a time of `time.monotonic`, it writes
-    a checkpoint, keeps the tagger as it is then, and ends with a row of the epoch so far (`validate.is_finished` tells
-    the two ends apart). In several processes each takes its part of every batch. `quiet` shows no bar. Raises KitError
-    when the loss is no longer finite, or processes cannot share a batch.
+    In several processes each one trains on its part of every batch.
+
+    Args:
+        taught: documents with a teacher's probabilities, which are trained on too, and never augmented.
+        resume: continue from the checkpoint in the folder. On the CPU of one machine the weights are then bit for bit
+            those of an uninterrupted run; GPU kernels differ in the last bits.
+        deadline: time of `time.monotonic`. Shortly before it the training saves a checkpoint and the tagger of that
+            moment, and returns a history that ends with the unfinished epoch (see `is_finished`).
+        quiet: show no progress bar.
+
+    Raises:
+        KitError: the loss is not finite, or a batch cannot be split among the processes.
     """
     accelerator = Accelerator(
         cpu=ranks_on_cpu(),
@@ -66,6 +76,7 @@ def fit(
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
     check_batch_size(accelerator, config.batch_size)
+    session = runs.Session(folder, resume=resume)
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
     epochs = EpochWindows(partial(_documents_of, training, config), cut, taught.predictions if taught else ())
     loader, batches = _loader(epochs, tokenizer, config, whole=accelerator.num_processes > 1)
@@ -75,9 +86,11 @@ def fit(
     seed_rank(accelerator, config.seed)
 
     position = dict(BEGINNING, history=[])
-    if resume and (found := load_checkpoint(folder, accelerator)):
+    if resume and (found := runs.load_checkpoint(folder, accelerator)):
         position, _ = found
-        logger.info("going on from epoch %d, batch %d", position["epoch"] + 1, position["batch"])
+        logger.info("resuming at epoch %d, batch %d", position["epoch"] + 1, position["batch"])
+        if accelerator.is_main_process:
+            runs.restore_kept_tagger(folder)
     history = position["history"]
     clock = Clock(deadline, validation_share=len(validation) / max(len(training), 1))
     stop = False
@@ -90,7 +103,8 @@ def fit(
         for set_epoch in (loader.set_epoch, batches.set_epoch):
             set_epoch(position["epoch"])
         todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
-        for batch in _progress(todo, len(batches), position, config, shown=accelerator.is_main_process and not quiet):
+        name, hidden = f"epoch {position['epoch'] + 1}/{config.epochs}", quiet or not accelerator.is_main_process
+        for batch in tqdm(todo, name, len(batches), initial=position["batch"], disable=hidden):
             with accelerator.accumulate(model):
                 labels = batch.pop("labels")
                 if config.hidden_share:
@@ -109,45 +123,41 @@ def fit(
             stop = stop and accelerator.sync_gradients
             if stop or (position["batch"] % config.checkpoint_steps == 0 and accelerator.sync_gradients):
                 position["seconds"] = time.perf_counter() - began
-                save_checkpoint(folder, accelerator, position)
+                runs.save_checkpoint(folder, accelerator, position)
+                session.save(accelerator)
             if stop:
                 break
 
         is_whole = position["batch"] == len(batches)
         done = position["epoch"] + (1 if is_whole else round(position["batch"] / len(batches), 2))
-        row = {"epoch": done, "loss": position["loss"] / position["batch"]}
         due = is_whole and (done == config.epochs or done % config.validate_epochs == 0)
-        scores = _keep_tagger(accelerator, model, tokenizer, validation, config, folder, history) if due or stop else {}
-        clocks = {
-            "learning_rate": schedule.get_last_lr()[0],
-            "seconds": time.perf_counter() - began,
-            "peak_memory_bytes": peak_memory(),
-        }
-        so_far = [*history, row | scores | clocks]
-        if is_whole:  # a resumed run's history is an unbroken one's: scores that were not due are not in it
-            history = so_far if due else [*history, row | clocks]
+        scores = {}
+        if due or stop:
+            scores = _keep_tagger(accelerator, model, tokenizer, validation, config, folder, history, due=due)
+        row = {"epoch": done, "loss": position["loss"] / position["batch"], "learning_rate": schedule.get_last_lr()[0]}
+        row |= {"epoch_seconds": time.perf_counter() - began, "peak_memory_bytes": peak_memory()}
+        so_far = [*history, row | scores]
+        if is_whole:  # scores that were not due are left out, as they are in the history of an uninterrupted run
+            history = so_far if due else [*history, row]
             position = {**BEGINNING, "epoch": done, "history": history}
-            save_checkpoint(folder, accelerator, position)
+            runs.save_checkpoint(folder, accelerator, position)
+        session.save(accelerator)
         if accelerator.is_main_process:
             write_json(folder / "history.json", so_far)
-        if scores and accelerator.is_main_process:
-            logger.info("epoch %(epoch)g: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", so_far[-1])
+            if scores:
+                logger.info("epoch %(epoch)g: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", so_far[-1])
     return so_far if stop else history
 
 
-# Where a training stands: epochs finished, and of the one under way batches, the sum of their losses, and seconds.
-BEGINNING = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0}
-
-
 def _documents_of(training: Sequence[Document], config: TrainConfig, epoch: int) -> Sequence[Document]:
-    """The training documents of an epoch, augmented where the settings ask for it."""
+    """Return the training documents of an epoch, augmented if the settings ask for it."""
     return training if config.augment is None else augment(training, config.augment, seed=config.seed, epoch=epoch)
 
 
 def _loader(
     epochs: EpochWindows, tokenizer: PieceTokenizer, config: TrainConfig, *, whole: bool
 ) -> tuple[DataLoader, SimilarLengthBatches]:
-    """An epoch's windows in batches, all of them `whole` if that is asked for, and what orders them."""
+    """Return the loader of an epoch's windows and the batches that order them. `whole`: no batch is smaller."""
     lengths, empty = epochs.lengths_and_empty()
     batches = SimilarLengthBatches(
         lengths, batch_size=config.batch_size, seed=config.seed, optional=empty, share=config.empty_share, whole=whole
@@ -158,7 +168,7 @@ def _loader(
 def _optimizer(
     model: PreTrainedModel, n_batches: int, config: TrainConfig
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """The optimizer and its learning rate's course over epochs of `n_batches`."""
+    """Return the optimizer and the learning rate schedule for epochs of `n_batches`."""
     optimizer = build_optimizer(
         model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -173,13 +183,9 @@ def _optimizer(
     return optimizer, schedule
 
 
-def _progress(todo: Iterable, n_batches: int, position: dict, config: TrainConfig, *, shown: bool) -> Iterable:
-    name = f"epoch {position['epoch'] + 1}/{config.epochs}"
-    return tqdm(todo, desc=name, total=n_batches, initial=position["batch"], disable=not shown)
-
-
 def _weights(training: Sequence[Document], config: TrainConfig, taught: Taught | None) -> np.ndarray:
-    counter = Counter(label for document in training for label in document.labels)
+    """Return the class weights (label), from the label counts of all documents that are trained on."""
+    counter = Counter(label for document in training for label in document.labels or ())
     counts = np.array([counter[label] for label in LABELS])
     if taught:
         counts = counts + sum(probabilities.sum(0, dtype=np.float64) for _, probabilities in taught.predictions)
@@ -187,7 +193,10 @@ def _weights(training: Sequence[Document], config: TrainConfig, taught: Taught |
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (batch, piece, label) and a batch's labels, ids or probabilities, to the mean loss and its weight."""
+    """Return the mean loss of a batch and the sum of its weights.
+
+    Logits are (batch, piece, label); labels are ids (batch, piece) or probabilities (batch, piece, label).
+    """
     if labels.is_floating_point():
         return soft_cross_entropy(logits, labels, weights), (labels @ weights).sum()
     loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
@@ -212,20 +221,27 @@ def _keep_tagger(
     config: TrainConfig,
     folder: Path,
     history: Sequence[dict],
+    *,
+    due: bool,
 ) -> dict:
-    """The scores of the tagger as it is now, which the run folder keeps if it is the one to keep."""
-    told = [{}]
+    """Score the current tagger, save it if it is the one to keep, and return its scores.
+
+    Scores that are not `due` never enter the history, so the tagger that the history describes is then set aside.
+    """
+    shared: list[dict] = [{}]
     if accelerator.is_main_process:
-        tagger, kept, told[0] = validate(accelerator.unwrap_model(model), tokenizer, validation, config)
-        if kept_epoch([*history, told[0]], config.keep) is told[0]:
-            save_tagger(folder, tagger, kept)
-    return broadcast_object_list(told)[0]
+        tagger, kept, shared[0] = validate(accelerator.unwrap_model(model), tokenizer, validation, config)
+        if kept_epoch([*history, shared[0]], config.keep) is shared[0]:
+            if not due and any("f5" in row for row in history):
+                runs.set_tagger_aside(folder)
+            runs.save_tagger(folder, tagger, kept)
+    return broadcast_object_list(shared)[0]
 
 
 def validate(
     model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
 ) -> tuple[Tagger, OutOfFold, dict]:
-    """The tagger with its threshold, what it says of the validation documents, and its score by rows."""
+    """Return the tagger with its threshold, its predictions for the validation documents, and its score on rows."""
     tagger = Tagger(
         model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=config.overlap, o_threshold=1.0
     )
@@ -238,42 +254,36 @@ def validate(
 
 
 def kept_epoch(history: Sequence[dict], keep: str) -> dict:
-    """The row whose tagger is kept: of those that were scored the last, or the first with the highest F5."""
+    """Return the row of the epoch that is kept: the last one scored, or the first one with the highest F5."""
     scored = [row for row in history if "f5" in row]
     return scored[-1] if keep == "last" else max(scored, key=lambda row: row["f5"])
 
 
 def out_of_patience(history: Sequence[dict], patience: int | None) -> bool:
-    """Whether so many epochs have gone by without a better F5."""
+    """Return whether `patience` epochs have passed without a better F5."""
     if patience is None or not any("f5" in row for row in history):
         return False
     return history[-1]["epoch"] - kept_epoch(history, "best")["epoch"] >= patience
 
 
 def is_finished(history: Sequence[dict], config: TrainConfig) -> bool:
-    """Whether a training is at its end: its epochs are done, or its patience is. If not, its time was over."""
+    """Return whether a training ended by its last epoch or its patience. If not, its time ran out."""
     return bool(history) and (history[-1]["epoch"] == config.epochs or out_of_patience(history, config.patience))
 
 
-SECONDS_TO_SAVE = 5.0
-
-
 class Clock:
-    """Measures how long batches take, and says when the time left is what the end of a training will take.
+    """Measure how long batches take, and tell when the time until `deadline` is just enough to end the training.
 
-    `deadline` is a time of `time.monotonic`, None for no limit. `validation_share` is the number of validation
-    documents beside that of the training documents.
+    `validation_share` is the number of validation documents divided by that of training documents.
     """
 
-    def __init__(self, deadline: float | None, *, validation_share: float):
+    def __init__(self, deadline: float, *, validation_share: float):
         self.deadline, self.validation_share = deadline, validation_share
-        self.first = math.nan  # when the first batch was there: before it essays are made, which takes seconds
+        self.first = math.nan  # time of the first batch; before it documents are prepared, which takes seconds
         self.n_batches = 0
 
     def is_over(self, batches_per_epoch: float) -> bool:
-        """To be asked once a batch. Validating takes at most as long as training on as many windows would."""
-        if self.deadline is None:
-            return False
+        """Return whether to stop; to be called once a batch. Validation is never slower than training on as much."""
         now = time.monotonic()
         if not self.n_batches:
             self.first = now

@@ -1,53 +1,57 @@
-"""Devices and processes: which GPUs work, training on several of them, folds side by side on a CPU."""
+"""Devices and processes: which GPUs work, training in several processes, and folds side by side on a CPU."""
 
 import logging
 import multiprocessing
 import os
-import resource
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
+import psutil
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator, PartialState, notebook_launcher
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from tqdm import tqdm
 
 from pii_kit.files import KitError
 
+logger = logging.getLogger(__name__)
+
 
 def ranks_on_cpu() -> bool:
-    """Whether this is one of several processes without GPUs, which Accelerate must be told: it looks for GPUs alone."""
+    """Return whether this is one of several processes without GPUs; Accelerate does not find that out by itself."""
     return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
 
 
 def rank_state() -> PartialState:
-    """Which of the processes this is, and what waits for the others."""
+    """Return the rank of this process among those of one training, with the means to wait for the others."""
     return PartialState(cpu=ranks_on_cpu())
 
 
 def check_batch_size(accelerator: Accelerator, batch_size: int) -> None:
-    """Raises KitError if batches cannot be cut into equal parts."""
+    """Raise KitError if a batch cannot be split into equal parts, one for each process."""
     if batch_size % accelerator.num_processes:
         raise KitError(f"batch_size is {batch_size}; expected a multiple of the {accelerator.num_processes} processes")
 
 
 def seed_rank(accelerator: Accelerator, seed: int) -> None:
-    """Random numbers of its own for each rank but the first, which goes on with those that it has."""
+    """Seed the random numbers of each rank but the first, which continues with its own."""
     if accelerator.process_index:
         torch.manual_seed(seed + accelerator.process_index)
 
 
 def weigh_loss(accelerator: Accelerator, loss: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """A rank's weighted mean loss, scaled so that the mean over ranks is the weighted mean over the whole batch.
+    """Scale a rank's weighted mean loss, so that the mean over ranks is the weighted mean over the whole batch.
 
-    `weight` is the sum of weights that the rank's mean was divided by. Gradients are averaged over ranks as they are,
-    while weights differ from part to part: O counts less than PII.
+    `weight` is the sum of weights that the rank's mean was divided by. Accelerate averages gradients over ranks with
+    equal weights, but the weights of the parts differ: O counts less than PII.
     """
     if accelerator.num_processes == 1:
         return loss
@@ -55,16 +59,23 @@ def weigh_loss(accelerator: Accelerator, loss: torch.Tensor, weight: torch.Tenso
 
 
 def over_ranks(accelerator: Accelerator, loss: torch.Tensor, wants_to_stop: bool) -> tuple[float, bool]:
-    """The mean loss over ranks, and whether any rank wants to stop: the same answer on all of them."""
+    """Return the mean loss over ranks, and whether any rank wants to stop: the same answer on all of them."""
     if accelerator.num_processes == 1:
         return loss.item(), wants_to_stop
-    told = torch.stack([loss.detach().float(), loss.new_tensor(wants_to_stop, dtype=torch.float32)])
-    mean, stop = accelerator.reduce(told, reduction="mean").tolist()
+    shared = torch.stack([loss.detach().float(), loss.new_tensor(wants_to_stop, dtype=torch.float32)])
+    mean, stop = accelerator.reduce(shared, reduction="mean").tolist()
     return mean, stop > 0
 
 
+def sum_over_ranks(accelerator: Accelerator, value: float) -> float:
+    """Return the sum of a number over all ranks. All of them must call it."""
+    if accelerator.num_processes == 1:
+        return value
+    return accelerator.reduce(torch.tensor(value, device=accelerator.device), reduction="sum").item()
+
+
 def random_states(accelerator: Accelerator) -> dict[str, torch.Tensor]:
-    """The random states of all ranks, (rank, byte) each; of one process none, since Accelerate saves that."""
+    """Return the random states (rank, byte) of all ranks; empty for one process, whose state Accelerate saves."""
     if accelerator.num_processes == 1:
         return {}
     states = {"random_states": torch.get_rng_state()}
@@ -74,7 +85,7 @@ def random_states(accelerator: Accelerator) -> dict[str, torch.Tensor]:
 
 
 def restore_random_state(accelerator: Accelerator, tensors: Mapping[str, torch.Tensor]) -> None:
-    """A rank's own random state of `random_states` put back; a rank that was not there then keeps what it has."""
+    """Restore this rank's part of `random_states`. A rank that is new in the resumed run keeps the state it has."""
     rank = accelerator.process_index
     if len(tensors.get("random_states", ())) > rank:
         torch.set_rng_state(tensors["random_states"][rank].clone())  # torch crashes on memory that is not aligned
@@ -82,49 +93,71 @@ def restore_random_state(accelerator: Accelerator, tensors: Mapping[str, torch.T
         torch.cuda.set_rng_state(tensors["cuda_random_states"][rank].clone(), accelerator.device)
 
 
-SECONDS_BETWEEN_LOOKS = 1.0
+def launch(function: Callable[[], Any], *, n_processes: int) -> None:
+    """Call a function in `n_processes` processes that train together, one on each GPU, and wait for their end.
+
+    Raises:
+        KitError: a process failed. The message is that of the process that failed first.
+    """
+    # torch logs the end of each process, also after bad input; the error below says what matters.
+    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        notebook_launcher(_call, (function,), num_processes=n_processes)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        found: Any = failure.message  # torch declares a str, but an exception in the process makes it a dict
+        if isinstance(found, str):
+            raise KitError(f"a training process died (exit code {failure.exitcode}): {found}") from None
+        if found["message"].startswith("KitError: "):
+            raise KitError(found["message"].removeprefix("KitError: ")) from None
+        logger.error("%s", found["extraInfo"]["py_callstack"])
+        raise KitError(f"a training process failed: {found['message']}") from None
+
+
+def _call(function: Callable[[], Any]) -> None:
+    function()  # torch needs a function with a name, which a partial one does not have
 
 
 def run_side_by_side(
     tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: tqdm, count: Callable[[], int]
 ) -> list:
-    """The results of tasks that can be pickled, in their order; `bar` follows `count()` meanwhile.
+    """Run tasks in worker processes of one thread each, and return their results in order. `bar` follows `count()`.
 
-    The first task that fails stops those that have not begun, and its error is raised. A process that dies, for want
-    of memory mostly, is a KitError. Processes whose parent is killed end at once, so that a resumed run has its folder
-    for itself.
+    The first error of a task ends all workers and is raised. The workers also end if this process is killed, so that
+    a resumed run has its folder for itself. Tasks and results must be picklable.
+
+    Raises:
+        KitError: a worker died.
     """
-    context = multiprocessing.get_context("spawn")  # a forked process hangs in torch's threads
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin) as pool, bar:
+    context = multiprocessing.get_context("spawn")  # a forked process would hang in torch's threads
+    alive, held = context.Pipe(duplex=False)  # `held` is also closed when this process is killed
+    with ProcessPoolExecutor(n_workers, context, initializer=_start_worker, initargs=(alive,)) as pool, bar:
         futures = [pool.submit(task) for task in tasks]
-        running = set(futures)
         try:
-            while running:
-                done, running = wait(running, timeout=SECONDS_BETWEEN_LOOKS)
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=1.0, return_when=FIRST_EXCEPTION)
                 bar.update(count() - bar.n)
                 for future in done:
                     future.result()
         except BrokenProcessPool:
-            raise KitError("a training's process died, for want of memory perhaps; go on with resume") from None
-        finally:
-            pool.shutdown(wait=not running, cancel_futures=True)
-        return [future.result() for future in futures]
+            raise KitError("a training process died, perhaps because memory ran out; resume the run") from None
+        except BaseException:
+            held.close()
+            raise
+    return [future.result() for future in futures]
 
 
-def _begin() -> None:
-    """What a process does first: one thread, and an eye on its parent."""
+def _start_worker(alive: Connection) -> None:
+    """Use one thread, and end this process as soon as the other end of the pipe is closed."""
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    wait_for([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    threading.Thread(target=lambda: wait_for([alive]) and os._exit(1), daemon=True).start()
 
 
 PROBE_SECONDS = 180
-# One product on every GPU, forward and backward: a GPU that torch knows, but has no kernels for, fails here alone.
+# One product on every GPU, forward and backward: a GPU that torch finds but has no kernels for fails only here.
 PROBE = """
 import torch
 gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
@@ -138,56 +171,61 @@ for index in range(len(gpus)):
 
 @cache
 def try_gpus() -> tuple[str, str | None]:
-    """The GPUs' names, and why they cannot be used, in a line that says what to choose: None if they can.
+    """Return the names of the GPUs, and one line that says why they do not work and what to choose; None if they work.
 
-    They are tried in a process of its own: one that has used a GPU cannot start others that share a training, and a
-    driver that hangs would take the notebook along.
+    A separate process tries them: a process that has used a GPU cannot start others that train together, and a driver
+    that hangs would block the notebook.
     """
     if not n_gpus():
         return "no GPU", None
+    names = f"{n_gpus()} GPUs"
     try:
         ended = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS)
+        names = ended.stdout.strip() or names
+        if ended.returncode == 0:
+            return names, None
+        reason = next((line for line in ended.stderr.splitlines() if "Error" in line), "the process died")[:200]
     except subprocess.TimeoutExpired:
-        return f"{n_gpus()} GPUs", _problem(f"{n_gpus()} GPUs", f"no answer in {PROBE_SECONDS} seconds")
-    names = ended.stdout.strip() or f"{n_gpus()} GPUs"
-    if ended.returncode == 0:
-        return names, None
-    reason = next((line for line in ended.stderr.splitlines() if "Error" in line), "the process died")
-    return names, _problem(names, reason[:200])
-
-
-def _problem(names: str, reason: str) -> str:
-    return f"{names}: does not work with torch {torch.__version__} ({reason}): choose another accelerator (on Kaggle: GPU T4 x2), or none"
+        reason = f"no answer in {PROBE_SECONDS} seconds"
+    advice = "choose another accelerator (on Kaggle: GPU T4 x2), or none"
+    return names, f"{names}: does not work with torch {torch.__version__} ({reason}): {advice}"
 
 
 def n_gpus() -> int:
-    """How many GPUs this process may use, whether they work or not."""
+    """Return the number of GPUs that this process may use, whether they work or not."""
     return torch.cuda.device_count()
 
 
 def check_gpus() -> None:
-    """Raises KitError if there are GPUs, and they do not work."""
+    """Raise KitError if there are GPUs that do not work."""
     if problem := try_gpus()[1]:
         raise KitError(problem)
 
 
 def working_devices() -> list[str]:
-    """Every GPU, if they work; else the CPU, on which predicting can go on."""
+    """Return all GPUs if they work, else the CPU, which is enough for prediction."""
     return [f"cuda:{index}" for index in range(n_gpus())] if n_gpus() and not try_gpus()[1] else ["cpu"]
 
 
 def peak_memory() -> int:
-    """The most memory, in bytes, that was in use so far: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return peak_process_memory()
+    """Return the most memory, in bytes, used so far: on a GPU as torch counts it, else `peak_process_memory`."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_process_memory()
+
+
+_samples = [0]  # the largest resident memory that was seen so far
 
 
 def peak_process_memory() -> int:
-    """The most main memory, in bytes, that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the largest resident memory, in bytes, that any call of this function has seen, this one included.
+
+    Only Windows counts the true peak in a form that psutil reads. Elsewhere memory that was used and returned between
+    two calls is not seen, so call it where memory use is high: training does so after each epoch.
+    """
+    memory = psutil.Process().memory_info()
+    _samples[0] = max(_samples[0], memory.rss, getattr(memory, "peak_wset", 0))
+    return _samples[0]
 
 
 def device_name() -> str:
-    """The device that training uses, in words."""
+    """Return the name of the device that training uses."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

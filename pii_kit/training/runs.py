@@ -1,35 +1,35 @@
-"""A run's folder: all it takes to rebuild the model, to read how it was trained, and to go on after a kill.
+"""The folder of a run: all that is needed to rebuild the model, to read how it was trained, and to resume it.
 
-run.json          what was asked for: model, preset, settings, data's fingerprint, validation documents
-tokenizer.json    the pieces (a tagger's run), and words.json, the words that essays have in lower case
-tagger/           the epoch that is kept so far: a transformers folder (config, safetensors, tokenizer), decision.json,
-                  and out_of_fold.safetensors, what it says of the validation documents
+run.json          the request: model, preset, settings, starting weights, data fingerprint, validation documents
+tokenizer.json    the vocabulary (a tagger's run), and words.json, the words that documents write in lower case
+tagger/           the kept tagger so far: a transformers folder (config, safetensors, tokenizer), decision.json, and
+                  out_of_fold.safetensors, its predictions for the validation documents
+kept_tagger/      the kept tagger, while `tagger/` is that of an epoch which ran out of time; resuming puts it back
 model/            instead, in a language model's run: a transformers folder (config, safetensors)
-checkpoint/       the latest state of an unfinished run: Accelerate's folder, position.json, carried tensors
-history.json      one row per finished epoch
+checkpoint/       the latest state of the training: Accelerate's folder, position.json, carried tensors
+history.json      one row for each finished epoch
+sessions.json     one row for each session that trained: its start, wall-clock seconds and processor seconds
 result.json       written last; a folder that has it is finished
 """
 
 import hashlib
 import json
+import math
+import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForTokenClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
-import pii_kit.models.encoder
-import pii_kit.models.sha_rnn  # noqa: F401
 from pii_kit.data import Document
 from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, recover_folder, write_json
 from pii_kit.models import load_model, save_model
@@ -38,11 +38,11 @@ from pii_kit.models.onnx import OnnxModel
 from pii_kit.pieces import CASINGS, PAD, WORDS_FILE, PieceTokenizer, read_tokenizer
 from pii_kit.predict import Tagger
 from pii_kit.training.out_of_fold import OutOfFold, save_out_of_fold
-from pii_kit.training.parallel import random_states, restore_random_state
+from pii_kit.training.parallel import random_states, restore_random_state, sum_over_ranks
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
-    """A digest of documents, tokens and labels: equal for equal training data."""
+    """Return a digest of documents, tokens and labels: equal for equal training data."""
     digest = hashlib.sha256()
     for document in documents:
         digest.update(json.dumps([document.document, document.tokens, document.labels]).encode())
@@ -50,7 +50,7 @@ def fingerprint(documents: Iterable[Document]) -> str:
 
 
 def fingerprint_tagger(folder: str | Path) -> str:
-    """A digest of a run folder's trained tagger: equal for equal files. Raises KitError if there is none."""
+    """Return a digest of the files of a run's tagger. Raises KitError if it has none."""
     digest = hashlib.sha256()
     for path in sorted(_found(Path(folder), "tagger").iterdir()):
         with open(path, "rb") as handle:
@@ -59,7 +59,7 @@ def fingerprint_tagger(folder: str | Path) -> str:
 
 
 def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = None) -> None:
-    """A new run's folder with its manifest. Raises KitError if the folder already holds a run."""
+    """Write the first files of a new run. Raises KitError if the folder already holds a run."""
     if (folder / "run.json").exists():
         raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,12 +71,12 @@ def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = N
 
 
 def reopen_run(folder: Path, manifest: dict, *, file: str = "run.json") -> None:
-    """See that a run is gone on with as it was started. Raises KitError, naming the field, if it was not."""
+    """Check that a resumed run uses the settings it was started with. Raises KitError that names one that differs."""
     _compare(read_json(folder / file), manifest, folder)
 
 
-def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None:
-    for key, value in wished.items():
+def _compare(started: dict, requested: dict, folder: Path, field: str = "") -> None:
+    for key, value in requested.items():
         if isinstance(value, dict):
             _compare(started.get(key) or {}, value, folder, f"{field}{key}.")
         elif started.get(key) != value:
@@ -85,26 +85,40 @@ def _compare(started: dict, wished: dict, folder: Path, field: str = "") -> None
 
 @contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
-    """`atomic_folder`, with what libraries raise when a disk is full turned into one clear error."""
+    """Replace a folder as `atomic_folder` does, and turn what libraries raise on a full disk into a KitError."""
     try:
         with atomic_folder(folder) as inside:
             yield inside
     except (OSError, RuntimeError, SafetensorError) as error:
-        before = "what it held before is whole" if folder.exists() else "nothing of it is kept"
+        before = "its earlier content is unchanged" if folder.exists() else "nothing of it was written"
         raise KitError(f"{folder}: cannot be written ({before}): {in_one_line(error)}") from error
 
 
 def save_tagger(folder: Path, tagger: Tagger, kept: OutOfFold | None = None) -> None:
-    """The tagger that the run keeps so far, with its out-of-fold probabilities, in place of the one before it."""
+    """Replace the run's tagger and its out-of-fold probabilities."""
     with _replaced(folder / "tagger") as inside:
-        save_model(inside, tagger.model)
+        model: Any = tagger.model  # never an exported one, which cannot be trained
+        save_model(inside, model)
         save_tokenizer_and_decision(inside, tagger)
         if kept is not None:
             save_out_of_fold(inside, kept)
 
 
+def set_tagger_aside(folder: Path) -> None:
+    """Copy the kept epoch's tagger to kept_tagger/, before one of an unfinished epoch takes its place."""
+    with _replaced(folder / "kept_tagger") as inside:
+        shutil.copytree(folder / "tagger", inside, dirs_exist_ok=True)
+
+
+def restore_kept_tagger(folder: Path) -> None:
+    """Put the tagger that was set aside back in its place, if there is one."""
+    if has_tagger(folder, "kept_tagger"):
+        shutil.rmtree(folder / "tagger", ignore_errors=True)
+        os.rename(folder / "kept_tagger", folder / "tagger")
+
+
 def save_tokenizer_and_decision(inside: Path, tagger: Tagger) -> None:
-    """All of a tagger but its model, into the folder that holds that."""
+    """Write all of a tagger except its model into the folder of the model."""
     PreTrainedTokenizerFast(tokenizer_object=tagger.tokenizer.tokenizer, pad_token=PAD).save_pretrained(inside)
     write_json(inside / WORDS_FILE, sorted(tagger.tokenizer.words))
     decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
@@ -112,18 +126,16 @@ def save_tokenizer_and_decision(inside: Path, tagger: Tagger) -> None:
 
 
 def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Tagger:
-    """The tagger of a run folder with the weights of its best epoch, or of an exported folder, which stays on the CPU.
+    """Load the tagger of a run folder, or of an exported folder, which always runs on the CPU.
 
     Raises KitError if it is missing or damaged.
     """
     inside = _found(Path(folder), "tagger")
     decision = read_json(inside / "decision.json")
     exported = (inside / ONNX_FILE).exists()
-    model = OnnxModel(inside) if exported else load_model(inside, AutoModelForTokenClassification)
+    model: Any = OnnxModel(inside) if exported else load_model(inside, AutoModelForTokenClassification)
     if getattr(model.config, "n_casings", 0) not in (0, len(CASINGS)):
-        raise KitError(
-            f"{inside}: knows {model.config.n_casings} casings, not {len(CASINGS)}: made by an older version"
-        )
+        raise KitError(f"{inside}: {model.config.n_casings} casing features, expected {len(CASINGS)}; train it again")
     try:
         tokenizer = read_tokenizer(inside / "tokenizer.json")
     except (OSError, ValueError) as error:
@@ -132,25 +144,25 @@ def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Ta
 
 
 def save_language_model(folder: Path, model: PreTrainedModel) -> None:
-    """The run's best language model so far, in place of the one before it."""
+    """Replace the run's language model."""
     with _replaced(folder / "model") as inside:
         save_model(inside, model)
 
 
 def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu") -> PreTrainedModel:
-    """The language model of a run folder, with its best weights. Raises KitError if it is missing or damaged."""
-    return load_model(_found(Path(folder), "model"), AutoModelForCausalLM).to(device).eval()
+    """Load the language model of a run folder. Raises KitError if it is missing or damaged."""
+    model: Any = load_model(_found(Path(folder), "model"), AutoModelForCausalLM)
+    return model.to(device).eval()
 
 
-def has_tagger(folder: Path) -> bool:
-    """Whether a run's folder holds a trained tagger, finished or not."""
-    recover_folder(folder / "tagger")
-    return (folder / "tagger").is_dir()
+def has_tagger(folder: Path, name: str = "tagger") -> bool:
+    """Return whether a run's folder holds a trained tagger, finished or not."""
+    recover_folder(folder / name)
+    return (folder / name).is_dir()
 
 
 def _found(folder: Path, name: str) -> Path:
-    recover_folder(folder / name)
-    if not (folder / name).is_dir():
+    if not has_tagger(folder, name):
         raise KitError(f"{folder}: not a run folder with a trained model (no folder {name!r} in it)")
     return folder / name
 
@@ -158,9 +170,9 @@ def _found(folder: Path, name: str) -> Path:
 def save_checkpoint(
     folder: Path, accelerator: Accelerator, position: dict, tensors: Mapping[str, torch.Tensor] | None = None
 ) -> None:
-    """The state of training, its position and what it carries, in place of the checkpoint before it.
+    """Replace the checkpoint: state of the training, its position, and `tensors`.
 
-    Of several processes all must call it; the first one writes.
+    All processes must call it; the first one writes.
     """
     carried = {**(tensors or {}), **random_states(accelerator)}
     if accelerator.is_main_process:
@@ -172,9 +184,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[str, torch.Tensor]] | None:
-    """Training's state put back (nothing is unpickled freely), its position and carried tensors; None without one.
+    """Restore the state of a training; return its position and tensors, or None if there is no checkpoint.
 
-    Raises KitError if it is damaged.
+    Raises KitError if the checkpoint is damaged.
     """
     inside = folder / "checkpoint"
     if accelerator.is_main_process:
@@ -186,6 +198,37 @@ def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[
         accelerator.load_state(str(inside))
         tensors = load_file(inside / "carried.safetensors")
     except (OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise KitError(f"{inside}: cannot be resumed from: {in_one_line(error)}") from None
+        raise KitError(f"{inside}: damaged, cannot be resumed from: {in_one_line(error)}") from None
     restore_random_state(accelerator, tensors)
     return read_json(inside / "position.json"), tensors
+
+
+class Session:
+    """Measure one session of a training, and keep the seconds of all sessions in a run's sessions.json."""
+
+    def __init__(self, folder: Path, *, resume: bool):
+        self.path = folder / "sessions.json"
+        self.earlier = read_json(self.path) if resume and self.path.exists() else []
+        self.began, self.clock, self.cpu = time.time(), time.perf_counter(), time.process_time()
+
+    def save(self, accelerator: Accelerator) -> None:
+        """Write the seconds so far. All processes must call it; processor time is their sum."""
+        cpu = sum_over_ranks(accelerator, time.process_time() - self.cpu)
+        if accelerator.is_main_process:
+            row = {"began": self.began, "elapsed_seconds": time.perf_counter() - self.clock, "cpu_seconds": cpu}
+            write_json(self.path, [*self.earlier, row])
+
+
+def training_seconds(folders: Iterable[Path]) -> dict[str, float]:
+    """Return the wall-clock and processor seconds of all training sessions of the given folders.
+
+    Time in which several of them trained side by side counts once in `elapsed_seconds`; `cpu_seconds` is a sum.
+    """
+    paths = [folder / "sessions.json" for folder in folders]
+    rows = [row for path in paths if path.exists() for row in read_json(path)]
+    elapsed, reached = 0.0, -math.inf
+    for row in sorted(rows, key=lambda row: row["began"]):
+        end = row["began"] + row["elapsed_seconds"]
+        elapsed += max(0.0, end - max(row["began"], reached))
+        reached = max(reached, end)
+    return {"elapsed_seconds": elapsed, "cpu_seconds": sum(row["cpu_seconds"] for row in rows)}

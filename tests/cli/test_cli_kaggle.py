@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from kaggle_stub import FakeKaggle
 
+from pii_kit import __version__
 from pii_kit.__main__ import main
 from pii_kit.cli import kaggle as cli
 from pii_kit.kaggle import build as kaggle_build
@@ -66,7 +67,7 @@ def test_with_the_real_client_a_kit_is_pushed_and_its_submission_scored(run, stu
     assert lines[0] == "kit: written for writer: datasets/ (1), kernels/ (2)"
     assert list(stub.kernels) == [TRAINING, INFERENCE]
     wheels = sorted(stub.files("pii-kit-package"))
-    assert wheels == ["faker-40.54.0-py3-none-any.whl", "pii_kit-0.1.0-py3-none-any.whl"]
+    assert wheels == ["faker-40.54.0-py3-none-any.whl", f"pii_kit-{__version__}-py3-none-any.whl"]
     assert lines[-1] == f"notebook writer/{INFERENCE}: complete"
 
     stub.outputs[INFERENCE] = {"submission.csv": b"row_id,document,token,label\n"}
@@ -75,7 +76,7 @@ def test_with_the_real_client_a_kit_is_pushed_and_its_submission_scored(run, stu
     (submitted,) = stub.bodies("CreateCodeSubmission")
     assert (submitted["kernelSlug"], submitted["kernelVersion"]) == (INFERENCE, 1)
     assert submitted["competitionName"] == "pii-detection-removal-from-educational-data"
-    assert submitted["submissionDescription"] == f"pii_kit 0.1.0, {INFERENCE} version 1"
+    assert submitted["submissionDescription"] == f"pii_kit {__version__}, {INFERENCE} version 1"
     assert lines[-1] == "submission 77: complete, public 0.95, private 0.94"
 
 

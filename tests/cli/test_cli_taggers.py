@@ -26,12 +26,14 @@ TRAIN = "train --model sha_rnn --preset cpu --data train.json --run run"
 
 def test_a_training_out_of_time_says_how_to_go_on_and_predicts_until_then(place, documents, capsys):
     assert main([*TRAIN.split(), "--minutes", "0.01"]) == 0
-    said = "run: the time is over: 0 folds finished, 1 models so far; F5 .*; go on with --resume"
+    said = r"run: the time ran out: 0 folds finished, 1 models so far; F5 .*; \d+ s elapsed, .*; continue with --resume"
     assert re.search(f"^{said}$", capsys.readouterr().out, re.MULTILINE)
     assert main(["predict", "--run", "run", "--data", "train.json", "--out", "early.csv"]) == 0
     assert check_submission("early.csv", documents) == []
     assert main([*TRAIN.split(), "--resume"]) == 0
-    said = r"run: F5 \d\.\d+ out of fold on \d+ documents .*; 1 models, \d+ s on CPU"
+    said = (
+        r"run: F5 \d\.\d+ out of fold on \d+ documents .*; 1 models, .*; \d+ s elapsed, \d+ s of processor time, on CPU"
+    )
     assert re.search(f"^{said}", capsys.readouterr().out, re.MULTILINE)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pii_kit import __version__
 from pii_kit.files import KitError
 from pii_kit.kaggle import COMPETITION
 from pii_kit.kaggle import build as kaggle_build
@@ -242,7 +243,7 @@ def test_a_kit_has_a_folder_for_each_notebook_and_the_package(built_kit):
     assert {path.name for path in (built_kit / "kernels").iterdir()} == slugs
     assert files_of(built_kit / "datasets") == {
         f"pii-kit-package/{name}"
-        for name in ("dataset-metadata.json", "pii_kit-0.1.0-py3-none-any.whl", "faker-40.54.0-py3-none-any.whl")
+        for name in ("dataset-metadata.json", f"pii_kit-{__version__}-py3-none-any.whl", "faker-40.54.0-py3-none-any.whl")
     }
 
 

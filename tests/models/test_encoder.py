@@ -3,12 +3,13 @@ import json
 import pytest
 import torch
 from conftest import tiny_mobilebert
-from transformers import AutoModelForTokenClassification, BertTokenizerFast
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForTokenClassification, BertTokenizer
 from transformers import MobileBertForTokenClassification as PlainMobileBert
 
 from pii_kit.files import KitError
 from pii_kit.models import encoder as mobilebert
-from pii_kit.models.encoder import MobileBertForTokenClassification, find_weights, load_published
+from pii_kit.models.encoder import MobileBertForTokenClassification, load_published
 from pii_kit.pieces import CASINGS, NEWLINE, train_word_pieces
 
 
@@ -22,7 +23,7 @@ def batch(n_rows=3, n_pieces=20):
 
 @torch.no_grad()
 def test_padding_never_changes_the_logits_of_a_real_piece():
-    """Whatever piece and casing stand there: training hides pieces of the padding too."""
+    """For any piece and casing in the padding, because training masks pieces there too."""
     model, inputs = tiny_mobilebert(), batch()
     torch.nn.init.normal_(model.casing_embedding.weight)
     lengths = [20, 13, 2]
@@ -69,13 +70,13 @@ def test_saving_and_loading_keeps_every_weight_and_the_logits(tmp_path):
 
 @pytest.fixture
 def published(tmp_path, documents):
-    """A folder as the published one is: a plain MobileBERT without our casing, and a vocabulary without newlines."""
+    """A folder like the published one: MobileBERT without casing features, and a vocabulary without newlines."""
     folder = tmp_path / "mobilebert-uncased"
     tokenizer = train_word_pieces(documents, n_pieces=300).tokenizer
     words = [word for word in sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get) if word != NEWLINE]
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     tiny = tiny_mobilebert(vocab_size=len(words), n_casings=0)
     PlainMobileBert(mobilebert.MobileBertConfig(**_sizes(tiny.config))).save_pretrained(folder)
     return folder
@@ -101,14 +102,48 @@ def test_published_weights_are_kept_and_newlines_get_a_piece(published):
     assert model.classifier.out_features == 15
 
 
-def test_weights_are_looked_for_where_asked_then_among_what_is_attached(published, tmp_path, monkeypatch):
-    assert find_weights(published) == str(published)
-    assert find_weights(attached=tmp_path) == str(published)
-    monkeypatch.setattr(mobilebert, "_hub_answers", lambda: False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
-    assert find_weights(attached=tmp_path / "nothing") is None
+@pytest.mark.parametrize(
+    ("content", "needle"),
+    [
+        (b"[]", "no MobileBERT there; expected an object with model_type 'mobilebert', found 'a list'"),
+        (b"not JSON", "cannot be read as JSON"),
+        (b"\xff\xfe", "cannot be read as JSON"),
+        (b'{"model_type": "bert"}', "expected an object with model_type 'mobilebert', found 'bert'"),
+        (b"{}", "found None"),
+        (None, "cannot be read as JSON"),
+    ],
+)
+def test_a_folder_with_another_config_is_an_error_that_names_the_file(content, needle, tmp_path):
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(KitError, match=rf"config\.json: .*{needle}"):
+        load_published(tmp_path)
 
 
-def test_a_folder_without_mobilebert_is_an_error(tmp_path):
-    with pytest.raises(KitError, match="no MobileBERT there"):
-        find_weights(tmp_path)
+def remove_a_weight(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights[next(name for name in weights if "encoder" in name)]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "needle"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "no file named model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "header too small"),
+        (remove_a_weight, "the file of weights lacks 1 of them"),
+        (lambda folder: [(folder / name).unlink() for name in ("vocab.txt", "tokenizer.json")], "the vocabulary has"),
+    ],
+)
+def test_a_damaged_folder_is_an_error_that_tells_what_to_do(damage, needle, published):
+    """transformers alone would fill missing weights with random numbers, and take a vocabulary of five pieces."""
+    damage(published)
+    with pytest.raises(KitError, match=f"mobilebert-uncased: cannot load .*--weights FOLDER.*{needle}") as error:
+        load_published(published)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_not_on_this_machine_are_an_error_that_tells_how_to_attach_them():
+    """The tests run with the hub's own switch HF_HUB_OFFLINE, so nothing waits for a network."""
+    with pytest.raises(KitError, match=r"pii-kit-tests/nowhere: cannot load .*Add input.*--weights FOLDER.*random"):
+        load_published("pii-kit-tests/nowhere")

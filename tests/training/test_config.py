@@ -1,7 +1,11 @@
 import pytest
+import torch
 
 from pii_kit.files import KitError
-from pii_kit.training.config import TrainConfig
+from pii_kit.labels import LABELS
+from pii_kit.models import linear_macs, linear_parameters
+from pii_kit.models.encoder import PUBLISHED, MobileBertForTokenClassification, MobileBertTaggerConfig
+from pii_kit.training.config import PRESETS, TrainConfig, build, look_up, starting_weights
 
 
 @pytest.mark.parametrize(
@@ -15,6 +19,68 @@ from pii_kit.training.config import TrainConfig
         ({"optimizer": "sgd"}, "optimizer is 'sgd'; expected one of adamw, adam"),
     ],
 )
-def test_settings_that_cannot_be_are_named(change, needle):
+def test_a_setting_out_of_range_is_named(change, needle):
     with pytest.raises(KitError, match=needle):
         TrainConfig(**{"window_size": 64, "overlap": 8, **change})
+
+
+@pytest.mark.parametrize(("model", "name"), [(model, name) for model in PRESETS for name in PRESETS[model]])
+def test_every_preset_fits_its_model_and_its_windows(model, name, documents):
+    """With random weights, which the preset "published" allows too."""
+    preset = PRESETS[model][name]
+    sizes = {key: size for key, size in preset.model.items() if key.endswith("size") or key.startswith("num_hidden")}
+    network, tokenizer = build(model, preset, documents, None)
+    assert all(getattr(network.config, key) == size for key, size in sizes.items())
+    assert list(network.config.id2label.values()) == list(LABELS)
+    embeddings = [module for module in network.modules() if isinstance(module, torch.nn.Embedding)]
+    assert network.config.vocab_size == tokenizer.n_pieces in {table.num_embeddings for table in embeddings}
+    assert preset.train.window_size <= getattr(network.config, "max_position_embeddings", preset.train.window_size)
+    assert preset.train.overlap < preset.train.window_size
+
+
+def test_the_original_projects_sha_rnn_has_the_size_that_it_reports(documents):
+    network, _ = build("sha_rnn", PRESETS["sha_rnn"]["seed"], documents, None)
+    config = network.config
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (1024, 4, 1)
+    assert config.attention_layers == [0, 1, 2, 3] and config.dropout == 0.3
+
+
+def test_the_original_projects_mobilebert_has_the_counts_that_it_reports():
+    settings = PRESETS["mobilebert"]["seed"]
+    config = MobileBertTaggerConfig(vocab_size=settings.n_pieces, num_labels=13, **settings.model)
+    with torch.device("meta"):
+        network = MobileBertForTokenClassification(config)
+    counted = network.num_parameters(), linear_parameters(network), linear_macs(network, n_pieces=1024)
+    assert counted == (37_327_885, 20_349_965, 20_743_454_720)
+
+
+def test_all_presets_but_the_original_projects_train_every_fold():
+    for of_model in PRESETS.values():
+        assert [name for name, preset in of_model.items() if not preset.every_fold] == ["seed"]
+
+
+def test_settings_replace_those_of_the_preset_unless_they_are_none():
+    assert look_up("sha_rnn", "cpu", epochs=7, batch_size=None).train.epochs == 7
+    assert look_up("sha_rnn", "cpu", batch_size=None) == PRESETS["sha_rnn"]["cpu"]
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(KitError, match="unknown model 'gpt'; expected one of sha_rnn, mobilebert"):
+        look_up("gpt", "cpu")
+    with pytest.raises(KitError, match="unknown preset 'huge' of sha_rnn; expected one of cpu, seed"):
+        look_up("sha_rnn", "huge")
+
+
+def test_mobilebert_is_not_trained_in_fp16():
+    with pytest.raises(KitError, match="overflows in fp16"):
+        look_up("mobilebert", "cpu", mixed_precision="fp16")
+
+
+def test_only_the_published_preset_takes_weights_and_random_ones_are_asked_for_by_name(tmp_path):
+    published, small = PRESETS["mobilebert"]["published"], PRESETS["mobilebert"]["cpu"]
+    assert starting_weights(published, None) == PUBLISHED
+    assert starting_weights(published, tmp_path) == str(tmp_path)
+    assert starting_weights(published, "random") == starting_weights(small, None) == "random"
+    assert starting_weights(small, "random") == "random"
+    with pytest.raises(KitError, match="do not fit a preset of random weights"):
+        starting_weights(small, tmp_path)

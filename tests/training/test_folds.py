@@ -1,17 +1,25 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import TINY_PRESETS, make_document
 
+from pii_kit.augment import AugmentConfig
 from pii_kit.data import split_documents
 from pii_kit.files import KitError, read_json
 from pii_kit.metrics import bootstrap_interval, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.submission import true_rows
+from pii_kit.training import config, folds
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import (
     fold_folders,
@@ -19,14 +27,16 @@ from pii_kit.training.folds import (
     load_folds_out_of_fold,
     out_of_fold_predictions,
     result_so_far,
+    train_everywhere,
     train_folds,
     train_preset,
 )
+from pii_kit.training.loop import Clock
 from pii_kit.training.out_of_fold import keep_out_of_fold, load_out_of_fold
 from pii_kit.training.runs import load_tagger, save_tagger
 
 pytestmark = pytest.mark.usefixtures("tiny_presets")
-CLOCKS = {"seconds", "seconds_per_epoch"}
+CLOCKS = {"elapsed_seconds", "cpu_seconds", "epoch_seconds", "peak_memory_bytes"}
 
 
 @pytest.fixture
@@ -77,10 +87,10 @@ def test_out_of_fold_probabilities_are_those_of_the_tagger_that_never_saw_the_do
             np.testing.assert_allclose(again.of(document), kept.of(document), atol=1e-6)
         ((_, scores),) = predict_documents([load_tagger(fold_folders(run)[k - 1])], validation[:1])
         largest = max(largest, np.abs(scores - kept.of(validation[0])).max())
-    assert largest > 1e-4  # another fold's tagger says something else
+    assert largest > 1e-4  # another fold's tagger predicts something else
 
 
-def test_the_cut_off_is_the_best_of_the_curve_and_the_result_is_its_score(run, documents, cross_validated):
+def test_the_threshold_is_the_best_of_the_curve_and_the_result_is_its_score(run, documents, cross_validated):
     _, result = cross_validated(0)
     predictions = out_of_fold_predictions(run, documents)
     curve = threshold_curve(predictions, rules=DEFAULT_RULES)
@@ -105,7 +115,7 @@ def test_a_finished_run_is_left_as_it_is(copy, documents, cross_validated):
 
 
 @pytest.mark.parametrize("killed", ["after a fold's last epoch", "in a fold", "before a fold"])
-def test_a_killed_run_goes_on_to_the_same_result(killed, copy, documents, cross_validated):
+def test_a_killed_run_resumes_to_the_same_result(killed, copy, documents, cross_validated):
     (copy / "result.json").unlink()
     if killed == "before a fold":
         (copy / "decision.json").unlink()
@@ -148,7 +158,7 @@ def test_a_folder_with_the_run_of_one_tagger_is_refused(documents, tmp_path):
         ({"epochs": 9}, r"train\.epochs was 2, now 9"),
     ],
 )
-def test_resuming_what_was_started_otherwise_is_refused_by_name(change, needle, copy, documents):
+def test_resuming_with_other_folds_or_settings_is_refused_by_name(change, needle, copy, documents):
     before = times(copy)
     with pytest.raises(KitError, match=needle):
         train_copy(documents, copy, **change)
@@ -170,13 +180,13 @@ def test_one_fold_alone_can_be_trained(documents, tmp_path):
 
 
 @pytest.mark.parametrize(("preset", "n_models"), [("cpu", 1), ("every_fold", 2)])
-def test_which_folds_are_trained_is_the_presets_unless_they_are_named(preset, n_models, documents, tmp_path):
+def test_the_preset_decides_whether_all_folds_are_trained(preset, n_models, documents, tmp_path):
     result = train_copy(documents, tmp_path, preset=preset, n_folds=2, folds=None, epochs=1, resume=False)
     assert result["n_models"] == n_models == len(fold_folders(tmp_path))
 
 
 @pytest.mark.parametrize("folds", [[3], [-1, 0], [0, 0], []])
-def test_folds_that_cannot_be_are_named_and_nothing_is_written(folds, documents, tmp_path):
+def test_folds_that_do_not_exist_are_refused_and_nothing_is_written(folds, documents, tmp_path):
     with pytest.raises(
         KitError, match=rf"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to 2"
     ):
@@ -185,13 +195,13 @@ def test_folds_that_cannot_be_are_named_and_nothing_is_written(folds, documents,
 
 
 @pytest.mark.parametrize("mistake", [{"preset": "huge"}, {"epochs": 0}, {"n_folds": 99}])
-def test_a_mistake_does_not_take_the_folder(mistake, documents, tmp_path):
+def test_after_a_mistake_the_folder_can_be_used(mistake, documents, tmp_path):
     with pytest.raises(KitError):
         train_copy(documents, tmp_path, folds=[0], resume=False, **mistake)
     train_copy(documents, tmp_path, folds=[0], resume=False, epochs=1)
 
 
-def test_a_run_without_out_of_fold_probabilities_says_so(sha_rnn_tagger, documents, tmp_path):
+def test_a_run_without_out_of_fold_probabilities_is_refused(sha_rnn_tagger, documents, tmp_path):
     save_tagger(tmp_path, sha_rnn_tagger)
     assert load_folds_out_of_fold(tmp_path) is None and not is_whole(tmp_path)
     with pytest.raises(KitError, match="holds no out-of-fold probabilities"):
@@ -204,7 +214,7 @@ def test_other_essays_with_the_same_numbers_have_no_out_of_fold_probabilities(ru
     assert out_of_fold_predictions(run, shorter) == []
 
 
-def test_a_fold_keeps_what_its_own_tagger_said(run):
+def test_a_fold_keeps_the_predictions_of_its_own_tagger(run):
     for folder in fold_folders(run):
         assert load_out_of_fold(folder / "tagger").documents.tolist() == sorted(
             read_json(folder / "run.json")["validation"]
@@ -220,25 +230,42 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_a_run_out_of_time_predicts_by_what_it_has_and_is_gone_on_with(
-    one_thread, run, documents, tmp_path, cross_validated, caplog
+def test_a_run_out_of_time_predicts_with_the_taggers_it_has_and_can_be_resumed(
+    one_thread, run, documents, tmp_path, cross_validated, caplog, monkeypatch
 ):
     folder = tmp_path / "run"
-    result = train_copy(documents, folder, resume=False, minutes=0.02)
-    assert result["n_finished"] == 0 and 1 <= result["n_models"] <= 3 and "seconds" not in result
-    assert f"{folder}: 0 of 3 folds are finished; go on with resume" in caplog.text
+    with monkeypatch.context() as patched:
+        patched.setattr(Clock, "is_over", lambda clock, batches_per_epoch: True)
+        result = train_copy(documents, folder, resume=False, deadline=time.monotonic() + 3600)
+    assert (result["n_finished"], result["n_models"]) == (0, 3) and "epochs" not in result
+    assert f"{folder}: 0 of 3 folds are finished; resume the run" in caplog.text
     assert not (folder / "result.json").exists()
     begun = fold_folders(folder)
     assert len(begun) == result["n_models"] == len(load_ensemble([folder]).taggers)
-    assert len(out_of_fold_predictions(folder, documents)) == result["n_documents"] < len(documents) or len(begun) == 3
+    assert len(out_of_fold_predictions(folder, documents)) == result["n_documents"] == len(documents)
     decision = read_json(folder / "decision.json")
     assert (decision["o_threshold"], tuple(decision["rules"])) == (result["o_threshold"], DEFAULT_RULES)
 
     again = train_copy(documents, folder)
     assert without_clocks(again) == without_clocks(cross_validated(0)[1])
+    sessions = [row for of_fold in begun for row in read_json(of_fold / "sessions.json")]
+    assert len(sessions) == 6  # each of three folds trained in two sessions, one after another
+    assert again["elapsed_seconds"] == pytest.approx(sum(row["elapsed_seconds"] for row in sessions))
+    assert again["cpu_seconds"] == pytest.approx(sum(row["cpu_seconds"] for row in sessions))
+    assert again["elapsed_seconds"] > result["elapsed_seconds"] > 0 and again["cpu_seconds"] > result["cpu_seconds"] > 0
     for of_fold, other in zip(fold_folders(folder), fold_folders(run), strict=True):
         one, two = (load_tagger(each).model.state_dict() for each in (of_fold, other))
         assert all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+def test_a_fold_does_not_begin_late(one_thread, copy, documents):
+    """But a finished one counts."""
+    for name in ("result.json", "fold_2/result.json"):
+        (copy / name).unlink()
+    shutil.rmtree(copy / "fold_2" / "checkpoint")
+    before = times(copy / "fold_2")
+    assert train_copy(documents, copy, deadline=time.monotonic())["n_finished"] == 2
+    assert times(copy / "fold_2") == before
 
 
 def test_a_fold_that_is_finished_counts_and_one_that_is_not_does_not(copy, documents):
@@ -249,8 +276,195 @@ def test_a_fold_that_is_finished_counts_and_one_that_is_not_does_not(copy, docum
     assert result_so_far(copy, documents)["n_finished"] == 2
 
 
-def test_on_kaggle_a_run_out_of_time_says_what_to_attach(copy, documents, monkeypatch, caplog):
+def test_a_run_out_of_time_says_how_to_resume_it_on_kaggle_too(copy, documents, caplog):
     (copy / "result.json").unlink()
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
     result_so_far(copy, documents)
-    assert "attach this output to the next session (Add input), and run again" in caplog.text
+    assert "on Kaggle: attach this output to the next session, and run again" in caplog.text
+
+
+def test_a_result_describes_its_run_whose_tagger_can_be_rebuilt(documents, tmp_path):
+    result = train_preset("sha_rnn", documents, tmp_path / "run", preset="cpu", seed=4)
+    assert result == json.loads((tmp_path / "run" / "result.json").read_text())
+    tagger = load_tagger(tmp_path / "run")
+    assert result["parameters"] == tagger.model.num_parameters()
+    assert result["o_threshold"] == tagger.o_threshold
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert manifest["validation"] == [doc.document for doc in split_documents(documents, seed=4)[1]]
+    assert manifest["weights"] == result["weights"] == "random"
+    assert result["epoch_seconds"] < result["elapsed_seconds"] and result["cpu_seconds"] > 0
+
+
+def test_resuming_a_finished_run_leaves_it_as_it_is(documents, tmp_path):
+    result = train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert train_preset("sha_rnn", documents, tmp_path, preset="cpu", resume=True) == result
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(documents, tmp_path):
+    whole = train_preset("sha_rnn", documents, tmp_path / "whole", preset="cpu")
+    (tmp_path / "killed").mkdir()
+    for name in ("run.json", "tokenizer.json", "words.json"):
+        (tmp_path / "killed" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    again = train_preset("sha_rnn", documents, tmp_path / "killed", preset="cpu", resume=True)
+    assert (again["loss"], again["f5"]) == (whole["loss"], whole["f5"])
+
+
+@pytest.mark.parametrize(
+    ("change", "needle"),
+    [
+        ({"epochs": 3}, r"train\.epochs was 2, now 3"),
+        ({"seed": 9}, r"train\.seed was 0, now 9"),
+        ({"augment": AugmentConfig()}, r"train\.augment\.swap_share was None, now 1\.0"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused_by_name(documents, tmp_path, change, needle):
+    train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    with pytest.raises(KitError, match=needle):
+        train_preset("sha_rnn", documents, tmp_path, preset="cpu", resume=True, **change)
+
+
+def test_resuming_one_tagger_with_other_documents_is_refused(documents, tmp_path):
+    train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    with pytest.raises(KitError, match="data was"):
+        train_preset("sha_rnn", documents[:-1], tmp_path, preset="cpu", resume=True)
+
+
+def test_a_second_tagger_in_the_same_folder_is_refused(documents, tmp_path):
+    train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    with pytest.raises(KitError, match="holds a run already"):
+        train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+
+
+def plain_documents(n: int) -> list:
+    return [make_document(f"Essay number {number} is short.", number, labels={}) for number in range(n)]
+
+
+def test_documents_without_any_pii_are_trained_on_after_a_warning(tmp_path, caplog):
+    result = train_folds("sha_rnn", plain_documents(10), tmp_path, preset="cpu")
+    assert result["tp"] == result["fn"] == 0
+    assert "none of the 10 documents has PII" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("n", "n_folds", "needle"),
+    [
+        (0, 5, "0 labelled documents, 5 folds: expected 2 folds or more, and a document for each; add documents"),
+        (4, 5, "4 labelled documents, 5 folds"),
+        (9, 1, "9 labelled documents, 1 folds: expected 2 folds or more, and a document for each; ask for more folds"),
+    ],
+)
+@pytest.mark.parametrize("n_processes", [None, 2])
+def test_too_few_documents_are_refused_before_anything_starts(n, n_folds, needle, n_processes, tmp_path, monkeypatch):
+    for name in ("launch", "run_side_by_side", "train_preset", "_open"):
+        monkeypatch.setattr(folds, name, None)
+    with pytest.raises(KitError, match=needle):
+        train_everywhere(
+            "sha_rnn", plain_documents(n), tmp_path / "run", n_folds=n_folds, folds=[0], n_processes=n_processes
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_documents_without_any_token_are_refused(tmp_path):
+    empty = [make_document("", number, labels={}) for number in range(6)]
+    with pytest.raises(KitError, match="6 labelled documents, but those that train fold 0 have no tokens"):
+        train_folds("sha_rnn", empty, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_trains_the_cpu_recipe_on_all_five_folds_unless_another_is_named(documents, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.undo()  # the real presets
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    alone = SimpleNamespace(is_main_process=True, num_processes=1, wait_for_everyone=lambda: None)
+    monkeypatch.setattr(folds, "rank_state", lambda: alone)
+    monkeypatch.setattr(folds, "train_preset", lambda model, documents, folder, **how: calls.append((model, how)))
+    monkeypatch.setattr(folds, "result_so_far", lambda folder, documents: {})
+    for model in ("sha_rnn", "mobilebert"):
+        train_folds(model, documents, tmp_path / model)
+    assert [(model, how["preset"], how["fold"]) for model, how in calls] == [
+        (model, "cpu", fold) for model in ("sha_rnn", "mobilebert") for fold in range(5)
+    ]
+    calls.clear()
+    train_folds("sha_rnn", documents, tmp_path / "named", preset="seed")
+    assert [(how["preset"], how["fold"]) for _, how in calls] == [("seed", 0)]
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """The preset "published" at a tiny size, and a hub on which the weights are not."""
+    tiny = replace(TINY_PRESETS["mobilebert"]["cpu"], published=True)
+    monkeypatch.setitem(TINY_PRESETS["mobilebert"], "published", tiny)
+    monkeypatch.setattr(config, "PUBLISHED", "pii-kit-tests/nowhere")
+
+
+def test_published_weights_that_cannot_be_loaded_are_an_error_that_tells_how_to_attach_them(
+    published, documents, tmp_path
+):
+    with pytest.raises(KitError, match=r"pii-kit-tests/nowhere: cannot load .*Add input.*--weights FOLDER.*random"):
+        train_folds("mobilebert", documents, tmp_path / "run", preset="published")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_random_start_that_is_asked_for_by_name_is_recorded(published, documents, tmp_path):
+    how = {"preset": "published", "weights": "random", "n_folds": 3, "folds": [0], "epochs": 1}
+    result = train_folds("mobilebert", documents, tmp_path, **how)
+    for name in ("result.json", "fold_0/result.json", "fold_0/run.json"):
+        assert read_json(tmp_path / name)["weights"] == result["weights"] == "random"
+    with pytest.raises(KitError, match=r"config\.json: cannot be read as JSON"):
+        train_folds("mobilebert", documents, tmp_path / "other", **how | {"weights": tmp_path})
+    (tmp_path / "result.json").unlink()
+    assert train_folds("mobilebert", documents, tmp_path, **how, resume=True)["weights"] == "random"
+
+
+# Trains two folds in two processes, then with a batch that two cannot share. It must not have used torch before.
+SCRIPT = """
+import sys
+
+from conftest import TINY_PRESETS
+
+from pii_kit.files import KitError
+from pii_kit.sample import make_documents
+from pii_kit.training import config as presets
+from pii_kit.training.folds import train_everywhere
+
+presets.PRESETS = TINY_PRESETS
+settings = {"n_processes": 2, "preset": "cpu", "n_folds": 3, "folds": [0, 1]}
+print(train_everywhere("sha_rnn", make_documents(12, seed=1), sys.argv[1], **settings)["n_models"], "models")
+try:
+    train_everywhere("sha_rnn", make_documents(12, seed=1), sys.argv[1] + "_odd", batch_size=3, **settings)
+except KitError as error:
+    print(error)
+"""
+
+
+def test_a_notebook_trains_in_two_processes_and_reports_the_error_of_one_of_them(tmp_path, request):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = os.pathsep.join([str(request.config.rootpath), str(request.config.rootpath / "tests")])
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "2 models" in ended.stdout
+    assert "\nbatch_size is 3; expected a multiple of the 2 processes\n" in ended.stdout
+    assert "Traceback" not in ended.stderr
+    assert read_json(tmp_path / "run" / "result.json")["n_models"] == 2
+
+
+def test_on_a_cpu_it_is_train_folds(tiny_presets, documents, tmp_path):
+    settings = {"preset": "cpu", "n_folds": 3, "folds": [1]}
+    result, other = (
+        train("sha_rnn", documents, tmp_path / train.__name__, **settings) for train in (train_everywhere, train_folds)
+    )
+    assert without_clocks(result) == without_clocks(other)
+
+
+def test_gpus_that_do_not_work_are_reported_before_anything_is_written(documents, tmp_path, monkeypatch):
+    monkeypatch.setattr("pii_kit.training.parallel.try_gpus", lambda: ("Tesla P100", "Tesla P100: does not work"))
+    with pytest.raises(KitError, match="Tesla P100: does not work"):
+        train_everywhere("sha_rnn", documents, tmp_path / "run")
+    assert not (tmp_path / "run").exists() and not torch.cuda.is_initialized()

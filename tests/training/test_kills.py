@@ -1,4 +1,4 @@
-"""Trainings that are killed, or cannot write, lose nothing that they had: they are gone on with as if nothing was."""
+"""A training that is killed, or cannot write, loses nothing: it resumes as if nothing had happened."""
 
 import json
 import multiprocessing
@@ -24,7 +24,7 @@ EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtr
 
 
 def train(documents, folder: Path, kill_at: int | None) -> None:
-    """A process's work: train in `folder`, count what happens to its files, and die at the event `kill_at`."""
+    """Train in `folder`, count the file events in it, and end this process at the event `kill_at`."""
     torch.set_num_threads(1)
     presets.PRESETS = TINY_PRESETS
     n_events = 0
@@ -43,21 +43,21 @@ def train(documents, folder: Path, kill_at: int | None) -> None:
 
 
 def train_where_files_are_short(documents, folder: Path, n_bytes: int) -> None:
-    """As `train`, where no file may be longer than `n_bytes`, which fails as a full disk does: in the middle."""
+    """Do as `train` with a limit of `n_bytes` for each file: writing fails in the middle, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
-    train_and_say(documents, folder)
+    train_and_exit(documents, folder)
 
 
 def train_as_nobody(documents, folder: Path) -> None:
-    """As `train`, by a user who may read the folder, but not write to it."""
+    """Do as `train` as a user who may read the folder, but not write to it."""
     if os.getuid() == 0:
         os.setuid(65534)
-    train_and_say(documents, folder)
+    train_and_exit(documents, folder)
 
 
-def train_and_say(documents, folder: Path) -> None:
-    """As `train`, with what is said of an error as exit code: 3 for the kit's own, in one line, that names the file."""
+def train_and_exit(documents, folder: Path) -> None:
+    """Do as `train`, and exit with code 3 after an error of one line that names the folder, with 4 after another."""
     try:
         train(documents, folder, None)
     except (KitError, OSError) as error:  # what the command line shows as one line
@@ -66,9 +66,9 @@ def train_and_say(documents, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def run_in_process():
-    """Runs a function in a process of its own; gives back its exit code. A server forks it, with all modules loaded."""
+    """A function that runs another in its own process and returns its exit code. A server with all modules forks it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pii_kit.train_run", "conftest"])
+    context.set_forkserver_preload(["pii_kit.training.folds", "conftest"])
 
     def run(function, *arguments) -> int:
         process = context.Process(target=function, args=arguments)
@@ -79,7 +79,7 @@ def run_in_process():
     return run
 
 
-def test_a_training_killed_at_ten_random_moments_always_goes_on(run_in_process, documents, tmp_path):
+def test_a_training_killed_at_ten_random_moments_always_resumes(run_in_process, documents, tmp_path):
     some = documents[:8]
     assert run_in_process(train, some, tmp_path / "unbroken", None) == 0
     n_events = int((tmp_path / "unbroken.events").read_text())
@@ -88,7 +88,7 @@ def test_a_training_killed_at_ten_random_moments_always_goes_on(run_in_process, 
     for _ in range(10):
         assert run_in_process(train, some, tmp_path / "killed", rng.randrange(1, n_events // 8)) == -signal.SIGKILL
         n_inside += any((tmp_path / "killed").glob(".checkpoint.*"))
-    assert n_inside >= 3, "most kills should have come inside the writing of a checkpoint"
+    assert n_inside >= 3, "most kills should hit the writing of a checkpoint"
     assert not (tmp_path / "killed" / "result.json").exists()
     assert run_in_process(train, some, tmp_path / "killed", None) == 0
     one, other = (load_file(tmp_path / name / "tagger" / "model.safetensors") for name in ("unbroken", "killed"))
@@ -100,7 +100,7 @@ def test_a_training_killed_at_ten_random_moments_always_goes_on(run_in_process, 
 
 @pytest.fixture
 def stopped(run_in_process, documents):
-    """A run's folder that others may read, with a checkpoint, and what its files hold."""
+    """The folder of a killed run with a checkpoint, readable by others, and the content of its files."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     assert run_in_process(train, documents[:8], folder / "run", 200) == -signal.SIGKILL
@@ -113,7 +113,7 @@ def stopped(run_in_process, documents):
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """All files that are not half-written ones of a kill."""
+    """All files except those that the kill left half-written."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".partial" not in str(path)}
 
 

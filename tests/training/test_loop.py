@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from pii_kit.metrics import threshold_curve
 from pii_kit.predict import predict_documents
 from pii_kit.training import loop as train
 from pii_kit.training.config import TrainConfig
-from pii_kit.training.loop import Clock, fit, is_finished, kept_epoch
+from pii_kit.training.loop import SECONDS_TO_SAVE, Clock, fit, is_finished, kept_epoch, out_of_patience, validate
 from pii_kit.training.out_of_fold import load_out_of_fold
 from pii_kit.training.runs import load_tagger
 
@@ -26,7 +27,7 @@ CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning
 
 
 class Killed(BaseException):
-    """Stands for a kill: no handler of the package catches it."""
+    """Simulates a kill: no handler of the package catches it."""
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def fresh(kind: str, tagger):
 
 
 def without_clocks(history: list[dict]) -> list[dict]:
-    clocks = ("seconds", "peak_memory_bytes")
+    clocks = ("epoch_seconds", "peak_memory_bytes")
     return [{name: value for name, value in row.items() if name not in clocks} for row in history]
 
 
@@ -219,7 +220,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(parts, sha_rnn_tagger, t
 
 @pytest.mark.parametrize("n_batches", [1, 7, 11, 22])
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_a_training_out_of_time_leaves_a_tagger_and_goes_on_to_the_weights_of_an_unbroken_one(
+def test_a_training_out_of_time_keeps_a_tagger_and_resumes_to_the_weights_of_an_unbroken_one(
     n_batches, keep, parts, sha_rnn_tagger, tmp_path, monkeypatch
 ):
     config = replace(CONFIG, hidden_share=0.1, validate_epochs=2, keep=keep)
@@ -241,20 +242,132 @@ def test_a_training_out_of_time_leaves_a_tagger_and_goes_on_to_the_weights_of_an
     assert without_clocks(again) == without_clocks(history)
 
 
+def test_after_running_out_of_time_and_resuming_the_tagger_is_that_of_the_epoch_in_the_history(
+    parts, sha_rnn_tagger, tmp_path, monkeypatch
+):
+    """The half epoch at the end of the time has the highest F5, but the history of whole epochs does not hold it."""
+    scores_of = []
+
+    def validate_as(f5s):
+        def validate(*args, original=train.validate):
+            tagger, kept, scores = original(*args)
+            scores_of.append(scores["f5"])
+            return tagger, kept, {**scores, "f5": next(f5s)}
+
+        return validate
+
+    tokenizer = sha_rnn_tagger.tokenizer
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "validate", validate_as(iter([0.5, 0.4, 0.3])))
+        fit(fresh("sha_rnn", sha_rnn_tagger), tokenizer, *parts, CONFIG, tmp_path / "unbroken")
+    left = iter(range(40))
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "validate", validate_as(iter([0.5, 0.9])))
+        patched.setattr(Clock, "is_over", lambda clock, batches_per_epoch: next(left, None) is None)
+        model = fresh("sha_rnn", sha_rnn_tagger)
+        stopped = fit(model, tokenizer, *parts, CONFIG, tmp_path / "run")
+    assert 1 < stopped[-1]["epoch"] < 2
+    weights = load_tagger(tmp_path / "run").model.state_dict()
+    assert all(torch.equal(one, weights[name]) for name, one in model.state_dict().items())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "validate", validate_as(iter([0.4, 0.3])))
+        history = fit(fresh("sha_rnn", sha_rnn_tagger), tokenizer, *parts, CONFIG, tmp_path / "run", resume=True)
+    assert kept_epoch(history, "best")["epoch"] == 1 and len(history) == 3
+    kept, unbroken = (load_tagger(tmp_path / name) for name in ("run", "unbroken"))
+    assert all(torch.equal(one, kept.model.state_dict()[name]) for name, one in unbroken.model.state_dict().items())
+    assert validate(kept.model, tokenizer, parts[1], CONFIG)[2]["f5"] == pytest.approx(scores_of[0])
+    assert not (tmp_path / "run" / "kept_tagger").exists()
+
+
 def test_patience_stops_early(parts, sha_rnn_tagger, tmp_path):
     config = replace(CONFIG, epochs=30, patience=2, learning_rate=1e-9)
     history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
     assert len(history) == kept_epoch(history, "best")["epoch"] + 2 < 30
 
 
-def test_a_set_threshold_is_used_as_it_is(parts, sha_rnn_tagger, tmp_path):
+def test_a_threshold_that_is_set_is_kept(parts, sha_rnn_tagger, tmp_path):
     config = replace(CONFIG, epochs=1, o_threshold=0.77)
     fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
     assert load_tagger(tmp_path).o_threshold == 0.77
 
 
 @pytest.mark.parametrize("changes", [{"optimizer": "adam"}, {"class_weights": "log"}, {"cycle_epochs": 1}])
-def test_every_option_of_the_seed_trains(changes, parts, sha_rnn_tagger, tmp_path):
+def test_every_option_of_the_original_project_trains(changes, parts, sha_rnn_tagger, tmp_path):
     model = fresh("sha_rnn", sha_rnn_tagger)
     history = fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, **changes), tmp_path)
     assert len(history) == 3 and history[-1]["loss"] < history[0]["loss"]
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """A function that sets the time."""
+    return lambda seconds: monkeypatch.setattr(time, "monotonic", lambda: seconds)
+
+
+def test_training_stops_when_the_time_left_is_just_enough_to_validate_and_save(at):
+    """Batches of 2 s, 40 an epoch, a quarter as many documents to validate on: up to 20 s, and a few to save."""
+    assert SECONDS_TO_SAVE == 5
+    at(1000.0)
+    clock = Clock(1100.0, validation_share=0.25)
+    answers = {}
+    for batch in range(1, 45):
+        at(1000.0 + 2 * batch)
+        answers[batch] = clock.is_over(40)
+    assert [batch for batch, over in answers.items() if over] == list(range(38, 45))  # 1076 + 20 + 5 > 1100
+
+
+def test_the_time_before_the_first_batch_does_not_count_as_the_time_of_a_batch(at):
+    """Otherwise a training that prepares its documents for half a minute would stop at once."""
+    at(1000.0)
+    clock = Clock(1100.0, validation_share=0.25)
+    at(1030.0)
+    assert not clock.is_over(40)
+    at(1030.5)
+    assert not clock.is_over(40)
+    at(1096.0)
+    assert clock.is_over(40)
+
+
+def test_without_a_deadline_the_time_is_never_over(at):
+    at(0.0)
+    clock = Clock(math.inf, validation_share=1.0)
+    at(1e12)
+    assert not clock.is_over(1e9)
+
+
+FOUR_EPOCHS = TrainConfig(epochs=4, window_size=64, overlap=8)
+HISTORY = [{"epoch": 1, "f5": 0.2}, {"epoch": 2, "f5": 0.6}, {"epoch": 3}, {"epoch": 4, "f5": 0.6}]
+
+
+def test_the_first_of_the_best_epochs_is_kept_or_the_last_that_was_scored():
+    assert kept_epoch(HISTORY, "best") is HISTORY[1]
+    assert kept_epoch(HISTORY[:3], "last") is HISTORY[1]
+    assert kept_epoch(HISTORY, "last") is HISTORY[3]
+
+
+def test_patience_counts_epochs_since_the_best():
+    assert out_of_patience(HISTORY, 2) and not out_of_patience(HISTORY, 3)
+    assert not out_of_patience(HISTORY, None) and not out_of_patience(HISTORY[:1], 1)
+
+
+def test_a_training_is_finished_by_its_epochs_or_its_patience_and_not_by_its_time():
+    assert is_finished(HISTORY, FOUR_EPOCHS)
+    assert is_finished(HISTORY[:3], replace(FOUR_EPOCHS, patience=1))
+    assert not is_finished(HISTORY[:3], FOUR_EPOCHS)
+    assert not is_finished([{"epoch": 3.4, "f5": 1.0}], FOUR_EPOCHS) and not is_finished([], FOUR_EPOCHS)
+
+
+def test_the_threshold_is_the_best_of_the_curve_and_the_score_is_at_it(documents, sha_rnn_tagger):
+    tagger, kept, scores = validate(sha_rnn_tagger.model, sha_rnn_tagger.tokenizer, documents, FOUR_EPOCHS)
+    curve = threshold_curve(list(predict_documents([tagger], documents)))
+    assert scores["f5"] == pytest.approx(curve["f5"].max())
+    assert curve.loc[tagger.o_threshold, "f5"] == curve["f5"].max() and scores["o_threshold"] == tagger.o_threshold
+    assert kept.documents.tolist() == sorted(doc.document for doc in documents)
+
+
+def test_a_threshold_that_is_given_is_not_chosen(documents, sha_rnn_tagger):
+    tagger, _, scores = validate(
+        sha_rnn_tagger.model, sha_rnn_tagger.tokenizer, documents, replace(FOUR_EPOCHS, o_threshold=0.123)
+    )
+    assert tagger.o_threshold == scores["o_threshold"] == 0.123

@@ -5,10 +5,10 @@ import pytest
 from conftest import make_document
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from pii_kit.files import KitError, read_json
+from pii_kit.files import KitError, read_json, write_json
 from pii_kit.pieces import read_tokenizer
 from pii_kit.predict import predict_documents
-from pii_kit.training.runs import fingerprint, load_tagger, reopen_run, save_tagger, start_run
+from pii_kit.training.runs import fingerprint, load_tagger, reopen_run, save_tagger, start_run, training_seconds
 
 
 @pytest.fixture(params=["sha_rnn_tagger", "mobilebert_tagger"])
@@ -83,7 +83,7 @@ def test_a_folder_holds_one_run(sha_rnn_tagger, tmp_path):
         start_run(tmp_path, MANIFEST, sha_rnn_tagger.tokenizer)
 
 
-def test_a_run_is_gone_on_with_as_it_was_started(sha_rnn_tagger, documents, tmp_path):
+def test_a_run_is_resumed_only_with_the_settings_it_was_started_with(sha_rnn_tagger, documents, tmp_path):
     start_run(tmp_path, MANIFEST, sha_rnn_tagger.tokenizer)
     reopen_run(tmp_path, json.loads(json.dumps(MANIFEST)))
     again = read_tokenizer(tmp_path / "tokenizer.json")
@@ -92,7 +92,7 @@ def test_a_run_is_gone_on_with_as_it_was_started(sha_rnn_tagger, documents, tmp_
         reopen_run(tmp_path, {"model": "sha_rnn", "train": {"epochs": 4, "seed": 0}})
 
 
-def test_equal_essays_have_one_fingerprint_and_another_label_another(documents):
+def test_equal_documents_have_equal_fingerprints_and_another_label_another(documents):
     assert fingerprint(documents) == fingerprint(list(documents))
     one = make_document("Ann", labels={})
     assert fingerprint([one]) != fingerprint([make_document("Ann", labels={"Ann": "B-NAME_STUDENT"})])
@@ -102,3 +102,15 @@ def test_a_damaged_json_file_is_named(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(KitError, match=r"run\.json: damaged"):
         read_json(tmp_path / "run.json")
+
+
+def test_sessions_side_by_side_count_once_in_elapsed_seconds_and_all_count_in_cpu_seconds(tmp_path):
+    """Two folds from 100 to 130 and from 110 to 150, and after a pause the second again from 1000 to 1007."""
+    sessions = {"fold_0": [(100, 30)], "fold_1": [(110, 40), (1000, 7)]}
+    for name, rows in sessions.items():
+        (tmp_path / name).mkdir()
+        rows = [{"began": began, "elapsed_seconds": seconds, "cpu_seconds": 2 * seconds} for began, seconds in rows]
+        write_json(tmp_path / name / "sessions.json", rows)
+    folders = [tmp_path / name for name in ("fold_0", "fold_1", "fold_2")]  # the last has not begun
+    assert training_seconds(folders) == {"elapsed_seconds": 57, "cpu_seconds": 154}
+    assert training_seconds(folders[1:2]) == {"elapsed_seconds": 47, "cpu_seconds": 94}
