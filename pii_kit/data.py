@@ -39,6 +39,13 @@ class Document:
         return frozenset(filter(None, map(type_of, set(self.labels or ()))))
 
 
+def true_labels(document: Document) -> tuple[str, ...]:
+    """Return the labels of a document. Raises KitError if it has none."""
+    if document.labels is None:
+        raise KitError(f"document {document.document}: labels missing; expected a labelled document")
+    return document.labels
+
+
 def spell(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
     """Join tokens to text, with a space after each token that has trailing whitespace.
 

@@ -14,6 +14,7 @@ import spacy
 import torch
 from kaggle_stub import built_kit, stub, wheels_at_hand  # noqa: F401 (fixtures)
 
+from pii_kit import training as presets
 from pii_kit.data import Document
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.models.encoder import MobileBertForTokenClassification, MobileBertTaggerConfig
@@ -22,8 +23,7 @@ from pii_kit.models.sha_rnn_layers import ShaRnnConfig
 from pii_kit.pieces import CASINGS, train_byte_pairs, train_word_pieces
 from pii_kit.predict import Tagger
 from pii_kit.sample import make_documents
-from pii_kit.training import config as presets
-from pii_kit.training.config import Preset, TrainConfig
+from pii_kit.training import Preset, TrainConfig
 from pii_kit.training.folds import train_folds
 
 matplotlib.use("Agg")

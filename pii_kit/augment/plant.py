@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pii_kit.augment import templates as texts
 from pii_kit.augment.surrogates import Surrogates, handle_of
 from pii_kit.data import Document, cut, document_of_spans, join, spell
+from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
 from pii_kit.sample.text import FILLERS, expand
 
 WORDS: dict[str, Sequence[str]] = {**FILLERS, **texts.WORDS}
@@ -159,7 +160,7 @@ def planted(document: Document, type_shares: Mapping[str, float], surrogates: Su
     slots = author(surrogates, pii_types)
     planter = Planter(document, slots, rng)
     insertions: list[Insertion] = []
-    if texts.NAME in pii_types:
+    if NAME_STUDENT in pii_types:
         insertions.append(_plant_name(planter))
         if rng.random() < 0.35:
             insertions.append(_plant_name(planter))
@@ -167,7 +168,7 @@ def planted(document: Document, type_shares: Mapping[str, float], surrogates: Su
         for _ in range(rng.choices((0, 1, 2, 3), (7, 2, 1, 1))[0]):
             insertions.append(planter.body_line(again))
     for pii_type in pii_types:
-        if pii_type != texts.NAME:
+        if pii_type != NAME_STUDENT:
             template = texts.pick(rng, texts.LINES[pii_type])
             place = rng.choices((planter.head_line, planter.body_line, planter.end_line), (4, 3, 2))[0]
             insertions.append(planter.sentence(template) if rng.random() < 0.3 else place(template))
@@ -198,23 +199,23 @@ def author(surrogates: Surrogates, pii_types: Sequence[str]) -> dict[str, str]:
     for role in ("", ".mate", ".mate2"):
         first, last, full = _person(surrogates)
         slots |= {
-            f"{texts.NAME}{role}": full,
-            f"{texts.NAME}{role}{'_' if role else '.'}first": first,
-            f"{texts.NAME}{role}{'_' if role else '.'}last": last,
+            f"{NAME_STUDENT}{role}": full,
+            f"{NAME_STUDENT}{role}{'_' if role else '.'}first": first,
+            f"{NAME_STUDENT}{role}{'_' if role else '.'}last": last,
         }
-    handle = handle_of(slots[f"{texts.NAME}.first"] + slots[f"{texts.NAME}.last"])
+    handle = handle_of(slots[f"{NAME_STUDENT}.first"] + slots[f"{NAME_STUDENT}.last"])
     handle += rng.choice(("", "", str(rng.randrange(100))))
     draws = {
-        texts.EMAIL: lambda: surrogates.email(handle),
-        texts.USERNAME: lambda: surrogates.username(handle),
-        texts.ID_NUM: surrogates.id_number,
-        texts.PHONE_NUM: surrogates.phone,
-        texts.URL: lambda: surrogates.url(handle),
-        texts.ADDRESS: surrogates.address,
+        EMAIL: lambda: surrogates.email(handle),
+        USERNAME: lambda: surrogates.username(handle),
+        ID_NUM: surrogates.id_number,
+        PHONE_NUM: surrogates.phone,
+        URL_PERSONAL: lambda: surrogates.url(handle),
+        STREET_ADDRESS: surrogates.address,
     }
     slots |= {pii_type: draw() for pii_type, draw in draws.items() if pii_type in pii_types}
-    if texts.ID_NUM in slots:
-        slots |= {f"{texts.ID_NUM}.mate{n}": surrogates.like(slots[texts.ID_NUM]) for n in ("", "2")}
+    if ID_NUM in slots:
+        slots |= {f"{ID_NUM}.mate{n}": surrogates.like(slots[ID_NUM]) for n in ("", "2")}
     return slots | {"company": surrogates.company(), "place": surrogates.town()}
 
 

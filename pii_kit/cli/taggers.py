@@ -13,7 +13,7 @@ from pii_kit.kaggle.time_limit import Labelled, label_in_time, write_early_submi
 from pii_kit.metrics import micro_fbeta
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training.config import DEFAULT_PRESET, PRESETS
+from pii_kit.training import DEFAULT_PRESET, PRESETS
 from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices

@@ -1,10 +1,8 @@
 """Compare models: out-of-fold scores, baselines, cost, and figures that others published."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -238,11 +236,3 @@ def verdict(
             f"(95% interval {low:+.3f} to {high:+.3f}).{chance}"
         )
     return "\n".join(lines)
-
-
-def published_table(name: str) -> pd.DataFrame:
-    """Return a table of published.json, such as "language_model_paper"; its `attrs["source"]` cites the source."""
-    table = json.loads((files("pii_kit.report") / "published.json").read_text(encoding="utf-8"))[name]
-    frame = pd.DataFrame(table["rows"], columns=table["columns"])
-    frame.attrs["source"] = table["source"]
-    return frame

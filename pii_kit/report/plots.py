@@ -19,7 +19,7 @@ def _axes(ax: Axes | None, *, width: float = 7.0, height: float = 3.6) -> Axes:
 
 
 def plot_label_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot `eda.label_counts`: the tokens of each type, B- and I- stacked, with their total."""
+    """Plot `report.label_counts`: the tokens of each type, B- and I- stacked, with their total."""
     ax = _axes(ax)
     counts = counts.iloc[::-1]
     ax.barh(counts.index, counts["B-"], color=BLUE, label="B-")
@@ -33,7 +33,7 @@ def plot_label_counts(counts: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_lengths(lengths: pd.DataFrame, *, window_size: int, ax: Axes | None = None) -> Axes:
-    """Plot `eda.lengths`: histograms of document lengths in tokens and in pieces, and the window size."""
+    """Plot `report.lengths`: histograms of document lengths in tokens and in pieces, and the window size."""
     ax = _axes(ax)
     edges = np.linspace(0, lengths[["tokens", "pieces"]].max().max(), 41).tolist()
     ax.hist(lengths["tokens"], bins=edges, color=BLUE, alpha=0.75, label="tokens")
@@ -45,7 +45,7 @@ def plot_lengths(lengths: pd.DataFrame, *, window_size: int, ax: Axes | None = N
 
 
 def plot_positions(positions: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot `eda.entity_positions`: a histogram of relative positions in the document."""
+    """Plot `report.entity_positions`: a histogram of relative positions in the document."""
     ax = _axes(ax)
     ax.hist(positions["position"], bins=np.linspace(0, 1, 21).tolist(), color=BLUE)
     ax.set(xlabel="position in the document (0 start, 1 end)", ylabel="entities", title="Positions of PII", xlim=(0, 1))
@@ -53,7 +53,7 @@ def plot_positions(positions: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_entities_per_document(counts: pd.Series, ax: Axes | None = None) -> Axes:
-    """Plot `eda.entities_per_document`: the number of documents by number of entities."""
+    """Plot `report.entities_per_document`: the number of documents by number of entities."""
     ax = _axes(ax)
     bars = ax.bar(counts.index.astype(str), counts, color=BLUE)
     ax.bar_label(bars)

@@ -1,1 +1,224 @@
-"""Train taggers: settings, the loop, run folders, folds, ensembles."""
+"""Settings of one training run, and presets: named combinations of model size and settings, and their models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from transformers import PreTrainedModel
+
+from pii_kit.augment import AugmentConfig
+from pii_kit.data import Document
+from pii_kit.files import KitError, check_choice, check_overlap, check_positive, check_shares
+from pii_kit.labels import LABEL_TO_ID, LABELS
+from pii_kit.models.encoder import PUBLISHED, MobileBertForTokenClassification, MobileBertTaggerConfig, load_published
+from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
+from pii_kit.models.sha_rnn_layers import ShaRnnConfig
+from pii_kit.pieces import CASINGS, PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
+from pii_kit.training.optim import OPTIMIZERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of one training.
+
+    Attributes:
+        epochs: number of passes over the training documents.
+        batch_size: number of windows in a batch, over all processes.
+        accumulation_steps: number of batches whose gradients make one optimizer step.
+        window_size: size of a window, in pieces.
+        overlap: number of pieces that neighbouring windows share.
+        optimizer: one of `optim.OPTIMIZERS`.
+        learning_rate: highest learning rate, reached after the warm-up.
+        weight_decay: weight decay of the optimizer.
+        class_weights: a scheme of `optim.class_weights`, or the weight of O (all other labels have weight 1).
+        hidden_share: share of input pieces that are masked during training.
+        empty_share: share of the windows without PII that one epoch uses; each epoch draws its own.
+        augment: settings that change the training documents in each epoch. None: no augmentation.
+        validate_epochs: the validation documents are scored every so many epochs, and after the last epoch.
+        keep: "best" keeps the scored epoch with the highest F5; "last" keeps the last one, since F5 on few documents
+            is too noisy to choose by.
+        clip_norm: largest norm of the gradient.
+        warmup_epochs: number of epochs in which the learning rate rises.
+        cycle_epochs: length of a cosine cycle of the learning rate. None: one cycle until the end.
+        restart_decay: factor from one cycle's highest learning rate to the next one's.
+        patience: stop after so many epochs without a better F5. None: never.
+        o_threshold: threshold on P(O). None: the best one on the validation documents.
+        mixed_precision: "no", "bf16", "fp16", or "auto" (bf16 where the GPU supports it, else no).
+        checkpoint_steps: number of batches between checkpoints; each epoch ends with one too.
+        seed: random seed of the split, the initial weights, the order and the augmentation.
+
+    Raises:
+        KitError: a setting is out of range. The message names it.
+    """
+
+    epochs: int = 10
+    batch_size: int = 16
+    accumulation_steps: int = 1
+    window_size: int = 512
+    overlap: int = 64
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1.2e-6
+    class_weights: str | float = "none"
+    hidden_share: float = 0.0
+    empty_share: float = 1.0
+    augment: AugmentConfig | None = None
+    validate_epochs: int = 1
+    keep: str = "best"
+    clip_norm: float = 0.25
+    warmup_epochs: float = 1.0
+    cycle_epochs: float | None = None
+    restart_decay: float = 0.5
+    patience: int | None = None
+    o_threshold: float | None = None
+    mixed_precision: str = "auto"
+    checkpoint_steps: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "epochs", "batch_size", "accumulation_steps", "window_size", "learning_rate")
+        check_positive(self, "checkpoint_steps", "validate_epochs")
+        check_shares(self, "hidden_share", "empty_share")
+        check_overlap(self)
+        check_choice(self, "optimizer", OPTIMIZERS)
+        check_choice(self, "keep", ("best", "last"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Model size and training settings under one name.
+
+    Attributes:
+        n_pieces: size of the vocabulary that is learned from the training documents.
+        model: arguments of the model's configuration.
+        train: settings of the training.
+        published: whether MobileBERT starts from published weights. False: from random weights.
+        every_fold: whether a tagger is trained for each fold by default. False: for the first fold only.
+    """
+
+    n_pieces: int
+    model: dict = field(default_factory=dict)
+    train: TrainConfig
+    published: bool = False
+    every_fold: bool = True
+
+
+# Small models that start from random weights see few documents, and would memorise their words without these settings.
+SMALL = TrainConfig(class_weights=0.1, hidden_share=0.15, augment=AugmentConfig(), validate_epochs=10, keep="last")
+# Settings of the original project: those of its README that its logs confirm (table of notebook 05), with a learning
+# rate at which it learns, cycles with falling peaks, windows instead of a cut at 1,024 pieces, and all 15 labels.
+ORIGINAL = TrainConfig(epochs=10, batch_size=8, window_size=1024, cycle_epochs=3)
+
+RANDOM = "random"  # start from random weights
+DEFAULT_PRESET = "cpu"  # also on a GPU: the only recipe that was measured
+PRESETS = MappingProxyType(
+    {
+        "sha_rnn": {
+            "cpu": Preset(
+                n_pieces=4096,
+                model={
+                    "hidden_size": 128,
+                    "boom_size": 512,
+                    "num_hidden_layers": 2,
+                    "attention_layers": [1],
+                    "dropout": 0.2,
+                    "n_casings": len(CASINGS),
+                },
+                train=replace(
+                    SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
+                ),
+            ),
+            "seed": Preset(
+                n_pieces=32000,
+                model={
+                    "hidden_size": 1024,
+                    "boom_size": 4096,
+                    "num_hidden_layers": 4,
+                    "attention_layers": [0, 1, 2, 3],
+                    "dropout": 0.3,
+                },
+                train=replace(ORIGINAL, learning_rate=5e-4, class_weights="log"),
+                every_fold=False,
+            ),
+        },
+        "mobilebert": {
+            "cpu": Preset(
+                n_pieces=4096,
+                model={
+                    "hidden_size": 128,
+                    "embedding_size": 128,
+                    "intra_bottleneck_size": 64,
+                    "intermediate_size": 256,
+                    "num_hidden_layers": 3,
+                    "num_attention_heads": 4,
+                    "num_feedforward_networks": 2,
+                    "normalization_type": "layer_norm",
+                    "initializer_range": 0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
+                    "hidden_dropout_prob": 0.1,
+                    "n_casings": len(CASINGS),
+                },
+                # Short windows show each position often, which a start from random weights needs.
+                train=replace(
+                    SMALL, epochs=30, batch_size=24, window_size=64, overlap=16, learning_rate=1e-3, empty_share=0.3
+                ),
+            ),
+            "seed": Preset(
+                n_pieces=128000,
+                model={"max_position_embeddings": 1024},
+                train=replace(ORIGINAL, learning_rate=4e-4, class_weights="balanced"),
+                every_fold=False,
+            ),
+            "published": Preset(
+                n_pieces=30522,
+                model={"n_casings": len(CASINGS), "hidden_dropout_prob": 0.1},
+                train=TrainConfig(
+                    epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentConfig()
+                ),
+                published=True,
+            ),
+        },
+    }
+)
+
+
+def look_up(model: str, preset: str, **settings) -> Preset:
+    """Return a preset of a model. `settings` replace those of its TrainConfig; None leaves a setting as it is.
+
+    Raises:
+        KitError: there is no such model or preset, or a setting is out of range or does not fit the model.
+    """
+    if model not in PRESETS:
+        raise KitError(f"unknown model {model!r}; expected one of {', '.join(PRESETS)}")
+    if preset not in PRESETS[model]:
+        raise KitError(f"unknown preset {preset!r} of {model}; expected one of {', '.join(PRESETS[model])}")
+    found = PRESETS[model][preset]
+    changes = {name: value for name, value in settings.items() if value is not None}
+    if model == "mobilebert" and changes.get("mixed_precision") == "fp16":
+        raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'")
+    return replace(found, train=replace(found.train, **changes))
+
+
+def starting_weights(preset: Preset, weights: str | Path | None) -> str:
+    """Return where a model's first weights come from: "random", or the folder or hub name of published ones."""
+    if preset.published:
+        return str(weights or PUBLISHED)
+    if weights not in (None, RANDOM):
+        raise KitError(f"weights {str(weights)!r} do not fit a preset of random weights; use mobilebert's 'published'")
+    return RANDOM
+
+
+def build(
+    model: str, preset: Preset, documents: Sequence[Document], tokenizer: PieceTokenizer | None, weights: str = RANDOM
+) -> tuple[PreTrainedModel, PieceTokenizer]:
+    """Return a model ready for training, and its tokenizer, learned from `documents` unless given or published."""
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
+    if weights != RANDOM:
+        network, tokenizer = load_published(weights, **preset.model, **labels)
+        return network, replace(tokenizer, words=common_words(documents))
+    learn = train_byte_pairs if model == "sha_rnn" else train_word_pieces
+    tokenizer = tokenizer or learn(documents, n_pieces=preset.n_pieces)
+    sizes = {"vocab_size": tokenizer.n_pieces, "pad_token_id": tokenizer.pad_id, **preset.model, **labels}
+    if model == "sha_rnn":
+        return ShaRnnForTokenClassification(ShaRnnConfig(**sizes)), tokenizer
+    return MobileBertForTokenClassification(MobileBertTaggerConfig(**sizes)), tokenizer

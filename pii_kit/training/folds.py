@@ -21,7 +21,7 @@ from pii_kit.models.encoder import load_published
 from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.submission import true_rows
-from pii_kit.training.config import DEFAULT_PRESET, RANDOM, build, look_up, starting_weights
+from pii_kit.training import DEFAULT_PRESET, RANDOM, build, look_up, starting_weights
 from pii_kit.training.distill import Taught
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold

@@ -27,8 +27,7 @@ from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, 
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.submission import true_rows
-from pii_kit.training import runs
-from pii_kit.training.config import TrainConfig
+from pii_kit.training import TrainConfig, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold

@@ -8,7 +8,7 @@ from pii_kit.augment import templates as texts
 from pii_kit.augment.plant import Insertion, Planter, author, insert, others, planted, traps
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import document_of_spans, spell
-from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
+from pii_kit.labels import NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of
 
 ALL = dict.fromkeys(PII_TYPES, 1.0)
 PEOPLE = ("NAME_STUDENT.first", "NAME_STUDENT.last", "NAME_STUDENT.mate_first", "NAME_STUDENT.mate_last",
@@ -68,8 +68,8 @@ def test_the_tokens_of_the_document_keep_their_order_around_insertions(clean, se
 def test_no_token_of_the_original_document_is_labelled_as_a_name(clean):
     for doc in clean:
         known = {token.casefold() for token in doc.tokens}
-        new = insert(doc, planted(doc, {texts.NAME: 1}, surrogates(doc)))
-        names = [token for token, label in zip(new.tokens, new.labels, strict=True) if label.endswith(texts.NAME)]
+        new = insert(doc, planted(doc, {NAME_STUDENT: 1}, surrogates(doc)))
+        names = [token for token, label in zip(new.tokens, new.labels, strict=True) if label.endswith(NAME_STUDENT)]
         assert names and known.isdisjoint(name.casefold() for name in names if name.isalpha() and len(name) > 1)
 
 
@@ -77,7 +77,7 @@ def test_no_token_of_the_original_document_is_labelled_as_a_name(clean):
 def test_a_single_type_is_planted_alone_or_with_a_name(clean, pii_type):
     for doc in clean:
         types = insert(doc, planted(doc, {pii_type: 1}, surrogates(doc))).types
-        assert pii_type in types <= {pii_type, texts.NAME}
+        assert pii_type in types <= {pii_type, NAME_STUDENT}
 
 
 def test_shares_of_zero_plant_nothing(clean):

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from conftest import make_document
 
+from pii_kit.augment import swap_pii
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.augment.swap import swap_pii
 from pii_kit.data import document_of_spans, spell
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
 from pii_kit.sample import make_documents

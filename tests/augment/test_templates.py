@@ -7,7 +7,7 @@ import pytest
 from pii_kit.augment import templates as texts
 from pii_kit.augment.plant import WORDS, author, others
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.labels import PII_TYPES
+from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.sample import text as sample_text
 from pii_kit.sample.text import CHOICE, SLOT, expand
 
@@ -44,19 +44,19 @@ def check(template: str, slots: dict[str, str], pii_types: set[str]) -> None:
 @pytest.mark.parametrize("table", NAME_TABLES)
 def test_every_template_with_a_name_holds_only_names_and_known_slots(table):
     for template in NAME_TABLES[table]:
-        assert types_of(template) == {texts.NAME}
-        check(template, slots_of([]), {texts.NAME})
+        assert types_of(template) == {NAME_STUDENT}
+        check(template, slots_of([]), {NAME_STUDENT})
 
 
 @pytest.mark.parametrize("pii_type", texts.LINES)
 def test_every_template_of_another_type_holds_it_and_at_most_a_name_and_known_slots(pii_type):
     for template in texts.LINES[pii_type]:
-        assert pii_type in types_of(template) <= {pii_type, texts.NAME}
+        assert pii_type in types_of(template) <= {pii_type, NAME_STUDENT}
         check(template, slots_of([pii_type]), types_of(template))
 
 
 def test_there_are_templates_for_each_type_except_names():
-    assert set(texts.LINES) == set(PII_TYPES) - {texts.NAME}
+    assert set(texts.LINES) == set(PII_TYPES) - {NAME_STUDENT}
 
 
 def test_no_trap_and_no_filler_holds_pii_and_every_slot_of_a_trap_is_known():
@@ -100,7 +100,7 @@ SAMPLE = [
 def test_family_members_friends_and_bosses_are_never_labelled(templates):
     found = [match for one in templates for plain in every_choice(one) for match in NOT_STUDENTS.finditer(plain)]
     assert {"sister", "boss"} <= {match[1] for match in found}
-    assert [match[0] for match in found if match["slot"].startswith(texts.NAME)] == []
+    assert [match[0] for match in found if match["slot"].startswith(NAME_STUDENT)] == []
 
 
 def test_fellow_students_are_labelled_where_family_members_are_not():
@@ -110,5 +110,5 @@ def test_fellow_students_are_labelled_where_family_members_are_not():
         [one for one in plain if re.search(rf"\bMy {who} \{{[\w.]+\}} and I \{{doing\}}", one)]
         for who in ("classmate", "sister")
     )
-    assert [types_of(one) for one in of_classmate] == [{texts.NAME}]
+    assert [types_of(one) for one in of_classmate] == [{NAME_STUDENT}]
     assert [types_of(one) for one in of_sister] == [set()]

@@ -243,7 +243,11 @@ def test_a_kit_has_a_folder_for_each_notebook_and_the_package(built_kit):
     assert {path.name for path in (built_kit / "kernels").iterdir()} == slugs
     assert files_of(built_kit / "datasets") == {
         f"pii-kit-package/{name}"
-        for name in ("dataset-metadata.json", f"pii_kit-{__version__}-py3-none-any.whl", "faker-40.54.0-py3-none-any.whl")
+        for name in (
+            "dataset-metadata.json",
+            f"pii_kit-{__version__}-py3-none-any.whl",
+            "faker-40.54.0-py3-none-any.whl",
+        )
     }
 
 

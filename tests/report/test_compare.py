@@ -10,7 +10,7 @@ from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
 from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.report import compare
+from pii_kit.report import baselines, compare
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.submission import submission_rows, true_rows, write_submission
@@ -330,13 +330,13 @@ def test_the_verdict_compares_models_average_and_baseline_in_that_order():
 
 
 def test_published_tables_have_their_columns_and_a_source():
-    paper, here = compare.published_table("language_model_paper"), compare.published_table("language_model_here")
+    paper, here = baselines.published_table("language_model_paper"), baselines.published_table("language_model_here")
     assert paper.columns[1:].tolist() == ["test bpc", "parameters"]
     assert here.columns[1:].tolist() == ["test bpc", "validation bpc"]
     assert paper.set_index(paper.columns[0]).loc["one attention layer"].tolist() == [1.076, 53_785_805]
     assert "1911.11423" in paper.attrs["source"] and "submissions/README.md" in here.attrs["source"]
     for name in ("original_settings", "original_results"):
-        table = compare.published_table(name)
+        table = baselines.published_table(name)
         assert "original" in table.attrs["source"]
         assert not table.isna().any(axis=None)
         assert table.map(len).max(axis=None) <= 50, "pandas truncates longer texts in notebooks"

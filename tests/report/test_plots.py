@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from conftest import make_document
 
+from pii_kit import report
 from pii_kit.labels import LABEL_TO_ID, LABELS, PII_TYPES
 from pii_kit.metrics import confusion, score_by_type, threshold_curve
 from pii_kit.pieces import train_byte_pairs
-from pii_kit.report import eda, plots
+from pii_kit.report import plots
 from pii_kit.submission import submission_rows, true_rows
 
 LABELLED = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT", "a@b.org": "B-EMAIL"}
@@ -48,10 +49,10 @@ def tables(essays, found) -> dict:
     scores = score_by_type(true_rows(essays), submission_rows(zip(numbers, found, strict=True)))
     curve = threshold_curve([(document, certain(document)) for document in essays])
     return {
-        "plot_label_counts": ((eda.label_counts(essays),), {}),
-        "plot_lengths": ((eda.lengths(essays, tokenizer),), {"window_size": 512}),
-        "plot_positions": ((eda.entity_positions(essays),), {}),
-        "plot_entities_per_document": ((eda.entities_per_document(essays),), {}),
+        "plot_label_counts": ((report.label_counts(essays),), {}),
+        "plot_lengths": ((report.lengths(essays, tokenizer),), {"window_size": 512}),
+        "plot_positions": ((report.entity_positions(essays),), {}),
+        "plot_entities_per_document": ((report.entities_per_document(essays),), {}),
         "plot_type_scores": ((scores,), {}),
         "plot_confusion": ((confusion([document.labels for document in essays], found),), {}),
         "plot_threshold_curve": ((curve,), {"chosen": 0.9}),
@@ -152,7 +153,7 @@ def test_positions_are_counted_in_bins_of_a_twentieth():
 
 
 def test_bars_of_entities_per_document_are_the_counts():
-    counts = eda.entities_per_document(ESSAYS)
+    counts = report.entities_per_document(ESSAYS)
     ax = draw("plot_entities_per_document", PLOTS)
     assert [bar.get_height() for bar in ax.patches] == counts.tolist()
     assert texts(ax) == counts.astype(str).tolist()

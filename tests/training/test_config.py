@@ -5,7 +5,7 @@ from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.models import linear_macs, linear_parameters
 from pii_kit.models.encoder import PUBLISHED, MobileBertForTokenClassification, MobileBertTaggerConfig
-from pii_kit.training.config import PRESETS, TrainConfig, build, look_up, starting_weights
+from pii_kit.training import PRESETS, TrainConfig, build, look_up, starting_weights
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 
+from pii_kit import training as presets
 from pii_kit.__main__ import main
 from pii_kit.augment import AugmentConfig
 from pii_kit.data import split_documents, write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.training import config as presets
+from pii_kit.training import Preset, TrainConfig
 from pii_kit.training import folds as train_run
 from pii_kit.training import loop as train
-from pii_kit.training.config import Preset, TrainConfig
 from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.ensemble import load_ensemble, teach
 from pii_kit.training.folds import train_preset

@@ -425,7 +425,7 @@ from conftest import TINY_PRESETS
 
 from pii_kit.files import KitError
 from pii_kit.sample import make_documents
-from pii_kit.training import config as presets
+from pii_kit import training as presets
 from pii_kit.training.folds import train_everywhere
 
 presets.PRESETS = TINY_PRESETS

@@ -16,8 +16,8 @@ import torch
 from conftest import TINY_PRESETS
 from safetensors.torch import load_file
 
+from pii_kit import training as presets
 from pii_kit.files import KitError, recover_folder
-from pii_kit.training import config as presets
 from pii_kit.training.folds import train_preset
 
 EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")

@@ -17,8 +17,8 @@ from pii_kit.data import split_documents, write_documents
 from pii_kit.files import KitError
 from pii_kit.metrics import threshold_curve
 from pii_kit.predict import predict_documents
+from pii_kit.training import TrainConfig
 from pii_kit.training import loop as train
-from pii_kit.training.config import TrainConfig
 from pii_kit.training.loop import SECONDS_TO_SAVE, Clock, fit, is_finished, kept_epoch, out_of_patience, validate
 from pii_kit.training.out_of_fold import load_out_of_fold
 from pii_kit.training.runs import load_tagger

@@ -47,7 +47,7 @@ from pii_kit.windows import EpochWindows, cut_windows
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.sample import make_documents
 from pii_kit.training.loop import fit
-from pii_kit.training.config import TrainConfig
+from pii_kit.training import TrainConfig
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])

@@ -1,9 +1,9 @@
 import pytest
 from conftest import make_document
 
+from pii_kit import report
 from pii_kit.labels import PII_TYPES
 from pii_kit.pieces import train_byte_pairs
-from pii_kit.report import eda
 
 LABELLED = {
     "Ann": "B-NAME_STUDENT",
@@ -21,7 +21,7 @@ def essays():
 
 
 def test_label_counts_tell_tokens_entities_and_documents_apart(essays):
-    counts = eda.label_counts(essays)
+    counts = report.label_counts(essays)
     assert tuple(counts.index) == PII_TYPES
     assert counts.loc["NAME_STUDENT"].to_dict() == {"B-": 3, "I-": 1, "entities": 3, "documents": 2}
     assert counts.loc["EMAIL"].to_dict() == {"B-": 1, "I-": 0, "entities": 1, "documents": 1}
@@ -29,7 +29,7 @@ def test_label_counts_tell_tokens_entities_and_documents_apart(essays):
 
 
 def test_the_overview_counts_what_a_reader_counts_by_hand(essays):
-    assert eda.overview(essays).to_dict() == {
+    assert report.overview(essays).to_dict() == {
         "documents": 4,
         "documents with PII": 2,
         "tokens": 14,
@@ -41,12 +41,12 @@ def test_the_overview_counts_what_a_reader_counts_by_hand(essays):
 
 
 def test_an_overview_of_nothing_is_all_zero():
-    assert not eda.overview([]).any()
+    assert not report.overview([]).any()
 
 
 def test_lengths_are_those_of_the_tokens_and_of_the_pieces_they_are_cut_into(essays):
     tokenizer = train_byte_pairs(essays, n_pieces=300)
-    lengths = eda.lengths(essays, tokenizer)
+    lengths = report.lengths(essays, tokenizer)
     assert list(lengths["document"]) == [11, 12, 13, 14]
     assert list(lengths["tokens"]) == [9, 4, 0, 1]
     assert list(lengths["whitespace"]) == [1, 0, 0, 0]
@@ -57,7 +57,7 @@ def test_lengths_are_those_of_the_tokens_and_of_the_pieces_they_are_cut_into(ess
 
 
 def test_positions_are_where_entities_begin_as_a_share_of_their_essay(essays):
-    lines = eda.entity_positions(essays).itertuples(index=False, name=None)
+    lines = report.entity_positions(essays).itertuples(index=False, name=None)
     assert list(lines) == [
         (11, "NAME_STUDENT", 0, 0.0),
         (11, "NAME_STUDENT", 3, 3 / 9),
@@ -67,12 +67,12 @@ def test_positions_are_where_entities_begin_as_a_share_of_their_essay(essays):
 
 
 def test_essays_without_pii_have_no_positions(essays):
-    positions = eda.entity_positions(essays[1:3])
+    positions = report.entity_positions(essays[1:3])
     assert positions.empty
     assert list(positions.columns) == ["document", "type", "token", "position"]
 
 
 def test_entities_per_document_count_every_document_once(essays):
-    counts = eda.entities_per_document(essays)
+    counts = report.entities_per_document(essays)
     assert counts[counts > 0].to_dict() == {0: 2, 1: 1, 3: 1}
     assert counts.index.is_monotonic_increasing
