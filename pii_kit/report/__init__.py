@@ -8,7 +8,6 @@ import pandas as pd
 from spacy import displacy
 
 from pii_kit.data import Document, spell, true_labels
-from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.pieces import PieceTokenizer
 
