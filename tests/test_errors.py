@@ -42,7 +42,7 @@ CASES = {
     "predict --run nowhere --data train.json --out new.csv": "nowhere: not a run folder",
     "predict --run run --data train.json --out good.csv/new.csv": "good.csv",
     "export --run nowhere --out new": "nowhere: not a run folder",
-    "export --run run --out run": "run: holds a tagger already",
+    "export --run run --out run": "run: exists already; choose a new folder",
     "errors --run nowhere --data train.json --out new.html": "nowhere: not a run folder",
     "errors --run run --data unlabelled.json --out new.html": "document 1: labels missing",
     "errors --run run --data train.json --out good.csv/new.html": "good.csv",

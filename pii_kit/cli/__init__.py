@@ -30,16 +30,18 @@ def add_verb(verbs: Any, function: Callable, text: str) -> argparse.ArgumentPars
     return verb
 
 
+def add_path(verb: Any, name: str, metavar: str, text: str) -> None:
+    """Add a required argument for a file or folder."""
+    verb.add_argument(name, type=Path, required=True, metavar=metavar, help=text)
+
+
 def add_runs(verb: argparse.ArgumentParser) -> None:
-    """Add the argument `--run`, a list of folders whose taggers a verb averages."""
-    verb.add_argument(
-        "--run",
-        type=Path,
-        required=True,
-        action="append",
-        metavar="DIR",
-        help="folder of a run or of an exported tagger; repeat to average several",
-    )
+    """Add the arguments that choose the taggers that a verb averages."""
+    text = "folder of a run or of an exported tagger; repeat to average several"
+    verb.add_argument("--run", type=Path, required=True, action="append", metavar="DIR", help=text)
+    text = "the essays that the runs were trained on, to choose weights and threshold of several runs"
+    verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
+    verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -53,32 +55,19 @@ def whole(least: int) -> Callable[[str], int]:
     return parse
 
 
-def positive(text: str) -> float:
-    """Parse a number above 0."""
-    number = _number(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return number
+def _number(expected: str, is_valid: Callable[[float], bool]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not is_valid(number):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+        return number
+
+    return parse
 
 
-def share(text: str) -> float:
-    """Parse a number above 0 and up to 1."""
-    number = _number(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, found {text!r}")
-    return number
-
-
-def dropout(text: str) -> float:
-    """Parse a number from 0 to below 1."""
-    number = _number(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found {text!r}")
-    return number
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+positive = _number("a number above 0", lambda number: 0 < number < float("inf"))
+share = _number("a number above 0 and up to 1", lambda number: 0 < number <= 1)
+dropout = _number("a number from 0 to below 1", lambda number: 0 <= number < 1)

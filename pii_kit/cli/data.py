@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pii_kit.cli import add_verb, positive, whole
+from pii_kit.cli import add_path, add_verb, positive, whole
 from pii_kit.data import read_documents
 from pii_kit.files import KitError
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
@@ -20,10 +20,8 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def sample(args: argparse.Namespace) -> None:
-    folder = write_sample(
-        args.out, n_documents=args.documents, n_test=args.test_documents, length=args.length, seed=args.seed
-    )
-    print(f"{folder}: train.json, test.json, test_labels.csv")
+    sizes = {"n_documents": args.documents, "n_test": args.test_documents, "length": args.length}
+    print(f"{write_sample(args.out, **sizes, seed=args.seed)}: train.json, test.json, test_labels.csv")
 
 
 def score(args: argparse.Namespace) -> None:
@@ -57,9 +55,7 @@ def run_demo(*, seed: int, n_documents: int) -> None:
     Raises:
         KitError: The kit does not run from a checkout, or the submission is not valid.
     """
-    # Only the demo needs these packages.
-    import papermill
-    from traitlets.config import Config
+    import papermill  # only the demo needs it
 
     notebooks = sorted((CHECKOUT / "notebooks").glob("0[1-5]*.ipynb"))
     if not notebooks:
@@ -84,7 +80,7 @@ def run_demo(*, seed: int, n_documents: int) -> None:
             progress_bar=False,
             stderr_file=sys.stderr,
             coalesce_streams=True,
-            config=Config(KernelManager={"transport": "ipc"}),  # other users of the machine cannot read IPC sockets
+            extra_arguments=["--log-level=ERROR"],  # no warning about plain TCP: the essays are made up
         )
     rows = read_submission(submission, read_documents(essays / "test.json"))
     table = pd.read_csv(out / "comparison.csv", index_col="model").rename(columns=COLUMNS)[[*COLUMNS.values()]]
@@ -95,43 +91,30 @@ def run_demo(*, seed: int, n_documents: int) -> None:
     print(f"{time.perf_counter() - began:.0f} seconds in total")
 
 
-def _whole(number: float) -> str:
-    return "" if pd.isna(number) else f"{number:,.0f}"
-
-
 COLUMNS = {"f5": "F5", "precision": "precision", "recall": "recall", "test_f5": "test F5"}
 COLUMNS |= {"elapsed_seconds": "training, elapsed s", "cpu_seconds": "training, CPU s", "parameters": "parameters"}
-FORMATS = dict.fromkeys(list(COLUMNS.values())[:4], "{:.3f}".format) | dict.fromkeys(list(COLUMNS.values())[4:], _whole)
+FORMATS = {name: ("{:.3f}" if place < 4 else "{:,.0f}").format for place, name in enumerate(COLUMNS.values())}
 
 
 def add_data_verbs(verbs) -> None:
     """Add the verbs of this module to a parser."""
     verb = add_verb(verbs, sample, "write made-up essays: train.json, test.json and test_labels.csv")
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    add_path(verb, "--out", "DIR", "output folder")
     verb.add_argument("--documents", type=whole(1), default=400, metavar="N", help="number of training essays")
-    verb.add_argument(
-        "--test-documents",
-        type=whole(1),
-        metavar="N",
-        help="number of test essays; default: a quarter of the training essays, at least 50",
-    )
-    verb.add_argument(
-        "--length",
-        type=positive,
-        default=1.0,
-        metavar="X",
-        help="factor on the number of sentences; 2.8 makes essays as long as the competition's",
-    )
+    text = "number of test essays; default: a quarter of the training essays, at least 50"
+    verb.add_argument("--test-documents", type=whole(1), metavar="N", help=text)
+    text = "factor on the number of sentences; 2.8 makes essays as long as the competition's"
+    verb.add_argument("--length", type=positive, default=1.0, metavar="X", help=text)
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds make equal essays")
 
     verb = add_verb(verbs, score, "score a submission on labelled essays")
-    verb.add_argument("--truth", type=Path, required=True, metavar="LABELLED.json", help="labelled essays")
-    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="submission to score")
+    add_path(verb, "--truth", "LABELLED.json", "labelled essays")
+    add_path(verb, "--submission", "FILE.csv", "submission to score")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
     verb = add_verb(verbs, check, "check a submission and list all errors")
-    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="essays of the submission")
-    verb.add_argument("--submission", type=Path, required=True, metavar="FILE.csv", help="submission to check")
+    add_path(verb, "--data", "TEST.json", "essays of the submission")
+    add_path(verb, "--submission", "FILE.csv", "submission to check")
 
     verb = add_verb(verbs, demo, "run notebooks 01 to 05 on made-up essays, into outputs/demo")
     verb.add_argument("--documents", type=whole(1), default=60, metavar="N", help="number of training essays")

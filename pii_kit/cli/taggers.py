@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pii_kit.cli import add_runs, add_verb, positive, share, whole
+from pii_kit.cli import add_path, add_runs, add_verb, positive, share, whole
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_write
 from pii_kit.kaggle import deadline_in
-from pii_kit.kaggle.time_limit import Labelled, label_in_time, write_early_submission
+from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
 from pii_kit.metrics import micro_fbeta
+from pii_kit.predict import Ensemble
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import DEFAULT_PRESET, PRESETS
@@ -19,18 +20,14 @@ from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
 
 
-def _device() -> str:
-    return working_devices()[0]
-
-
 def train(args: argparse.Namespace) -> None:
     if bool(args.teacher) != bool(args.unlabelled):
         raise KitError("--teacher and --unlabelled go together: the runs that teach, and the essays they label")
     documents = read_documents(args.data, labels_required=True)
     taught = None
     if args.teacher:
-        unlabelled = read_documents(args.unlabelled)
-        taught = teach(args.teacher, unlabelled, mixed_data=args.mixed_data, device=_device())
+        options = {"mixed_data": args.mixed_data, "device": working_devices()[0]}
+        taught = teach(args.teacher, read_documents(args.unlabelled), **options)
     result = train_everywhere(
         args.model,
         documents,
@@ -65,8 +62,7 @@ def train(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     deadline = deadline_in(args.minutes)
     documents = read_documents(args.data)
-    training = read_documents(args.train, labels_required=True) if args.train else []
-    ensemble = load_ensemble(args.run, documents=training, mixed_data=args.mixed_data, device=_device())
+    ensemble = _load(args)
     if args.o_threshold:
         ensemble = replace(ensemble, o_threshold=args.o_threshold)
     with TemporaryDirectory() as scratch:
@@ -75,14 +71,14 @@ def predict(args: argparse.Namespace) -> None:
         done = label_in_time(ensemble, documents, partial, found=found, deadline=deadline)
         with atomic_write(args.out) as handle:
             handle.write(partial.read_text(encoding="utf-8"))
-    models = f"{done.models} models, P(O) < {ensemble.o_threshold:g}"
-    print(f"{args.out}: {done.rows} rows from {done.documents} documents; {models}{_not_by_all(done)}")
+    print(f"{args.out}: {done.rows} rows from {done.documents} documents; {done.models} models, ", end="")
+    late = f"; out of time: {done.by_fewer_models} documents by fewer models, {done.by_rules} by rules alone"
+    print(f"P(O) < {ensemble.o_threshold:g}{late if done.by_all_models < done.documents else ''}")
 
 
-def _not_by_all(done: Labelled) -> str:
-    if done.by_all_models == done.documents:
-        return ""
-    return f"; out of time: {done.by_fewer_models} documents by fewer models, {done.by_rules} by rules alone"
+def _load(args: argparse.Namespace) -> Ensemble:
+    documents = read_documents(args.train, labels_required=True) if args.train else []
+    return load_ensemble(args.run, documents=documents, mixed_data=args.mixed_data, device=working_devices()[0])
 
 
 def export(args: argparse.Namespace) -> None:
@@ -92,20 +88,14 @@ def export(args: argparse.Namespace) -> None:
 
 def errors(args: argparse.Namespace) -> None:
     documents = read_documents(args.data, labels_required=True)
-    training = read_documents(args.train, labels_required=True) if args.train else []
-    ensemble = load_ensemble(args.run, documents=training, mixed_data=args.mixed_data, device=_device())
+    ensemble = _load(args)
     found = predict_labelled(ensemble, args.run, documents)
-    shown = [document for document, _ in found.predictions]
+    shown, scores = [document for document, _ in found.predictions], [scores for _, scores in found.predictions]
     labels = [ensemble.label(*pair) for pair in found.predictions]
     rows = submission_rows((doc.document, of_document) for doc, of_document in zip(shown, labels, strict=True))
-    write_error_page(
-        args.out,
-        shown,
-        [scores for _, scores in found.predictions],
-        labels,
-        title=f"Errors of {' and '.join(run.resolve().name for run in args.run)}",
-        note=f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}.",
-    )
+    title = f"Errors of {' and '.join(run.resolve().name for run in args.run)}"
+    note = f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}."
+    write_error_page(args.out, shown, scores, labels, title=title, note=note)
     print(f"{args.out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}")
 
 
@@ -113,86 +103,44 @@ def add_tagger_verbs(verbs) -> None:
     """Add the verbs train, predict, export and errors."""
     verb = add_verb(verbs, train, "train taggers on labelled essays, one for each fold")
     verb.add_argument("--model", choices=list(PRESETS), required=True, help="which of the two models")
-    verb.add_argument("--data", type=Path, required=True, metavar="TRAIN.json", help="labelled essays")
-    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="folder of the run")
+    add_path(verb, "--data", "TRAIN.json", "labelled essays")
+    add_path(verb, "--run", "DIR", "folder of the run")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
     verb.add_argument("--preset", choices=presets, default=DEFAULT_PRESET, help="model size and settings")
     verb.add_argument("--fold", type=whole(0), metavar="K", help="train only the tagger that fold K validates")
     verb.add_argument("--epochs", type=whole(1), metavar="N", help="replaces the preset's value")
     verb.add_argument("--learning-rate", type=share, metavar="RATE", help="replaces the preset's value")
-    verb.add_argument(
-        "--batch-size", type=whole(1), metavar="N", help="windows in a batch; replaces the preset's value"
-    )
+    verb.add_argument("--batch-size", type=whole(1), metavar="N", help="in windows; replaces the preset's value")
     verb.add_argument("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better F5")
     verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="number of batches between checkpoints")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed")
-    verb.add_argument(
-        "--weights",
-        metavar="DIR",
-        help="with the preset published: folder of MobileBERT's weights, or 'random'; default: download them",
-    )
-    verb.add_argument(
-        "--teacher",
-        type=Path,
-        action="append",
-        metavar="DIR",
-        help="train also on this run's predictions for the unlabelled essays; repeat to average several runs",
-    )
+    text = "with the preset published: folder of MobileBERT's weights, or 'random'; default: download them"
+    verb.add_argument("--weights", metavar="DIR", help=text)
+    text = "train also on this run's predictions for the unlabelled essays; repeat to average several runs"
+    verb.add_argument("--teacher", type=Path, action="append", metavar="DIR", help=text)
     verb.add_argument("--mixed-data", action="store_true", help="allow teachers that were trained on different essays")
     verb.add_argument("--unlabelled", type=Path, metavar="FILE.json", help="essays for the teacher; labels are ignored")
-    verb.add_argument(
-        "--processes",
-        type=whole(1),
-        metavar="N",
-        help="number of processes that share each batch; default: one for each GPU",
-    )
+    text = "number of processes that share each batch; default: one for each GPU"
+    verb.add_argument("--processes", type=whole(1), metavar="N", help=text)
     verb.add_argument("--minutes", type=positive, metavar="N", help="save everything and stop in time; see --resume")
     verb.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
 
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
     add_runs(verb)
-    verb.add_argument("--data", type=Path, required=True, metavar="TEST.json", help="the essays to label")
-    verb.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the submission to write")
-    verb.add_argument(
-        "--train",
-        type=Path,
-        metavar="TRAIN.json",
-        help="the labelled essays that the runs were trained on, to choose the weights of several runs",
-    )
-    verb.add_argument("--mixed-data", action="store_true", help="average runs that were trained on different essays")
-    verb.add_argument(
-        "--o-threshold",
-        type=share,
-        metavar="P",
-        help="a token is PII where P(O) is lower; default: as chosen in training",
-    )
-    verb.add_argument(
-        "--minutes",
-        type=positive,
-        metavar="N",
-        help="finish in N minutes; where time is short, fewer models or rules alone label an essay",
-    )
+    add_path(verb, "--data", "TEST.json", "the essays to label")
+    add_path(verb, "--out", "FILE.csv", "the submission to write")
+    text = "a token is PII where P(O) is lower; default: as chosen in training"
+    verb.add_argument("--o-threshold", type=share, metavar="P", help=text)
+    text = "finish in N minutes; where time is short, fewer models or rules alone label an essay"
+    verb.add_argument("--minutes", type=positive, metavar="N", help=text)
 
-    verb = add_verb(verbs, export, "export a trained run to ONNX, into a folder that predict takes like a run's")
-    verb.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder")
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to; it must not exist")
+    verb = add_verb(verbs, export, "export a trained run to ONNX, into a folder that predict accepts as a run")
+    add_path(verb, "--run", "DIR", "folder of the run")
+    add_path(verb, "--out", "DIR", "folder to write to; it must not exist")
 
-    verb = add_verb(
-        verbs, errors, "write a page of errors on labelled essays, using only taggers that did not train on the essay"
-    )
+    text = "write a page of errors on labelled essays, using only taggers that did not train on the essay"
+    verb = add_verb(verbs, errors, text)
     add_runs(verb)
-    verb.add_argument(
-        "--train",
-        type=Path,
-        metavar="TRAIN.json",
-        help="the essays that the runs were trained on, to choose weights and threshold of several runs",
-    )
-    verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")
-    verb.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="LABELLED.json",
-        help="labelled essays; those of the training are shown with their out-of-fold predictions",
-    )
-    verb.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page, for any browser")
+    text = "labelled essays; the training essays are shown with their out-of-fold predictions"
+    add_path(verb, "--data", "LABELLED.json", text)
+    add_path(verb, "--out", "PAGE.html", "the page, for any browser")

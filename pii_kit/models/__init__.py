@@ -44,28 +44,8 @@ def load_model(
 
 def linear_parameters(model: nn.Module) -> int:
     """Count the parameters of nn.Linear layers only, which the original project's profiler called parameters."""
-    return sum(parameter.numel() for layer in _linear_layers(model) for parameter in layer.parameters())
-
-
-def _linear_layers(model: nn.Module) -> list[nn.Linear]:
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]
-
-
-def linear_macs(model: PreTrainedModel, *, n_pieces: int) -> int:
-    """Count the multiply-accumulates of nn.Linear layers in one window, which the original project called FLOPs.
-
-    Attention products, LSTMs and embeddings are not counted.
-    """
-
-    def count(length: int) -> int:
-        macs: list[int] = []
-        copy = _meta_copy(model)
-        for layer in _linear_layers(copy):
-            layer.register_forward_hook(lambda layer, inputs, output: macs.append(output.numel() * layer.in_features))
-        _run(copy, length)
-        return sum(macs)
-
-    return _extrapolate(count, n_pieces)
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return sum(parameter.numel() for layer in layers for parameter in layer.parameters())
 
 
 def flops(model: PreTrainedModel, *, n_pieces: int) -> int:

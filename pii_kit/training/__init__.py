@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from transformers import PreTrainedModel
 
@@ -112,74 +111,72 @@ ORIGINAL = TrainConfig(epochs=10, batch_size=8, window_size=1024, cycle_epochs=3
 
 RANDOM = "random"  # start from random weights
 DEFAULT_PRESET = "cpu"  # also on a GPU: the only recipe that was measured
-PRESETS = MappingProxyType(
-    {
-        "sha_rnn": {
-            "cpu": Preset(
-                n_pieces=4096,
-                model={
-                    "hidden_size": 128,
-                    "boom_size": 512,
-                    "num_hidden_layers": 2,
-                    "attention_layers": [1],
-                    "dropout": 0.2,
-                    "n_casings": len(CASINGS),
-                },
-                train=replace(
-                    SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
-                ),
+PRESETS: dict[str, dict[str, Preset]] = {
+    "sha_rnn": {
+        "cpu": Preset(
+            n_pieces=4096,
+            model={
+                "hidden_size": 128,
+                "boom_size": 512,
+                "num_hidden_layers": 2,
+                "attention_layers": [1],
+                "dropout": 0.2,
+                "n_casings": len(CASINGS),
+            },
+            train=replace(
+                SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
             ),
-            "seed": Preset(
-                n_pieces=32000,
-                model={
-                    "hidden_size": 1024,
-                    "boom_size": 4096,
-                    "num_hidden_layers": 4,
-                    "attention_layers": [0, 1, 2, 3],
-                    "dropout": 0.3,
-                },
-                train=replace(ORIGINAL, learning_rate=5e-4, class_weights="log"),
-                every_fold=False,
+        ),
+        "seed": Preset(
+            n_pieces=32000,
+            model={
+                "hidden_size": 1024,
+                "boom_size": 4096,
+                "num_hidden_layers": 4,
+                "attention_layers": [0, 1, 2, 3],
+                "dropout": 0.3,
+            },
+            train=replace(ORIGINAL, learning_rate=5e-4, class_weights="log"),
+            every_fold=False,
+        ),
+    },
+    "mobilebert": {
+        "cpu": Preset(
+            n_pieces=4096,
+            model={
+                "hidden_size": 128,
+                "embedding_size": 128,
+                "intra_bottleneck_size": 64,
+                "intermediate_size": 256,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 4,
+                "num_feedforward_networks": 2,
+                "normalization_type": "layer_norm",
+                "initializer_range": 0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
+                "hidden_dropout_prob": 0.1,
+                "n_casings": len(CASINGS),
+            },
+            # Short windows show each position often, which a start from random weights needs.
+            train=replace(
+                SMALL, epochs=30, batch_size=24, window_size=64, overlap=16, learning_rate=1e-3, empty_share=0.3
             ),
-        },
-        "mobilebert": {
-            "cpu": Preset(
-                n_pieces=4096,
-                model={
-                    "hidden_size": 128,
-                    "embedding_size": 128,
-                    "intra_bottleneck_size": 64,
-                    "intermediate_size": 256,
-                    "num_hidden_layers": 3,
-                    "num_attention_heads": 4,
-                    "num_feedforward_networks": 2,
-                    "normalization_type": "layer_norm",
-                    "initializer_range": 0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
-                    "hidden_dropout_prob": 0.1,
-                    "n_casings": len(CASINGS),
-                },
-                # Short windows show each position often, which a start from random weights needs.
-                train=replace(
-                    SMALL, epochs=30, batch_size=24, window_size=64, overlap=16, learning_rate=1e-3, empty_share=0.3
-                ),
+        ),
+        "seed": Preset(
+            n_pieces=128000,
+            model={"max_position_embeddings": 1024},
+            train=replace(ORIGINAL, learning_rate=4e-4, class_weights="balanced"),
+            every_fold=False,
+        ),
+        "published": Preset(
+            n_pieces=30522,
+            model={"n_casings": len(CASINGS), "hidden_dropout_prob": 0.1},
+            train=TrainConfig(
+                epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentConfig()
             ),
-            "seed": Preset(
-                n_pieces=128000,
-                model={"max_position_embeddings": 1024},
-                train=replace(ORIGINAL, learning_rate=4e-4, class_weights="balanced"),
-                every_fold=False,
-            ),
-            "published": Preset(
-                n_pieces=30522,
-                model={"n_casings": len(CASINGS), "hidden_dropout_prob": 0.1},
-                train=TrainConfig(
-                    epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentConfig()
-                ),
-                published=True,
-            ),
-        },
-    }
-)
+            published=True,
+        ),
+    },
+}
 
 
 def look_up(model: str, preset: str, **settings) -> Preset:

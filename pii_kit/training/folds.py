@@ -25,7 +25,7 @@ from pii_kit.training import DEFAULT_PRESET, RANDOM, build, look_up, starting_we
 from pii_kit.training.distill import Taught
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
-from pii_kit.training.parallel import check_gpus, device_name, launch, n_gpus, rank_state, run_side_by_side
+from pii_kit.training.parallel import check_gpus, device_name, launch, rank_state, run_side_by_side
 from pii_kit.training.runs import fingerprint, has_tagger, reopen_run, start_run, training_seconds
 
 logger = logging.getLogger(__name__)
@@ -290,7 +290,7 @@ def train_everywhere(
     if "LOCAL_RANK" in os.environ:
         return train_folds(model, documents, folder, **settings)
     check_gpus()
-    n_processes = n_processes or n_gpus()
+    n_processes = n_processes or torch.cuda.device_count()
     if n_processes > 1 and torch.cuda.is_initialized():
         logger.warning("this process uses a GPU already: training on one GPU")
         n_processes = 1

@@ -31,7 +31,7 @@ from pii_kit.training import TrainConfig, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
-from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, seed_rank, weigh_loss
+from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, weigh_loss
 from pii_kit.windows import IGNORED, EpochWindows, SimilarLengthBatches, batch_loader, cut_windows, hide_pieces
 
 logger = logging.getLogger(__name__)
@@ -77,12 +77,15 @@ def fit(
     check_batch_size(accelerator, config.batch_size)
     session = runs.Session(folder, resume=resume)
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    epochs = EpochWindows(partial(_documents_of, training, config), cut, taught.predictions if taught else ())
+    plan = config.augment
+    documents_of = partial(augment, training, plan, seed=config.seed) if plan else lambda epoch: training
+    epochs = EpochWindows(documents_of, cut, taught.predictions if taught else ())
     loader, batches = _loader(epochs, tokenizer, config, whole=accelerator.num_processes > 1)
     optimizer, schedule = _optimizer(model, len(batches), config)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     weights = torch.tensor(_weights(training, config, taught), dtype=torch.float32, device=accelerator.device)
-    seed_rank(accelerator, config.seed)
+    if accelerator.process_index:  # the first rank continues with its random state
+        torch.manual_seed(config.seed + accelerator.process_index)
 
     position = dict(BEGINNING, history=[])
     if resume and (found := runs.load_checkpoint(folder, accelerator)):
@@ -148,11 +151,6 @@ def fit(
     return so_far if stop else history
 
 
-def _documents_of(training: Sequence[Document], config: TrainConfig, epoch: int) -> Sequence[Document]:
-    """Return the training documents of an epoch, augmented if the settings ask for it."""
-    return training if config.augment is None else augment(training, config.augment, seed=config.seed, epoch=epoch)
-
-
 def _loader(
     epochs: EpochWindows, tokenizer: PieceTokenizer, config: TrainConfig, *, whole: bool
 ) -> tuple[DataLoader, SimilarLengthBatches]:
@@ -176,7 +174,7 @@ def _optimizer(
     schedule = build_schedule(
         optimizer,
         warmup_steps=round(config.warmup_epochs * steps_per_epoch),
-        cycle_steps=round(cycle_epochs * steps_per_epoch),
+        cycle_steps=max(round(cycle_epochs * steps_per_epoch), 1),
         restart_decay=config.restart_decay,
     )
     return optimizer, schedule

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
@@ -128,13 +130,6 @@ def rate_factor(step: int, *, warmup_steps: int, cycle_steps: int, restart_decay
     return restart_decay**cycle * (1 + math.cos(math.pi * place / cycle_steps)) / 2
 
 
-def build_schedule(
-    optimizer: torch.optim.Optimizer, *, warmup_steps: int, cycle_steps: int, restart_decay: float
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Build a torch scheduler of `rate_factor`, to be stepped once per optimizer step."""
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: rate_factor(
-            step, warmup_steps=warmup_steps, cycle_steps=max(cycle_steps, 1), restart_decay=restart_decay
-        ),
-    )
+def build_schedule(optimizer: torch.optim.Optimizer, **shape: Any) -> LambdaLR:
+    """Build a torch scheduler of `rate_factor` with the given `shape`, to be stepped once per optimizer step."""
+    return LambdaLR(optimizer, lambda step: rate_factor(step, **shape))

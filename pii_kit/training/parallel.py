@@ -41,12 +41,6 @@ def check_batch_size(accelerator: Accelerator, batch_size: int) -> None:
         raise KitError(f"batch_size is {batch_size}; expected a multiple of the {accelerator.num_processes} processes")
 
 
-def seed_rank(accelerator: Accelerator, seed: int) -> None:
-    """Seed the random numbers of each rank but the first, which continues with its own."""
-    if accelerator.process_index:
-        torch.manual_seed(seed + accelerator.process_index)
-
-
 def weigh_loss(accelerator: Accelerator, loss: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Scale a rank's weighted mean loss, so that the mean over ranks is the weighted mean over the whole batch.
 
@@ -176,9 +170,9 @@ def try_gpus() -> tuple[str, str | None]:
     A separate process tries them: a process that has used a GPU cannot start others that train together, and a driver
     that hangs would block the notebook.
     """
-    if not n_gpus():
+    if not torch.cuda.device_count():
         return "no GPU", None
-    names = f"{n_gpus()} GPUs"
+    names = f"{torch.cuda.device_count()} GPUs"
     try:
         ended = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS)
         names = ended.stdout.strip() or names
@@ -191,11 +185,6 @@ def try_gpus() -> tuple[str, str | None]:
     return names, f"{names}: does not work with torch {torch.__version__} ({reason}): {advice}"
 
 
-def n_gpus() -> int:
-    """Return the number of GPUs that this process may use, whether they work or not."""
-    return torch.cuda.device_count()
-
-
 def check_gpus() -> None:
     """Raise KitError if there are GPUs that do not work."""
     if problem := try_gpus()[1]:
@@ -204,23 +193,21 @@ def check_gpus() -> None:
 
 def working_devices() -> list[str]:
     """Return all GPUs if they work, else the CPU, which is enough for prediction."""
-    return [f"cuda:{index}" for index in range(n_gpus())] if n_gpus() and not try_gpus()[1] else ["cpu"]
-
-
-def peak_memory() -> int:
-    """Return the most memory, in bytes, used so far: on a GPU as torch counts it, else `peak_process_memory`."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_process_memory()
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return gpus if gpus and not try_gpus()[1] else ["cpu"]
 
 
 _samples = [0]  # the largest resident memory that was seen so far
 
 
-def peak_process_memory() -> int:
-    """Return the largest resident memory, in bytes, that any call of this function has seen, this one included.
+def peak_memory() -> int:
+    """Return the most memory, in bytes, used so far: on a GPU as torch counts it, else as the calls so far have seen.
 
-    Only Windows counts the true peak in a form that psutil reads. Elsewhere memory that was used and returned between
-    two calls is not seen, so call it where memory use is high: training does so after each epoch.
+    Only Windows counts the true peak of a process in a form that psutil reads. Elsewhere memory that was used and freed
+    between two calls is not seen, so call it where memory use is high: training does so after each epoch.
     """
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
     memory = psutil.Process().memory_info()
     _samples[0] = max(_samples[0], memory.rss, getattr(memory, "peak_wset", 0))
     return _samples[0]

@@ -294,6 +294,6 @@ def test_a_failed_write_is_a_one_line_error_and_keeps_the_last_checkpoint(tmp_pa
     failed = call(8000, "--resume")
     errors = [line for line in failed.stderr.splitlines() if "error: " in line]
     assert failed.returncode == 2 and "Traceback" not in failed.stderr
-    assert len(errors) == 1 and "cannot be written (what it held before is whole)" in errors[0]
+    assert len(errors) == 1 and "cannot be written (its earlier content is unchanged)" in errors[0]
     assert {path: path.read_bytes() for path in (run / "checkpoint").rglob("*") if path.is_file()} == before
     assert call(resource.RLIM_INFINITY, "--resume").returncode == 0

@@ -4,7 +4,7 @@ from conftest import tiny_language_model, tiny_mobilebert, tiny_sha_rnn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
 from pii_kit.files import KitError
-from pii_kit.models import flops, linear_macs, linear_parameters, load_model, save_model
+from pii_kit.models import flops, linear_parameters, load_model, save_model
 from pii_kit.models.encoder import MobileBertForTokenClassification, MobileBertTaggerConfig
 
 
@@ -14,7 +14,6 @@ def test_mobilebert_has_the_counts_that_the_original_projects_profiler_printed()
         model = MobileBertForTokenClassification(config)
     assert model.num_parameters() == 37_327_885
     assert linear_parameters(model) == 20_349_965
-    assert linear_macs(model, n_pieces=1024) == 20_743_454_720
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
@@ -27,7 +26,6 @@ def test_the_operations_of_a_small_sha_rnn_are_those_worked_by_hand(bidirectiona
     # The overparam layer runs on the value gate, which is one row however many pieces there are.
     linear = n_pieces * (2 * boom + query + classifier) + overparam
     attention = 2 * n_pieces**2 * 8
-    assert linear_macs(model, n_pieces=n_pieces) == linear
     assert flops(model, n_pieces=n_pieces) == 2 * (2 * n_pieces * lstm + linear + attention)
 
 
@@ -35,7 +33,6 @@ def test_the_operations_of_a_small_sha_rnn_are_those_worked_by_hand(bidirectiona
 def test_counting_leaves_the_model_as_it_was(build):
     model, untouched = build().train(), build()
     flops(model, n_pieces=8)
-    linear_macs(model, n_pieces=8)
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
     for weight, before in zip(model.parameters(), untouched.parameters(), strict=True):

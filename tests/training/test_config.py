@@ -3,7 +3,7 @@ import torch
 
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
-from pii_kit.models import linear_macs, linear_parameters
+from pii_kit.models import linear_parameters
 from pii_kit.models.encoder import PUBLISHED, MobileBertForTokenClassification, MobileBertTaggerConfig
 from pii_kit.training import PRESETS, TrainConfig, build, look_up, starting_weights
 
@@ -50,8 +50,7 @@ def test_the_original_projects_mobilebert_has_the_counts_that_it_reports():
     config = MobileBertTaggerConfig(vocab_size=settings.n_pieces, num_labels=13, **settings.model)
     with torch.device("meta"):
         network = MobileBertForTokenClassification(config)
-    counted = network.num_parameters(), linear_parameters(network), linear_macs(network, n_pieces=1024)
-    assert counted == (37_327_885, 20_349_965, 20_743_454_720)
+    assert (network.num_parameters(), linear_parameters(network)) == (37_327_885, 20_349_965)
 
 
 def test_all_presets_but_the_original_projects_train_every_fold():

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import TINY_PRESETS, make_document
 
+from pii_kit import training
 from pii_kit.augment import AugmentConfig
 from pii_kit.data import split_documents
 from pii_kit.files import KitError, read_json
@@ -19,7 +20,7 @@ from pii_kit.metrics import bootstrap_interval, decided_rows, micro_fbeta, thres
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.submission import true_rows
-from pii_kit.training import config, folds
+from pii_kit.training import folds
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import (
     fold_folders,
@@ -395,7 +396,7 @@ def published(monkeypatch):
     """The preset "published" at a tiny size, and a hub on which the weights are not."""
     tiny = replace(TINY_PRESETS["mobilebert"]["cpu"], published=True)
     monkeypatch.setitem(TINY_PRESETS["mobilebert"], "published", tiny)
-    monkeypatch.setattr(config, "PUBLISHED", "pii-kit-tests/nowhere")
+    monkeypatch.setattr(training, "PUBLISHED", "pii-kit-tests/nowhere")
 
 
 def test_published_weights_that_cannot_be_loaded_are_an_error_that_tells_how_to_attach_them(
