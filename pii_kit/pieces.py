@@ -11,35 +11,17 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from pii_kit.data import Document
 from pii_kit.files import KitError
+from pii_kit.lexicon import CASINGS, N_FEATURES, WORD_SHIFT, casing_of, look_up, rows_of
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
 # Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
-CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other", "Title word", "UPPER word")
-WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")
 # A word is common if this many documents have it in lower case. With one, every word of a training document would be
 # known, which is not so for a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
 WORDS_FILE = "words.json"
-
-
-def casing_of(token: str) -> int:
-    """Return the casing of a token as an index into CASINGS. A single capital is Title; with a digit it is digits.
-
-    >>> [CASINGS[casing_of(token)] for token in ("tea", "Ana", "I", "NASA", "eBay", "B52", "\\n")]
-    ['lower', 'Title', 'Title', 'UPPER', 'mixed', 'digits', 'other']
-    """
-    if any(character.isdigit() for character in token):
-        return 4
-    letters = [character for character in token if character.isalpha()]
-    if not letters:
-        return 5
-    if token.istitle():
-        return 1
-    if token.isupper():
-        return 2
-    return 3 if any(character.isupper() for character in letters) else 0
+NO_WORD = rows_of(CASINGS.index("other"), (0,) * (N_FEATURES - 1))  # features of special pieces
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
@@ -63,13 +45,13 @@ def encodable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPieces:
-    """A document in pieces: `ids` and `casing` (piece,), and the first piece of each token, `starts` (token,).
+    """A document in pieces: `ids` (piece,), `features` (piece, feature), and each token's first piece, `starts` (token,).
 
     If the vocabulary has TOP and BOTTOM, they are the first and the last piece.
     """
 
     ids: np.ndarray
-    casing: np.ndarray
+    features: np.ndarray
     starts: np.ndarray
 
 
@@ -87,7 +69,7 @@ class PieceTokenizer:
     tokenizer: Tokenizer
     words: frozenset[str] = frozenset()
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _casing: dict[str, int] = field(default_factory=dict, repr=False)
+    _features: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
@@ -118,16 +100,16 @@ class PieceTokenizer:
         ids_of_tokens = [self._known[text] for text in texts]
         lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
         own_words = _lower_words(document)
-        casings = (self._casing_of(token, own_words) for token in document.tokens)
-        casing = np.fromiter(casings, dtype=np.int8, count=len(texts))
+        rows = [self._features_of(token, own_words) for token in document.tokens]
+        features = np.array(rows, dtype=np.int8).reshape(-1, N_FEATURES)
         ids = np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum())
-        casing, starts = np.repeat(casing, lengths), np.cumsum(lengths) - lengths
+        features, starts = np.repeat(features, lengths, axis=0), np.cumsum(lengths) - lengths
         if self.document_ends and texts:
             top, bottom = self.document_ends
             ids = np.concatenate([[top], ids, [bottom]]).astype(np.int32)
-            casing = np.pad(casing, 1, constant_values=CASINGS.index("other"))
+            features = np.concatenate([[NO_WORD], features, [NO_WORD]]).astype(np.int8)
             starts = starts + 1
-        return DocumentPieces(ids=ids, casing=casing, starts=starts)
+        return DocumentPieces(ids=ids, features=features, starts=starts)
 
     def _learn(self, texts: list[str]) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
@@ -135,14 +117,16 @@ class PieceTokenizer:
         for text, encoding in zip(new, encodings, strict=True):
             self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
 
-    def _casing_of(self, token: str, own_words: set[str]) -> int:
-        if token not in self._casing:
-            self._casing[token] = casing_of(token)
-        casing = self._casing[token]
-        if CASINGS[casing] in ("Title", "UPPER"):
-            word = token.lower()
-            return casing + WORD_SHIFT * (word in self.words or word in own_words)
-        return casing
+    def _features_of(self, token: str, own_words: set[str]) -> tuple[int, ...]:
+        if token not in self._features:
+            casing, categories = casing_of(token), look_up(token)
+            is_capital = CASINGS[casing] in ("Title", "UPPER")
+            known = rows_of(casing, categories), rows_of(casing + WORD_SHIFT * is_capital, categories)
+            if is_capital and token.lower() in self.words:
+                known = known[1], known[1]
+            self._features[token] = known
+        plain, as_word = self._features[token]
+        return as_word if plain != as_word and token.lower() in own_words else plain
 
 
 def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:

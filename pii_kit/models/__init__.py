@@ -85,4 +85,4 @@ def _meta_copy(model: PreTrainedModel) -> PreTrainedModel:
 def _run(model: PreTrainedModel, n_pieces: int) -> None:
     pieces = torch.zeros(1, n_pieces, dtype=torch.long, device="meta")
     with torch.inference_mode():
-        model(input_ids=pieces, casing_ids=pieces)
+        model(input_ids=pieces, feature_ids=pieces[..., None])

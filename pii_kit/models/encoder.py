@@ -21,10 +21,10 @@ TASK_FIELDS = ("model_type", "architectures", "id2label", "label2id")
 
 
 class MobileBertTaggerConfig(MobileBertConfig):
-    """transformers' MobileBertConfig; `n_casings` above 0 adds an embedding of each token's casing."""
+    """transformers' MobileBertConfig; `n_features` above 0 adds an embedding of each token's casing."""
 
     model_type = "mobilebert_tagger"
-    n_casings: int = 0
+    n_features: int = 0
 
 
 class MobileBertForTokenClassification(PlainMobileBert):
@@ -39,26 +39,26 @@ class MobileBertForTokenClassification(PlainMobileBert):
 
     def __init__(self, config: MobileBertTaggerConfig):
         super().__init__(config)
-        self.casing_embedding = nn.Embedding(config.n_casings, config.embedding_size) if config.n_casings else None
+        self.feature_embedding = nn.Embedding(config.n_features, config.embedding_size) if config.n_features else None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if module is getattr(self, "casing_embedding", None):
+        if module is getattr(self, "feature_embedding", None):
             nn.init.zeros_(module.weight)
 
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        casing_ids: torch.Tensor | None = None,
+        feature_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
-        """Return logits (batch, piece, label) of `input_ids` and `casing_ids`, both (batch, piece)."""
+        """Return logits (batch, piece, label) of `input_ids` and `feature_ids`, both (batch, piece)."""
         embedded = self.mobilebert.get_input_embeddings()(input_ids)
-        if self.casing_embedding is not None and casing_ids is not None:
-            embedded = embedded + self.casing_embedding(casing_ids)
+        if self.feature_embedding is not None and feature_ids is not None:
+            embedded = embedded + self.feature_embedding(feature_ids).sum(-2)
         if attention_mask is not None:
             # MobileBERT joins each piece's embedding with its neighbours'. After the last piece they must be zero, as
             # they are without padding.
@@ -71,7 +71,7 @@ def load_published(weights: str | Path, **settings) -> tuple[MobileBertForTokenC
 
     Args:
         weights: a folder with MobileBERT, or a name on the Hugging Face hub. The local cache is tried before the hub.
-        **settings: fields of the configuration (n_casings, labels, dropouts).
+        **settings: fields of the configuration (n_features, labels, dropouts).
 
     Raises KitError if the weights cannot be found or loaded. The message says how to get them.
     """

@@ -10,10 +10,10 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from pii_kit.files import KitError, in_one_line
-from pii_kit.pieces import CASINGS
+from pii_kit.lexicon import N_FEATURES, N_ROWS
 
 FILE = "model.onnx"
-INPUTS = ["input_ids", "attention_mask", "casing_ids"]
+INPUTS = ["input_ids", "attention_mask", "feature_ids"]
 OPSET = 18
 LARGEST_DIFFERENCE = 1e-3  # relative to the largest logit; a larger one is a different model, not rounding
 
@@ -113,7 +113,7 @@ def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, torch
     return {
         "input_ids": torch.randint(n_pieces, shape, generator=generator),
         "attention_mask": (torch.arange(shape[1]) < lengths).long(),
-        "casing_ids": torch.randint(len(CASINGS), shape, generator=generator),
+        "feature_ids": torch.randint(N_ROWS, (*shape, N_FEATURES), generator=generator),
     }
 
 

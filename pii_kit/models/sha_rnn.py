@@ -69,7 +69,7 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.casing_embedding = nn.Embedding(config.n_casings, config.hidden_size) if config.n_casings else None
+        self.feature_embedding = nn.Embedding(config.n_features, config.hidden_size) if config.n_features else None
         self.block = nn.ModuleList(
             Block(config, attends=layer in config.attention_layers) for layer in range(config.num_hidden_layers)
         )
@@ -84,7 +84,7 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        casing_ids: torch.Tensor | None = None,
+        feature_ids: torch.Tensor | None = None,
         state: ShaRnnState | None = None,
         **kwargs,
     ) -> ShaRnnOutput:
@@ -93,12 +93,12 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         Args:
             input_ids: pieces (batch, piece).
             attention_mask: 1 for pieces and 0 for the padding after them (batch, piece); default: no padding.
-            casing_ids: casing features (batch, piece).
+            feature_ids: casing features (batch, piece).
             state: the state after the previous window; then no window has padding.
         """
         h = self.embedding(input_ids)
-        if self.casing_embedding is not None and casing_ids is not None:
-            h = h + self.casing_embedding(casing_ids)
+        if self.feature_embedding is not None and feature_ids is not None:
+            h = h + self.feature_embedding(feature_ids).sum(-2)
         h = self.input_dropout(h)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -131,12 +131,12 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        casing_ids: torch.Tensor | None = None,
+        feature_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
         """Return logits (batch, piece, label), and the mean loss if labels (batch, piece) are given."""
-        logits = self.classifier(self.model(input_ids, attention_mask, casing_ids).last_hidden_state)
+        logits = self.classifier(self.model(input_ids, attention_mask, feature_ids).last_hidden_state)
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return TokenClassifierOutput(loss=loss, logits=logits)
 

@@ -24,7 +24,7 @@ class ShaRnnConfig(PreTrainedConfig):
         bidirectional: use a second LSTM from right to left; each direction has half of `hidden_size`.
         causal: hide later pieces from attention.
         collapsed: the value gates are stored as constant vectors, without Overparam.
-        n_casings: number of casing features (pieces.CASINGS) to embed; 0 for none.
+        n_features: number of casing features (pieces.CASINGS) to embed; 0 for none.
 
     Raises:
         ValueError: sizes do not fit together.
@@ -49,7 +49,7 @@ class ShaRnnConfig(PreTrainedConfig):
         bidirectional: bool = True,
         causal: bool = False,
         collapsed: bool = False,
-        n_casings: int = 0,
+        n_features: int = 0,
         pad_token_id: int | None = 0,
         **kwargs,
     ):
@@ -75,7 +75,7 @@ class ShaRnnConfig(PreTrainedConfig):
         self.bidirectional = bidirectional
         self.causal = causal
         self.collapsed = collapsed
-        self.n_casings = n_casings
+        self.n_features = n_features
         super().__init__(**kwargs)
         self.pad_token_id = pad_token_id
 

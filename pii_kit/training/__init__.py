@@ -10,10 +10,11 @@ from pii_kit.augment import AugmentConfig
 from pii_kit.data import Document
 from pii_kit.files import KitError, check_choice, check_overlap, check_positive, check_shares
 from pii_kit.labels import LABEL_TO_ID, LABELS
+from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import PUBLISHED, MobileBertForTokenClassification, MobileBertTaggerConfig, load_published
 from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
-from pii_kit.pieces import CASINGS, PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
+from pii_kit.pieces import PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
 from pii_kit.training.optim import OPTIMIZERS
 
 
@@ -61,6 +62,7 @@ class TrainConfig:
     weight_decay: float = 1.2e-6
     class_weights: str | float = "none"
     hidden_share: float = 0.0
+    hidden_lists: float = 0.0
     empty_share: float = 1.0
     augment: AugmentConfig | None = None
     validate_epochs: int = 1
@@ -104,7 +106,9 @@ class Preset:
 
 
 # Small models that start from random weights see few documents, and would memorise their words without these settings.
-SMALL = TrainConfig(class_weights=0.1, hidden_share=0.15, augment=AugmentConfig(), validate_epochs=10, keep="last")
+SMALL = TrainConfig(
+    class_weights=0.1, hidden_share=0.15, hidden_lists=0.1, augment=AugmentConfig(), validate_epochs=10, keep="last"
+)
 # Settings of the original project: those of its README that its logs confirm (table of notebook 05), with a learning
 # rate at which it learns, cycles with falling peaks, windows instead of a cut at 1,024 pieces, and all 15 labels.
 ORIGINAL = TrainConfig(epochs=10, batch_size=8, window_size=1024, cycle_epochs=3)
@@ -121,7 +125,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
                 "num_hidden_layers": 2,
                 "attention_layers": [1],
                 "dropout": 0.2,
-                "n_casings": len(CASINGS),
+                "n_features": N_ROWS,
             },
             train=replace(
                 SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
@@ -154,7 +158,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
                 "normalization_type": "layer_norm",
                 "initializer_range": 0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
                 "hidden_dropout_prob": 0.1,
-                "n_casings": len(CASINGS),
+                "n_features": N_ROWS,
             },
             # Short windows show each position often, which a start from random weights needs.
             train=replace(
@@ -169,7 +173,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
         "published": Preset(
             n_pieces=30522,
-            model={"n_casings": len(CASINGS), "hidden_dropout_prob": 0.1},
+            model={"n_features": N_ROWS, "hidden_dropout_prob": 0.1},
             train=TrainConfig(
                 epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentConfig()
             ),

@@ -32,7 +32,15 @@ from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, weigh_loss
-from pii_kit.windows import IGNORED, EpochWindows, SimilarLengthBatches, batch_loader, cut_windows, hide_pieces
+from pii_kit.windows import (
+    IGNORED,
+    EpochWindows,
+    SimilarLengthBatches,
+    batch_loader,
+    cut_windows,
+    hide_lists,
+    hide_pieces,
+)
 
 logger = logging.getLogger(__name__)
 # Position of a training: finished epochs; batches, sum of losses and seconds of the current epoch.
@@ -109,6 +117,8 @@ def fit(
                 labels = batch.pop("labels")
                 if config.hidden_share:
                     batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
+                if config.hidden_lists:
+                    batch = hide_lists(batch, labels, share=config.hidden_lists)
                 logits = model(**batch).logits.float()
                 loss = weigh_loss(accelerator, *_loss(logits, labels, weights))
                 mean, stop = over_ranks(accelerator, loss, clock.is_over(len(epochs) / config.batch_size))

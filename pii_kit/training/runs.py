@@ -32,10 +32,11 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, 
 
 from pii_kit.data import Document
 from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, recover_folder, write_json
+from pii_kit.lexicon import N_ROWS
 from pii_kit.models import load_model, save_model
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.models.onnx import OnnxModel
-from pii_kit.pieces import CASINGS, PAD, WORDS_FILE, PieceTokenizer, read_tokenizer
+from pii_kit.pieces import PAD, WORDS_FILE, PieceTokenizer, read_tokenizer
 from pii_kit.predict import Tagger
 from pii_kit.training.out_of_fold import OutOfFold, save_out_of_fold
 from pii_kit.training.parallel import random_states, restore_random_state, sum_over_ranks
@@ -134,8 +135,8 @@ def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Ta
     decision = read_json(inside / "decision.json")
     exported = (inside / ONNX_FILE).exists()
     model: Any = OnnxModel(inside) if exported else load_model(inside, AutoModelForTokenClassification)
-    if getattr(model.config, "n_casings", 0) not in (0, len(CASINGS)):
-        raise KitError(f"{inside}: {model.config.n_casings} casing features, expected {len(CASINGS)}; train it again")
+    if getattr(model.config, "n_features", 0) not in (0, N_ROWS):
+        raise KitError(f"{inside}: a table of {model.config.n_features} features, expected {N_ROWS}; train it again")
     try:
         tokenizer = read_tokenizer(inside / "tokenizer.json")
     except (OSError, ValueError) as error:
