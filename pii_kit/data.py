@@ -1,10 +1,8 @@
 """Documents in the competition's format: read, check, write and split them."""
 
 import json
-import random
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,43 +154,6 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
     entries = [{field: getattr(doc, field) for field in FIELDS if getattr(doc, field) is not None} for doc in documents]
     with atomic_write(path) as handle:
         json.dump(entries, handle)
-
-
-def fold_of_documents(documents: Sequence[Document], *, n_folds: int, seed: int) -> list[int]:
-    """Return the fold, 0 to n_folds - 1, of each document, stratified by the set of PII types a document holds.
-
-    Documents are sorted by their set of types, sets with the rarest type first, shuffled within a set, and dealt to the
-    folds like cards. So documents with the same set are spread evenly, and rare types too: scikit-learn's stratified
-    folds treat each set as a class of its own and do not promise that.
-
-    Raises:
-        KitError: there are fewer documents than folds, or fewer than two folds.
-    """
-    if not 2 <= n_folds <= len(documents):
-        expected = "expected at least 2 folds, and at least as many documents as folds"
-        raise KitError(f"{len(documents)} documents cannot be split into {n_folds} folds; {expected}")
-    counts = Counter(pii_type for doc in documents for pii_type in doc.types)
-    shuffle = random.Random(seed)
-
-    def rarest_first(doc: Document) -> tuple:
-        ranks = sorted((counts[pii_type], pii_type) for pii_type in doc.types)
-        return (not ranks, ranks)
-
-    keys = [(rarest_first(doc), shuffle.random()) for doc in documents]
-    folds = [0] * len(documents)
-    for place, index in enumerate(sorted(range(len(documents)), key=keys.__getitem__)):
-        folds[index] = place % n_folds
-    return folds
-
-
-def split_documents(
-    documents: Sequence[Document], *, n_folds: int = 5, fold: int = 0, seed: int = 0
-) -> tuple[list[Document], list[Document]]:
-    """Split documents into (training, validation); validation is one of the folds of `fold_of_documents`."""
-    folds = fold_of_documents(documents, n_folds=n_folds, seed=seed)
-    training = [doc for doc, of in zip(documents, folds, strict=True) if of != fold]
-    validation = [doc for doc, of in zip(documents, folds, strict=True) if of == fold]
-    return training, validation
 
 
 TOKENIZER = spacy.blank("en").tokenizer

@@ -15,11 +15,12 @@ from accelerate.utils import broadcast_object_list, set_seed
 from tqdm import tqdm
 
 from pii_kit import metrics
-from pii_kit.data import Document, split_documents
+from pii_kit.data import Document
 from pii_kit.files import KitError, read_json, write_json
 from pii_kit.models.encoder import load_published
 from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
+from pii_kit.split import split_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import DEFAULT_PRESET, RANDOM, build, look_up, starting_weights
 from pii_kit.training.distill import Taught

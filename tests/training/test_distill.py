@@ -11,9 +11,10 @@ from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 from pii_kit import training as presets
 from pii_kit.__main__ import main
 from pii_kit.augment import AugmentConfig
-from pii_kit.data import split_documents, write_documents
+from pii_kit.data import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
+from pii_kit.split import split_documents
 from pii_kit.training import Preset, TrainConfig
 from pii_kit.training import folds as train_run
 from pii_kit.training import loop as train
