@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ WORD_DOCUMENTS = 3
 WORDS_FILE = "words.json"
 
 
+@cache
 def casing_of(token: str) -> int:
     """Return the casing of a token as an index into CASINGS. A single capital is Title; with a digit it is digits.
 
@@ -81,13 +83,11 @@ class PieceTokenizer:
     the vocabulary maps to nothing becomes one [UNK]. The casing of a capitalized token says whether it is also a word:
     whether its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
     `window_ends` those of START and END; None where the vocabulary lacks them.
-
     """
 
     tokenizer: Tokenizer
     words: frozenset[str] = frozenset()
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _casing: dict[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
@@ -114,7 +114,10 @@ class PieceTokenizer:
         for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
             texts.append(" " + token if space_before and not token.isspace() else token)
             space_before = space
-        self._learn(texts)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
+        for text, encoding in zip(new, encodings, strict=True):
+            self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
         ids_of_tokens = [self._known[text] for text in texts]
         lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
         own_words = _lower_words(document)
@@ -129,28 +132,18 @@ class PieceTokenizer:
             starts = starts + 1
         return DocumentPieces(ids=ids, casing=casing, starts=starts)
 
-    def _learn(self, texts: list[str]) -> None:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
-        for text, encoding in zip(new, encodings, strict=True):
-            self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
-
     def _casing_of(self, token: str, own_words: set[str]) -> int:
-        if token not in self._casing:
-            self._casing[token] = casing_of(token)
-        casing = self._casing[token]
-        if CASINGS[casing] in ("Title", "UPPER"):
-            word = token.lower()
-            return casing + WORD_SHIFT * (word in self.words or word in own_words)
+        casing = casing_of(token)
+        if CASINGS[casing] in ("Title", "UPPER") and (token.lower() in self.words or token.lower() in own_words):
+            return casing + WORD_SHIFT
         return casing
 
 
-def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+def train_byte_pairs(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
     """Train a byte-level BPE vocabulary on documents. Any text can be encoded with it.
 
-    It is in lower case: models get the casing as a feature of its own, so that they learn a word once.
+    It is in lower case: models get the casing as a separate feature, so that they learn a word once.
     """
-    documents = list(documents)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -167,12 +160,11 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
     return PieceTokenizer(tokenizer, common_words(documents))
 
 
-def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+def train_word_pieces(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
     """Train an uncased WordPiece vocabulary like BERT's on documents, with a piece for newlines.
 
     Words with a character that is not among the ALPHABET most frequent ones become [UNK], as in BERT.
     """
-    documents = list(documents)
     texts = [encodable(document.full_text) for document in documents]
     normalizer = normalizers.BertNormalizer(lowercase=True)
     counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
@@ -203,22 +195,19 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def read_tokenizer(path: str | Path) -> PieceTokenizer:
-    """Read a tokenizer.json and the words beside it. BERT's vocabulary, which drops newlines, gets a piece for them.
+    """Read a tokenizer.json and the words.json next to it; add a newline piece to BERT's vocabulary, which has none.
 
-    Raises:
-        OSError: a file cannot be read.
-        KitError: a file is damaged.
+    Raises KitError if a file is missing or damaged.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    beside = Path(path).with_name(WORDS_FILE)
+    words_file = Path(path).with_name(WORDS_FILE)
     try:
-        tokenizer = Tokenizer.from_str(text)
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises no narrower class
         raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {error}") from None
     if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
         tokenizer.add_special_tokens([NEWLINE])
     try:
-        words = frozenset(json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else ())
+        words = frozenset(json.loads(words_file.read_text(encoding="utf-8")) if words_file.exists() else ())
     except (ValueError, TypeError) as error:
-        raise KitError(f"{beside}: damaged: {error}; expected a JSON list of words") from None
+        raise KitError(f"{words_file}: damaged: {error}; expected a JSON list of words") from None
     return PieceTokenizer(tokenizer, words)

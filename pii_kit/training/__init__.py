@@ -109,33 +109,30 @@ SMALL = TrainConfig(class_weights=0.1, hidden_share=0.15, augment=AugmentConfig(
 # rate at which it learns, cycles with falling peaks, windows instead of a cut at 1,024 pieces, and all 15 labels.
 ORIGINAL = TrainConfig(epochs=10, batch_size=8, window_size=1024, cycle_epochs=3)
 
+N_CASINGS = len(CASINGS)
 RANDOM = "random"  # start from random weights
 DEFAULT_PRESET = "cpu"  # also on a GPU: the only recipe that was measured
 PRESETS: dict[str, dict[str, Preset]] = {
     "sha_rnn": {
         "cpu": Preset(
             n_pieces=4096,
-            model={
-                "hidden_size": 128,
-                "boom_size": 512,
-                "num_hidden_layers": 2,
-                "attention_layers": [1],
-                "dropout": 0.2,
-                "n_casings": len(CASINGS),
-            },
+            model=dict(
+                hidden_size=128,
+                boom_size=512,
+                num_hidden_layers=2,
+                attention_layers=[1],
+                dropout=0.2,
+                n_casings=N_CASINGS,
+            ),
             train=replace(
                 SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
             ),
         ),
         "seed": Preset(
             n_pieces=32000,
-            model={
-                "hidden_size": 1024,
-                "boom_size": 4096,
-                "num_hidden_layers": 4,
-                "attention_layers": [0, 1, 2, 3],
-                "dropout": 0.3,
-            },
+            model=dict(
+                hidden_size=1024, boom_size=4096, num_hidden_layers=4, attention_layers=[0, 1, 2, 3], dropout=0.3
+            ),
             train=replace(ORIGINAL, learning_rate=5e-4, class_weights="log"),
             every_fold=False,
         ),
@@ -154,7 +151,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
                 "normalization_type": "layer_norm",
                 "initializer_range": 0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
                 "hidden_dropout_prob": 0.1,
-                "n_casings": len(CASINGS),
+                "n_casings": N_CASINGS,
             },
             # Short windows show each position often, which a start from random weights needs.
             train=replace(
@@ -169,7 +166,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
         "published": Preset(
             n_pieces=30522,
-            model={"n_casings": len(CASINGS), "hidden_dropout_prob": 0.1},
+            model={"n_casings": N_CASINGS, "hidden_dropout_prob": 0.1},
             train=TrainConfig(
                 epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentConfig()
             ),

@@ -69,7 +69,7 @@ def train_preset(
     chosen = look_up(model, preset, **settings)
     config, weights = chosen.train, starting_weights(chosen, weights)
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)
-    taught = taught and taught.beside(documents)
+    taught = taught and taught.without(documents)
     state = rank_state()
     resumed = resume and (folder / "run.json").exists()
     recorded = read_json(folder / "run.json").get("weights") if resumed else weights

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -80,7 +79,14 @@ def fit(
     plan = config.augment
     documents_of = partial(augment, training, plan, seed=config.seed) if plan else lambda epoch: training
     epochs = EpochWindows(documents_of, cut, taught.predictions if taught else ())
-    loader, batches = _loader(epochs, tokenizer, config, whole=accelerator.num_processes > 1)
+    batches = SimilarLengthBatches(
+        *epochs.lengths_and_empty(),
+        share=config.empty_share,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        whole=accelerator.num_processes > 1,
+    )
+    loader = batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
     optimizer, schedule = _optimizer(model, len(batches), config)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     weights = torch.tensor(_weights(training, config, taught), dtype=torch.float32, device=accelerator.device)
@@ -102,8 +108,8 @@ def fit(
         model.train()
         epochs.make(position["epoch"])
         batches.take(*epochs.lengths_and_empty())
-        for set_epoch in (loader.set_epoch, batches.set_epoch):
-            set_epoch(position["epoch"])
+        loader.set_epoch(position["epoch"])
+        batches.set_epoch(position["epoch"])
         todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
         name, hidden = f"epoch {position['epoch'] + 1}/{config.epochs}", quiet or not accelerator.is_main_process
         for batch in tqdm(todo, name, len(batches), initial=position["batch"], disable=hidden):
@@ -149,17 +155,6 @@ def fit(
             if scores:
                 logger.info("epoch %(epoch)g: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", so_far[-1])
     return so_far if stop else history
-
-
-def _loader(
-    epochs: EpochWindows, tokenizer: PieceTokenizer, config: TrainConfig, *, whole: bool
-) -> tuple[DataLoader, SimilarLengthBatches]:
-    """Return the loader of an epoch's windows and the batches that order them. `whole`: no batch is smaller."""
-    lengths, empty = epochs.lengths_and_empty()
-    batches = SimilarLengthBatches(
-        lengths, batch_size=config.batch_size, seed=config.seed, optional=empty, share=config.empty_share, whole=whole
-    )
-    return batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed), batches
 
 
 def _optimizer(

@@ -31,14 +31,11 @@ class Lamb(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Update the parameters once, and return the loss that `closure`, if given, computes before."""
-        with torch.enable_grad():
-            loss = None if closure is None else closure()
+        """Update the parameters once. `closure` is ignored; torch's schedulers and Accelerate pass none."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._update(parameter, self.state[parameter], group["lr"], group["weight_decay"])
-        return loss
 
     def _update(self, parameter: torch.Tensor, state: dict, lr: float, weight_decay: float) -> None:
         if not state:
@@ -84,11 +81,11 @@ def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
 
 def build_optimizer(model: nn.Module, *, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row)."""
-    matrices, others = [], []
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            (matrices if parameter.squeeze().ndim > 1 else others).append(parameter)
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.squeeze().ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.squeeze().ndim <= 1], "weight_decay": 0.0},
+    ]
     return OPTIMIZERS[name](groups, lr=learning_rate)
 
 
