@@ -76,9 +76,7 @@ def fit(
     check_batch_size(accelerator, config.batch_size)
     session = runs.Session(folder, resume=resume)
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    plan = config.augment
-    documents_of = partial(augment, training, plan, seed=config.seed) if plan else lambda epoch: training
-    epochs = EpochWindows(documents_of, cut, taught.predictions if taught else ())
+    epochs = EpochWindows(partial(_documents_of, training, config), cut, taught.predictions if taught else ())
     batches = SimilarLengthBatches(
         *epochs.lengths_and_empty(),
         share=config.empty_share,
@@ -155,6 +153,11 @@ def fit(
             if scores:
                 logger.info("epoch %(epoch)g: loss %(loss).4f, F5 %(f5).3f at P(O) < %(o_threshold)g", so_far[-1])
     return so_far if stop else history
+
+
+def _documents_of(training: Sequence[Document], config: TrainConfig, epoch: int) -> Sequence[Document]:
+    """Return the training documents of an epoch, augmented if the settings ask for it."""
+    return augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
 
 
 def _optimizer(

@@ -260,11 +260,8 @@ def test_the_module_imports_where_the_system_has_no_resource_module():
 
 def test_the_largest_memory_counts_bytes_and_never_falls():
     """In a process of its own: memory that earlier tests freed could be used again without a rise."""
-    code = (
-        "from pii_kit.training.parallel import peak_memory as peak\nbefore = peak()\n"
-    code += "held = bytearray(b'1') * 2**28\n"
-    )
-    code += "during = peak()\ndel held\nprint(before, during, peak())"
+    code = "from pii_kit.training.parallel import peak_memory as peak; before = peak(); held = bytearray(b'1') * 2**28"
+    code += "; during = peak(); del held; print(before, during, peak())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, during, after = map(int, ended.stdout.split())
     assert before + 2**27 < during <= after
