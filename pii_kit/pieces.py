@@ -80,8 +80,8 @@ class PieceTokenizer:
     """A `tokenizers` tokenizer that is called token by token, so that pieces and tokens are aligned by construction.
 
     A token is encoded with the space before it: a byte-level vocabulary distinguishes " Ana" from "Ana". A token that
-    the vocabulary maps to nothing becomes one [UNK]. The casing of a capitalized token says whether it is also a word:
-    whether its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
+    the vocabulary maps to nothing becomes one [UNK]. A capitalized token has a separate casing if it is also a word:
+    if its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
     `window_ends` those of START and END; None where the vocabulary lacks them.
     """
 

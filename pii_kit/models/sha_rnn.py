@@ -138,7 +138,7 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
 
 
 class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
-    """The paper's language model: predicts the next piece with the embedding's weights and a bias of its own."""
+    """The paper's language model: predicts the next piece with the embedding's weights and a separate bias."""
 
     def __init__(self, config: ShaRnnConfig):
         if config.bidirectional or not config.causal:

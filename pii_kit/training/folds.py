@@ -240,7 +240,7 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of a run's folds; a run of one tagger is its own only fold.
+    """Return the folders of a run's folds; for a run of one tagger, the run folder itself.
 
     For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
     """
