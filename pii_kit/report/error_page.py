@@ -15,7 +15,7 @@ import numpy as np
 from pii_kit.data import Document, spell
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, type_of
-from pii_kit.metrics import Score
+from pii_kit.metrics import BETA, Score
 from pii_kit.pieces import encodable
 from pii_kit.report import ERROR_COLOURS, error_kind, neighbourhoods
 
@@ -46,7 +46,7 @@ class CheckedDocument:
     @property
     def cost(self) -> int:
         """What the errors add to the denominator of F5, as in `report.error_counts`."""
-        return round(self.score.beta**2 * self.score.fn + self.score.fp)
+        return round(BETA**2 * self.score.fn + self.score.fp)
 
 
 def write_error_page(
