@@ -173,12 +173,8 @@ def fold_of_documents(documents: Sequence[Document], *, n_folds: int, seed: int)
         raise KitError(f"{len(documents)} documents cannot be split into {n_folds} folds; {expected}")
     counts = Counter(pii_type for doc in documents for pii_type in doc.types)
     shuffle = random.Random(seed)
-
-    def rarest_first(doc: Document) -> tuple:
-        ranks = sorted((counts[pii_type], pii_type) for pii_type in doc.types)
-        return (not ranks, ranks)
-
-    keys = [(rarest_first(doc), shuffle.random()) for doc in documents]
+    types = [sorted((counts[pii_type], pii_type) for pii_type in doc.types) for doc in documents]  # rarest first
+    keys = [(not of_document, of_document, shuffle.random()) for of_document in types]
     folds = [0] * len(documents)
     for place, index in enumerate(sorted(range(len(documents)), key=keys.__getitem__)):
         folds[index] = place % n_folds

@@ -117,9 +117,8 @@ def slots(rng: random.Random) -> dict[str, str]:
         first = _new_name(fake.first_name, style, taken)
         last = _new_name(fake.last_name, style, taken)
         middle = style(f" {rng.choice('ABCDEGHJKLMPRST')}.") if rng.random() < 0.08 else ""
-        handle = re.sub("[^a-z]", "", without_accents(f"{first}{last}").lower())
         slots |= {role: f"{first}{middle} {last}", f"{role}.first": first, f"{role}.last": last}
-        slots[f"{role}.handle"] = handle
+        slots[f"{role}.handle"] = handle_of(first + last)
 
     fake, handle = faker_of(rng, home), slots[f"{NAME}.handle"]
     own_handle = f"{handle}{rng.randint(1, 99)}"
@@ -172,6 +171,15 @@ def separable(draw: Callable[[], str]) -> str:
 
 def without_accents(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def handle_of(name: str) -> str:
+    """Return a name as it is written in e-mail addresses and user names.
+
+    >>> handle_of("José-María Núñez")
+    'josemarianunez'
+    """
+    return re.sub("[^a-z]", "", without_accents(name).lower()) or "me"
 
 
 def _new_name(draw: Callable[[], str], style: Callable[[str], str], taken: set[str]) -> str:
