@@ -109,7 +109,7 @@ def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:
     return entry
 
 
-_ITEM_TYPES = {"tokens": str, "trailing_whitespace": bool, "labels": str}
+_ITEMS = {"tokens": (str, "a string"), "trailing_whitespace": (bool, "true or false"), "labels": (str, "a string")}
 
 
 def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -> Document:
@@ -129,14 +129,13 @@ def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -
         raise KitError(f"{where}: {', '.join(missing)} missing{hint}")
     if not isinstance(entry["full_text"], str):
         raise KitError(f"{where}: full_text: expected a string, found {_json_name(entry['full_text'])}")
-    for field, item_type in _ITEM_TYPES.items():
+    for field, (item_type, name) in _ITEMS.items():
         if field not in entry:
             continue
         if not isinstance(entry[field], tuple | list):
             raise KitError(f"{where}: {field}: expected a list, found {_json_name(entry[field])}")
         for index, item in enumerate(entry[field]):
             if type(item) is not item_type:
-                name = {str: "a string", bool: "true or false"}[item_type]
                 raise KitError(f"{where}: {field}[{index}]: expected {name}, found {_json_name(item)}")
         if len(entry[field]) != len(entry["tokens"]):
             raise KitError(f"{where}: {field}: {len(entry[field])} values for {len(entry['tokens'])} tokens")
