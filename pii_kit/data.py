@@ -107,7 +107,7 @@ def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:
     return entry
 
 
-_ITEM_TYPES = {"tokens": str, "trailing_whitespace": bool, "labels": str}
+_ITEMS = {"tokens": (str, "a string"), "trailing_whitespace": (bool, "true or false"), "labels": (str, "a string")}
 
 
 def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -> Document:
@@ -127,14 +127,13 @@ def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -
         raise KitError(f"{where}: {', '.join(missing)} missing{hint}")
     if not isinstance(entry["full_text"], str):
         raise KitError(f"{where}: full_text: expected a string, found {_json_name(entry['full_text'])}")
-    for field, item_type in _ITEM_TYPES.items():
+    for field, (item_type, name) in _ITEMS.items():
         if field not in entry:
             continue
         if not isinstance(entry[field], tuple | list):
             raise KitError(f"{where}: {field}: expected a list, found {_json_name(entry[field])}")
         for index, item in enumerate(entry[field]):
             if type(item) is not item_type:
-                name = {str: "a string", bool: "true or false"}[item_type]
                 raise KitError(f"{where}: {field}[{index}]: expected {name}, found {_json_name(item)}")
         if len(entry[field]) != len(entry["tokens"]):
             raise KitError(f"{where}: {field}: {len(entry[field])} values for {len(entry['tokens'])} tokens")
@@ -169,8 +168,7 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
     >>> document_of_spans(1, [("By ", None), ("Ana Silva", "NAME_STUDENT")]).labels
     ('O', 'B-NAME_STUDENT', 'I-NAME_STUDENT')
     """
-    full_text = "".join(text for text, _ in spans)
-    tokens = TOKENIZER(full_text)
+    tokens = TOKENIZER("".join(text for text, _ in spans))
     labels = [OUTSIDE] * len(tokens)
     begin = 0
     for text, pii_type in spans:
@@ -182,25 +180,22 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
             for token in entity:
                 labels[token.i] = f"{'B' if token.i == entity.start else 'I'}-{pii_type}"
         begin = end
-    return Document(
-        document=number,
-        full_text=full_text,
-        tokens=tuple(token.text for token in tokens),
-        trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
-        labels=tuple(labels),
-    )
+    spaces = tuple(bool(token.whitespace_) for token in tokens)
+    return _document_of_tokens(number, tuple(token.text for token in tokens), spaces, tuple(labels))
+
+
+def _document_of_tokens(
+    number: int, tokens: tuple[str, ...], spaces: tuple[bool, ...], labels: tuple[str, ...] | None
+) -> Document:
+    text = spell(tokens, spaces)
+    return Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces, labels=labels)
 
 
 def cut(document: Document, first: int, end: int) -> Document:
     """Return the tokens from `first` to `end` as a document; its `full_text` is what they spell."""
+    labels = document.labels and document.labels[first:end]
     tokens, spaces = document.tokens[first:end], document.trailing_whitespace[first:end]
-    return Document(
-        document=document.document,
-        full_text=spell(tokens, spaces),
-        tokens=tokens,
-        trailing_whitespace=spaces,
-        labels=document.labels and document.labels[first:end],
-    )
+    return _document_of_tokens(document.document, tokens, spaces, labels)
 
 
 def join(number: int, parts: Iterable[Document]) -> Document:
@@ -209,10 +204,5 @@ def join(number: int, parts: Iterable[Document]) -> Document:
     tokens = tuple(token for part in parts for token in part.tokens)
     spaces = tuple(space for part in parts for space in part.trailing_whitespace)
     labelled = all(part.labels is not None for part in parts)
-    return Document(
-        document=number,
-        full_text=spell(tokens, spaces),
-        tokens=tokens,
-        trailing_whitespace=spaces,
-        labels=tuple(label for part in parts for label in part.labels or ()) if labelled else None,
-    )
+    labels = tuple(label for part in parts for label in part.labels or ()) if labelled else None
+    return _document_of_tokens(number, tokens, spaces, labels)

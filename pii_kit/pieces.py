@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from pii_kit.data import Document
 from pii_kit.files import KitError
-from pii_kit.lexicon import CASINGS, N_FEATURES, WORD_SHIFT, casing_of, look_up, rows_of
+from pii_kit.lexicon import N_FEATURES, NO_WORD, features_of
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
 # Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
@@ -21,7 +21,6 @@ ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 # known, which is not so for a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
 WORDS_FILE = "words.json"
-NO_WORD = rows_of(CASINGS.index("other"), (0,) * (N_FEATURES - 1))  # features of special pieces
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
@@ -60,16 +59,14 @@ class PieceTokenizer:
     """A `tokenizers` tokenizer that is called token by token, so that pieces and tokens are aligned by construction.
 
     A token is encoded with the space before it: a byte-level vocabulary distinguishes " Ana" from "Ana". A token that
-    the vocabulary maps to nothing becomes one [UNK]. The casing of a capitalized token says whether it is also a word:
-    whether its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
+    the vocabulary maps to nothing becomes one [UNK]. A capitalized token has a separate casing if it is also a word:
+    if its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
     `window_ends` those of START and END; None where the vocabulary lacks them.
-
     """
 
     tokenizer: Tokenizer
     words: frozenset[str] = frozenset()
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _features: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
@@ -96,7 +93,10 @@ class PieceTokenizer:
         for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
             texts.append(" " + token if space_before and not token.isspace() else token)
             space_before = space
-        self._learn(texts)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
+        for text, encoding in zip(new, encodings, strict=True):
+            self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
         ids_of_tokens = [self._known[text] for text in texts]
         lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
         own_words = _lower_words(document)
@@ -111,30 +111,17 @@ class PieceTokenizer:
             starts = starts + 1
         return DocumentPieces(ids=ids, features=features, starts=starts)
 
-    def _learn(self, texts: list[str]) -> None:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
-        for text, encoding in zip(new, encodings, strict=True):
-            self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
-
     def _features_of(self, token: str, own_words: set[str]) -> tuple[int, ...]:
-        if token not in self._features:
-            casing, categories = casing_of(token), look_up(token)
-            is_capital = CASINGS[casing] in ("Title", "UPPER")
-            known = rows_of(casing, categories), rows_of(casing + WORD_SHIFT * is_capital, categories)
-            if is_capital and token.lower() in self.words:
-                known = known[1], known[1]
-            self._features[token] = known
-        plain, as_word = self._features[token]
-        return as_word if plain != as_word and token.lower() in own_words else plain
+        rows, rows_of_word = features_of(token)
+        is_word = rows != rows_of_word and (token.lower() in self.words or token.lower() in own_words)
+        return rows_of_word if is_word else rows
 
 
-def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+def train_byte_pairs(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
     """Train a byte-level BPE vocabulary on documents. Any text can be encoded with it.
 
-    It is in lower case: models get the casing as a feature of its own, so that they learn a word once.
+    It is in lower case: models get the casing as a separate feature, so that they learn a word once.
     """
-    documents = list(documents)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -151,12 +138,11 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
     return PieceTokenizer(tokenizer, common_words(documents))
 
 
-def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+def train_word_pieces(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
     """Train an uncased WordPiece vocabulary like BERT's on documents, with a piece for newlines.
 
     Words with a character that is not among the ALPHABET most frequent ones become [UNK], as in BERT.
     """
-    documents = list(documents)
     texts = [encodable(document.full_text) for document in documents]
     normalizer = normalizers.BertNormalizer(lowercase=True)
     counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
@@ -187,22 +173,19 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def read_tokenizer(path: str | Path) -> PieceTokenizer:
-    """Read a tokenizer.json and the words beside it. BERT's vocabulary, which drops newlines, gets a piece for them.
+    """Read a tokenizer.json and the words.json next to it; add a newline piece to BERT's vocabulary, which has none.
 
-    Raises:
-        OSError: a file cannot be read.
-        KitError: a file is damaged.
+    Raises KitError if a file is missing or damaged.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    beside = Path(path).with_name(WORDS_FILE)
+    words_file = Path(path).with_name(WORDS_FILE)
     try:
-        tokenizer = Tokenizer.from_str(text)
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises no narrower class
         raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {error}") from None
     if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
         tokenizer.add_special_tokens([NEWLINE])
     try:
-        words = frozenset(json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else ())
+        words = frozenset(json.loads(words_file.read_text(encoding="utf-8")) if words_file.exists() else ())
     except (ValueError, TypeError) as error:
-        raise KitError(f"{beside}: damaged: {error}; expected a JSON list of words") from None
+        raise KitError(f"{words_file}: damaged: {error}; expected a JSON list of words") from None
     return PieceTokenizer(tokenizer, words)

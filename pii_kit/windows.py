@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.lexicon import OFFSETS
-from pii_kit.pieces import NO_WORD, PieceTokenizer
+from pii_kit.lexicon import NO_WORD, OFFSETS
+from pii_kit.pieces import PieceTokenizer
 
 IGNORED = -100  # the label id that torch's cross-entropy ignores
 NO_TOKEN = -1
@@ -206,10 +206,10 @@ class SimilarLengthBatches(Sampler[list[int]]):
     def __init__(
         self,
         lengths: Sequence[int],
+        optional: Sequence[int] = (),
         *,
         batch_size: int,
         seed: int,
-        optional: Sequence[int] = (),
         share: float = 1.0,
         whole: bool = False,
     ):
@@ -247,16 +247,10 @@ class SimilarLengthBatches(Sampler[list[int]]):
         return iter(batches)
 
 
-def batch_loader(
-    windows: Dataset[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int
-) -> DataLoader[Window]:
+def batch_loader(windows: Dataset[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int) -> DataLoader:
     """Return a loader of the collated `batches`. It has its own generator and does not change torch's random state."""
-    return DataLoader(
-        windows,
-        batch_sampler=batches,
-        collate_fn=partial(collate, pad_id=pad_id),
-        generator=torch.Generator().manual_seed(seed),
-    )
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(windows, batch_sampler=batches, collate_fn=partial(collate, pad_id=pad_id), generator=generator)
 
 
 class EpochWindows(Dataset[Window]):
@@ -278,7 +272,6 @@ class EpochWindows(Dataset[Window]):
             for document, probabilities in taught
             for window in cut(document)
         ]
-        self.windows: list[Window] = []
         self.make(0)
 
     def make(self, epoch: int) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 FILE = Path(__file__).with_name("words.txt.xz")
 CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other", "Title word", "UPPER word")
 WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")
-# List → number of categories, of which 0 is a word that is not in it (`build` lists the sources). Commonness is 1 (rare)
-# to 5 (most common), or MISSPELT.
+# List → number of categories, 0 for a word that is not in it (`build` lists the sources). Commonness is 1 to 5 (most
+# common), or MISSPELT.
 LISTS = {"commonness": 7, "place": 4, "first name": 3, "surname": 3}
 MISSPELT = 6  # not in a list, and a spelling mistake away from a common word
 COMMON = 3  # commonness of the words that mistakes are looked for, if they have LEAST_LETTERS
@@ -87,6 +87,16 @@ def _without_a_letter(word: str) -> set[str]:
     return {word[:place] + word[place + 1 :] for place in range(len(word))}
 
 
-def rows_of(casing: int, categories: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the rows (feature) of a casing and of categories (list) in the table of all features."""
+@cache
+def features_of(token: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the rows (feature) of a token, and those if it is known as a word; they differ if it is in capitals."""
+    casing, categories = casing_of(token), look_up(token)
+    as_word = casing + WORD_SHIFT * (CASINGS[casing] in ("Title", "UPPER"))
+    return _rows(casing, categories), _rows(as_word, categories)
+
+
+def _rows(casing: int, categories: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(offset + category for offset, category in zip(OFFSETS, (casing, *categories), strict=True))
+
+
+NO_WORD = _rows(CASINGS.index("other"), (0,) * len(LISTS))  # features of special pieces

@@ -90,12 +90,11 @@ def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_si
 
 
 def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
-    example = _random_windows(n_pieces, shape=(2, 8))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing errors are found by `_compare`, for several shapes
         torch.onnx.export(
             _Logits(model).eval(),
-            tuple(example[name] for name in INPUTS),
+            tuple(_random_windows(n_pieces, shape=(2, 8)).values()),
             path,
             input_names=INPUTS,
             output_names=["logits"],

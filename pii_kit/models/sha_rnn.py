@@ -53,11 +53,9 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
             bound = 1 / math.sqrt(module.hidden_size)
             for weight in module.parameters():
                 nn.init.uniform_(weight, -bound, bound)
-        elif isinstance(module, SingleHeadedAttention):
-            for gate in module.parameters(recurse=False):
-                nn.init.zeros_(gate)
-        elif isinstance(module, ShaRnnForCausalLM):
-            nn.init.zeros_(module.output_bias)
+        elif isinstance(module, SingleHeadedAttention | ShaRnnForCausalLM):
+            for parameter in module.parameters(recurse=False):  # gates, output bias
+                nn.init.zeros_(parameter)
         elif isinstance(module, nn.MultiheadAttention):
             nn.init.xavier_uniform_(module.in_proj_weight)
             nn.init.zeros_(module.in_proj_bias)
@@ -65,6 +63,8 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
 
 class ShaRnnModel(ShaRnnPreTrainedModel):
     """The backbone: embedding and Blocks, from pieces to hidden states."""
+
+    _input_embed_layer = "embedding"
 
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
@@ -76,9 +76,6 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         self.input_dropout = Dropout(config.dropout if config.input_dropout is None else config.input_dropout)
         self.output_dropout = Dropout(config.dropout if config.output_dropout is None else config.output_dropout)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.embedding
 
     def forward(
         self,
@@ -123,8 +120,7 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
         self.model = ShaRnnModel(config)
-        n_labels = cast(int, config.num_labels)  # transformers sets a default
-        self.classifier = nn.Linear(config.hidden_size, n_labels)
+        self.classifier = nn.Linear(config.hidden_size, cast(int, config.num_labels))  # transformers sets a default
         self.post_init()
 
     def forward(
@@ -142,7 +138,7 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
 
 
 class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
-    """The paper's language model: predicts the next piece with the embedding's weights and a bias of its own."""
+    """The paper's language model: predicts the next piece with the embedding's weights and a separate bias."""
 
     def __init__(self, config: ShaRnnConfig):
         if config.bidirectional or not config.causal:
@@ -155,7 +151,6 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
         self.post_init()
 
     def empty_state(self) -> ShaRnnState:
-        """Return the state before any text."""
         return ShaRnnState.empty(self.config.num_hidden_layers, self.config.memory_size)
 
     def forward(

@@ -119,27 +119,23 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "sha_rnn": {
         "cpu": Preset(
             n_pieces=4096,
-            model={
-                "hidden_size": 128,
-                "boom_size": 512,
-                "num_hidden_layers": 2,
-                "attention_layers": [1],
-                "dropout": 0.2,
-                "n_features": N_ROWS,
-            },
+            model=dict(
+                hidden_size=128,
+                boom_size=512,
+                num_hidden_layers=2,
+                attention_layers=[1],
+                dropout=0.2,
+                n_features=N_ROWS,
+            ),
             train=replace(
                 SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
             ),
         ),
         "seed": Preset(
             n_pieces=32000,
-            model={
-                "hidden_size": 1024,
-                "boom_size": 4096,
-                "num_hidden_layers": 4,
-                "attention_layers": [0, 1, 2, 3],
-                "dropout": 0.3,
-            },
+            model=dict(
+                hidden_size=1024, boom_size=4096, num_hidden_layers=4, attention_layers=[0, 1, 2, 3], dropout=0.3
+            ),
             train=replace(ORIGINAL, learning_rate=5e-4, class_weights="log"),
             every_fold=False,
         ),

@@ -70,7 +70,7 @@ def train_preset(
     chosen = look_up(model, preset, **settings)
     config, weights = chosen.train, starting_weights(chosen, weights)
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)
-    taught = taught and taught.beside(documents)
+    taught = taught and taught.without(documents)
     state = rank_state()
     resumed = resume and (folder / "run.json").exists()
     recorded = read_json(folder / "run.json").get("weights") if resumed else weights
@@ -241,7 +241,7 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of a run's folds; a run of one tagger is its own only fold.
+    """Return the folders of a run's folds; for a run of one tagger, the run folder itself.
 
     For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
     """

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -86,7 +85,14 @@ def fit(
     session = runs.Session(folder, resume=resume)
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
     epochs = EpochWindows(partial(_documents_of, training, config), cut, taught.predictions if taught else ())
-    loader, batches = _loader(epochs, tokenizer, config, whole=accelerator.num_processes > 1)
+    batches = SimilarLengthBatches(
+        *epochs.lengths_and_empty(),
+        share=config.empty_share,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        whole=accelerator.num_processes > 1,
+    )
+    loader = batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
     optimizer, schedule = _optimizer(model, len(batches), config)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     weights = torch.tensor(_weights(training, config, taught), dtype=torch.float32, device=accelerator.device)
@@ -108,8 +114,8 @@ def fit(
         model.train()
         epochs.make(position["epoch"])
         batches.take(*epochs.lengths_and_empty())
-        for set_epoch in (loader.set_epoch, batches.set_epoch):
-            set_epoch(position["epoch"])
+        loader.set_epoch(position["epoch"])
+        batches.set_epoch(position["epoch"])
         todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
         name, hidden = f"epoch {position['epoch'] + 1}/{config.epochs}", quiet or not accelerator.is_main_process
         for batch in tqdm(todo, name, len(batches), initial=position["batch"], disable=hidden):
@@ -162,17 +168,6 @@ def fit(
 def _documents_of(training: Sequence[Document], config: TrainConfig, epoch: int) -> Sequence[Document]:
     """Return the training documents of an epoch, augmented if the settings ask for it."""
     return augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
-
-
-def _loader(
-    epochs: EpochWindows, tokenizer: PieceTokenizer, config: TrainConfig, *, whole: bool
-) -> tuple[DataLoader, SimilarLengthBatches]:
-    """Return the loader of an epoch's windows and the batches that order them. `whole`: no batch is smaller."""
-    lengths, empty = epochs.lengths_and_empty()
-    batches = SimilarLengthBatches(
-        lengths, batch_size=config.batch_size, seed=config.seed, optional=empty, share=config.empty_share, whole=whole
-    )
-    return batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed), batches
 
 
 def _optimizer(

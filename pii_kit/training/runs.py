@@ -137,10 +137,7 @@ def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Ta
     model: Any = OnnxModel(inside) if exported else load_model(inside, AutoModelForTokenClassification)
     if getattr(model.config, "n_features", 0) not in (0, N_ROWS):
         raise KitError(f"{inside}: a table of {model.config.n_features} features, expected {N_ROWS}; train it again")
-    try:
-        tokenizer = read_tokenizer(inside / "tokenizer.json")
-    except (OSError, ValueError) as error:
-        raise KitError(f"{inside}: cannot be loaded: {in_one_line(error)}") from None
+    tokenizer = read_tokenizer(inside / "tokenizer.json")
     return Tagger(model=model.to(device).eval(), tokenizer=tokenizer, **decision)
 
 

@@ -191,10 +191,10 @@ def test_labelled_documents_are_not_taught_whatever_their_number(documents):
     copy = replace(documents[0], document=999)
     empty = make_document("", number=998)
     taught = by_oracle([copy, replace(empty, labels=()), *documents[1:4]])
-    left = taught.beside([documents[0], documents[2]])
+    left = taught.without([documents[0], documents[2]])
     assert [document.document for document, _ in left.predictions] == [documents[n].document for n in (1, 3)]
     with pytest.raises(KitError, match="all 5 unlabelled documents are empty or also labelled"):
-        taught.beside(documents)
+        taught.without(documents)
 
 
 @pytest.fixture
