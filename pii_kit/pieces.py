@@ -1,26 +1,27 @@
 """Cut tokens into the pieces that a model reads. Each token has at least one, and each newline is a piece."""
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from pii_kit.data import Document
-from pii_kit.files import KitError
+from pii_kit.files import KitError, atomic_write, read_json, write_json
 from pii_kit.lexicon import N_FEATURES, NO_WORD, features_of
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
+SPECIALS = {"pad": PAD, "unknown": UNKNOWN, "mask": MASK, "start": START, "end": END}
 # Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 # A word is common if this many documents have it in lower case. With one, every word of a training document would be
 # known, which is not so for a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
-WORDS_FILE = "words.json"
+PIECES_FILE = "pieces.json"
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
@@ -44,7 +45,7 @@ def encodable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPieces:
-    """A document in pieces: `ids` (piece,), `features` (piece, feature), and each token's first piece, `starts` (token,).
+    """A document in pieces: `ids` (piece,), `features` (piece, feature), each token's first piece, `starts` (token,).
 
     If the vocabulary has TOP and BOTTOM, they are the first and the last piece.
     """
@@ -61,22 +62,24 @@ class PieceTokenizer:
     A token is encoded with the space before it: a byte-level vocabulary distinguishes " Ana" from "Ana". A token that
     the vocabulary maps to nothing becomes one [UNK]. A capitalized token has a separate casing if it is also a word:
     if its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
-    `window_ends` those of START and END; None where the vocabulary lacks them.
+    `window_ends` those of the special pieces "start" and "end"; None where the vocabulary lacks them.
     """
 
     tokenizer: Tokenizer
     words: frozenset[str] = frozenset()
+    specials: Mapping[str, str] = field(default_factory=lambda: SPECIALS)
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        specials = self._ids(PAD, UNKNOWN, MASK)
-        if specials is None:
-            raise KitError(f"the tokenizer's vocabulary lacks {PAD}, {UNKNOWN} or {MASK}; expected all of them")
-        self.pad_id, self.unknown_id, self.mask_id = specials
+        names = [self.specials[name] for name in ("pad", "unknown", "mask")]
+        ids = self._ids(*names)
+        if ids is None:
+            raise KitError(f"the tokenizer's vocabulary lacks one of {', '.join(names)}; expected all of them")
+        self.pad_id, self.unknown_id, self.mask_id = ids
         self.document_ends = self._ids(TOP, BOTTOM)
-        self.window_ends = self._ids(START, END)
+        self.window_ends = self._ids(*(self.specials.get(name, "") for name in ("start", "end")))
 
     def _ids(self, *pieces: str) -> tuple[int, ...] | None:
         ids = tuple(i for i in map(self.tokenizer.token_to_id, pieces) if i is not None)
@@ -172,20 +175,42 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     return tokenizer
 
 
-def read_tokenizer(path: str | Path) -> PieceTokenizer:
-    """Read a tokenizer.json and the words.json next to it; add a newline piece to BERT's vocabulary, which has none.
+def of_transformers(loaded: Any) -> PieceTokenizer:
+    """Take over the fast tokenizer of a pretrained encoder, with its special pieces, and a piece for newlines.
 
-    Raises KitError if a file is missing or damaged.
+    WordPiece and SentencePiece vocabularies drop newlines or treat them as spaces; byte-level ones have them.
+
+    Raises:
+        ValueError: the tokenizer is not a fast one.
     """
-    words_file = Path(path).with_name(WORDS_FILE)
+    tokenizer = getattr(loaded, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise ValueError("its tokenizer is not a fast one; expected a folder with tokenizer.json")
+    roles = {"pad": "pad_token", "unknown": "unk_token", "mask": "mask_token", "start": "cls_token", "end": "sep_token"}
+    found = {role: getattr(loaded, name, None) for role, name in roles.items()}
+    specials = {role: str(piece) for role, piece in found.items() if piece}
+    unknown = [tokenizer.token_to_id(specials.get("unknown", ""))]
+    newline, space = (tokenizer.encode(text, add_special_tokens=False).ids for text in (NEWLINE, " "))
+    if newline in ([], space, unknown):
+        tokenizer.add_special_tokens([NEWLINE])
+    return PieceTokenizer(tokenizer, specials=specials)
+
+
+def write_tokenizer(folder: Path, tokenizer: PieceTokenizer) -> None:
+    """Write tokenizer.json, and pieces.json with the words and the names of the special pieces."""
+    with atomic_write(folder / "tokenizer.json") as handle:
+        handle.write(tokenizer.tokenizer.to_str())
+    write_json(folder / PIECES_FILE, {"words": sorted(tokenizer.words), "specials": dict(tokenizer.specials)})
+
+
+def read_tokenizer(folder: str | Path) -> PieceTokenizer:
+    """Read what `write_tokenizer` wrote. Raises KitError if a file is missing or damaged."""
+    path = Path(folder) / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises no narrower class
         raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {error}") from None
-    if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
-        tokenizer.add_special_tokens([NEWLINE])
-    try:
-        words = frozenset(json.loads(words_file.read_text(encoding="utf-8")) if words_file.exists() else ())
-    except (ValueError, TypeError) as error:
-        raise KitError(f"{words_file}: damaged: {error}; expected a JSON list of words") from None
-    return PieceTokenizer(tokenizer, words)
+    content = read_json(Path(folder) / PIECES_FILE)
+    if not isinstance(content, dict) or not {"words", "specials"} <= set(content):
+        raise KitError(f"{Path(folder) / PIECES_FILE}: damaged; expected an object with words and specials")
+    return PieceTokenizer(tokenizer, frozenset(content["words"]), content["specials"])

@@ -110,7 +110,7 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
     inner_size = size - 2 if ends else size
     spans = window_spans(len(cut.ids), size=inner_size, overlap=overlap, starts=sorted({0, *cut.starts.tolist()}))
 
-    def part(values: np.ndarray, span: range, around: Sequence[int]) -> np.ndarray:
+    def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]
         return np.concatenate([around[:1], inner, around[1:]]).astype(values.dtype) if ends else inner
 
@@ -141,7 +141,7 @@ def merge_windows(
 
 
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
-    """Make a batch: input_ids and attention_mask (batch, piece), feature_ids (batch, piece, feature), labels (batch, piece).
+    """Make a batch: input_ids, attention_mask and labels (batch, piece), feature_ids (batch, piece, feature).
 
     Padding comes last in each row. If a window has a teacher's probabilities, labels are target probabilities
     (batch, piece, label), zero where no token starts.

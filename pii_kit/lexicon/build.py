@@ -26,7 +26,7 @@ LEAST_LETTERS = 3  # of a part of a place's name: not "de" or "al"
 
 
 def words() -> Iterator[tuple[str, int]]:
-    """Yield English words with their Zipf frequency (log10 of the count per billion words), rounded down, less 1: 1 to 5."""
+    """Yield English words with their Zipf frequency (log10 per billion words, rounded down), less 1: 1 to 5."""
     import wordfreq
 
     for word in wordfreq.get_frequency_dict("en", wordlist="large"):

@@ -175,7 +175,11 @@ def _optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return the optimizer and the learning rate schedule for epochs of `n_batches`."""
     optimizer = build_optimizer(
-        model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+        model,
+        name=config.optimizer,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        head_rate=config.head_rate,
     )
     steps_per_epoch = math.ceil(n_batches / config.accumulation_steps)
     cycle_epochs = config.cycle_epochs or config.epochs - config.warmup_epochs

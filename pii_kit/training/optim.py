@@ -79,14 +79,29 @@ def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
     raise KitError(f"class_weights is {scheme!r}; expected one of none, balanced, log, or a number, the weight of O")
 
 
-def build_optimizer(model: nn.Module, *, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.squeeze().ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.squeeze().ndim <= 1], "weight_decay": 0.0},
-    ]
-    return OPTIMIZERS[name](groups, lr=learning_rate)
+def build_optimizer(
+    model: nn.Module, *, name: str, learning_rate: float, weight_decay: float, head_rate: float = 1.0
+) -> torch.optim.Optimizer:
+    """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row).
+
+    Classifier and embedding of features have `head_rate` times the learning rate.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for place, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_head = place.startswith("classifier") or "feature_embedding" in place
+            groups.setdefault((is_head, parameter.squeeze().ndim > 1), []).append(parameter)
+    return OPTIMIZERS[name](
+        [
+            {
+                "params": parameters,
+                "lr": learning_rate * (head_rate if is_head else 1),
+                "weight_decay": weight_decay if is_matrix else 0.0,
+            }
+            for (is_head, is_matrix), parameters in groups.items()
+        ],
+        lr=learning_rate,
+    )
 
 
 def mixed_precision(setting: str) -> str:
