@@ -1,10 +1,8 @@
 """Documents in the competition's format: read, check, write and split them."""
 
 import json
-import random
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +107,7 @@ def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:
     return entry
 
 
-_ITEM_TYPES = {"tokens": str, "trailing_whitespace": bool, "labels": str}
+_ITEMS = {"tokens": (str, "a string"), "trailing_whitespace": (bool, "true or false"), "labels": (str, "a string")}
 
 
 def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -> Document:
@@ -129,14 +127,13 @@ def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -
         raise KitError(f"{where}: {', '.join(missing)} missing{hint}")
     if not isinstance(entry["full_text"], str):
         raise KitError(f"{where}: full_text: expected a string, found {_json_name(entry['full_text'])}")
-    for field, item_type in _ITEM_TYPES.items():
+    for field, (item_type, name) in _ITEMS.items():
         if field not in entry:
             continue
         if not isinstance(entry[field], tuple | list):
             raise KitError(f"{where}: {field}: expected a list, found {_json_name(entry[field])}")
         for index, item in enumerate(entry[field]):
             if type(item) is not item_type:
-                name = {str: "a string", bool: "true or false"}[item_type]
                 raise KitError(f"{where}: {field}[{index}]: expected {name}, found {_json_name(item)}")
         if len(entry[field]) != len(entry["tokens"]):
             raise KitError(f"{where}: {field}: {len(entry[field])} values for {len(entry['tokens'])} tokens")
@@ -158,43 +155,6 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
         json.dump(entries, handle)
 
 
-def fold_of_documents(documents: Sequence[Document], *, n_folds: int, seed: int) -> list[int]:
-    """Return the fold, 0 to n_folds - 1, of each document, stratified by the set of PII types a document holds.
-
-    Documents are sorted by their set of types, sets with the rarest type first, shuffled within a set, and dealt to the
-    folds like cards. So documents with the same set are spread evenly, and rare types too: scikit-learn's stratified
-    folds treat each set as a class of its own and do not promise that.
-
-    Raises:
-        KitError: there are fewer documents than folds, or fewer than two folds.
-    """
-    if not 2 <= n_folds <= len(documents):
-        expected = "expected at least 2 folds, and at least as many documents as folds"
-        raise KitError(f"{len(documents)} documents cannot be split into {n_folds} folds; {expected}")
-    counts = Counter(pii_type for doc in documents for pii_type in doc.types)
-    shuffle = random.Random(seed)
-
-    def rarest_first(doc: Document) -> tuple:
-        ranks = sorted((counts[pii_type], pii_type) for pii_type in doc.types)
-        return (not ranks, ranks)
-
-    keys = [(rarest_first(doc), shuffle.random()) for doc in documents]
-    folds = [0] * len(documents)
-    for place, index in enumerate(sorted(range(len(documents)), key=keys.__getitem__)):
-        folds[index] = place % n_folds
-    return folds
-
-
-def split_documents(
-    documents: Sequence[Document], *, n_folds: int = 5, fold: int = 0, seed: int = 0
-) -> tuple[list[Document], list[Document]]:
-    """Split documents into (training, validation); validation is one of the folds of `fold_of_documents`."""
-    folds = fold_of_documents(documents, n_folds=n_folds, seed=seed)
-    training = [doc for doc, of in zip(documents, folds, strict=True) if of != fold]
-    validation = [doc for doc, of in zip(documents, folds, strict=True) if of == fold]
-    return training, validation
-
-
 TOKENIZER = spacy.blank("en").tokenizer
 Span = tuple[str, str | None]  # text, PII type
 
@@ -208,8 +168,7 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
     >>> document_of_spans(1, [("By ", None), ("Ana Silva", "NAME_STUDENT")]).labels
     ('O', 'B-NAME_STUDENT', 'I-NAME_STUDENT')
     """
-    full_text = "".join(text for text, _ in spans)
-    tokens = TOKENIZER(full_text)
+    tokens = TOKENIZER("".join(text for text, _ in spans))
     labels = [OUTSIDE] * len(tokens)
     begin = 0
     for text, pii_type in spans:
@@ -221,25 +180,22 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
             for token in entity:
                 labels[token.i] = f"{'B' if token.i == entity.start else 'I'}-{pii_type}"
         begin = end
-    return Document(
-        document=number,
-        full_text=full_text,
-        tokens=tuple(token.text for token in tokens),
-        trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
-        labels=tuple(labels),
-    )
+    spaces = tuple(bool(token.whitespace_) for token in tokens)
+    return _document_of_tokens(number, tuple(token.text for token in tokens), spaces, tuple(labels))
+
+
+def _document_of_tokens(
+    number: int, tokens: tuple[str, ...], spaces: tuple[bool, ...], labels: tuple[str, ...] | None
+) -> Document:
+    text = spell(tokens, spaces)
+    return Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces, labels=labels)
 
 
 def cut(document: Document, first: int, end: int) -> Document:
     """Return the tokens from `first` to `end` as a document; its `full_text` is what they spell."""
+    labels = document.labels and document.labels[first:end]
     tokens, spaces = document.tokens[first:end], document.trailing_whitespace[first:end]
-    return Document(
-        document=document.document,
-        full_text=spell(tokens, spaces),
-        tokens=tokens,
-        trailing_whitespace=spaces,
-        labels=document.labels and document.labels[first:end],
-    )
+    return _document_of_tokens(document.document, tokens, spaces, labels)
 
 
 def join(number: int, parts: Iterable[Document]) -> Document:
@@ -248,10 +204,5 @@ def join(number: int, parts: Iterable[Document]) -> Document:
     tokens = tuple(token for part in parts for token in part.tokens)
     spaces = tuple(space for part in parts for space in part.trailing_whitespace)
     labelled = all(part.labels is not None for part in parts)
-    return Document(
-        document=number,
-        full_text=spell(tokens, spaces),
-        tokens=tokens,
-        trailing_whitespace=spaces,
-        labels=tuple(label for part in parts for label in part.labels or ()) if labelled else None,
-    )
+    labels = tuple(label for part in parts for label in part.labels or ()) if labelled else None
+    return _document_of_tokens(number, tokens, spaces, labels)

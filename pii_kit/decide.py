@@ -44,11 +44,8 @@ def repair_bio(labels: Sequence[str]) -> list[str]:
     """
     repaired, before = list(labels), None
     for index, label in enumerate(labels):
-        if label == OUTSIDE:  # almost every label; this keeps the search for ensemble weights fast
-            before = None
-            continue
-        pii_type = type_of(label)
-        if label.startswith("I-") and before != pii_type:
+        pii_type = None if label == OUTSIDE else type_of(label)  # most labels are O; this keeps them fast
+        if before != pii_type and label.startswith("I-"):
             repaired[index] = f"B-{pii_type}"
         before = pii_type
     return repaired

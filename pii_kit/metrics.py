@@ -15,9 +15,10 @@ from pii_kit.data import Document
 from pii_kit.decide import O_THRESHOLDS
 from pii_kit.labels import OUTSIDE, PII_TYPES, type_of
 from pii_kit.rules import label_document
-from pii_kit.submission import submission_rows, true_rows
+from pii_kit.submission import Row, submission_rows, true_rows
 
 BETA = 5.0
+LEVEL, N_SAMPLES = 0.95, 1000  # confidence level and number of samples of bootstrap intervals
 Predictions = Sequence[tuple[Document, np.ndarray]]  # documents with their probabilities (token, label)
 
 
@@ -28,18 +29,16 @@ class Score:
     tp: int
     fp: int
     fn: int
-    beta: float = BETA
 
     @property
     def f(self) -> float:
-        """F-beta = (1 + β²)·TP / ((1 + β²)·TP + β²·FN + FP); 1.0 if there are no true and no submitted rows.
+        """F5: (1 + β²)·TP / ((1 + β²)·TP + β²·FN + FP) with β = 5; 1.0 if there are no true and no submitted rows.
 
         >>> round(Score(tp=3, fp=1, fn=1).f, 3)
         0.75
         """
-        weight = self.beta**2
-        whole = (1 + weight) * self.tp + weight * self.fn + self.fp
-        return (1 + weight) * self.tp / whole if whole else 1.0
+        whole = (1 + BETA**2) * self.tp + BETA**2 * self.fn + self.fp
+        return (1 + BETA**2) * self.tp / whole if whole else 1.0
 
     @property
     def precision(self) -> float:
@@ -52,18 +51,19 @@ class Score:
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else 1.0
 
 
-def _row_set(rows: pd.DataFrame) -> set[tuple[int, int, str]]:
+def row_set(rows: pd.DataFrame) -> set[Row]:
+    """Return rows without their row_id."""
     return set(zip(rows["document"], rows["token"], rows["label"], strict=True))
 
 
-def micro_fbeta(truth: pd.DataFrame, submitted: pd.DataFrame, *, beta: float = BETA) -> Score:
+def micro_fbeta(truth: pd.DataFrame, submitted: pd.DataFrame) -> Score:
     """Return the competition's score of submitted rows (document, token, label); B- and I- are different labels.
 
     Rows are not checked. A row that `check_submission` refuses, such as an O row or a second label of a token, counts
     as a false positive. Source: the competition's evaluation page.
     """
-    true, found = _row_set(truth), _row_set(submitted)
-    return Score(tp=len(true & found), fp=len(found - true), fn=len(true - found), beta=beta)
+    true, found = row_set(truth), row_set(submitted)
+    return Score(tp=len(true & found), fp=len(found - true), fn=len(true - found))
 
 
 def score_by_type(truth: pd.DataFrame, submitted: pd.DataFrame) -> pd.DataFrame:
@@ -77,51 +77,48 @@ def score_by_type(truth: pd.DataFrame, submitted: pd.DataFrame) -> pd.DataFrame:
 
 def as_dict(score: Score) -> dict[str, float]:
     """Return a score as the fields f5, precision, recall, tp, fp and fn."""
-    return {
-        "f5": score.f,
-        "precision": score.precision,
-        "recall": score.recall,
-        "tp": score.tp,
-        "fp": score.fp,
-        "fn": score.fn,
-    }
+    return {"f5": score.f, "precision": score.precision, "recall": score.recall, **vars(score)}
 
 
-def bootstrap_interval(
-    truth: pd.DataFrame,
-    submitted: pd.DataFrame,
-    documents: Iterable[int],
-    *,
-    n_samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of F5 at a confidence `level`.
+def bootstrap_interval(truth: pd.DataFrame, submitted: pd.DataFrame, documents: Iterable[int]) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of F5 at the confidence level LEVEL.
 
     Documents are drawn with replacement, not rows, because the rows of one document are not independent (Efron &
     Tibshirani 1993, chapter 13).
     """
-    scores = bootstrap_scores(truth, submitted, documents, n_samples=n_samples, seed=seed)
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return _interval(bootstrap_scores(truth, submitted, documents))
+
+
+def paired_bootstrap(
+    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, documents: Sequence[int]
+) -> tuple[float, float]:
+    """Return the bootstrap interval of F5(first) − F5(second), both scored on the same samples of documents.
+
+    Documents that are hard for both lower both scores and cancel out, so two submissions may clearly differ although
+    the intervals of their scores overlap (Efron & Tibshirani 1993, chapter 13).
+    """
+    one, two = (bootstrap_scores(truth, rows, documents) for rows in (first, second))
+    return _interval(one - two)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def bootstrap_scores(
-    truth: pd.DataFrame, submitted: pd.DataFrame, documents: Iterable[int], *, n_samples: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Return F5 of each bootstrap sample; equal documents and seed give equal samples, whatever was submitted."""
+def bootstrap_scores(truth: pd.DataFrame, submitted: pd.DataFrame, documents: Iterable[int]) -> np.ndarray:
+    """Return F5 of each bootstrap sample; equal documents give equal samples, whatever was submitted."""
     documents = sorted(set(documents))
     if not documents:
-        return np.ones(n_samples)
+        return np.ones(N_SAMPLES)
     place = {document: index for index, document in enumerate(documents)}
-    true, found = _row_set(truth), _row_set(submitted)
+    true, found = row_set(truth), row_set(submitted)
     counts = np.zeros((len(documents), 3))
     for column, rows in enumerate((true & found, found - true, true - found)):
         for document, _, _ in rows:
             counts[place[document], column] += 1
-    draws = np.random.default_rng(seed).multinomial(
-        len(documents), np.full(len(documents), 1 / len(documents)), n_samples
-    )
+    shares = np.full(len(documents), 1 / len(documents))
+    draws = np.random.default_rng(0).multinomial(len(documents), shares, N_SAMPLES)
     return np.array([Score(*sample).f for sample in draws @ counts])
 
 

@@ -1,45 +1,27 @@
 """Cut tokens into the pieces that a model reads. Each token has at least one, and each newline is a piece."""
 
-import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from pii_kit.data import Document
-from pii_kit.files import KitError
+from pii_kit.files import KitError, atomic_write, read_json, write_json
+from pii_kit.lexicon import N_FEATURES, NO_WORD, features_of
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
+SPECIALS = {"pad": PAD, "unknown": UNKNOWN, "mask": MASK, "start": START, "end": END}
 # Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
-CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other", "Title word", "UPPER word")
-WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")
 # A word is common if this many documents have it in lower case. With one, every word of a training document would be
 # known, which is not so for a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
-WORDS_FILE = "words.json"
-
-
-def casing_of(token: str) -> int:
-    """Return the casing of a token as an index into CASINGS. A single capital is Title; with a digit it is digits.
-
-    >>> [CASINGS[casing_of(token)] for token in ("tea", "Ana", "I", "NASA", "eBay", "B52", "\\n")]
-    ['lower', 'Title', 'Title', 'UPPER', 'mixed', 'digits', 'other']
-    """
-    if any(character.isdigit() for character in token):
-        return 4
-    letters = [character for character in token if character.isalpha()]
-    if not letters:
-        return 5
-    if token.istitle():
-        return 1
-    if token.isupper():
-        return 2
-    return 3 if any(character.isupper() for character in letters) else 0
+PIECES_FILE = "pieces.json"
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
@@ -63,13 +45,13 @@ def encodable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPieces:
-    """A document in pieces: `ids` and `casing` (piece,), and the first piece of each token, `starts` (token,).
+    """A document in pieces: `ids` (piece,), `features` (piece, feature), each token's first piece, `starts` (token,).
 
     If the vocabulary has TOP and BOTTOM, they are the first and the last piece.
     """
 
     ids: np.ndarray
-    casing: np.ndarray
+    features: np.ndarray
     starts: np.ndarray
 
 
@@ -78,26 +60,26 @@ class PieceTokenizer:
     """A `tokenizers` tokenizer that is called token by token, so that pieces and tokens are aligned by construction.
 
     A token is encoded with the space before it: a byte-level vocabulary distinguishes " Ana" from "Ana". A token that
-    the vocabulary maps to nothing becomes one [UNK]. The casing of a capitalized token says whether it is also a word:
-    whether its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
-    `window_ends` those of START and END; None where the vocabulary lacks them.
-
+    the vocabulary maps to nothing becomes one [UNK]. A capitalized token has a separate casing if it is also a word:
+    if its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
+    `window_ends` those of the special pieces "start" and "end"; None where the vocabulary lacks them.
     """
 
     tokenizer: Tokenizer
     words: frozenset[str] = frozenset()
+    specials: Mapping[str, str] = field(default_factory=lambda: SPECIALS)
     _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _casing: dict[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        specials = self._ids(PAD, UNKNOWN, MASK)
-        if specials is None:
-            raise KitError(f"the tokenizer's vocabulary lacks {PAD}, {UNKNOWN} or {MASK}; expected all of them")
-        self.pad_id, self.unknown_id, self.mask_id = specials
+        names = [self.specials[name] for name in ("pad", "unknown", "mask")]
+        ids = self._ids(*names)
+        if ids is None:
+            raise KitError(f"the tokenizer's vocabulary lacks one of {', '.join(names)}; expected all of them")
+        self.pad_id, self.unknown_id, self.mask_id = ids
         self.document_ends = self._ids(TOP, BOTTOM)
-        self.window_ends = self._ids(START, END)
+        self.window_ends = self._ids(*(self.specials.get(name, "") for name in ("start", "end")))
 
     def _ids(self, *pieces: str) -> tuple[int, ...] | None:
         ids = tuple(i for i in map(self.tokenizer.token_to_id, pieces) if i is not None)
@@ -114,43 +96,35 @@ class PieceTokenizer:
         for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
             texts.append(" " + token if space_before and not token.isspace() else token)
             space_before = space
-        self._learn(texts)
-        ids_of_tokens = [self._known[text] for text in texts]
-        lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
-        own_words = _lower_words(document)
-        casings = (self._casing_of(token, own_words) for token in document.tokens)
-        casing = np.fromiter(casings, dtype=np.int8, count=len(texts))
-        ids = np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum())
-        casing, starts = np.repeat(casing, lengths), np.cumsum(lengths) - lengths
-        if self.document_ends and texts:
-            top, bottom = self.document_ends
-            ids = np.concatenate([[top], ids, [bottom]]).astype(np.int32)
-            casing = np.pad(casing, 1, constant_values=CASINGS.index("other"))
-            starts = starts + 1
-        return DocumentPieces(ids=ids, casing=casing, starts=starts)
-
-    def _learn(self, texts: list[str]) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
         for text, encoding in zip(new, encodings, strict=True):
             self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
+        ids_of_tokens = [self._known[text] for text in texts]
+        lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
+        own_words = _lower_words(document)
+        rows = [self._features_of(token, own_words) for token in document.tokens]
+        features = np.array(rows, dtype=np.int8).reshape(-1, N_FEATURES)
+        ids = np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum())
+        features, starts = np.repeat(features, lengths, axis=0), np.cumsum(lengths) - lengths
+        if self.document_ends and texts:
+            top, bottom = self.document_ends
+            ids = np.concatenate([[top], ids, [bottom]]).astype(np.int32)
+            features = np.concatenate([[NO_WORD], features, [NO_WORD]]).astype(np.int8)
+            starts = starts + 1
+        return DocumentPieces(ids=ids, features=features, starts=starts)
 
-    def _casing_of(self, token: str, own_words: set[str]) -> int:
-        if token not in self._casing:
-            self._casing[token] = casing_of(token)
-        casing = self._casing[token]
-        if CASINGS[casing] in ("Title", "UPPER"):
-            word = token.lower()
-            return casing + WORD_SHIFT * (word in self.words or word in own_words)
-        return casing
+    def _features_of(self, token: str, own_words: set[str]) -> tuple[int, ...]:
+        rows, rows_of_word = features_of(token)
+        is_word = rows != rows_of_word and (token.lower() in self.words or token.lower() in own_words)
+        return rows_of_word if is_word else rows
 
 
-def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+def train_byte_pairs(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
     """Train a byte-level BPE vocabulary on documents. Any text can be encoded with it.
 
-    It is in lower case: models get the casing as a feature of its own, so that they learn a word once.
+    It is in lower case: models get the casing as a separate feature, so that they learn a word once.
     """
-    documents = list(documents)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -167,12 +141,11 @@ def train_byte_pairs(documents: Iterable[Document], *, n_pieces: int) -> PieceTo
     return PieceTokenizer(tokenizer, common_words(documents))
 
 
-def train_word_pieces(documents: Iterable[Document], *, n_pieces: int) -> PieceTokenizer:
+def train_word_pieces(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
     """Train an uncased WordPiece vocabulary like BERT's on documents, with a piece for newlines.
 
     Words with a character that is not among the ALPHABET most frequent ones become [UNK], as in BERT.
     """
-    documents = list(documents)
     texts = [encodable(document.full_text) for document in documents]
     normalizer = normalizers.BertNormalizer(lowercase=True)
     counts = Counter(character for text in texts for character in normalizer.normalize_str(text))
@@ -202,23 +175,42 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     return tokenizer
 
 
-def read_tokenizer(path: str | Path) -> PieceTokenizer:
-    """Read a tokenizer.json and the words beside it. BERT's vocabulary, which drops newlines, gets a piece for them.
+def of_transformers(loaded: Any) -> PieceTokenizer:
+    """Take over the fast tokenizer of a pretrained encoder, with its special pieces, and a piece for newlines.
+
+    WordPiece and SentencePiece vocabularies drop newlines or treat them as spaces; byte-level ones have them.
 
     Raises:
-        OSError: a file cannot be read.
-        KitError: a file is damaged.
+        ValueError: the tokenizer is not a fast one.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    beside = Path(path).with_name(WORDS_FILE)
+    tokenizer = getattr(loaded, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise ValueError("its tokenizer is not a fast one; expected a folder with tokenizer.json")
+    roles = {"pad": "pad_token", "unknown": "unk_token", "mask": "mask_token", "start": "cls_token", "end": "sep_token"}
+    found = {role: getattr(loaded, name, None) for role, name in roles.items()}
+    specials = {role: str(piece) for role, piece in found.items() if piece}
+    unknown = [tokenizer.token_to_id(specials.get("unknown", ""))]
+    newline, space = (tokenizer.encode(text, add_special_tokens=False).ids for text in (NEWLINE, " "))
+    if newline in ([], space, unknown):
+        tokenizer.add_special_tokens([NEWLINE])
+    return PieceTokenizer(tokenizer, specials=specials)
+
+
+def write_tokenizer(folder: Path, tokenizer: PieceTokenizer) -> None:
+    """Write tokenizer.json, and pieces.json with the words and the names of the special pieces."""
+    with atomic_write(folder / "tokenizer.json") as handle:
+        handle.write(tokenizer.tokenizer.to_str())
+    write_json(folder / PIECES_FILE, {"words": sorted(tokenizer.words), "specials": dict(tokenizer.specials)})
+
+
+def read_tokenizer(folder: str | Path) -> PieceTokenizer:
+    """Read what `write_tokenizer` wrote. Raises KitError if a file is missing or damaged."""
+    path = Path(folder) / "tokenizer.json"
     try:
-        tokenizer = Tokenizer.from_str(text)
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises no narrower class
         raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {error}") from None
-    if tokenizer.token_to_id(START) is not None and tokenizer.token_to_id(NEWLINE) is None:
-        tokenizer.add_special_tokens([NEWLINE])
-    try:
-        words = frozenset(json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else ())
-    except (ValueError, TypeError) as error:
-        raise KitError(f"{beside}: damaged: {error}; expected a JSON list of words") from None
-    return PieceTokenizer(tokenizer, words)
+    content = read_json(Path(folder) / PIECES_FILE)
+    if not isinstance(content, dict) or not {"words", "specials"} <= set(content):
+        raise KitError(f"{Path(folder) / PIECES_FILE}: damaged; expected an object with words and specials")
+    return PieceTokenizer(tokenizer, frozenset(content["words"]), content["specials"])

@@ -10,7 +10,6 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
-from types import MappingProxyType
 
 import numpy as np
 
@@ -53,12 +52,11 @@ _NOT_NAMES = frozenset((
     "dr", "mr", "ms", "mrs", "miss", "prof", "professor", "sir", "madam", "by", "name", "student", "author",
     "instructor", "teacher", "mentor", "submitted", "prepared",
 ))  # fmt: skip
-_CONNECTORS = frozenset((
+_NAME_CHARACTERS = frozenset("-‐‑'’.")
+_CONNECTORS = _NAME_CHARACTERS.union((
     "da", "das", "de", "del", "della", "der", "di", "do", "dos", "du", "e", "el", "la", "le", "van", "von", "den",
     "ter", "y", "al", "ul", "bin", "binti", "ibn",
 ))  # fmt: skip
-_HYPHENS = frozenset("-‐‑'’")
-_NAME_CHARACTERS = _HYPHENS | {"."}
 
 
 def whitespace_is_outside(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
@@ -88,7 +86,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
         words = [i for i in range(first, end) if is_name_word(document.tokens[i])]
         kept = set(words)
         for before, after in pairwise(words):
-            if all(map(_may_join, document.tokens[before + 1 : after])):
+            if _CONNECTORS.issuperset(document.tokens[before + 1 : after]):
                 kept.update(range(before + 1, after))
         result[first:end] = [label if first + i in kept else OUTSIDE for i, label in enumerate(labels[first:end])]
     return repair_bio(result)
@@ -164,21 +162,19 @@ def propagate_lone_names(document: Document, labels: Sequence[str], probabilitie
 
 # Applied in this order: first drop what cannot be right, then add what is missing, and copy names last, so that no
 # wrong name is copied. submissions/README.md has the measured effect of these rules and of removed ones.
-RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        rule.__name__: rule
-        for rule in (
-            whitespace_is_outside,
-            names_are_title_case,
-            emails_have_at,
-            id_length,
-            course_links_are_not_personal,
-            add_emails,
-            add_author_lines,
-            propagate_lone_names,
-        )
-    }
-)
+RULES: Mapping[str, Rule] = {
+    rule.__name__: rule
+    for rule in (
+        whitespace_is_outside,
+        names_are_title_case,
+        emails_have_at,
+        id_length,
+        course_links_are_not_personal,
+        add_emails,
+        add_author_lines,
+        propagate_lone_names,
+    )
+}
 # Models learn author lines by themselves; `add_author_lines` helps only where no model has run.
 DEFAULT_RULES = tuple(name for name in RULES if name != "add_author_lines")
 
@@ -251,10 +247,6 @@ def is_institutional(address: str) -> bool:
     """
     host = _HOST.match(address)
     return bool(host and _INSTITUTION.search(host[1].rstrip(".")))
-
-
-def _may_join(token: str) -> bool:
-    return token in _CONNECTORS or token in _NAME_CHARACTERS
 
 
 def _same_type_runs(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pii_kit.data import Document
+from pii_kit.data import Document, true_labels
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE
 
@@ -38,13 +38,8 @@ def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def true_rows(documents: Iterable[Document]) -> pd.DataFrame:
-    """Return the rows of labelled documents. Raise KitError if a document has no labels."""
-    labelled = []
-    for document in documents:
-        if document.labels is None:
-            raise KitError(f"document {document.document}: labels missing; scoring needs a labelled file")
-        labelled.append((document.document, document.labels))
-    return submission_rows(labelled)
+    """Return the rows of labelled documents. Raises KitError if a document has no labels."""
+    return submission_rows((document.document, true_labels(document)) for document in documents)
 
 
 def label_documents(documents: Iterable[Document], rows: pd.DataFrame) -> list[Document]:
@@ -63,7 +58,7 @@ def write_submission(path: str | Path, rows: pd.DataFrame) -> None:
 
 
 def read_submission(path: str | Path, documents: Iterable[Document]) -> pd.DataFrame:
-    """Read a submission. Raise KitError with every problem that `check_submission` finds."""
+    """Read a submission. Raises KitError with every problem that `check_submission` finds."""
     problems = check_submission(path, documents)
     if problems:
         raise KitError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}: {'; '.join(problems)}")

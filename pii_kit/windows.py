@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.pieces import CASINGS, PieceTokenizer
+from pii_kit.lexicon import NO_WORD, OFFSETS
+from pii_kit.pieces import PieceTokenizer
 
 IGNORED = -100  # the label id that torch's cross-entropy ignores
 NO_TOKEN = -1
@@ -32,7 +33,7 @@ class Window:
 
     document: int
     pieces: np.ndarray
-    casing: np.ndarray
+    features: np.ndarray
     token_index: np.ndarray
     labels: np.ndarray | None
     probabilities: np.ndarray | None = None
@@ -109,7 +110,7 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
     inner_size = size - 2 if ends else size
     spans = window_spans(len(cut.ids), size=inner_size, overlap=overlap, starts=sorted({0, *cut.starts.tolist()}))
 
-    def part(values: np.ndarray, span: range, around: Sequence[int]) -> np.ndarray:
+    def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]
         return np.concatenate([around[:1], inner, around[1:]]).astype(values.dtype) if ends else inner
 
@@ -117,7 +118,7 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
         Window(
             document=document.document,
             pieces=part(cut.ids, span, ends or ()),
-            casing=part(cut.casing, span, [CASINGS.index("other")] * 2),
+            features=part(cut.features, span, [NO_WORD] * 2),
             token_index=part(token_index, span, [NO_TOKEN] * 2),
             labels=None if labels is None else part(labels, span, [IGNORED] * 2),
         )
@@ -140,7 +141,7 @@ def merge_windows(
 
 
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
-    """Make a batch: input_ids, attention_mask, casing_ids and, if the windows have any, labels, each (batch, piece).
+    """Make a batch: input_ids, attention_mask and labels (batch, piece), feature_ids (batch, piece, feature).
 
     Padding comes last in each row. If a window has a teacher's probabilities, labels are target probabilities
     (batch, piece, label), zero where no token starts.
@@ -153,7 +154,7 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor
     batch = {
         "input_ids": padded([window.pieces for window in windows], pad_id),
         "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
-        "casing_ids": padded([window.casing for window in windows], CASINGS.index("other")),
+        "feature_ids": padded([window.features for window in windows], 0),
     }
     if any(window.probabilities is not None for window in windows):
         targets = [torch.from_numpy(window.soft_labels()) for window in windows]
@@ -166,12 +167,28 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor
 
 
 def hide_pieces(batch: dict[str, torch.Tensor], *, share: float, mask_id: int) -> dict[str, torch.Tensor]:
-    """Replace a random `share` of a batch's pieces by `mask_id`; casing_ids stay.
+    """Replace a random `share` of a batch's pieces by `mask_id`; feature_ids stay.
 
     A model trained on few documents memorizes words. With hidden pieces it has to use the context.
     """
     hidden = torch.rand(batch["input_ids"].shape, device=batch["input_ids"].device) < share
     return {**batch, "input_ids": batch["input_ids"].masked_fill(hidden, mask_id)}
+
+
+def hide_lists(batch: dict[str, torch.Tensor], labels: torch.Tensor, *, share: float) -> dict[str, torch.Tensor]:
+    """Make a random `share` of the tokens unknown to each list of the lexicon; casing stays.
+
+    Names that are planted for training may be in the lists more often than those of new students.
+    """
+    starts = labels.sum(-1) > 0 if labels.is_floating_point() else labels != IGNORED
+    token = starts.cumsum(1)
+    n_lists = len(OFFSETS) - 1
+    hidden = torch.rand((*token.shape, n_lists), device=token.device) < share
+    hidden = hidden.gather(1, token.clamp(max=token.shape[1] - 1)[..., None].expand(-1, -1, n_lists))
+    unknown = torch.tensor(OFFSETS[1:], device=token.device)
+    features = batch["feature_ids"]
+    lists = torch.where(hidden, unknown, features[..., 1:])
+    return {**batch, "feature_ids": torch.cat([features[..., :1], lists], dim=-1)}
 
 
 class SimilarLengthBatches(Sampler[list[int]]):
@@ -189,10 +206,10 @@ class SimilarLengthBatches(Sampler[list[int]]):
     def __init__(
         self,
         lengths: Sequence[int],
+        optional: Sequence[int] = (),
         *,
         batch_size: int,
         seed: int,
-        optional: Sequence[int] = (),
         share: float = 1.0,
         whole: bool = False,
     ):
@@ -230,16 +247,10 @@ class SimilarLengthBatches(Sampler[list[int]]):
         return iter(batches)
 
 
-def batch_loader(
-    windows: Dataset[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int
-) -> DataLoader[Window]:
+def batch_loader(windows: Dataset[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int) -> DataLoader:
     """Return a loader of the collated `batches`. It has its own generator and does not change torch's random state."""
-    return DataLoader(
-        windows,
-        batch_sampler=batches,
-        collate_fn=partial(collate, pad_id=pad_id),
-        generator=torch.Generator().manual_seed(seed),
-    )
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(windows, batch_sampler=batches, collate_fn=partial(collate, pad_id=pad_id), generator=generator)
 
 
 class EpochWindows(Dataset[Window]):
@@ -261,7 +272,6 @@ class EpochWindows(Dataset[Window]):
             for document, probabilities in taught
             for window in cut(document)
         ]
-        self.windows: list[Window] = []
         self.make(0)
 
     def make(self, epoch: int) -> None:

@@ -1,6 +1,5 @@
 import json
 import warnings
-from collections import Counter
 
 import pytest
 from conftest import make_document
@@ -10,11 +9,9 @@ from pii_kit.data import (
     Document,
     cut,
     document_of_spans,
-    fold_of_documents,
     join,
     read_documents,
     spell,
-    split_documents,
     write_documents,
 )
 from pii_kit.files import KitError
@@ -152,35 +149,6 @@ def holding(*types: str, number: int) -> Document:
         trailing_whitespace=(False,) * len(labels),
         labels=labels,
     )
-
-
-def test_folds_spread_every_set_of_types_evenly():
-    kinds = [("NAME_STUDENT",)] * 23 + [("NAME_STUDENT", "EMAIL")] * 7 + [("STREET_ADDRESS",)] * 2 + [()] * 61
-    documents = [holding(*types, number=number) for number, types in enumerate(kinds)]
-    folds = fold_of_documents(documents, n_folds=5, seed=3)
-    for types in set(kinds):
-        per_fold = Counter(fold for fold, kind in zip(folds, kinds, strict=True) if kind == types)
-        assert max(per_fold.values()) - min(per_fold[fold] for fold in range(5)) <= 1
-    assert max(Counter(folds).values()) - min(Counter(folds).values()) <= 1
-
-
-def test_a_rare_type_is_spread_although_each_document_holds_another_set():
-    sets = [("USERNAME",), ("USERNAME", "EMAIL"), ("USERNAME", "NAME_STUDENT"), ("USERNAME", "ID_NUM")]
-    documents = [holding(*types, number=number) for number, types in enumerate(sets + [("NAME_STUDENT",)] * 20)]
-    folds = fold_of_documents(documents, n_folds=4, seed=0)
-    assert sorted(folds[:4]) == [0, 1, 2, 3]
-
-
-def test_a_split_keeps_each_document_once_and_depends_on_the_seed(documents):
-    training, validation = split_documents(documents, n_folds=4, fold=1, seed=5)
-    assert sorted(doc.document for doc in training + validation) == [doc.document for doc in documents]
-    assert split_documents(documents, n_folds=4, fold=1, seed=5) == (training, validation)
-    assert split_documents(documents, n_folds=4, fold=1, seed=6)[1] != validation
-
-
-def test_more_folds_than_documents_is_an_error():
-    with pytest.raises(KitError, match="1 documents cannot be split into 5 folds"):
-        split_documents([holding(number=1)])
 
 
 def test_pii_that_ends_inside_a_token_is_an_error():

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pii_kit.augment.plant import Insertion, insert, planted, traps
-from pii_kit.augment.surrogates import Surrogates, handle_of
+from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import Document, cut, document_of_spans, join, true_labels
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of
+from pii_kit.sample.text import handle_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,8 @@ def swap_pii(document: Document, surrogates: Surrogates) -> Document:
         parts.append(_swap_unlabelled(cut(document, done, first), names))
         entity = cut(document, first, end)
         if pii_type == NAME_STUDENT:
-            parts.append(_swap_name(entity, names))
+            swapped = (token if _is_particle(token, entity) else _swap(token, names) for token in entity.tokens)
+            parts.append(replace(entity, tokens=tuple(swapped)))
         else:
             key = pii_type, entity.full_text.rstrip(" ")
             if key not in drawn:
@@ -133,27 +135,18 @@ def _new_names(document: Document, surrogates: Surrogates) -> dict[str, str]:
     return names
 
 
-def _cased(new: str, token: str) -> str:
-    """Return `new` in capitals or lower case if `token` is."""
+def _swap(token: str, names: Mapping[str, str]) -> str:
+    """Return the surrogate of a token, in capitals or lower case if the token is; the token if it has none."""
+    new = names.get(token.casefold())
+    if new is None:
+        return token
     return new.upper() if token.isupper() else new.lower() if token.islower() else new
-
-
-def _swap_name(entity: Document, names: Mapping[str, str]) -> Document:
-    def swapped(token: str) -> str:
-        new = None if _is_particle(token, entity) else names.get(token.casefold())
-        return _cased(new, token) if new else token
-
-    return replace(entity, tokens=tuple(map(swapped, entity.tokens)))
 
 
 def _swap_unlabelled(part: Document, names: Mapping[str, str]) -> Document:
     """Swap names in a part without PII, only in capitals or title case; no initials, since "I" and "A" are words."""
-
-    def swapped(token: str) -> str:
-        new = names.get(token.casefold()) if token[:1].isupper() and _n_letters(token) > 1 else None
-        return _cased(new, token) if new else token
-
-    return replace(part, tokens=tuple(map(swapped, part.tokens)))
+    swapped = (_swap(token, names) if token[:1].isupper() and _n_letters(token) > 1 else token for token in part.tokens)
+    return replace(part, tokens=tuple(swapped))
 
 
 def _surrogate(entity: Document, pii_type: str, handle: str, surrogates: Surrogates) -> Document:

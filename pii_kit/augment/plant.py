@@ -4,12 +4,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from pii_kit.augment import templates as texts
-from pii_kit.augment.surrogates import Surrogates, handle_of
-from pii_kit.data import Document, cut, document_of_spans, join, spell
+from pii_kit.augment.surrogates import Surrogates
+from pii_kit.data import Document, cut, document_of_spans, join
 from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
-from pii_kit.sample.text import FILLERS, expand
+from pii_kit.sample.text import FILLERS, expand, handle_of
 
 WORDS: dict[str, Sequence[str]] = {**FILLERS, **texts.WORDS}
 HEAD_TOKENS = 60  # the start of a document, where titles and author lines are
@@ -92,21 +93,14 @@ class Planter:
 
     def _line(self, start: int) -> str:
         """Return the line that begins at a token; empty if it is too long for a heading or holds PII."""
-        end = start
-        while end < len(self.document.tokens) and "\n" not in self.document.tokens[end] and end - start <= LINE_TOKENS:
-            end += 1
-        if end - start > LINE_TOKENS or cut(self.document, start, end).types:
-            return ""
-        text = spell(self.document.tokens[start:end], self.document.trailing_whitespace[start:end])
-        return " ".join(text.split())
+        tokens = takewhile(lambda token: "\n" not in token, self.document.tokens[start : start + LINE_TOKENS + 1])
+        line = cut(self.document, start, start + len(list(tokens)))
+        return "" if len(line.tokens) > LINE_TOKENS or line.types else " ".join(line.full_text.split())
 
     def line_at(self, start: int, template: str) -> Insertion:
         """Insert a line before the line that begins at token `start`, or at the end of the document."""
-        at_end = start == len(self.document.tokens)
-        if not at_end:
-            return Insertion(start, self.part(template + "{gap}"))
-        ends_in_break = "\n" in self.document.tokens[-1]
-        return Insertion(start, self.part(template + "{gap}" if ends_in_break else "{gap}" + template))
+        after_text = start == len(self.document.tokens) and "\n" not in self.document.tokens[-1]
+        return Insertion(start, self.part("{gap}" + template if after_text else template + "{gap}"))
 
     def head_line(self, template: str) -> Insertion:
         weights = (5, 4, 2, 1, 1)[: len(self.head_starts)]
@@ -165,8 +159,8 @@ def planted(document: Document, type_shares: Mapping[str, float], surrogates: Su
         if rng.random() < 0.35:
             insertions.append(_plant_name(planter))
         again = texts.pick(rng, texts.NAME_AGAIN)
-        for _ in range(rng.choices((0, 1, 2, 3), (7, 2, 1, 1))[0]):
-            insertions.append(planter.body_line(again))
+        n_again = rng.choices((0, 1, 2, 3), (7, 2, 1, 1))[0]
+        insertions += [planter.body_line(again) for _ in range(n_again)]
     for pii_type in pii_types:
         if pii_type != NAME_STUDENT:
             template = texts.pick(rng, texts.LINES[pii_type])
@@ -198,11 +192,8 @@ def author(surrogates: Surrogates, pii_types: Sequence[str]) -> dict[str, str]:
     slots: dict[str, str] = {}
     for role in ("", ".mate", ".mate2"):
         first, last, full = _person(surrogates)
-        slots |= {
-            f"{NAME_STUDENT}{role}": full,
-            f"{NAME_STUDENT}{role}{'_' if role else '.'}first": first,
-            f"{NAME_STUDENT}{role}{'_' if role else '.'}last": last,
-        }
+        name, mark = NAME_STUDENT + role, "_" if role else "."
+        slots |= {name: full, f"{name}{mark}first": first, f"{name}{mark}last": last}
     handle = handle_of(slots[f"{NAME_STUDENT}.first"] + slots[f"{NAME_STUDENT}.last"])
     handle += rng.choice(("", "", str(rng.randrange(100))))
     draws = {

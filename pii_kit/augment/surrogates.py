@@ -1,7 +1,6 @@
 """Draw surrogates: names from many countries, e-mail addresses, user names, numbers, links, addresses."""
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -53,21 +52,13 @@ class Surrogates:
         for _ in range(TRIES):
             name = self.rng.choice(pool)
             name = without_accents(name) if plain else name
-            if name[:1].isupper() and self._is_new(name):
+            if name[:1].isupper() and self.avoid.isdisjoint(_parts(name)):
                 break
-        else:
-            name = self._invented_name()
+        else:  # the document already holds the pool's names: make up a name of random letters
+            length = 5
+            while not self.avoid.isdisjoint(_parts(name := self.like("X" + "x" * length))):
+                length += 1
         self.avoid |= _parts(name)
-        return name
-
-    def _is_new(self, name: str) -> bool:
-        return self.avoid.isdisjoint(_parts(name))
-
-    def _invented_name(self) -> str:
-        """Return random letters, for a document that already holds the pool's names."""
-        length = 5
-        while not self._is_new(name := self.like("X" + "x" * length)):
-            length += 1
         return name
 
     def word(self, part: str) -> str:
@@ -79,15 +70,13 @@ class Surrogates:
 
     def email(self, handle: str) -> str:
         fake = faker_of(self.rng, "en_US")
-        return self._one_token(
-            fake.free_email if self.rng.random() < 0.6 else lambda: f"{handle}@{fake.free_email_domain()}"
-        )
+        without_handle = self.rng.random() < 0.6
+        return self._one_token(fake.free_email if without_handle else lambda: f"{handle}@{fake.free_email_domain()}")
 
     def username(self, handle: str) -> str:
         fake = faker_of(self.rng, "en_US")
-        return self._one_token(
-            fake.user_name if self.rng.random() < 0.6 else lambda: f"{handle}{self.rng.randrange(100)}"
-        )
+        without_handle = self.rng.random() < 0.6
+        return self._one_token(fake.user_name if without_handle else lambda: f"{handle}{self.rng.randrange(100)}")
 
     def url(self, handle: str) -> str:
         """Draw a personal link: mostly one of Faker's, as in the competition, else a profile or a video."""
@@ -178,12 +167,3 @@ def _pool(provider: str, locale: str) -> tuple[str, ...]:
     is_name = provider.endswith("_name")
     drawn = {separable(draw) if is_name else draw() for _ in range(POOL)}
     return tuple(sorted({" ".join(text.split()) for text in drawn}))  # a few names contain two spaces
-
-
-def handle_of(name: str) -> str:
-    """Return a name as it is written in e-mail addresses and user names.
-
-    >>> handle_of("José-María Núñez")
-    'josemarianunez'
-    """
-    return re.sub("[^a-z]", "", without_accents(name).lower()) or "me"

@@ -80,7 +80,7 @@ def run_demo(*, seed: int, n_documents: int) -> None:
             progress_bar=False,
             stderr_file=sys.stderr,
             coalesce_streams=True,
-            extra_arguments=["--log-level=ERROR"],  # no warning about plain TCP: the essays are made up
+            extra_arguments=["--log-level=CRITICAL"],  # no warning about plain TCP: the essays are made up
         )
     rows = read_submission(submission, read_documents(essays / "test.json"))
     table = pd.read_csv(out / "comparison.csv", index_col="model").rename(columns=COLUMNS)[[*COLUMNS.values()]]

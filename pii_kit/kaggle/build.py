@@ -23,7 +23,7 @@ SCHEMA = json.loads(Path(__file__).with_name("schema.json").read_text(encoding="
 PIP_SECONDS = 600
 EARLIEST = 315532800  # 1980, the first date that a zip can hold: equal sources give equal wheels, byte for byte
 # What predicting reads, and how the run was trained. Not checkpoint/, which is large, nor pages, which show essays.
-RUN_FILES = ["folds.json", "decision.json", "result.json", "history.json", "run.json", "tokenizer.json", "words.json"]
+RUN_FILES = ["folds.json", "decision.json", "result.json", "history.json", "run.json", "tokenizer.json", "pieces.json"]
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def load_model(
 
 def linear_parameters(model: nn.Module) -> int:
     """Count the parameters of nn.Linear layers only, which the original project's profiler called parameters."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return sum(parameter.numel() for layer in layers for parameter in layer.parameters())
+    layers = nn.ModuleList(module for module in model.modules() if isinstance(module, nn.Linear))
+    return sum(parameter.numel() for parameter in layers.parameters())
 
 
 def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
@@ -53,10 +53,13 @@ def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
 
     A multiply-accumulate counts as two. Element-wise operations are not counted.
     """
+    with torch.device("meta"):  # needs no memory, and splits an LSTM into its matrix products
+        meta_model = type(model)(model.config).eval()
 
     def count(length: int) -> int:
-        with FlopCounterMode(display=False) as counter:
-            _run(_meta_copy(model), length)
+        pieces = torch.zeros(1, length, dtype=torch.long, device="meta")
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            meta_model(input_ids=pieces, feature_ids=pieces[..., None])
         return counter.get_total_flops()
 
     return _extrapolate(count, n_pieces)
@@ -74,15 +77,3 @@ def _extrapolate(count: Callable[[int], int], n_pieces: int) -> int:
     one, two, three = (count(step * times) for times in (1, 2, 3))
     slope, bend = Fraction(two - one, step), Fraction(three - 2 * two + one, 2 * step**2)
     return int(one + (n_pieces - step) * slope + (n_pieces - step) * (n_pieces - 2 * step) * bend)
-
-
-def _meta_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """Build the model on the meta device: no memory, and torch splits an LSTM into its matrix products there."""
-    with torch.device("meta"):
-        return type(model)(model.config).eval()
-
-
-def _run(model: PreTrainedModel, n_pieces: int) -> None:
-    pieces = torch.zeros(1, n_pieces, dtype=torch.long, device="meta")
-    with torch.inference_mode():
-        model(input_ids=pieces, casing_ids=pieces)

@@ -1,124 +1,179 @@
-"""MobileBERT with a token classifier and casing features: the only module that names transformers' encoder classes."""
+"""Token classifiers on transformers' encoders, with features of words: the only module that names encoder classes."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
-from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification, BertTokenizer, MobileBertConfig, MobileBertModel
-from transformers import MobileBertForTokenClassification as PlainMobileBert
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.utils.logging import disable_progress_bar
 
 from pii_kit.files import KitError, in_one_line
-from pii_kit.pieces import NEWLINE, PieceTokenizer
+from pii_kit.pieces import PieceTokenizer, of_transformers
 
-PUBLISHED = "google/mobilebert-uncased"
-# Fields of a stored configuration that belong to the task it was trained for, not to the encoder.
-TASK_FIELDS = ("model_type", "architectures", "id2label", "label2id")
-
-
-class MobileBertTaggerConfig(MobileBertConfig):
-    """transformers' MobileBertConfig; `n_casings` above 0 adds an embedding of each token's casing."""
-
-    model_type = "mobilebert_tagger"
-    n_casings: int = 0
+MOBILEBERT = "google/mobilebert-uncased"
+DROPOUTS = ("classifier_dropout", "hidden_dropout_prob", "mlp_dropout", "dropout")  # names in encoders' configurations
 
 
-class MobileBertForTokenClassification(PlainMobileBert):
-    """transformers' model with a casing embedding (`pieces.CASINGS`) that is added to the word embedding.
+class EncoderConfig(PreTrainedConfig):
+    """Configuration of a tagger.
 
-    Uncased pieces lose the capital letters that mark names. The casing embedding starts at zero, so that loaded weights
-    first give the same output as without it.
+    Attributes:
+        encoder: configuration of the encoder; a dict has its "model_type".
+        n_features: rows of the table of features (`lexicon.N_ROWS`); 0 for no features.
     """
 
-    config_class = MobileBertTaggerConfig
-    config: MobileBertTaggerConfig
+    model_type = "pii_encoder"
+    sub_configs = {"encoder": AutoConfig}
 
-    def __init__(self, config: MobileBertTaggerConfig):
+    def __init__(self, *, encoder: dict | PreTrainedConfig | None = None, n_features: int = 0, **kwargs):
+        if not isinstance(encoder, PreTrainedConfig):
+            encoder = AutoConfig.for_model(**{"model_type": "mobilebert", **(encoder or {})})
+        self.encoder = encoder
+        self.n_features = n_features
+        super().__init__(**kwargs)
+
+
+class EncoderForTokenClassification(PreTrainedModel):
+    """An encoder with a linear classifier, and an embedding of features (`pii_kit.lexicon`) added to its pieces'.
+
+    Uncased pieces lose the capital letters that mark names, and no small vocabulary knows which words are places or
+    names. The embedding of features starts at zero, so that a pretrained encoder first works as it does without.
+    """
+
+    config_class = EncoderConfig
+    config: EncoderConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: EncoderConfig):
         super().__init__(config)
-        self.casing_embedding = nn.Embedding(config.n_casings, config.embedding_size) if config.n_casings else None
+        self.encoder = AutoModel.from_config(config.encoder)
+        if hasattr(self.encoder, "pooler"):
+            self.encoder.pooler = None
+        width = self.encoder.get_input_embeddings().embedding_dim
+        self.feature_embedding = nn.Embedding(config.n_features, width) if config.n_features else None
+        dropouts = [getattr(config.encoder, name, None) for name in DROPOUTS]
+        self.dropout = nn.Dropout(next((share for share in dropouts if share is not None), 0.1))
+        self.classifier = nn.Linear(config.encoder.hidden_size, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is getattr(self, "casing_embedding", None):
+        # Only functions of nn.init: transformers patches them so that they skip weights that were loaded.
+        if module is getattr(self, "classifier", None):
+            nn.init.normal_(module.weight, std=getattr(self.config.encoder, "initializer_range", 0.02))
+            nn.init.zeros_(module.bias)
+        elif module is getattr(self, "feature_embedding", None):
             nn.init.zeros_(module.weight)
 
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        casing_ids: torch.Tensor | None = None,
+        feature_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
-        """Return logits (batch, piece, label) of `input_ids` and `casing_ids`, both (batch, piece)."""
-        embedded = self.mobilebert.get_input_embeddings()(input_ids)
-        if self.casing_embedding is not None and casing_ids is not None:
-            embedded = embedded + self.casing_embedding(casing_ids)
-        if attention_mask is not None:
-            # MobileBERT joins each piece's embedding with its neighbours'. After the last piece they must be zero, as
-            # they are without padding.
-            embedded = embedded * attention_mask[..., None]
-        return super().forward(attention_mask=attention_mask, inputs_embeds=embedded, labels=labels, **kwargs)
+        """Return logits (batch, piece, label) of `input_ids` (batch, piece), `feature_ids` (batch, piece, feature)."""
+        embedded = self.encoder.get_input_embeddings()(input_ids)
+        if self.feature_embedding is not None and feature_ids is not None:
+            embedded = embedded + self.feature_embedding(feature_ids).sum(-2)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        # MobileBERT joins each piece's embedding with its neighbours'. After the last piece they must be zero, as they
+        # are without padding.
+        embedded = embedded * attention_mask[..., None]
+        hidden = self.encoder(inputs_embeds=embedded, attention_mask=attention_mask).last_hidden_state
+        logits = self.classifier(self.dropout(hidden))
+        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return TokenClassifierOutput(loss=loss, logits=logits)
 
 
-def load_published(weights: str | Path, **settings) -> tuple[MobileBertForTokenClassification, PieceTokenizer]:
-    """Load published weights with a new classifier, and their WordPiece tokenizer with a newline piece added.
+def longest_window(config: PreTrainedConfig) -> int | None:
+    """Return the most pieces that an encoder reads at once; None if its positions are relative, without a limit."""
+    n_positions = getattr(config, "max_position_embeddings", None)
+    if n_positions is None or not getattr(config, "position_biased_input", True):  # DeBERTa
+        return None
+    if "roberta" in config.model_type:  # counts positions from the number of the padding piece on
+        return n_positions - config.pad_token_id - 1
+    return n_positions
+
+
+def load_pretrained(
+    weights: str | Path, *, n_features: int, labels: dict[str, Any], **dropouts: float
+) -> tuple[EncoderForTokenClassification, PieceTokenizer]:
+    """Load a pretrained encoder with a new classifier, and its tokenizer with a piece for newlines.
 
     Args:
-        weights: a folder with MobileBERT, or a name on the Hugging Face hub. The local cache is tried before the hub.
-        **settings: fields of the configuration (n_casings, labels, dropouts).
+        weights: a folder of transformers' format with safetensors, or a name on the Hugging Face hub. The local cache
+            is tried before the hub.
+        n_features: rows of the table of features; 0 for no features.
+        labels: id2label and label2id.
+        **dropouts: fields of the encoder's configuration that replace the stored ones.
 
     Raises KitError if the weights cannot be found or loaded. The message says how to get them.
     """
     if is_folder := Path(weights).is_dir():
-        _check_config(Path(weights) / "config.json")
+        _check_folder(Path(weights))
     try:
         try:
-            stored, tokenizer = _read(weights, local_files_only=True)
+            stored, tokenizer = _read(weights, dropouts, local_files_only=True)
         except OSError:  # not in the cache
-            stored, tokenizer = _read(weights, local_files_only=is_folder)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            stored, tokenizer = _read(weights, dropouts, local_files_only=is_folder)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise KitError(
-            f"{weights}: cannot load MobileBERT's published weights. Attach them (on Kaggle: Add input, Models, "
-            "google/mobilebert-uncased; elsewhere: --weights FOLDER) or turn the internet on. To train a model of this "
-            f"size from random weights, ask for it: --weights random. Reason: {in_one_line(error)}"
+            f"{weights}: cannot load a pretrained encoder. Attach its weights (on Kaggle: Add input, Models; "
+            "elsewhere: --weights FOLDER) or turn the internet on. To train a MobileBERT of published size from random "
+            f"weights, ask for it: --weights random. Reason: {in_one_line(error)}"
         ) from None
-    sizes = {name: value for name, value in stored.config.to_dict().items() if name not in TASK_FIELDS}
-    model = MobileBertForTokenClassification(MobileBertTaggerConfig(**{**sizes, **settings}))
-    model.mobilebert.load_state_dict(stored.state_dict())
-    tokenizer.add_special_tokens([NEWLINE])
-    model.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=False)
-    return model, PieceTokenizer(tokenizer)
+    model = EncoderForTokenClassification(EncoderConfig(encoder=stored.config, n_features=n_features, **labels))
+    model.encoder.load_state_dict({name: value for name, value in stored.state_dict().items() if "pooler" not in name})
+    if tokenizer.n_pieces > model.encoder.get_input_embeddings().num_embeddings:
+        model.encoder.resize_token_embeddings(tokenizer.n_pieces, mean_resizing=False)
+    return model, tokenizer
 
 
-def _check_config(path: Path) -> None:
+def _check_folder(folder: Path) -> None:
+    path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise KitError(f"{path}: cannot be read as JSON ({in_one_line(error)}); expected a MobileBERT folder") from None
-    found = config.get("model_type") if isinstance(config, dict) else f"a {type(config).__name__}"
-    if found != "mobilebert":
-        raise KitError(f"{path}: no MobileBERT there; expected an object with model_type 'mobilebert', found {found!r}")
+        raise KitError(f"{path}: cannot be read as JSON ({in_one_line(error)}); expected an encoder's folder") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise KitError(f"{path}: names no model_type; expected the folder of a transformers encoder")
+    if not list(folder.glob("*.safetensors")):
+        raise KitError(f"{folder}: holds no .safetensors file; expected safe weights, other formats are not loaded")
 
 
-def _read(weights: str | Path, *, local_files_only: bool) -> tuple[MobileBertModel, Tokenizer]:
+def _read(
+    weights: str | Path, dropouts: dict[str, float], *, local_files_only: bool
+) -> tuple[PreTrainedModel, PieceTokenizer]:
     """Return the stored encoder and its tokenizer. Raises ValueError if a weight or the vocabulary is missing."""
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(weights), "local_files_only": local_files_only}
     # One small file first: transformers tries each file for half a minute when the hub cannot be reached.
-    config = MobileBertConfig.from_pretrained(**where)
-    tokenizer = BertTokenizer.from_pretrained(**where).backend_tokenizer
-    loaded: Any = MobileBertModel.from_pretrained(**where, add_pooling_layer=False, output_loading_info=True)
-    if missing := loaded[1]["missing_keys"]:
-        raise ValueError(f"the file of weights lacks {len(missing)} of them")
-    if tokenizer.get_vocab_size() != config.vocab_size:
-        raise ValueError(f"the vocabulary has {tokenizer.get_vocab_size()} pieces, expected {config.vocab_size}")
+    disable_progress_bar()  # of the weights, drawn for each fold
+    config = AutoConfig.from_pretrained(**where)
+    for name, value in dropouts.items():
+        setattr(config, name, value)
+    tokenizer = of_transformers(AutoTokenizer.from_pretrained(**where))
+    loaded: Any = AutoModel.from_pretrained(
+        **where, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    if missing := [name for name in loaded[1]["missing_keys"] if "pooler" not in name]:
+        raise ValueError(f"the file of weights lacks {len(missing)} of them, such as {min(missing)}")
     return loaded[0], tokenizer
 
 
-AutoConfig.register(MobileBertTaggerConfig.model_type, MobileBertTaggerConfig)
-AutoModelForTokenClassification.register(MobileBertTaggerConfig, MobileBertForTokenClassification)
+AutoConfig.register(EncoderConfig.model_type, EncoderConfig)
+AutoModelForTokenClassification.register(EncoderConfig, EncoderForTokenClassification)

@@ -10,10 +10,10 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from pii_kit.files import KitError, in_one_line
-from pii_kit.pieces import CASINGS
+from pii_kit.lexicon import N_FEATURES, N_ROWS
 
 FILE = "model.onnx"
-INPUTS = ["input_ids", "attention_mask", "casing_ids"]
+INPUTS = ["input_ids", "attention_mask", "feature_ids"]
 OPSET = 18
 LARGEST_DIFFERENCE = 1e-3  # relative to the largest logit; a larger one is a different model, not rounding
 
@@ -90,12 +90,11 @@ def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_si
 
 
 def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
-    example = _random_windows(n_pieces, shape=(2, 8))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing errors are found by `_compare`, for several shapes
         torch.onnx.export(
             _Logits(model).eval(),
-            tuple(example[name] for name in INPUTS),
+            tuple(_random_windows(n_pieces, shape=(2, 8)).values()),
             path,
             input_names=INPUTS,
             output_names=["logits"],
@@ -113,7 +112,7 @@ def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, torch
     return {
         "input_ids": torch.randint(n_pieces, shape, generator=generator),
         "attention_mask": (torch.arange(shape[1]) < lengths).long(),
-        "casing_ids": torch.randint(len(CASINGS), shape, generator=generator),
+        "feature_ids": torch.randint(N_ROWS, (*shape, N_FEATURES), generator=generator),
     }
 
 

@@ -53,11 +53,9 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
             bound = 1 / math.sqrt(module.hidden_size)
             for weight in module.parameters():
                 nn.init.uniform_(weight, -bound, bound)
-        elif isinstance(module, SingleHeadedAttention):
-            for gate in module.parameters(recurse=False):
-                nn.init.zeros_(gate)
-        elif isinstance(module, ShaRnnForCausalLM):
-            nn.init.zeros_(module.output_bias)
+        elif isinstance(module, SingleHeadedAttention | ShaRnnForCausalLM):
+            for parameter in module.parameters(recurse=False):  # gates, output bias
+                nn.init.zeros_(parameter)
         elif isinstance(module, nn.MultiheadAttention):
             nn.init.xavier_uniform_(module.in_proj_weight)
             nn.init.zeros_(module.in_proj_bias)
@@ -66,10 +64,12 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
 class ShaRnnModel(ShaRnnPreTrainedModel):
     """The backbone: embedding and Blocks, from pieces to hidden states."""
 
+    _input_embed_layer = "embedding"
+
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.casing_embedding = nn.Embedding(config.n_casings, config.hidden_size) if config.n_casings else None
+        self.feature_embedding = nn.Embedding(config.n_features, config.hidden_size) if config.n_features else None
         self.block = nn.ModuleList(
             Block(config, attends=layer in config.attention_layers) for layer in range(config.num_hidden_layers)
         )
@@ -77,14 +77,11 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         self.output_dropout = Dropout(config.dropout if config.output_dropout is None else config.output_dropout)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.embedding
-
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        casing_ids: torch.Tensor | None = None,
+        feature_ids: torch.Tensor | None = None,
         state: ShaRnnState | None = None,
         **kwargs,
     ) -> ShaRnnOutput:
@@ -93,12 +90,12 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         Args:
             input_ids: pieces (batch, piece).
             attention_mask: 1 for pieces and 0 for the padding after them (batch, piece); default: no padding.
-            casing_ids: casing features (batch, piece).
+            feature_ids: casing features (batch, piece).
             state: the state after the previous window; then no window has padding.
         """
         h = self.embedding(input_ids)
-        if self.casing_embedding is not None and casing_ids is not None:
-            h = h + self.casing_embedding(casing_ids)
+        if self.feature_embedding is not None and feature_ids is not None:
+            h = h + self.feature_embedding(feature_ids).sum(-2)
         h = self.input_dropout(h)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -123,26 +120,25 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
         self.model = ShaRnnModel(config)
-        n_labels = cast(int, config.num_labels)  # transformers sets a default
-        self.classifier = nn.Linear(config.hidden_size, n_labels)
+        self.classifier = nn.Linear(config.hidden_size, cast(int, config.num_labels))  # transformers sets a default
         self.post_init()
 
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        casing_ids: torch.Tensor | None = None,
+        feature_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
         """Return logits (batch, piece, label), and the mean loss if labels (batch, piece) are given."""
-        logits = self.classifier(self.model(input_ids, attention_mask, casing_ids).last_hidden_state)
+        logits = self.classifier(self.model(input_ids, attention_mask, feature_ids).last_hidden_state)
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return TokenClassifierOutput(loss=loss, logits=logits)
 
 
 class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
-    """The paper's language model: predicts the next piece with the embedding's weights and a bias of its own."""
+    """The paper's language model: predicts the next piece with the embedding's weights and a separate bias."""
 
     def __init__(self, config: ShaRnnConfig):
         if config.bidirectional or not config.causal:
@@ -155,7 +151,6 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
         self.post_init()
 
     def empty_state(self) -> ShaRnnState:
-        """Return the state before any text."""
         return ShaRnnState.empty(self.config.num_hidden_layers, self.config.memory_size)
 
     def forward(

@@ -24,7 +24,7 @@ class ShaRnnConfig(PreTrainedConfig):
         bidirectional: use a second LSTM from right to left; each direction has half of `hidden_size`.
         causal: hide later pieces from attention.
         collapsed: the value gates are stored as constant vectors, without Overparam.
-        n_casings: number of casing features (pieces.CASINGS) to embed; 0 for none.
+        n_features: number of casing features (pieces.CASINGS) to embed; 0 for none.
 
     Raises:
         ValueError: sizes do not fit together.
@@ -49,7 +49,7 @@ class ShaRnnConfig(PreTrainedConfig):
         bidirectional: bool = True,
         causal: bool = False,
         collapsed: bool = False,
-        n_casings: int = 0,
+        n_features: int = 0,
         pad_token_id: int | None = 0,
         **kwargs,
     ):
@@ -75,7 +75,7 @@ class ShaRnnConfig(PreTrainedConfig):
         self.bidirectional = bidirectional
         self.causal = causal
         self.collapsed = collapsed
-        self.n_casings = n_casings
+        self.n_features = n_features
         super().__init__(**kwargs)
         self.pad_token_id = pad_token_id
 
@@ -92,25 +92,22 @@ class Block(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.norm_start = layer_norm(config)
-        if config.bidirectional:
-            self.lstm = nn.LSTM(width, width // 2, batch_first=True)
-            self.lstm_backward = nn.LSTM(width, width // 2, batch_first=True)
-        else:
-            self.lstm = nn.LSTM(width, width, batch_first=True)
+        per_direction = width // 2 if config.bidirectional else width
+        self.lstm = nn.LSTM(width, per_direction, batch_first=True)
+        self.lstm_backward = nn.LSTM(width, per_direction, batch_first=True) if config.bidirectional else None
         self.attention = None
         if attends:
             self.norm_memory = layer_norm(config)
             self.norm_query = layer_norm(config)
-            kind = {"single_headed": SingleHeadedAttention, "multi_head": MultiHeadAttention}[config.attention]
+            kind = SingleHeadedAttention if config.attention == "single_headed" else MultiHeadAttention
             self.attention = kind(config)
         self.norm_boom_input = layer_norm(config)
         self.norm_boom_skip = layer_norm(config)
         self.boom = Boom(config)
         self.dropout = Dropout(config.dropout)
-        self.bidirectional = config.bidirectional
 
     def forward(
-        self, h: torch.Tensor, visible: torch.Tensor | None, reversal: torch.Tensor, state: BlockState | None = None
+        self, h: torch.Tensor, visible: torch.Tensor, reversal: torch.Tensor, state: BlockState | None = None
     ) -> tuple[torch.Tensor, BlockState | None]:
         """Return h (batch, piece, hidden) after the Block, and the state after the window if `state` is given.
 
@@ -118,7 +115,12 @@ class Block(nn.Module):
         its own length, for bidirectional Blocks; `state` is the state after the previous window.
         """
         lstm, memory = (state.lstm, state.memory) if state else (None, None)
-        h, lstm = self.run_lstm(self.norm_start(h), reversal, lstm)
+        start = self.norm_start(h)
+        h, (hidden, cell) = self.lstm(start, lstm)
+        if self.lstm_backward is not None:
+            # Each row is reversed within its own length: padding stays last and never enters a state.
+            backward, _ = self.lstm_backward(take(start, reversal))
+            h = torch.cat([h, take(backward, reversal)], dim=-1)
         h = self.dropout(h)
         if self.attention is not None:
             rows = self.norm_memory(h)
@@ -126,17 +128,7 @@ class Block(nn.Module):
             attended, memory = self.attention(h, rows, visible, memory)
             h = h + self.dropout(attended)
         h = self.norm_boom_skip(h) + self.dropout(self.boom(self.norm_boom_input(h)))
-        return h, BlockState(lstm, memory) if memory is not None else None
-
-    def run_lstm(
-        self, h: torch.Tensor, reversal: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        forward, (hidden, cell) = self.lstm(h, state)
-        if self.bidirectional:
-            # Each row is reversed within its own length: padding stays last and never enters a state.
-            backward = self.lstm_backward(take(h, reversal))[0]
-            forward = torch.cat([forward, take(backward, reversal)], dim=-1)
-        return forward, (hidden.detach(), cell.detach())
+        return h, BlockState((hidden.detach(), cell.detach()), memory) if memory is not None else None
 
 
 class SingleHeadedAttention(nn.Module):
@@ -163,12 +155,12 @@ class SingleHeadedAttention(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor | None, memory: Memory | None = None
+        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor, memory: Memory | None = None
     ) -> tuple[torch.Tensor, Memory | None]:
         """Return the attended values (batch, piece, hidden), and the memory extended by `rows`.
 
         `query` and `rows`, the keys and values of the window, are (batch, piece, hidden). `visible` (batch, head,
-        piece, piece) is true where a query sees a row; None: everywhere. All positions of the memory are visible.
+        piece, piece) is true where a query sees a row. All positions of the memory are visible.
         """
         query = self.norm_query_projection(self.query_projection(query)) * torch.sigmoid(self.query_gate)
         query = self.split_heads(self.dropout(query) * torch.sigmoid(self.key_gate))
@@ -185,16 +177,14 @@ class SingleHeadedAttention(nn.Module):
         return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
     def attend(
-        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor | None, memory: torch.Tensor | None
+        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor, memory: torch.Tensor | None
     ) -> torch.Tensor:
         """Attend to the memory (batch, head, position, hidden / head) and to rows, without joining the two."""
         if memory is None:
             dropout = self.dropout.p if self.training else 0.0
             return F.scaled_dot_product_attention(query, rows, self.dropout(rows), attn_mask=visible, dropout_p=dropout)
         query = query / query.shape[-1] ** 0.5
-        inside = query @ rows.transpose(-1, -2)
-        if visible is not None:
-            inside = inside.masked_fill(~visible, -torch.inf)
+        inside = (query @ rows.transpose(-1, -2)).masked_fill(~visible, -torch.inf)
         scores = torch.cat([query @ memory.transpose(-1, -2), inside], dim=-1)
         to_memory, to_rows = self.dropout(scores.softmax(-1)).split([memory.shape[2], rows.shape[2]], dim=-1)
         return to_memory @ self.dropout(memory) + to_rows @ self.dropout(rows)
@@ -228,7 +218,7 @@ class MultiHeadAttention(nn.Module):
         )
 
     def forward(
-        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor | None, memory: None = None
+        self, query: torch.Tensor, rows: torch.Tensor, visible: torch.Tensor, memory: None = None
     ) -> tuple[torch.Tensor, None]:
         inside = self.attention
         query, key, value = (

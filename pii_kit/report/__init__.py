@@ -8,7 +8,7 @@ import pandas as pd
 from spacy import displacy
 
 from pii_kit.data import Document, spell, true_labels
-from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, spans_of, type_of
+from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.pieces import PieceTokenizer
 
 TYPE_COLOURS = dict(
@@ -18,7 +18,7 @@ ERROR_COLOURS = {"correct": "#b8e0a8", "missed": "#f28482", "false": "#ffd166", 
 
 
 def highlight(document: Document, *, around: int | None = None) -> str:
-    """Return a labelled document as HTML, entities coloured by type; with `around`, only so many tokens beside each."""
+    """Return a labelled document as HTML with coloured entities; with `around`, only that many tokens around each."""
     return _render(document, spans_of(true_labels(document)), TYPE_COLOURS, around)
 
 
@@ -103,23 +103,15 @@ def label_counts(documents: Sequence[Document]) -> pd.DataFrame:
     tokens = Counter(label for document in documents for label in true_labels(document))
     entities = Counter(pii_type for document in documents for *_, pii_type in spans_of(true_labels(document)))
     holders = Counter(pii_type for document in documents for pii_type in document.types)
-    lines = [
-        {
-            "type": pii_type,
-            "B-": tokens[f"B-{pii_type}"],
-            "I-": tokens[f"I-{pii_type}"],
-            "entities": entities[pii_type],
-            "documents": holders[pii_type],
-        }
-        for pii_type in PII_TYPES
-    ]
-    return pd.DataFrame(lines).set_index("type")
+    lines = [(kind, tokens[f"B-{kind}"], tokens[f"I-{kind}"], entities[kind], holders[kind]) for kind in PII_TYPES]
+    return pd.DataFrame(lines, columns=["type", "B-", "I-", "entities", "documents"]).set_index("type")
 
 
 def overview(documents: Sequence[Document]) -> pd.Series:
     """Return the main figures of a data set."""
     n_tokens = [len(document.tokens) for document in documents]
-    n_pii = sum(label != OUTSIDE for document in documents for label in true_labels(document))
+    labels = Counter(label for document in documents for label in true_labels(document))
+    n_pii = labels.total() - labels[OUTSIDE]
     return pd.Series(
         {
             "documents": len(documents),
@@ -128,7 +120,7 @@ def overview(documents: Sequence[Document]) -> pd.Series:
             "tokens that are PII": n_pii,
             "per cent of tokens": round(100 * n_pii / max(sum(n_tokens), 1), 3),
             "longest document, tokens": max(n_tokens, default=0),
-            "labels in use": len({label for document in documents for label in true_labels(document)} & set(LABELS)),
+            "labels in use": len(labels),
         },
         name="value",
         dtype=object,
@@ -137,15 +129,11 @@ def overview(documents: Sequence[Document]) -> pd.Series:
 
 def lengths(documents: Sequence[Document], tokenizer: PieceTokenizer) -> pd.DataFrame:
     """Return the length of each document in tokens and in pieces, and its number of whitespace tokens."""
-    return pd.DataFrame(
-        {
-            "document": document.document,
-            "tokens": len(document.tokens),
-            "pieces": len(tokenizer.cut(document).ids),
-            "whitespace": sum(token.isspace() for token in document.tokens),
-        }
-        for document in documents
-    )
+    lines = [
+        (doc.document, len(doc.tokens), len(tokenizer.cut(doc).ids), sum(map(str.isspace, doc.tokens)))
+        for doc in documents
+    ]
+    return pd.DataFrame(lines, columns=["document", "tokens", "pieces", "whitespace"])
 
 
 def entity_positions(documents: Sequence[Document]) -> pd.DataFrame:

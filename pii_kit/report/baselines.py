@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -21,40 +20,28 @@ from transformers import PreTrainedModel
 from pii_kit import models as cost
 from pii_kit.data import Document, true_labels
 from pii_kit.files import KitError
-from pii_kit.labels import EMAIL as EMAIL_TYPE
-from pii_kit.labels import (
-    ID_NUM,
-    NAME_STUDENT,
-    OUTSIDE,
-    PHONE_NUM,
-    PII_TYPES,
-    STREET_ADDRESS,
-    URL_PERSONAL,
-    USERNAME,
-    spans_of,
-)
-from pii_kit.metrics import BETA, Score
-from pii_kit.rules import EMAIL, label_span, matched_tokens
+from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
+from pii_kit.metrics import Score
+from pii_kit.rules import EMAIL as EMAIL_PATTERN
+from pii_kit.rules import label_span, matched_tokens
+
+NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
+PART_SIZE = 50  # tokens of a document that spaCy trains on at once
+CLEAN_SHARE = 0.02  # share of the parts without PII, which are most of the text, in each epoch
 
 _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
 # The order matters: the first pattern that matches a token labels it. If a pattern has groups, the group that took part
 # is the match. Every search is linear in the length of the text: a long token can neither start a search at each of its
 # characters nor be split in several ways.
-PATTERNS: Mapping[str, re.Pattern] = MappingProxyType(
-    {
-        EMAIL_TYPE: EMAIL,
-        URL_PERSONAL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
-        PHONE_NUM: re.compile(r"(?<![\w-])\+?\(?\d{1,4}\)?(?:[ .-]\(?\d{2,5}\)?){2,4}(?![\w-])"),
-        ID_NUM: re.compile(r"(?<![\w.,-])(?=[\w-]*\d{4})[A-Za-z]{0,4}-?\d[\d-]{5,14}(?![\w-])"),
-        STREET_ADDRESS: re.compile(
-            r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"
-        ),
-        USERNAME: re.compile(r"(?i:user(?: ?name)?|handle)[ :]+@?(\w*[\d_.]\w+)"),
-        NAME_STUDENT: re.compile(
-            rf"(?:^|\n)({_NAME})[ ]*(?=\n|$)|(?:\b(?:[Bb]y|[Nn]ame(?: is|:)?|I am|I'm)[ :]+)({_NAME})"
-        ),
-    }
-)
+PATTERNS: Mapping[str, re.Pattern] = {
+    EMAIL: EMAIL_PATTERN,
+    URL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
+    PHONE_NUM: re.compile(r"(?<![\w-])\+?\(?\d{1,4}\)?(?:[ .-]\(?\d{2,5}\)?){2,4}(?![\w-])"),
+    ID_NUM: re.compile(r"(?<![\w.,-])(?=[\w-]*\d{4})[A-Za-z]{0,4}-?\d[\d-]{5,14}(?![\w-])"),
+    ADDRESS: re.compile(r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"),
+    USERNAME: re.compile(r"(?i:user(?: ?name)?|handle)[ :]+@?(\w*[\d_.]\w+)"),
+    NAME: re.compile(rf"(?:^|\n)({_NAME})[ ]*(?=\n|$)|(?:\b(?:[Bb]y|[Nn]ame(?: is|:)?|I am|I'm)[ :]+)({_NAME})"),
+}
 
 
 def label_with_patterns(document: Document) -> list[str]:
@@ -68,20 +55,13 @@ def label_with_patterns(document: Document) -> list[str]:
 
 
 def train_spacy_ner(
-    documents: Sequence[Document],
-    *,
-    seed: int = 0,
-    epochs: int = 20,
-    clean_share: float = 0.02,
-    part_size: int = 50,
-    batch_size: int = 4,
-    dropout: float = 0.2,
+    documents: Sequence[Document], *, seed: int = 0, epochs: int = 20, batch_size: int = 4, dropout: float = 0.2
 ) -> Language:
     """Train a spaCy pipeline with one `ner` component on the CPU, from random weights.
 
-    Documents are cut into parts of about `part_size` tokens. An epoch trains on all parts with PII and on a random
-    `clean_share` of the others, which are most of the text. Equal documents and seeds give equal weights. The state of
-    the global random number generators is restored afterwards.
+    Documents are cut into parts of about PART_SIZE tokens. An epoch trains on all parts with PII and on a random
+    CLEAN_SHARE of the others. Equal documents and seeds give equal weights. The state of the global random number
+    generators is restored afterwards.
 
     Raises:
         KitError: A document has no labels, or no document has PII.
@@ -91,9 +71,8 @@ def train_spacy_ner(
     assert isinstance(recognizer, EntityRecognizer)
     for pii_type in PII_TYPES:
         recognizer.add_label(pii_type)
-    examples = [
-        _example(pipeline, document, part) for document in documents for part in _parts(document.tokens, part_size)
-    ]
+    parts = ((document, part) for document in documents for part in _parts(document.tokens, PART_SIZE))
+    examples = [_example(pipeline, document, part) for document, part in parts]
     with_pii = [example for example in examples if example.reference.ents]
     clean = [example for example in examples if not example.reference.ents]
     if not with_pii:
@@ -102,7 +81,7 @@ def train_spacy_ner(
     with _seeded(seed):
         optimizer = pipeline.initialize(lambda: with_pii)
         for _ in range(epochs):
-            chosen = with_pii + random.sample(clean, round(clean_share * len(clean)))
+            chosen = with_pii + random.sample(clean, round(CLEAN_SHARE * len(clean)))
             random.shuffle(chosen)
             for batch in minibatch(chosen, batch_size):
                 pipeline.update(batch, sgd=optimizer, drop=dropout)
@@ -219,10 +198,10 @@ def results(network: PreTrainedModel, f5: float, result: Mapping, original: Mapp
 def original_metrics(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, float]:
     """Return the four figures that the original project reported, by its definitions; not the competition's metric.
 
-    Precision, recall and F5 of PII against O are computed for each document, whatever the type, with 0/0 = 1, and
-    averaged over documents. So a model that predicts O everywhere scores the share of documents without PII. Tag
-    accuracy is the share of exact labels among units whose true label is not O (1.0 if there are none). The original
-    project counted word pieces; here a unit is a token.
+    Precision, recall and F5 of PII against O are computed for each document, whatever the type, and averaged over
+    documents; precision and recall are 1 where they are 0/0. So a model that predicts O everywhere scores the share of
+    documents without PII. Tag accuracy is the share of exact labels among units whose true label is not O (1.0 if there
+    are none). The original project counted word pieces; here a unit is a token.
     """
     scores, right, n_pii = [], 0, 0
     for of_document in zip(truth, predicted, strict=True):
@@ -232,15 +211,8 @@ def original_metrics(truth: Iterable[Sequence[str]], predicted: Iterable[Sequenc
         right += sum(true == found != OUTSIDE for true, found in pairs)
         n_pii += sum(true for true, _ in kinds)
     return {
-        "F5, original definition": float(np.mean([_f5_of_ratios(score) for score in scores])),
+        "F5, original definition": float(np.mean([score.f for score in scores])),
         "precision, original definition": float(np.mean([score.precision for score in scores])),
         "recall, original definition": float(np.mean([score.recall for score in scores])),
         "tag accuracy": right / n_pii if n_pii else 1.0,
     }
-
-
-def _f5_of_ratios(score: Score) -> float:
-    """Compute F5 from precision and recall, each with 0/0 = 1, as the original project did."""
-    numerator = (1 + BETA**2) * score.precision * score.recall
-    denominator = BETA**2 * score.precision + score.recall
-    return numerator / denominator if denominator else 0.0

@@ -12,7 +12,15 @@ from transformers import PreTrainedModel
 from pii_kit import models as cost
 from pii_kit.data import Document, read_documents
 from pii_kit.files import KitError, read_json
-from pii_kit.metrics import Predictions, as_dict, bootstrap_interval, bootstrap_scores, decided_rows, micro_fbeta
+from pii_kit.metrics import (
+    Predictions,
+    as_dict,
+    bootstrap_interval,
+    decided_rows,
+    micro_fbeta,
+    paired_bootstrap,
+    row_set,
+)
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
@@ -180,9 +188,7 @@ def agreement(
     truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, *, names: tuple[str, str]
 ) -> pd.DataFrame:
     """Count true rows and false alarms by which of two submissions contains them."""
-    true, one, two = (
-        set(zip(rows["document"], rows["token"], rows["label"], strict=True)) for rows in (truth, first, second)
-    )
+    true, one, two = map(row_set, (truth, first, second))
     who = {"both": one & two, f"only {names[0]}": one - two, f"only {names[1]}": two - one}
     lines = {name: (len(rows & true), len(rows - true)) for name, rows in who.items()}
     lines["neither"] = (len(true - one - two), 0)
@@ -199,19 +205,6 @@ def rule_table(predictions: Predictions, *, o_threshold: float) -> pd.DataFrame:
         lines[name] = (after.f - before.f, after.tp - before.tp, after.fp - before.fp, name in DEFAULT_RULES)
     columns = ["f5_change", "tp_change", "fp_change", "default"]
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns).rename_axis("rule")
-
-
-def paired_bootstrap(
-    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, documents: Sequence[int]
-) -> tuple[float, float]:
-    """Return the 95% bootstrap interval of F5(first) − F5(second), both scored on the same samples of documents.
-
-    Documents that are hard for both lower both scores and cancel out, so two submissions may clearly differ although
-    the intervals of their scores overlap (Efron & Tibshirani 1993, chapter 13).
-    """
-    one, two = (bootstrap_scores(truth, rows, documents) for rows in (first, second))
-    low, high = np.quantile(one - two, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def verdict(

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pii_kit.data import Document, spell
+from pii_kit.data import Document, spell, true_labels
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, type_of
-from pii_kit.metrics import Score
+from pii_kit.metrics import BETA, Score
 from pii_kit.pieces import encodable
 from pii_kit.report import ERROR_COLOURS, error_kind, neighbourhoods
 
@@ -46,7 +46,7 @@ class CheckedDocument:
     @property
     def cost(self) -> int:
         """What the errors add to the denominator of F5, as in `report.error_counts`."""
-        return round(self.score.beta**2 * self.score.fn + self.score.fp)
+        return round(BETA**2 * self.score.fn + self.score.fp)
 
 
 def write_error_page(
@@ -58,19 +58,13 @@ def write_error_page(
     title: str,
     note: str = "",
 ) -> None:
-    """Write labelled documents, their probabilities and predicted labels as one HTML page.
+    """Write labelled documents, their probabilities (token, label) and predicted labels (token) as one HTML page.
+
+    `title` is the heading of the page, and `note` is text below it, such as the threshold.
 
     Documents with missed rows come first, and among them the documents that cost the most F5. Documents with only
     correct rows are hidden until a filter shows them. Documents without any true or predicted PII are only counted.
     The file is written completely or not at all.
-
-    Args:
-        path: The file to write.
-        documents: Documents with their true labels.
-        probabilities: Of each document, shape `(token, label)`.
-        labels: The predicted labels of each document, one per token.
-        title: The heading of the page.
-        note: Text below the heading, such as the threshold.
 
     Raises:
         KitError: A document has no labels, an unknown label, or a wrong number of labels or probabilities.
@@ -91,20 +85,18 @@ def write_error_page(
 
 def check_document(document: Document, probabilities: np.ndarray, labels: Sequence[str]) -> CheckedDocument:
     """Compare the predicted labels of a document with its true labels. Raises KitError as `write_error_page`."""
-    where, n_tokens = f"document {document.document}", len(document.tokens)
-    if document.labels is None:
-        raise KitError(f"{where}: labels missing (the error page compares predictions with true labels)")
-    if not n_tokens == len(document.labels) == len(labels) == len(probabilities):
-        counts = f"{len(document.labels)} true and {len(labels)} predicted labels, {len(probabilities)} probabilities"
+    where, n_tokens, true = f"document {document.document}", len(document.tokens), true_labels(document)
+    if not n_tokens == len(true) == len(labels) == len(probabilities):
+        counts = f"{len(true)} true and {len(labels)} predicted labels, {len(probabilities)} probabilities"
         raise KitError(f"{where}: {n_tokens} tokens, but {counts}; expected one of each per token")
     if n_tokens and probabilities.shape != (n_tokens, len(LABELS)):
         raise KitError(f"{where}: probabilities have shape {probabilities.shape}, expected {(n_tokens, len(LABELS))}")
-    unknown = sorted({*document.labels, *labels} - {*LABELS})
+    unknown = sorted({*true, *labels} - {*LABELS})
     if unknown:
         raise KitError(f"{where}: unknown label {unknown[0]!r}, expected one of the {len(LABELS)} BIO labels")
 
     marks = []
-    for index, pair in enumerate(zip(document.labels, labels, strict=True)):
+    for index, pair in enumerate(zip(true, labels, strict=True)):
         if kind := error_kind(*pair):
             types = tuple(dict.fromkeys(filter(None, map(type_of, pair))))
             marks.append(Mark(index, kind, types, _hint(index, *pair, probabilities[index])))
@@ -131,7 +123,8 @@ def _page(
     checked: Sequence[CheckedDocument], listed: Sequence[CheckedDocument], title: str, note: str
 ) -> Iterator[str]:
     """Yield the parts of the page; title and note are escaped already."""
-    style, without_script, script = map(_resource, ("error_page.css", "error_page_noscript.css", "error_page.js"))
+    names = ("error_page.css", "error_page_noscript.css", "error_page.js")
+    style, without_script, script = ((files("pii_kit.report") / name).read_text(encoding="utf-8") for name in names)
     # If text of a document ever broke out of its element, it still could not run a script or load a file.
     script_hash = b64encode(sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
@@ -153,10 +146,6 @@ def _page(
     yield f'</main>\n<pre id="hint" role="tooltip" hidden></pre>\n<script>{script}</script>\n</body>\n</html>\n'
 
 
-def _resource(name: str) -> str:
-    return (files("pii_kit.report") / name).read_text(encoding="utf-8")
-
-
 def _text(text: str) -> str:
     """Escape text for HTML; lone surrogates, which UTF-8 cannot encode, become question marks."""
     return escape(encodable(text))
@@ -164,14 +153,9 @@ def _text(text: str) -> str:
 
 def _header(checked: Sequence[CheckedDocument], listed: Sequence[CheckedDocument], title: str, note: str) -> str:
     score = Score(*(sum(getattr(essay.score, count) for essay in checked) for count in ("tp", "fp", "fn")))
-    figures: Mapping[str, object] = {
-        "F5": f"{score.f:.4f}",
-        "precision": f"{score.precision:.4f}",
-        "recall": f"{score.recall:.4f}",
-        "correct rows": score.tp,
-        "false rows": score.fp,
-        "missed rows": score.fn,
-    }
+    shares = {"F5": score.f, "precision": score.precision, "recall": score.recall}
+    rows = {"correct rows": score.tp, "false rows": score.fp, "missed rows": score.fn}
+    figures = {name: f"{share:.4f}" for name, share in shares.items()} | rows
     n_wrong = sum(essay.cost > 0 for essay in checked)
     counts = (
         f"{len(checked)} documents: {n_wrong} with errors, {len(listed) - n_wrong} with only correct rows, "
@@ -214,8 +198,7 @@ def _box(name: str, value: str, caption: str, count: str) -> str:
 def _article(essay: CheckedDocument) -> str:
     """Return a document's part of the page; text far from any coloured token is folded."""
     number, n_tokens = essay.document.document, len(essay.document.tokens)
-    places = [(mark.token_index, mark.token_index + 1, "") for mark in essay.marks]
-    shown = neighbourhoods(places, AROUND, n_tokens)
+    shown = neighbourhoods([(mark.token_index, mark.token_index + 1, "") for mark in essay.marks], AROUND, n_tokens)
     text, done = "", 0
     for start, stop in shown:
         text += _folded(essay.document, done, start) + _coloured(essay, start, stop)

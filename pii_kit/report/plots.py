@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 BLUE, ORANGE, GREEN, GREY = "#33658a", "#e07a3f", "#5b9a68", "#b8bec4"
+SCORES = (("f5", "F5", BLUE), ("precision", "precision", ORANGE), ("recall", "recall", GREEN))
 
 
 def _axes(ax: Axes | None, *, width: float = 7.0, height: float = 3.6) -> Axes:
@@ -55,8 +56,7 @@ def plot_positions(positions: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_entities_per_document(counts: pd.Series, ax: Axes | None = None) -> Axes:
     """Plot `report.entities_per_document`: the number of documents by number of entities."""
     ax = _axes(ax)
-    bars = ax.bar(counts.index.astype(str), counts, color=BLUE)
-    ax.bar_label(bars)
+    ax.bar_label(ax.bar(counts.index.astype(str), counts, color=BLUE))
     ax.set(xlabel="entities in the document", ylabel="documents", title="PII entities per document")
     return ax
 
@@ -76,15 +76,15 @@ def plot_learning(history: pd.DataFrame, ax: Axes | None = None, *, keep: str = 
     right = ax.twinx()
     right.spines["top"].set_visible(False)
     scored = history.reindex(columns=["epoch", "f5", "precision", "recall"]).dropna()
-    for name, colour in (("f5", BLUE), ("precision", ORANGE), ("recall", GREEN)):
-        label = {"f5": "F5"}.get(name, name)
-        right.plot(scored["epoch"], scored[name], color=colour, marker=".", label=f"validation {label}")
+    for column, name, colour in SCORES:
+        right.plot(scored["epoch"], scored[column], color=colour, marker=".", label=f"validation {name}")
     if len(scored):
         kept = scored.iloc[-1] if keep == "last" else scored.loc[scored["f5"].idxmax()]
         right.plot(kept["epoch"], kept["f5"], "o", color=BLUE, markersize=10, fillstyle="none", label="epoch kept")
     right.set(ylabel="score", ylim=(-0.02, 1.02))
-    lines = [*ax.get_lines(), *right.get_lines()]
-    ax.legend(handles=lines, frameon=False, loc="center left", bbox_to_anchor=(1.14, 0.5))
+    ax.legend(
+        handles=[*ax.get_lines(), *right.get_lines()], frameon=False, loc="center left", bbox_to_anchor=(1.14, 0.5)
+    )
     return ax
 
 
@@ -95,8 +95,8 @@ def plot_type_scores(
     name = {"f5": "F5"}.get(column, column)
     tables = {name: scores} if isinstance(scores, pd.DataFrame) else dict(scores)
     some = next(iter(tables.values()))
-    rows_of = ["tp", "fp", "fn"]
-    present = [kind for kind in some.index if any(table.loc[kind, rows_of].sum() for table in tables.values())]
+    n_rows = sum(table[["tp", "fp", "fn"]].sum(axis=1) for table in tables.values())
+    present = list(some.index[n_rows > 0])
     ax = _axes(ax, height=max(3.6, 0.22 * len(present) * len(tables)))
     height = 0.8 / len(tables)
     for place, (model, table) in enumerate(tables.items()):
@@ -133,8 +133,8 @@ def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None = None) -> Axes:
     """Plot `metrics.threshold_curve`; the axis is logarithmic in 1 − threshold, since useful thresholds are near 1."""
     ax = _axes(ax)
-    for name, colour in (("f5", BLUE), ("precision", ORANGE), ("recall", GREEN)):
-        ax.plot(1 - curve.index, curve[name], marker=".", color=colour, label={"f5": "F5"}.get(name, name))
+    for column, name, colour in SCORES:
+        ax.plot(1 - curve.index, curve[column], marker=".", color=colour, label=name)
     ax.axvline(1 - chosen, color="black", linestyle="--", linewidth=1, label=f"chosen threshold: {chosen:g}")
     ax.set(xscale="log", xlabel="threshold: a token is PII if P(O) is below", ylabel="score", ylim=(-0.02, 1.02))
     ax.set_title("Scores by threshold")
@@ -177,14 +177,14 @@ def plot_bpc(history: pd.DataFrame, *, yardsticks: Mapping[str, float] | None = 
 def plot_bpc_by_memory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Plot `language_model.bpc_by_memory`: bits per character on the left axis, seconds on the right axis."""
     ax = _axes(ax)
-    places, names = range(len(table)), [f"{size:,}" for size in table["memory"]]
+    places = range(len(table))
     right = ax.twinx()
     right.spines["top"].set_visible(False)
     bars = right.bar(places, table["seconds"], width=0.4, color=GREY, alpha=0.5, label="seconds")
     ax.plot(places, table["bpc"], color=BLUE, marker="o", label="bits per character")
     ax.set_zorder(right.get_zorder() + 1)
     ax.patch.set_visible(False)
-    ax.set_xticks(places, names)
+    ax.set_xticks(places, [f"{size:,}" for size in table["memory"]])
     ax.set(xlabel="memory, positions", ylabel="bits per character", title="Effect and cost of the memory")
     right.set(ylabel="seconds to read the text", ylim=(0, 1.6 * table["seconds"].max()))
     ax.legend(handles=[*ax.get_lines(), bars], frameon=False, loc="upper left", bbox_to_anchor=(1.12, 1))

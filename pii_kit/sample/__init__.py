@@ -4,7 +4,6 @@ The competition's essays may not be passed on, so the kit generates its own for 
 PII, with the rare types more frequent than in the competition, so that 400 documents hold each type.
 """
 
-import csv
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,10 +11,11 @@ from itertools import cycle
 from pathlib import Path
 
 from pii_kit.data import Document, Span, document_of_spans, write_documents
-from pii_kit.files import KitError, atomic_write
-from pii_kit.labels import OUTSIDE, PII_TYPES
+from pii_kit.files import KitError
+from pii_kit.labels import PII_TYPES
 from pii_kit.sample import text as words
 from pii_kit.sample.text import ADDRESS, NAME, slots
+from pii_kit.submission import true_rows, write_submission
 
 # Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
@@ -65,12 +65,7 @@ def write_sample(
     n_test = n_test or max(50, n_documents // 4)
     test = make_documents(n_test, seed=seed, first_document=NUMBER_STEP * n_documents, length=length)
     write_documents(folder / "test.json", [replace(doc, labels=None) for doc in test])
-    labels = ((doc.document, *row) for doc in test for row in enumerate(doc.labels or ()))
-    rows = [row for row in labels if row[2] != OUTSIDE]
-    with atomic_write(folder / "test_labels.csv") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(("row_id", "document", "token", "label"))
-        writer.writerows((row_id, *row) for row_id, row in enumerate(rows))
+    write_submission(folder / "test_labels.csv", true_rows(test))
     return folder
 
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pii_kit.data import TOKENIZER, Span
 from pii_kit.files import KitError
@@ -60,22 +60,14 @@ class Topic(NamedTuple):
     sentences: list[str]
 
 
-def _read(name: str) -> dict[str, Any]:
-    return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
-
-
-def _read_topics() -> dict[str, Topic]:
-    data = _read("topics.json")
-    shared = data["reflection"]
-    reflections = {
-        name: Topic(shared["titles"], shared["headings"], shared["start"] + own + shared["end"])
-        for name, own in shared["topics"].items()
-    }
-    return reflections | {name: Topic(**topic) for name, topic in data["topics"].items()}
-
-
-TOPICS = _read_topics()
-_PHRASES = _read("phrases.json")
+_TOPICS, _PHRASES = (
+    json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8")) for name in ("topics.json", "phrases.json")
+)
+_SHARED = _TOPICS["reflection"]  # what all reflections on a tool have in common
+TOPICS = {
+    name: Topic(_SHARED["titles"], _SHARED["headings"], _SHARED["start"] + own + _SHARED["end"])
+    for name, own in _SHARED["topics"].items()
+} | {name: Topic(**topic) for name, topic in _TOPICS["topics"].items()}
 FILLERS: dict[str, list[str]] = _PHRASES["fillers"]
 # Names, numbers, links and addresses that are not PII; documents with and without PII contain them.
 TRAPS: list[str] = _PHRASES["traps"]
@@ -83,7 +75,6 @@ TRAP_LINES: list[str] = _PHRASES["trap_lines"]  # lines that look like the line 
 BLOCKS: dict[str, list[str]] = _PHRASES["blocks"]
 # Typing errors of writers in a hurry or in a second language; a document has an error throughout or not at all.
 TYPING_ERRORS: dict[str, str] = _PHRASES["typing_errors"]
-
 MARKS: list[str] = _PHRASES["marks"]
 REFERENCE_HEADINGS: list[str] = _PHRASES["reference_headings"]
 # Templates with PII, by type: at the start, in the text, at the end. Earlier ones are drawn more often.
@@ -117,9 +108,8 @@ def slots(rng: random.Random) -> dict[str, str]:
         first = _new_name(fake.first_name, style, taken)
         last = _new_name(fake.last_name, style, taken)
         middle = style(f" {rng.choice('ABCDEGHJKLMPRST')}.") if rng.random() < 0.08 else ""
-        handle = re.sub("[^a-z]", "", without_accents(f"{first}{last}").lower())
         slots |= {role: f"{first}{middle} {last}", f"{role}.first": first, f"{role}.last": last}
-        slots[f"{role}.handle"] = handle
+        slots[f"{role}.handle"] = handle_of(first + last)
 
     fake, handle = faker_of(rng, home), slots[f"{NAME}.handle"]
     own_handle = f"{handle}{rng.randint(1, 99)}"
@@ -172,6 +162,15 @@ def separable(draw: Callable[[], str]) -> str:
 
 def without_accents(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def handle_of(name: str) -> str:
+    """Return a name as it is written in e-mail addresses and user names.
+
+    >>> handle_of("José-María Núñez")
+    'josemarianunez'
+    """
+    return re.sub("[^a-z]", "", without_accents(name).lower()) or "me"
 
 
 def _new_name(draw: Callable[[], str], style: Callable[[str], str], taken: set[str]) -> str:

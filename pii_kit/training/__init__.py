@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -10,10 +11,17 @@ from pii_kit.augment import AugmentConfig
 from pii_kit.data import Document
 from pii_kit.files import KitError, check_choice, check_overlap, check_positive, check_shares
 from pii_kit.labels import LABEL_TO_ID, LABELS
-from pii_kit.models.encoder import PUBLISHED, MobileBertForTokenClassification, MobileBertTaggerConfig, load_published
+from pii_kit.lexicon import N_ROWS
+from pii_kit.models.encoder import (
+    MOBILEBERT,
+    EncoderConfig,
+    EncoderForTokenClassification,
+    load_pretrained,
+    longest_window,
+)
 from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
-from pii_kit.pieces import CASINGS, PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
+from pii_kit.pieces import PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
 from pii_kit.training.optim import OPTIMIZERS
 
 
@@ -29,9 +37,11 @@ class TrainConfig:
         overlap: number of pieces that neighbouring windows share.
         optimizer: one of `optim.OPTIMIZERS`.
         learning_rate: highest learning rate, reached after the warm-up.
+        head_rate: factor of the learning rate for the new parts of a pretrained encoder: classifier and features.
         weight_decay: weight decay of the optimizer.
         class_weights: a scheme of `optim.class_weights`, or the weight of O (all other labels have weight 1).
         hidden_share: share of input pieces that are masked during training.
+        hidden_lists: share of tokens that a list of the lexicon does not know during training, for each list.
         empty_share: share of the windows without PII that one epoch uses; each epoch draws its own.
         augment: settings that change the training documents in each epoch. None: no augmentation.
         validate_epochs: the validation documents are scored every so many epochs, and after the last epoch.
@@ -58,9 +68,11 @@ class TrainConfig:
     overlap: int = 64
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    head_rate: float = 1.0
     weight_decay: float = 1.2e-6
     class_weights: str | float = "none"
     hidden_share: float = 0.0
+    hidden_lists: float = 0.0
     empty_share: float = 1.0
     augment: AugmentConfig | None = None
     validate_epochs: int = 1
@@ -89,14 +101,14 @@ class Preset:
     """Model size and training settings under one name.
 
     Attributes:
-        n_pieces: size of the vocabulary that is learned from the training documents.
+        n_pieces: size of the vocabulary that is learned from the training documents, unless `published`.
         model: arguments of the model's configuration.
         train: settings of the training.
-        published: whether MobileBERT starts from published weights. False: from random weights.
+        published: whether an encoder starts from published weights. False: from random weights.
         every_fold: whether a tagger is trained for each fold by default. False: for the first fold only.
     """
 
-    n_pieces: int
+    n_pieces: int = 0
     model: dict = field(default_factory=dict)
     train: TrainConfig
     published: bool = False
@@ -104,7 +116,9 @@ class Preset:
 
 
 # Small models that start from random weights see few documents, and would memorise their words without these settings.
-SMALL = TrainConfig(class_weights=0.1, hidden_share=0.15, augment=AugmentConfig(), validate_epochs=10, keep="last")
+SMALL = TrainConfig(
+    class_weights=0.1, hidden_share=0.15, hidden_lists=0.1, augment=AugmentConfig(), validate_epochs=10, keep="last"
+)
 # Settings of the original project: those of its README that its logs confirm (table of notebook 05), with a learning
 # rate at which it learns, cycles with falling peaks, windows instead of a cut at 1,024 pieces, and all 15 labels.
 ORIGINAL = TrainConfig(epochs=10, batch_size=8, window_size=1024, cycle_epochs=3)
@@ -115,27 +129,23 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "sha_rnn": {
         "cpu": Preset(
             n_pieces=4096,
-            model={
-                "hidden_size": 128,
-                "boom_size": 512,
-                "num_hidden_layers": 2,
-                "attention_layers": [1],
-                "dropout": 0.2,
-                "n_casings": len(CASINGS),
-            },
+            model=dict(
+                hidden_size=128,
+                boom_size=512,
+                num_hidden_layers=2,
+                attention_layers=[1],
+                dropout=0.2,
+                n_features=N_ROWS,
+            ),
             train=replace(
                 SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
             ),
         ),
         "seed": Preset(
             n_pieces=32000,
-            model={
-                "hidden_size": 1024,
-                "boom_size": 4096,
-                "num_hidden_layers": 4,
-                "attention_layers": [0, 1, 2, 3],
-                "dropout": 0.3,
-            },
+            model=dict(
+                hidden_size=1024, boom_size=4096, num_hidden_layers=4, attention_layers=[0, 1, 2, 3], dropout=0.3
+            ),
             train=replace(ORIGINAL, learning_rate=5e-4, class_weights="log"),
             every_fold=False,
         ),
@@ -154,7 +164,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
                 "normalization_type": "layer_norm",
                 "initializer_range": 0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
                 "hidden_dropout_prob": 0.1,
-                "n_casings": len(CASINGS),
+                "n_features": N_ROWS,
             },
             # Short windows show each position often, which a start from random weights needs.
             train=replace(
@@ -169,9 +179,33 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
         "published": Preset(
             n_pieces=30522,
-            model={"n_casings": len(CASINGS), "hidden_dropout_prob": 0.1},
+            model={"n_features": N_ROWS, "hidden_dropout_prob": 0.1},
             train=TrainConfig(
                 epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentConfig()
+            ),
+            published=True,
+        ),
+    },
+    "encoder": {
+        "cpu": Preset(
+            model={"n_features": N_ROWS},
+            train=TrainConfig(
+                epochs=8,
+                batch_size=16,
+                window_size=256,
+                overlap=64,
+                learning_rate=1e-4,
+                head_rate=10.0,
+                weight_decay=0.01,
+                class_weights=0.1,
+                hidden_share=0.1,
+                hidden_lists=0.1,
+                empty_share=0.25,
+                clip_norm=1.0,
+                warmup_epochs=0.5,
+                augment=AugmentConfig(),
+                validate_epochs=4,
+                keep="last",
             ),
             published=True,
         ),
@@ -196,26 +230,43 @@ def look_up(model: str, preset: str, **settings) -> Preset:
     return replace(found, train=replace(found.train, **changes))
 
 
-def starting_weights(preset: Preset, weights: str | Path | None) -> str:
-    """Return where a model's first weights come from: "random", or the folder or hub name of published ones."""
-    if preset.published:
-        return str(weights or PUBLISHED)
-    if weights not in (None, RANDOM):
-        raise KitError(f"weights {str(weights)!r} do not fit a preset of random weights; use mobilebert's 'published'")
-    return RANDOM
+def starting_weights(model: str, preset: Preset, weights: str | Path | None) -> str:
+    """Return where a model's first weights come from: "random", or the folder or hub name of a pretrained encoder."""
+    if not preset.published:
+        if weights not in (None, RANDOM):
+            presets = "model 'encoder', or mobilebert's preset 'published'"
+            raise KitError(f"weights {str(weights)!r} do not fit a preset of random weights; expected {presets}")
+        return RANDOM
+    if model == "encoder" and weights in (None, RANDOM):
+        raise KitError("model 'encoder' starts from pretrained weights; name them: --weights FOLDER, or a hub name")
+    return str(weights or MOBILEBERT)
 
 
 def build(
     model: str, preset: Preset, documents: Sequence[Document], tokenizer: PieceTokenizer | None, weights: str = RANDOM
 ) -> tuple[PreTrainedModel, PieceTokenizer]:
-    """Return a model ready for training, and its tokenizer, learned from `documents` unless given or published."""
+    """Return a model ready for training, and its tokenizer, learned from `documents` unless given or pretrained.
+
+    Raises:
+        KitError: pretrained weights cannot be loaded, or the windows are too long for the encoder.
+    """
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
+    network: PreTrainedModel
+    sizes: dict[str, Any]
     if weights != RANDOM:
-        network, tokenizer = load_published(weights, **preset.model, **labels)
-        return network, replace(tokenizer, words=common_words(documents))
-    learn = train_byte_pairs if model == "sha_rnn" else train_word_pieces
-    tokenizer = tokenizer or learn(documents, n_pieces=preset.n_pieces)
-    sizes = {"vocab_size": tokenizer.n_pieces, "pad_token_id": tokenizer.pad_id, **preset.model, **labels}
-    if model == "sha_rnn":
-        return ShaRnnForTokenClassification(ShaRnnConfig(**sizes)), tokenizer
-    return MobileBertForTokenClassification(MobileBertTaggerConfig(**sizes)), tokenizer
+        network, learned = load_pretrained(weights, labels=labels, **preset.model)
+        tokenizer = tokenizer or replace(learned, words=common_words(documents))
+    elif model == "sha_rnn":
+        tokenizer = tokenizer or train_byte_pairs(documents, n_pieces=preset.n_pieces)
+        sizes = {"vocab_size": tokenizer.n_pieces, "pad_token_id": tokenizer.pad_id, **preset.model}
+        return ShaRnnForTokenClassification(ShaRnnConfig(**sizes, **labels)), tokenizer
+    else:
+        tokenizer = tokenizer or train_word_pieces(documents, n_pieces=preset.n_pieces)
+        sizes = {"vocab_size": tokenizer.n_pieces, "pad_token_id": tokenizer.pad_id, **preset.model}
+        n_features = sizes.pop("n_features", 0)
+        encoder = {"model_type": "mobilebert", **sizes}
+        network = EncoderForTokenClassification(EncoderConfig(encoder=encoder, n_features=n_features, **labels))
+    longest, size = longest_window(network.config.encoder), preset.train.window_size
+    if longest is not None and size > longest:
+        raise KitError(f"window_size is {size}; this encoder reads at most {longest} pieces")
+    return network, tokenizer

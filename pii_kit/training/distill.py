@@ -26,8 +26,8 @@ class Taught:
     predictions: tuple[tuple[Document, np.ndarray], ...]
     teacher: tuple[str, ...]
 
-    def beside(self, labelled: Iterable[Document]) -> "Taught":
-        """Leave out documents without tokens, and those with the tokens of a labelled document, whatever their number.
+    def without(self, labelled: Iterable[Document]) -> "Taught":
+        """Leave out documents without tokens, and those with the same tokens as a labelled document.
 
         The teacher may have been trained on a validation document, and would pass its labels on to the student; of a
         training document the labels are known. What a teacher learned from validation documents still reaches the
@@ -41,7 +41,7 @@ class Taught:
         n_left_out = len(self.predictions) - len(left)
         if not left:
             raise KitError(
-                f"all {n_left_out} unlabelled documents are empty or also labelled; expected others to teach"
+                f"all {n_left_out} unlabelled documents are empty or also labelled; add others to learn from"
             )
         logger.info("learning from %d unlabelled documents; %d are empty or also labelled", len(left), n_left_out)
         return replace(self, predictions=left)

@@ -173,7 +173,7 @@ def _export_tagger(run: Path, inside: Path) -> float:
 
 
 def _copy_json(run: Path, inside: Path) -> None:
-    """Copy what tells how a run was trained, above all the fingerprint of its data, which `load_ensemble` compares."""
+    """Copy the records of a run's training. `load_ensemble` compares the fingerprints of the data in run.json."""
     for name in ("run.json", "folds.json", "decision.json", "result.json"):
         if (run / name).exists():
             write_json(inside / name, read_json(run / name))

@@ -15,11 +15,11 @@ from accelerate.utils import broadcast_object_list, set_seed
 from tqdm import tqdm
 
 from pii_kit import metrics
-from pii_kit.data import Document, split_documents
+from pii_kit.data import Document
 from pii_kit.files import KitError, read_json, write_json
-from pii_kit.models.encoder import load_published
 from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
+from pii_kit.split import split_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import DEFAULT_PRESET, RANDOM, build, look_up, starting_weights
 from pii_kit.training.distill import Taught
@@ -53,7 +53,7 @@ def train_preset(
 
     Args:
         resume: continue an unfinished run in the folder. A finished one is left as it is.
-        weights: folder or hub name of published MobileBERT weights (preset "published"), or "random".
+        weights: folder or hub name of a pretrained encoder, or "random" (mobilebert's preset "published").
         taught: documents with a teacher's probabilities to train on as well (`ensemble.teach`). Those that are among
             `documents` are left out, so that no validation document is trained on.
         deadline: time of `time.monotonic` before which the state and a tagger are saved.
@@ -67,9 +67,9 @@ def train_preset(
     if late and not (folder / "result.json").exists():
         return None
     chosen = look_up(model, preset, **settings)
-    config, weights = chosen.train, starting_weights(chosen, weights)
+    config, weights = chosen.train, starting_weights(model, chosen, weights)
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)
-    taught = taught and taught.beside(documents)
+    taught = taught and taught.without(documents)
     state = rank_state()
     resumed = resume and (folder / "run.json").exists()
     recorded = read_json(folder / "run.json").get("weights") if resumed else weights
@@ -92,7 +92,7 @@ def train_preset(
             logger.info("%s is finished already", folder)
             return read_json(folder / "result.json")
     set_seed(config.seed)
-    tokenizer = read_tokenizer(folder / "tokenizer.json") if resumed else None
+    tokenizer = read_tokenizer(folder) if resumed else None
     network, tokenizer = build(model, chosen, training, tokenizer, weights)
     if state.is_main_process and not resumed:
         start_run(folder, manifest, tokenizer)
@@ -157,14 +157,14 @@ def train_folds(
     chosen = look_up(model, preset, **settings)
     folds = list(folds if folds is not None else range(n_folds) if chosen.every_fold else [0])
     check_documents(documents, n_folds=n_folds, folds=folds, seed=chosen.train.seed)
-    start = starting_weights(chosen, weights)
+    start = starting_weights(model, chosen, weights)
     shared = {"preset": preset, "n_folds": n_folds, "resume": resume, "weights": weights, "taught": taught, **settings}
     if n_processes > 1:
         train = partial(train_folds, model, documents, folder, folds=folds, deadline=deadline, **shared)
         launch(train, n_processes=n_processes)
         return result_so_far(folder, documents)
     if start != RANDOM and not (folder / "result.json").exists():
-        load_published(start)  # so that an error, or a long download, comes before the run begins
+        build(model, chosen, [], None, start)  # so that an error, or a long download, comes before the run begins
     state = rank_state()
     manifest = {"model": model, "preset": preset, "n_folds": n_folds, "folds": folds}
     _open(folder, manifest, resume=resume, writes=state.is_main_process)
@@ -240,7 +240,7 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of a run's folds; a run of one tagger is its own only fold.
+    """Return the folders of a run's folds; for a run of one tagger, the run folder itself.
 
     For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
     """

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -32,7 +31,15 @@ from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, weigh_loss
-from pii_kit.windows import IGNORED, EpochWindows, SimilarLengthBatches, batch_loader, cut_windows, hide_pieces
+from pii_kit.windows import (
+    IGNORED,
+    EpochWindows,
+    SimilarLengthBatches,
+    batch_loader,
+    cut_windows,
+    hide_lists,
+    hide_pieces,
+)
 
 logger = logging.getLogger(__name__)
 # Position of a training: finished epochs; batches, sum of losses and seconds of the current epoch.
@@ -78,7 +85,14 @@ def fit(
     session = runs.Session(folder, resume=resume)
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
     epochs = EpochWindows(partial(_documents_of, training, config), cut, taught.predictions if taught else ())
-    loader, batches = _loader(epochs, tokenizer, config, whole=accelerator.num_processes > 1)
+    batches = SimilarLengthBatches(
+        *epochs.lengths_and_empty(),
+        share=config.empty_share,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        whole=accelerator.num_processes > 1,
+    )
+    loader = batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
     optimizer, schedule = _optimizer(model, len(batches), config)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     weights = torch.tensor(_weights(training, config, taught), dtype=torch.float32, device=accelerator.device)
@@ -100,8 +114,8 @@ def fit(
         model.train()
         epochs.make(position["epoch"])
         batches.take(*epochs.lengths_and_empty())
-        for set_epoch in (loader.set_epoch, batches.set_epoch):
-            set_epoch(position["epoch"])
+        loader.set_epoch(position["epoch"])
+        batches.set_epoch(position["epoch"])
         todo = accelerator.skip_first_batches(loader, position["batch"]) if position["batch"] else loader
         name, hidden = f"epoch {position['epoch'] + 1}/{config.epochs}", quiet or not accelerator.is_main_process
         for batch in tqdm(todo, name, len(batches), initial=position["batch"], disable=hidden):
@@ -109,6 +123,8 @@ def fit(
                 labels = batch.pop("labels")
                 if config.hidden_share:
                     batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
+                if config.hidden_lists:
+                    batch = hide_lists(batch, labels, share=config.hidden_lists)
                 logits = model(**batch).logits.float()
                 loss = weigh_loss(accelerator, *_loss(logits, labels, weights))
                 mean, stop = over_ranks(accelerator, loss, clock.is_over(len(epochs) / config.batch_size))
@@ -154,23 +170,16 @@ def _documents_of(training: Sequence[Document], config: TrainConfig, epoch: int)
     return augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
 
 
-def _loader(
-    epochs: EpochWindows, tokenizer: PieceTokenizer, config: TrainConfig, *, whole: bool
-) -> tuple[DataLoader, SimilarLengthBatches]:
-    """Return the loader of an epoch's windows and the batches that order them. `whole`: no batch is smaller."""
-    lengths, empty = epochs.lengths_and_empty()
-    batches = SimilarLengthBatches(
-        lengths, batch_size=config.batch_size, seed=config.seed, optional=empty, share=config.empty_share, whole=whole
-    )
-    return batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed), batches
-
-
 def _optimizer(
     model: PreTrainedModel, n_batches: int, config: TrainConfig
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return the optimizer and the learning rate schedule for epochs of `n_batches`."""
     optimizer = build_optimizer(
-        model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+        model,
+        name=config.optimizer,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        head_rate=config.head_rate,
     )
     steps_per_epoch = math.ceil(n_batches / config.accumulation_steps)
     cycle_epochs = config.cycle_epochs or config.epochs - config.warmup_epochs

@@ -13,50 +13,40 @@ from torch.optim.lr_scheduler import LambdaLR
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
 
-CLASS_WEIGHTS = ("none", "balanced", "log")
-
 
 class Lamb(torch.optim.Optimizer):
     """LAMB (You et al., arXiv 1904.00962) with the minimum trust ratio of SHA-RNN's paper (section 5).
 
     The update of a tensor is Adam's, without bias correction and with weight decay added. It is scaled by the trust
-    ratio min(norm of the weights, 10) / norm of the update (1 if either is 0), but at least by `min_trust`, so that
+    ratio min(norm of the weights, 10) / norm of the update (1 if either is 0), but at least by MIN_TRUST, so that
     tensors with small weights still change.
     """
 
-    def __init__(
-        self,
-        parameters,
-        *,
-        lr: float,
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-6,
-        min_trust: float = 0.25,
-    ):
-        defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps, "min_trust": min_trust}
-        super().__init__(parameters, defaults)
+    BETAS = 0.9, 0.999
+    EPSILON = 1e-6
+    MIN_TRUST = 0.25
+
+    def __init__(self, parameters, *, lr: float, weight_decay: float = 0.0):
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Update the parameters once, and return the loss that `closure`, if given, computes before."""
-        with torch.enable_grad():
-            loss = None if closure is None else closure()
+        """Update the parameters once. `closure` is ignored; torch's schedulers and Accelerate pass none."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, self.state[parameter], **group)
-        return loss
+                    self._update(parameter, self.state[parameter], group["lr"], group["weight_decay"])
 
-    def _update(self, parameter, state, *, lr, weight_decay, betas, eps, min_trust, **_) -> None:
+    def _update(self, parameter: torch.Tensor, state: dict, lr: float, weight_decay: float) -> None:
         if not state:
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        mean = state["mean"].lerp_(parameter.grad, 1 - betas[0])
-        square = state["square"].mul_(betas[1]).addcmul_(parameter.grad, parameter.grad, value=1 - betas[1])
-        update = (mean / square.sqrt().add_(eps)).add_(parameter, alpha=weight_decay)
+        mean = state["mean"].lerp_(parameter.grad, 1 - self.BETAS[0])
+        square = state["square"].mul_(self.BETAS[1])
+        square.addcmul_(parameter.grad, parameter.grad, value=1 - self.BETAS[1])
+        update = (mean / square.sqrt().add_(self.EPSILON)).add_(parameter, alpha=weight_decay)
         weight_norm, update_norm = parameter.norm().clamp(max=10), update.norm()
         trust = torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
-        parameter.addcmul_(update, trust.clamp(min=min_trust), value=-lr)
+        parameter.addcmul_(update, trust.clamp(min=self.MIN_TRUST), value=-lr)
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -78,9 +68,7 @@ def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
     original project's code. Raises KitError for an unknown scheme.
     """
     if isinstance(scheme, int | float):
-        weights = np.ones(len(counts))
-        weights[OUTSIDE_ID] = scheme
-        return weights
+        return np.where(np.arange(len(counts)) == OUTSIDE_ID, scheme, 1.0)
     if scheme == "none":
         return np.ones(len(counts))
     balanced = counts.sum() / (len(counts) * np.maximum(counts, 1))
@@ -88,23 +76,32 @@ def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
         return balanced
     if scheme == "log":
         return 1 + np.log2(balanced / balanced[OUTSIDE_ID])
-    raise KitError(
-        f"class_weights is {scheme!r}; expected one of {', '.join(CLASS_WEIGHTS)}, or a number, the weight of O"
+    raise KitError(f"class_weights is {scheme!r}; expected one of none, balanced, log, or a number, the weight of O")
+
+
+def build_optimizer(
+    model: nn.Module, *, name: str, learning_rate: float, weight_decay: float, head_rate: float = 1.0
+) -> torch.optim.Optimizer:
+    """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row).
+
+    Classifier and embedding of features have `head_rate` times the learning rate.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for place, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_head = place.startswith("classifier") or "feature_embedding" in place
+            groups.setdefault((is_head, parameter.squeeze().ndim > 1), []).append(parameter)
+    return OPTIMIZERS[name](
+        [
+            {
+                "params": parameters,
+                "lr": learning_rate * (head_rate if is_head else 1),
+                "weight_decay": weight_decay if is_matrix else 0.0,
+            }
+            for (is_head, is_matrix), parameters in groups.items()
+        ],
+        lr=learning_rate,
     )
-
-
-def build_optimizer(model: nn.Module, *, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row)."""
-
-    def is_matrix(parameter: nn.Parameter) -> bool:
-        return sum(size > 1 for size in parameter.shape) > 1
-
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if is_matrix(p)], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if not is_matrix(p)], "weight_decay": 0.0},
-    ]
-    return OPTIMIZERS[name](groups, lr=learning_rate)
 
 
 def mixed_precision(setting: str) -> str:

@@ -67,8 +67,7 @@ def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]]) -> OutO
     """Select what is kept of labelled documents and their probabilities (token, label)."""
     documents, columns = [], []
     for document, scores in sorted(predictions, key=lambda pair: pair[0].document):
-        labels = np.zeros(len(document.tokens), dtype=np.int8)
-        labels[:] = [LABEL_TO_ID[label] for label in document.labels or ()]
+        labels = np.array([LABEL_TO_ID[label] for label in document.labels or ()], dtype=np.int8)
         rows = np.flatnonzero((scores[:, OUTSIDE_ID] < KEPT_BELOW) | (labels != OUTSIDE_ID))
         documents.append((document.document, len(document.tokens)))
         columns.append((np.full(len(rows), document.document), rows, labels[rows], scores[rows]))

@@ -165,7 +165,7 @@ for index in range(len(gpus)):
 
 @cache
 def try_gpus() -> tuple[str, str | None]:
-    """Return the names of the GPUs, and one line that says why they do not work and what to choose; None if they work.
+    """Return the names of the GPUs, and one line on why they do not work and what to choose; None if they work.
 
     A separate process tries them: a process that has used a GPU cannot start others that train together, and a driver
     that hangs would block the notebook.

@@ -1,7 +1,7 @@
 """The folder of a run: all that is needed to rebuild the model, to read how it was trained, and to resume it.
 
 run.json          the request: model, preset, settings, starting weights, data fingerprint, validation documents
-tokenizer.json    the vocabulary (a tagger's run), and words.json, the words that documents write in lower case
+tokenizer.json    the vocabulary (a tagger's run), and pieces.json, the words that documents write in lower case
 tagger/           the kept tagger so far: a transformers folder (config, safetensors, tokenizer), decision.json, and
                   out_of_fold.safetensors, its predictions for the validation documents
 kept_tagger/      the kept tagger, while `tagger/` is that of an epoch which ran out of time; resuming puts it back
@@ -28,14 +28,15 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
 from pii_kit.data import Document
-from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, recover_folder, write_json
+from pii_kit.files import KitError, atomic_folder, in_one_line, read_json, recover_folder, write_json
+from pii_kit.lexicon import N_ROWS
 from pii_kit.models import load_model, save_model
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.models.onnx import OnnxModel
-from pii_kit.pieces import CASINGS, PAD, WORDS_FILE, PieceTokenizer, read_tokenizer
+from pii_kit.pieces import PieceTokenizer, read_tokenizer, write_tokenizer
 from pii_kit.predict import Tagger
 from pii_kit.training.out_of_fold import OutOfFold, save_out_of_fold
 from pii_kit.training.parallel import random_states, restore_random_state, sum_over_ranks
@@ -64,9 +65,7 @@ def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = N
         raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     if tokenizer is not None:
-        with atomic_write(folder / "tokenizer.json") as handle:
-            handle.write(tokenizer.tokenizer.to_str(pretty=False))
-        write_json(folder / WORDS_FILE, sorted(tokenizer.words))
+        write_tokenizer(folder, tokenizer)
     write_json(folder / "run.json", manifest)
 
 
@@ -119,8 +118,7 @@ def restore_kept_tagger(folder: Path) -> None:
 
 def save_tokenizer_and_decision(inside: Path, tagger: Tagger) -> None:
     """Write all of a tagger except its model into the folder of the model."""
-    PreTrainedTokenizerFast(tokenizer_object=tagger.tokenizer.tokenizer, pad_token=PAD).save_pretrained(inside)
-    write_json(inside / WORDS_FILE, sorted(tagger.tokenizer.words))
+    write_tokenizer(inside, tagger.tokenizer)
     decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
     write_json(inside / "decision.json", decision)
 
@@ -134,12 +132,9 @@ def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Ta
     decision = read_json(inside / "decision.json")
     exported = (inside / ONNX_FILE).exists()
     model: Any = OnnxModel(inside) if exported else load_model(inside, AutoModelForTokenClassification)
-    if getattr(model.config, "n_casings", 0) not in (0, len(CASINGS)):
-        raise KitError(f"{inside}: {model.config.n_casings} casing features, expected {len(CASINGS)}; train it again")
-    try:
-        tokenizer = read_tokenizer(inside / "tokenizer.json")
-    except (OSError, ValueError) as error:
-        raise KitError(f"{inside}: cannot be loaded: {in_one_line(error)}") from None
+    if getattr(model.config, "n_features", 0) not in (0, N_ROWS):
+        raise KitError(f"{inside}: a table of {model.config.n_features} features, expected {N_ROWS}; train it again")
+    tokenizer = read_tokenizer(inside)
     return Tagger(model=model.to(device).eval(), tokenizer=tokenizer, **decision)
 
 

@@ -3,8 +3,9 @@ import string
 
 import pytest
 
-from pii_kit.augment.surrogates import LOCALES, ROMANIZED, Surrogates, _pool, handle_of
+from pii_kit.augment.surrogates import LOCALES, ROMANIZED, Surrogates, _pool
 from pii_kit.data import TOKENIZER
+from pii_kit.sample.text import handle_of
 
 HANDLES = ("me", "am", "jan", "km", "anasilva", "x" * 60)
 

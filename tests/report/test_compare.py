@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import make_document
 
-from pii_kit.data import split_documents, write_documents
+from pii_kit.data import write_documents
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
@@ -13,6 +13,7 @@ from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.report import baselines, compare
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
+from pii_kit.split import split_documents
 from pii_kit.submission import submission_rows, true_rows, write_submission
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.out_of_fold import keep_out_of_fold, save_out_of_fold

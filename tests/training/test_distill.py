@@ -11,9 +11,10 @@ from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 from pii_kit import training as presets
 from pii_kit.__main__ import main
 from pii_kit.augment import AugmentConfig
-from pii_kit.data import split_documents, write_documents
+from pii_kit.data import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
+from pii_kit.split import split_documents
 from pii_kit.training import Preset, TrainConfig
 from pii_kit.training import folds as train_run
 from pii_kit.training import loop as train
@@ -190,10 +191,10 @@ def test_labelled_documents_are_not_taught_whatever_their_number(documents):
     copy = replace(documents[0], document=999)
     empty = make_document("", number=998)
     taught = by_oracle([copy, replace(empty, labels=()), *documents[1:4]])
-    left = taught.beside([documents[0], documents[2]])
+    left = taught.without([documents[0], documents[2]])
     assert [document.document for document, _ in left.predictions] == [documents[n].document for n in (1, 3)]
     with pytest.raises(KitError, match="all 5 unlabelled documents are empty or also labelled"):
-        taught.beside(documents)
+        taught.without(documents)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from conftest import TINY_PRESETS, make_document
 
 from pii_kit import training
 from pii_kit.augment import AugmentConfig
-from pii_kit.data import split_documents
 from pii_kit.files import KitError, read_json
 from pii_kit.metrics import bootstrap_interval, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES
+from pii_kit.split import split_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import folds
 from pii_kit.training.ensemble import load_ensemble

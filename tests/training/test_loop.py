@@ -13,10 +13,11 @@ from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 from safetensors.torch import load_file
 
 from pii_kit.augment import AugmentConfig
-from pii_kit.data import split_documents, write_documents
+from pii_kit.data import write_documents
 from pii_kit.files import KitError
 from pii_kit.metrics import threshold_curve
 from pii_kit.predict import predict_documents
+from pii_kit.split import split_documents
 from pii_kit.training import TrainConfig
 from pii_kit.training import loop as train
 from pii_kit.training.loop import SECONDS_TO_SAVE, Clock, fit, is_finished, kept_epoch, out_of_patience, validate

@@ -1,0 +1,102 @@
+"""Features of a token as a word: its casing, and what public lists know of it.
+
+Each feature has a few categories. `features_of` returns rows of one table that holds the categories of all features, so
+that a model needs one embedding, whose rows it adds up.
+"""
+
+import lzma
+import unicodedata
+from functools import cache
+from pathlib import Path
+
+FILE = Path(__file__).with_name("words.txt.xz")
+CASINGS = ("lower", "Title", "UPPER", "mixed", "digits", "other", "Title word", "UPPER word")
+WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")
+# List → number of categories, 0 for a word that is not in it (`build` lists the sources). Commonness is 1 to 5 (most
+# common), or MISSPELT.
+LISTS = {"commonness": 7, "place": 4, "first name": 3, "surname": 3}
+MISSPELT = 6  # not in a list, and a spelling mistake away from a common word
+COMMON = 3  # commonness of the words that mistakes are looked for, if they have LEAST_LETTERS
+LEAST_LETTERS = 6
+SIZES = (len(CASINGS), *LISTS.values())
+OFFSETS = tuple(sum(SIZES[:place]) for place in range(len(SIZES)))  # row of each feature's category 0
+N_FEATURES, N_ROWS = len(SIZES), sum(SIZES)
+
+
+def casing_of(token: str) -> int:
+    """Return the casing of a token as an index into CASINGS. A single capital is Title; with a digit it is digits.
+
+    >>> [CASINGS[casing_of(token)] for token in ("tea", "Ana", "I", "NASA", "eBay", "B52", "\\n")]
+    ['lower', 'Title', 'Title', 'UPPER', 'mixed', 'digits', 'other']
+    """
+    if any(character.isdigit() for character in token):
+        return 4
+    letters = [character for character in token if character.isalpha()]
+    if not letters:
+        return 5
+    if token.istitle():
+        return 1
+    if token.isupper():
+        return 2
+    return 3 if any(character.isupper() for character in letters) else 0
+
+
+@cache
+def read_lexicon() -> dict[str, tuple[int, ...]]:
+    """Return the categories (list) of each word in lower case."""
+    lines = lzma.decompress(FILE.read_bytes()).decode("utf-8").splitlines()
+    shared: dict[str, tuple[int, ...]] = {}
+    lexicon = {}
+    for line in lines:
+        word, digits = line.split("\t")
+        lexicon[word] = shared.setdefault(digits, tuple(map(int, digits)))
+    return lexicon
+
+
+def look_up(token: str) -> tuple[int, ...]:
+    """Return the categories (list) of a token, whatever its casing, without its accents if it is not known with them.
+
+    >>> look_up("Garcia"), look_up("FRANCE"), look_up("Reflecton")
+    ((2, 1, 0, 2), (4, 3, 0, 1), (6, 0, 0, 0))
+    """
+    lexicon, word = read_lexicon(), token.lower()
+    found = lexicon.get(word) or lexicon.get(without_accents(word))
+    return found or (MISSPELT if _is_misspelt(word) else 0, 0, 0, 0)
+
+
+def without_accents(text: str) -> str:
+    """Return a text without accents and other combining marks."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+def _is_misspelt(word: str) -> bool:
+    """Return whether a letter more, less or other, or two swapped, make the word a common one (Garbe's SymSpell)."""
+    if len(word) < LEAST_LETTERS or not word.isalpha():
+        return False
+    near = _near_common_words()
+    return word in near or any(shorter in near for shorter in _without_a_letter(word))
+
+
+@cache
+def _near_common_words() -> frozenset[str]:
+    common = [word for word, (n, *_) in read_lexicon().items() if n >= COMMON and len(word) >= LEAST_LETTERS]
+    return frozenset(common) | {shorter for word in common for shorter in _without_a_letter(word)}
+
+
+def _without_a_letter(word: str) -> set[str]:
+    return {word[:place] + word[place + 1 :] for place in range(len(word))}
+
+
+@cache
+def features_of(token: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the rows (feature) of a token, and those if it is known as a word; they differ if it is in capitals."""
+    casing, categories = casing_of(token), look_up(token)
+    as_word = casing + WORD_SHIFT * (CASINGS[casing] in ("Title", "UPPER"))
+    return _rows(casing, categories), _rows(as_word, categories)
+
+
+def _rows(casing: int, categories: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(offset + category for offset, category in zip(OFFSETS, (casing, *categories), strict=True))
+
+
+NO_WORD = _rows(CASINGS.index("other"), (0,) * len(LISTS))  # features of special pieces
