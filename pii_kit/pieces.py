@@ -1,8 +1,10 @@
 """Cut tokens into the pieces that a model reads. Each token has at least one, and each newline is a piece."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 # known, which is not so for a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
 PIECES_FILE = "pieces.json"
+METASPACE = "Metaspace"  # how `tokenizers` calls SentencePiece's treatment of spaces
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
@@ -59,10 +62,14 @@ class DocumentPieces:
 class PieceTokenizer:
     """A `tokenizers` tokenizer that is called token by token, so that pieces and tokens are aligned by construction.
 
-    A token is encoded with the space before it: a byte-level vocabulary distinguishes " Ana" from "Ana". A token that
-    the vocabulary maps to nothing becomes one [UNK]. A capitalized token has a separate casing if it is also a word:
-    if its lower case is among `words` or in the same document. `document_ends` are the ids of TOP and BOTTOM, and
-    `window_ends` those of the special pieces "start" and "end"; None where the vocabulary lacks them.
+    A token is encoded with the space before it: many vocabularies distinguish " Ana" from "Ana". For SentencePiece a
+    line starts with a space. A token that the vocabulary maps to nothing becomes one [UNK]. A capitalized token has
+    a separate casing if it is also a word: if its lower case is among `words` or in the same document. `specials` maps
+    the roles of SPECIALS to the vocabulary's names. `document_ends` are the ids of TOP and BOTTOM, and `window_ends`
+    those of the special pieces "start" and "end"; None where the vocabulary lacks them.
+
+    Raises:
+        KitError: the vocabulary lacks a special piece for padding, unknown or masked text.
     """
 
     tokenizer: Tokenizer
@@ -73,11 +80,13 @@ class PieceTokenizer:
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        names = [self.specials[name] for name in ("pad", "unknown", "mask")]
-        ids = self._ids(*names)
+        names = {role: self.specials.get(role, "") for role in ("pad", "unknown", "mask")}
+        ids = self._ids(*names.values())
         if ids is None:
-            raise KitError(f"the tokenizer's vocabulary lacks one of {', '.join(names)}; expected all of them")
+            lacks = [f"{role} ({name or 'no name'})" for role, name in names.items() if self._ids(name) is None]
+            raise KitError(f"the tokenizer has no special piece for {', '.join(lacks)}; expected {', '.join(names)}")
         self.pad_id, self.unknown_id, self.mask_id = ids
+        self.space_starts_lines = METASPACE in str(self.tokenizer.pre_tokenizer)
         self.document_ends = self._ids(TOP, BOTTOM)
         self.window_ends = self._ids(*(self.specials.get(name, "") for name in ("start", "end")))
 
@@ -85,17 +94,17 @@ class PieceTokenizer:
         ids = tuple(i for i in map(self.tokenizer.token_to_id, pieces) if i is not None)
         return ids if len(ids) == len(pieces) else None
 
-    @property
+    @cached_property
     def n_pieces(self) -> int:
-        """The size of the vocabulary."""
-        return self.tokenizer.get_vocab_size()
+        """The size of the vocabulary: one more than its highest id, as some vocabularies have gaps."""
+        return max(self.tokenizer.get_vocab().values()) + 1
 
     def cut(self, document: Document) -> DocumentPieces:
         """Cut a document into pieces."""
-        texts, space_before = [], False
+        texts, space_before = [], self.space_starts_lines
         for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
             texts.append(" " + token if space_before and not token.isspace() else token)
-            space_before = space
+            space_before = space or (self.space_starts_lines and token.isspace())
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
         for text, encoding in zip(new, encodings, strict=True):
@@ -182,18 +191,47 @@ def of_transformers(loaded: Any) -> PieceTokenizer:
 
     Raises:
         ValueError: the tokenizer is not a fast one.
+        KitError: as `PieceTokenizer`.
     """
-    tokenizer = getattr(loaded, "backend_tokenizer", None)
-    if tokenizer is None:
+    if getattr(loaded, "backend_tokenizer", None) is None:
         raise ValueError("its tokenizer is not a fast one; expected a folder with tokenizer.json")
+    tokenizer = _with_real_spaces(loaded.backend_tokenizer)
     roles = {"pad": "pad_token", "unknown": "unk_token", "mask": "mask_token", "start": "cls_token", "end": "sep_token"}
     found = {role: getattr(loaded, name, None) for role, name in roles.items()}
     specials = {role: str(piece) for role, piece in found.items() if piece}
-    unknown = [tokenizer.token_to_id(specials.get("unknown", ""))]
-    newline, space = (tokenizer.encode(text, add_special_tokens=False).ids for text in (NEWLINE, " "))
-    if newline in ([], space, unknown):
+    newline, space = (set(tokenizer.encode(text, add_special_tokens=False).ids) for text in (NEWLINE, " "))
+    if newline <= space | {tokenizer.token_to_id(specials.get("unknown", ""))}:
         tokenizer.add_special_tokens([NEWLINE])
     return PieceTokenizer(tokenizer, specials=specials)
+
+
+def _with_real_spaces(tokenizer: Tokenizer) -> Tokenizer:
+    """Make a tokenizer encode a text's own leading space, and add none.
+
+    SentencePiece tokenizers strip a text and add a space before it, or before each word. Called token by token, "Ana"
+    in "(Ana)" would become " Ana".
+    """
+    if not any(sign in str(tokenizer.pre_tokenizer) for sign in (METASPACE, "add_prefix_space=True")):
+        return tokenizer
+    content = json.loads(tokenizer.to_str())
+    for part in _parts(content["normalizer"], "normalizers"):
+        if part["type"] == "Strip":
+            part["strip_left"] = False
+    for part in _parts(content["pre_tokenizer"], "pretokenizers"):
+        if part["type"] == METASPACE:
+            part["prepend_scheme"] = "never"
+        elif part["type"] == "ByteLevel":
+            part["add_prefix_space"] = False
+        elif part["type"] == "WhitespaceSplit":  # Metaspace splits at spaces too, but keeps them
+            part |= {"type": "Split", "pattern": {"String": NEWLINE}, "behavior": "Isolated", "invert": False}
+    return Tokenizer.from_str(json.dumps(content))
+
+
+def _parts(content: dict | None, name: str) -> list[dict]:
+    """Return the members of a sequence in a tokenizer.json, also of sequences in it, or the only member."""
+    if content is None:
+        return []
+    return [part for member in content[name] for part in _parts(member, name)] if name in content else [content]
 
 
 def write_tokenizer(folder: Path, tokenizer: PieceTokenizer) -> None:

@@ -17,10 +17,11 @@ from kaggle_stub import built_kit, stub, wheels_at_hand  # noqa: F401 (fixtures)
 from pii_kit import training as presets
 from pii_kit.data import Document
 from pii_kit.labels import LABEL_TO_ID, LABELS
-from pii_kit.models.encoder import MobileBertForTokenClassification, MobileBertTaggerConfig
+from pii_kit.lexicon import N_ROWS
+from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
 from pii_kit.models.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
-from pii_kit.pieces import CASINGS, train_byte_pairs, train_word_pieces
+from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.predict import Tagger
 from pii_kit.sample import make_documents
 from pii_kit.training import Preset, TrainConfig
@@ -29,7 +30,7 @@ from pii_kit.training.folds import train_folds
 matplotlib.use("Agg")
 torch.set_num_threads(1)
 
-NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID, "n_casings": len(CASINGS)}
+NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID, "n_features": N_ROWS}
 
 
 @cache
@@ -108,8 +109,10 @@ def tiny_language_model(**changes) -> ShaRnnForCausalLM:
     return ShaRnnForCausalLM(ShaRnnConfig(**{**sizes, **causal, **changes})).eval()
 
 
-def tiny_mobilebert(**changes) -> MobileBertForTokenClassification:
+def tiny_mobilebert(**changes) -> EncoderForTokenClassification:
+    """A small MobileBERT; `changes` are fields of the encoder, or of the tagger's own configuration."""
     sizes = {
+        "model_type": "mobilebert",
         "vocab_size": 400,
         "hidden_size": 32,
         "embedding_size": 16,
@@ -120,7 +123,8 @@ def tiny_mobilebert(**changes) -> MobileBertForTokenClassification:
         "num_feedforward_networks": 1,
     }
     torch.manual_seed(0)
-    return MobileBertForTokenClassification(MobileBertTaggerConfig(**{**sizes, **NAMES, **changes})).eval()
+    own = {name: changes.pop(name, value) for name, value in NAMES.items()}
+    return EncoderForTokenClassification(EncoderConfig(encoder={**sizes, **changes}, **own)).eval()
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +163,7 @@ TINY_PRESETS = {
                 "boom_size": 32,
                 "num_hidden_layers": 1,
                 "attention_layers": [0],
-                "n_casings": len(CASINGS),
+                "n_features": N_ROWS,
             },
             train=TINY,
             every_fold=False,
@@ -176,7 +180,7 @@ TINY_PRESETS = {
                 "num_hidden_layers": 1,
                 "num_attention_heads": 2,
                 "num_feedforward_networks": 1,
-                "n_casings": len(CASINGS),
+                "n_features": N_ROWS,
             },
             train=TINY,
             every_fold=False,

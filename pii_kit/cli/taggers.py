@@ -14,7 +14,7 @@ from pii_kit.metrics import micro_fbeta
 from pii_kit.predict import Ensemble
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training import DEFAULT_PRESET, PRESETS
+from pii_kit.training import PRESETS
 from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
@@ -102,11 +102,12 @@ def errors(args: argparse.Namespace) -> None:
 def add_tagger_verbs(verbs) -> None:
     """Add the verbs train, predict, export and errors."""
     verb = add_verb(verbs, train, "train taggers on labelled essays, one for each fold")
-    verb.add_argument("--model", choices=list(PRESETS), required=True, help="which of the two models")
+    text = "SHA-RNN, MobileBERT, or any pretrained encoder of transformers"
+    verb.add_argument("--model", choices=list(PRESETS), required=True, help=text)
     add_path(verb, "--data", "TRAIN.json", "labelled essays")
     add_path(verb, "--run", "DIR", "folder of the run")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
-    verb.add_argument("--preset", choices=presets, default=DEFAULT_PRESET, help="model size and settings")
+    verb.add_argument("--preset", choices=presets, help="model size and settings; default: cpu, of encoders default")
     verb.add_argument("--fold", type=whole(0), metavar="K", help="train only the tagger that fold K validates")
     verb.add_argument("--epochs", type=whole(1), metavar="N", help="replaces the preset's value")
     verb.add_argument("--learning-rate", type=share, metavar="RATE", help="replaces the preset's value")
@@ -114,8 +115,8 @@ def add_tagger_verbs(verbs) -> None:
     verb.add_argument("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better F5")
     verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="number of batches between checkpoints")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed")
-    text = "with the preset published: folder of MobileBERT's weights, or 'random'; default: download them"
-    verb.add_argument("--weights", metavar="DIR", help=text)
+    text = "pretrained weights, for model encoder and mobilebert's preset published (default there: download them)"
+    verb.add_argument("--weights", metavar="FOLDER_OR_HUB_NAME", help=text)
     text = "train also on this run's predictions for the unlabelled essays; repeat to average several runs"
     verb.add_argument("--teacher", type=Path, action="append", metavar="DIR", help=text)
     verb.add_argument("--mixed-data", action="store_true", help="allow teachers that were trained on different essays")

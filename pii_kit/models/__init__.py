@@ -21,7 +21,8 @@ from pii_kit.files import KitError, in_one_line
 def save_model(inside: Path, model: PreTrainedModel) -> None:
     """Write a model and its config into a folder, as safetensors."""
     disable_progress_bar()  # transformers draws one for each file, however small
-    model.save_pretrained(inside)
+    # Under our names: by default transformers renames some encoders' weights to those of an earlier version.
+    model.save_pretrained(inside, save_original_format=False)
 
 
 def load_model(
@@ -58,7 +59,7 @@ def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
 
     def count(length: int) -> int:
         pieces = torch.zeros(1, length, dtype=torch.long, device="meta")
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
             meta_model(input_ids=pieces, feature_ids=pieces[..., None])
         return counter.get_total_flops()
 

@@ -1,5 +1,6 @@
 """Token classifiers on transformers' encoders, with features of words: the only module that names encoder classes."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForTokenClassification,
@@ -17,10 +19,11 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.utils import cached_file
 from transformers.utils.logging import disable_progress_bar
 
 from pii_kit.files import KitError, in_one_line
-from pii_kit.pieces import PieceTokenizer, of_transformers
+from pii_kit.pieces import NEWLINE, PieceTokenizer, of_transformers
 
 MOBILEBERT = "google/mobilebert-uncased"
 DROPOUTS = ("classifier_dropout", "hidden_dropout_prob", "mlp_dropout", "dropout")  # names in encoders' configurations
@@ -89,25 +92,24 @@ class EncoderForTokenClassification(PreTrainedModel):
         embedded = self.encoder.get_input_embeddings()(input_ids)
         if self.feature_embedding is not None and feature_ids is not None:
             embedded = embedded + self.feature_embedding(feature_ids).sum(-2)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        # MobileBERT joins each piece's embedding with its neighbours'. After the last piece they must be zero, as they
-        # are without padding.
-        embedded = embedded * attention_mask[..., None]
+        if attention_mask is not None:
+            # MobileBERT joins each piece's embedding with its neighbours'. After the last piece they must be zero, as
+            # they are without padding.
+            embedded = embedded * attention_mask[..., None]
         hidden = self.encoder(inputs_embeds=embedded, attention_mask=attention_mask).last_hidden_state
         logits = self.classifier(self.dropout(hidden))
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return TokenClassifierOutput(loss=loss, logits=logits)
 
 
-def longest_window(config: PreTrainedConfig) -> int | None:
+def longest_window(model: EncoderForTokenClassification) -> int | None:
     """Return the most pieces that an encoder reads at once; None if its positions are relative, without a limit."""
-    n_positions = getattr(config, "max_position_embeddings", None)
-    if n_positions is None or not getattr(config, "position_biased_input", True):  # DeBERTa
-        return None
-    if "roberta" in config.model_type:  # counts positions from the number of the padding piece on
-        return n_positions - config.pad_token_id - 1
-    return n_positions
+    config = model.config.encoder
+    for name, table in model.encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+            # RoBERTa and alike count positions from the id of the padding piece on.
+            return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    return None if getattr(config, "relative_attention", False) else getattr(config, "max_position_embeddings", None)
 
 
 def load_pretrained(
@@ -132,16 +134,45 @@ def load_pretrained(
         except OSError:  # not in the cache
             stored, tokenizer = _read(weights, dropouts, local_files_only=is_folder)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        random = " To train one of this size from random weights, ask for it: --weights random."
         raise KitError(
             f"{weights}: cannot load a pretrained encoder. Attach its weights (on Kaggle: Add input, Models; "
-            "elsewhere: --weights FOLDER) or turn the internet on. To train a MobileBERT of published size from random "
-            f"weights, ask for it: --weights random. Reason: {in_one_line(error)}"
+            "elsewhere: --weights FOLDER) or turn the internet on."
+            f"{random if weights == MOBILEBERT else ''} Reason: {in_one_line(error)}"
         ) from None
     model = EncoderForTokenClassification(EncoderConfig(encoder=stored.config, n_features=n_features, **labels))
     model.encoder.load_state_dict({name: value for name, value in stored.state_dict().items() if "pooler" not in name})
-    if tokenizer.n_pieces > model.encoder.get_input_embeddings().num_embeddings:
-        model.encoder.resize_token_embeddings(tokenizer.n_pieces, mean_resizing=False)
+    _check_padding(model, weights)
     return model, tokenizer
+
+
+@torch.no_grad()
+def _check_padding(model: EncoderForTokenClassification, weights: str | Path) -> None:
+    """Raise KitError if an encoder cannot be called as others are, or if padding changes what it computes."""
+    pieces, name = torch.arange(16)[None], model.config.encoder.model_type
+    mask = (pieces < 8).long()
+    model.eval()
+    try:
+        alone = model(input_ids=pieces[:, :8], attention_mask=mask[:, :8]).logits
+        padded = model(input_ids=pieces, attention_mask=mask).logits[:, :8]
+    except Exception as error:  # whatever an encoder does that expects other inputs
+        raise KitError(f"{weights}: encoders of type {name!r} do not work here: {in_one_line(error)}") from None
+    if not (padded - alone).abs().max() <= 1e-3 * alone.abs().max():
+        raise KitError(f"{weights}: encoders of type {name!r} do not work here: padding changes their predictions")
+    model.train()
+
+
+def fingerprint_weights(weights: str | Path) -> str:
+    """Return the SHA-256 of an encoder's model.safetensors, which `load_pretrained` has loaded.
+
+    Of weights in several files it is that of their digests, in the order of their names.
+    """
+    folder = Path(cached_file(str(weights), "config.json", local_files_only=True)).parent
+    whole, digests = folder / "model.safetensors", []
+    for path in [whole] if whole.exists() else sorted(folder.glob("*.safetensors")):
+        with open(path, "rb") as handle:
+            digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _check_folder(folder: Path) -> None:
@@ -153,26 +184,39 @@ def _check_folder(folder: Path) -> None:
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise KitError(f"{path}: names no model_type; expected the folder of a transformers encoder")
     if not list(folder.glob("*.safetensors")):
-        raise KitError(f"{folder}: holds no .safetensors file; expected safe weights, other formats are not loaded")
+        raise KitError(f"{folder}: holds no model.safetensors; expected safe weights, other formats are not loaded")
 
 
 def _read(
     weights: str | Path, dropouts: dict[str, float], *, local_files_only: bool
 ) -> tuple[PreTrainedModel, PieceTokenizer]:
-    """Return the stored encoder and its tokenizer. Raises ValueError if a weight or the vocabulary is missing."""
+    """Return the stored encoder and its tokenizer. Raises ValueError if it is none, or a weight or piece is missing."""
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(weights), "local_files_only": local_files_only}
+    where["trust_remote_code"] = False  # the default asks on the terminal
     # One small file first: transformers tries each file for half a minute when the hub cannot be reached.
     disable_progress_bar()  # of the weights, drawn for each fold
     config = AutoConfig.from_pretrained(**where)
+    if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise ValueError(f"a model of type {config.model_type!r}; expected an encoder with masked pieces, such as BERT")
     for name, value in dropouts.items():
         setattr(config, name, value)
-    tokenizer = of_transformers(AutoTokenizer.from_pretrained(**where))
-    loaded: Any = AutoModel.from_pretrained(
+    loaded = AutoTokenizer.from_pretrained(**where)
+    if len(loaded) < config.vocab_size / 2:
+        raise ValueError(f"the vocabulary has {len(loaded)} pieces, expected about {config.vocab_size}")
+    knows_newline = NEWLINE in loaded.get_vocab()
+    tokenizer = of_transformers(loaded)
+    model, found = AutoModel.from_pretrained(
         **where, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )
-    if missing := [name for name in loaded[1]["missing_keys"] if "pooler" not in name]:
+    if missing := [name for name in found["missing_keys"] if "pooler" not in name]:
         raise ValueError(f"the file of weights lacks {len(missing)} of them, such as {min(missing)}")
-    return loaded[0], tokenizer
+    if tokenizer.n_pieces > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(tokenizer.n_pieces, mean_resizing=False)
+    if not knows_newline and (newline := tokenizer.tokenizer.token_to_id(NEWLINE)) is not None:
+        with torch.no_grad():  # its row is new, or one that was never trained
+            rows = model.get_input_embeddings().weight
+            rows[newline] = rows[:newline].mean(0)
+    return model, tokenizer
 
 
 AutoConfig.register(EncoderConfig.model_type, EncoderConfig)

@@ -75,13 +75,20 @@ def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_si
         The largest difference between a logit in ONNX Runtime and in PyTorch, on random windows of several shapes.
 
     Raises:
-        KitError: onnx or onnxruntime is not installed, or the difference is above LARGEST_DIFFERENCE.
+        KitError: onnx or onnxruntime is not installed, the model cannot be represented in ONNX, or the difference is
+            above LARGEST_DIFFERENCE.
     """
     if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
         raise KitError(f"export needs {' and '.join(missing)} (pip install {' '.join(missing)})")
     model.config.save_pretrained(folder)
-    _export(model, folder / FILE, n_pieces)
-    difference, largest = _compare(model, OnnxModel(folder), n_pieces, window_size)
+    try:
+        _export(model, folder / FILE, n_pieces)
+        difference, largest = _compare(model, OnnxModel(folder), n_pieces, window_size)
+    except KitError:
+        raise
+    except Exception as error:  # the exporter's and onnxruntime's own exceptions have no common base class
+        kind = getattr(model.config, "encoder", model.config).model_type
+        raise KitError(f"not exported: ONNX cannot represent a model of type {kind!r}: {in_one_line(error)}") from None
     if not difference <= LARGEST_DIFFERENCE * largest:
         raise KitError(
             f"not exported: a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"

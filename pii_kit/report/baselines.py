@@ -163,7 +163,7 @@ def _short(value: object) -> str:
 
 def settings(model: str, network: PreTrainedModel, train: Mapping) -> dict[str, object]:
     """Return our settings under the names of "original_settings"; `train` is the TrainConfig in run.json."""
-    config = network.config
+    config = getattr(network.config, "encoder", network.config)
     sha_rnn = model == "sha_rnn"
     restarts = f"cycles of {train['cycle_epochs']} epochs, peaks × {train['restart_decay']:g}"
     weights = train["class_weights"]

@@ -17,11 +17,12 @@ from tqdm import tqdm
 from pii_kit import metrics
 from pii_kit.data import Document
 from pii_kit.files import KitError, read_json, write_json
+from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.split import split_documents
 from pii_kit.submission import true_rows
-from pii_kit.training import DEFAULT_PRESET, RANDOM, build, look_up, starting_weights
+from pii_kit.training import RANDOM, build, default_preset, look_up, starting_weights
 from pii_kit.training.distill import Taught
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
@@ -36,7 +37,7 @@ def train_preset(
     documents: Sequence[Document],
     folder: str | Path,
     *,
-    preset: str = DEFAULT_PRESET,
+    preset: str | None = None,
     resume: bool = False,
     weights: str | Path | None = None,
     n_folds: int = 5,
@@ -47,22 +48,21 @@ def train_preset(
     quiet: bool = False,
     **settings,
 ) -> dict | None:
-    """Train one tagger ("sha_rnn" or "mobilebert") into a run folder, and return its result; None if time ran out.
+    """Train one tagger of a model in `PRESETS` into a run folder, and return its result; None if time ran out.
 
     One of `n_folds` folds validates. In several processes (ranks), all of them call this and train it together.
 
     Args:
         resume: continue an unfinished run in the folder. A finished one is left as it is.
         weights: folder or hub name of a pretrained encoder, or "random" (mobilebert's preset "published").
-        taught: documents with a teacher's probabilities to train on as well (`ensemble.teach`). Those that are among
-            `documents` are left out, so that no validation document is trained on.
+        taught: documents with a teacher's probabilities to train on too (`ensemble.teach`), but none of `documents`.
         deadline: time of `time.monotonic` before which the state and a tagger are saved.
         last_begin: time after which the training does not begin.
         **settings: replace settings of the preset's TrainConfig. None leaves a setting as it is.
 
     Raises KitError for an unknown name, missing weights, or a folder that holds another run.
     """
-    folder = Path(folder)
+    folder, preset = Path(folder), preset or default_preset(model)
     late = last_begin < math.inf and broadcast_object_list([time.monotonic() > last_begin])[0]
     if late and not (folder / "result.json").exists():
         return None
@@ -92,9 +92,11 @@ def train_preset(
             logger.info("%s is finished already", folder)
             return read_json(folder / "result.json")
     set_seed(config.seed)
-    tokenizer = read_tokenizer(folder) if resumed else None
-    network, tokenizer = build(model, chosen, training, tokenizer, weights)
-    if state.is_main_process and not resumed:
+    network, tokenizer = build(model, chosen, training, read_tokenizer(folder) if resumed else None, weights)
+    manifest["weights_sha256"] = None if weights == RANDOM else fingerprint_weights(weights)
+    if resumed:
+        reopen_run(folder, manifest)
+    elif state.is_main_process:
         start_run(folder, manifest, tokenizer)
     state.wait_for_everyone()  # no rank may look for the run before the first one has started it
     how: dict[str, Any] = {"taught": taught, "resume": resume, "deadline": deadline, "quiet": quiet}
@@ -103,8 +105,9 @@ def train_preset(
         logger.warning("%s: the time ran out after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
         return None
     result = kept_epoch(history, config.keep) | training_seconds([folder])
-    result |= {"weights": manifest["weights"], "parameters": network.num_parameters(), "device": device_name()}
-    result |= {"epochs": len(history), "epoch_seconds": sum(row["epoch_seconds"] for row in history) / len(history)}
+    result |= {name: manifest[name] for name in ("weights", "weights_sha256")} | {"device": device_name()}
+    result |= {"parameters": network.num_parameters(), "epochs": len(history)}
+    result["epoch_seconds"] = sum(row["epoch_seconds"] for row in history) / len(history)
     if state.is_main_process:
         write_json(folder / "result.json", result)
     state.wait_for_everyone()
@@ -146,14 +149,14 @@ def train_folds(
     save their state and a tagger, and the result has "n_finished" instead of "epochs".
 
     Args:
-        preset: one of `config.PRESETS`. None: `DEFAULT_PRESET`, on a GPU too.
+        preset: one of `PRESETS`. None: the model's first one, on a GPU too.
         folds: the folds to train. None: all, or the first one if the preset says so.
         n_processes: if above 1, start so many processes, which train together.
         **settings: see `train_preset`, as for all other arguments.
 
     Raises KitError as `train_preset`, or for too few documents; nothing is written then.
     """
-    folder, preset = Path(folder), preset or DEFAULT_PRESET
+    folder, preset = Path(folder), preset or default_preset(model)
     chosen = look_up(model, preset, **settings)
     folds = list(folds if folds is not None else range(n_folds) if chosen.every_fold else [0])
     check_documents(documents, n_folds=n_folds, folds=folds, seed=chosen.train.seed)
@@ -189,7 +192,7 @@ def train_folds(
     if len(finished) < len(tasks) or (folder / "result.json").exists():
         return result_so_far(folder, documents)
     result = choose_decision(folder, documents) | training_seconds(fold_folders(folder))
-    result |= {name: finished[0][name] for name in ("weights", "parameters", "device")}
+    result |= {name: finished[0][name] for name in ("weights", "weights_sha256", "parameters", "device")}
     result |= {"n_models": len(finished), "epochs": sum(row["epochs"] for row in finished)}
     result["epoch_seconds"] = sum(row["epoch_seconds"] for row in finished) / len(finished)
     if state.is_main_process:
@@ -226,7 +229,7 @@ def _open(folder: Path, manifest: dict, *, resume: bool, writes: bool) -> None:
 def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     """Choose a run's threshold on its out-of-fold probabilities, write decision.json, and return the score.
 
-    The threshold is chosen and scored on the same documents. It is one number, so F5 is only slightly too high.
+    The threshold is chosen and scored on the same documents; as it is one number, F5 is only slightly too high.
     """
     predictions = out_of_fold_predictions(folder, documents)
     o_threshold = metrics.best_threshold(metrics.threshold_curve(predictions, rules=DEFAULT_RULES))

@@ -28,7 +28,7 @@ from pii_kit.predict import Tagger, predict_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import TrainConfig, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
-from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision
+from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision, moving_average
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, weigh_loss
 from pii_kit.windows import (
@@ -94,6 +94,7 @@ def fit(
     )
     loader = batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
     optimizer, schedule = _optimizer(model, len(batches), config)
+    average = moving_average(model, config.ema_decay, accelerator)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     weights = torch.tensor(_weights(training, config, taught), dtype=torch.float32, device=accelerator.device)
     if accelerator.process_index:  # the first rank continues with its random state
@@ -135,6 +136,8 @@ def fit(
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
+                if average and accelerator.sync_gradients:
+                    average.update_parameters(accelerator.unwrap_model(model))
             position["batch"] += 1
             stop = stop and accelerator.sync_gradients
             if stop or (position["batch"] % config.checkpoint_steps == 0 and accelerator.sync_gradients):
@@ -149,7 +152,8 @@ def fit(
         due = is_whole and (done == config.epochs or done % config.validate_epochs == 0)
         scores = {}
         if due or stop:
-            scores = _keep_tagger(accelerator, model, tokenizer, validation, config, folder, history, due=due)
+            scored = average.module if average else accelerator.unwrap_model(model)
+            scores = _keep_tagger(accelerator, scored, tokenizer, validation, config, folder, history, due=due)
         row = {"epoch": done, "loss": position["loss"] / position["batch"], "learning_rate": schedule.get_last_lr()[0]}
         row |= {"epoch_seconds": time.perf_counter() - began, "peak_memory_bytes": peak_memory()}
         so_far = [*history, row | scores]
@@ -174,13 +178,8 @@ def _optimizer(
     model: PreTrainedModel, n_batches: int, config: TrainConfig
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return the optimizer and the learning rate schedule for epochs of `n_batches`."""
-    optimizer = build_optimizer(
-        model,
-        name=config.optimizer,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        head_rate=config.head_rate,
-    )
+    names = ("learning_rate", "weight_decay", "head_rate", "layer_decay")
+    optimizer = build_optimizer(model, name=config.optimizer, **{name: getattr(config, name) for name in names})
     steps_per_epoch = math.ceil(n_batches / config.accumulation_steps)
     cycle_epochs = config.cycle_epochs or config.epochs - config.warmup_epochs
     schedule = build_schedule(
@@ -239,7 +238,7 @@ def _keep_tagger(
     """
     shared: list[dict] = [{}]
     if accelerator.is_main_process:
-        tagger, kept, shared[0] = validate(accelerator.unwrap_model(model), tokenizer, validation, config)
+        tagger, kept, shared[0] = validate(model, tokenizer, validation, config)
         if kept_epoch([*history, shared[0]], config.keep) is shared[0]:
             if not due and any("f5" in row for row in history):
                 runs.set_tagger_aside(folder)

@@ -1,14 +1,17 @@
 """Class weights of the loss, optimizers, and the learning rate schedule."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
@@ -80,28 +83,58 @@ def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
 
 
 def build_optimizer(
-    model: nn.Module, *, name: str, learning_rate: float, weight_decay: float, head_rate: float = 1.0
+    model: nn.Module,
+    *,
+    name: str,
+    learning_rate: float,
+    weight_decay: float,
+    head_rate: float = 1.0,
+    layer_decay: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row).
 
-    Classifier and embedding of features have `head_rate` times the learning rate.
+    Classifier and embedding of features have `head_rate` times the learning rate. Below the top layer of an encoder
+    each layer has `layer_decay` times the rate of the one above it, and the embeddings that of a layer below the first.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for place, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            is_head = place.startswith("classifier") or "feature_embedding" in place
-            groups.setdefault((is_head, parameter.squeeze().ndim > 1), []).append(parameter)
+    named = [(place, parameter) for place, parameter in model.named_parameters() if parameter.requires_grad]
+    top = max(_depth(place) or 0 for place, _ in named)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for place, parameter in named:
+        depth = _depth(place)
+        factor = layer_decay ** (top - (top if depth is None else depth))
+        if place.startswith("classifier") or "feature_embedding" in place:
+            factor = head_rate
+        groups.setdefault((factor, parameter.squeeze().ndim > 1), []).append(parameter)
     return OPTIMIZERS[name](
         [
-            {
-                "params": parameters,
-                "lr": learning_rate * (head_rate if is_head else 1),
-                "weight_decay": weight_decay if is_matrix else 0.0,
-            }
-            for (is_head, is_matrix), parameters in groups.items()
+            {"params": groups[key], "lr": learning_rate * key[0], "weight_decay": weight_decay if key[1] else 0.0}
+            for key in sorted(groups, key=lambda key: key[0] != 1)  # the first group's rate is what the history shows
         ],
         lr=learning_rate,
     )
+
+
+def _depth(place: str) -> int | None:
+    """Return the height of a parameter in its encoder: 0 for embeddings, 1 for the first layer; None above all layers.
+
+    >>> [_depth(f"encoder.{place}") for place in ("embeddings.norm.weight", "layers.3.mlp.weight", "final_norm.bias")]
+    [0, 4, None]
+    """
+    if layer := re.search(r"\blayers?\.(\d+)\.", place):
+        return int(layer[1]) + 1
+    return 0 if "embeddings" in place else None
+
+
+def moving_average(model: nn.Module, decay: float, accelerator: Accelerator) -> AveragedModel | None:
+    """Return a copy of a model for the exponential moving average of its weights; None without a `decay`.
+
+    It becomes a part of the accelerator's checkpoints.
+    """
+    if not decay:
+        return None
+    average = AveragedModel(model, accelerator.device, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    accelerator.register_for_checkpointing(average)
+    return average
 
 
 def mixed_precision(setting: str) -> str:
