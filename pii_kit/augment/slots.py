@@ -193,7 +193,7 @@ def misspell(text: str, rng: random.Random) -> str:
     """Drop, double or swap a letter of one of the words of five letters or more, never its first.
 
     >>> misspell("The Story", random.Random(3))
-    'The Sttory'
+    'The Stoyr'
     """
     words = list(re.finditer(r"[^\W\d_]{5,}", text))
     if not words:

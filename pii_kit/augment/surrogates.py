@@ -93,7 +93,7 @@ class Surrogates:
             hosts = (fake.free_email_domain(), f"{word}{word2}.com", f"{word}.edu", f"uni-{word}.edu", f"{word}.ac.uk")
             return f"{handle}@{self.rng.choices(hosts, (6, 1, 1, 0.5, 0.5))[0]}"
 
-        if self.rng.random() < 0.05:
+        if self.rng.random() < 0.03:
             prefix = self.rng.choice(("mailto:", "Email:", "E-mail:", "Contact:"))
             return self._one_token(lambda: prefix + draw())
         return self._one_token(fake.free_email if self.rng.random() < 0.45 else draw)
@@ -186,7 +186,7 @@ class Surrogates:
         """Put a digit for each "#", a capital letter for each "?" and a small letter for each "*".
 
         >>> Surrogates(random.Random(0)).shaped("?-##")
-        'U-74'
+        'N-60'
         """
         return "".join(self.rng.choice(SYMBOLS[FORM_SYMBOLS[c]]) if c in FORM_SYMBOLS else c for c in form)
 
