@@ -11,7 +11,17 @@ from pii_kit.augment.plant import Insertion, insert, planted, traps
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import Document, cut, document_of_spans, join, true_labels
 from pii_kit.files import KitError
-from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of
+from pii_kit.labels import (
+    EMAIL,
+    ID_NUM,
+    NAME_STUDENT,
+    OUTSIDE,
+    PHONE_NUM,
+    STREET_ADDRESS,
+    URL_PERSONAL,
+    USERNAME,
+    spans_of,
+)
 from pii_kit.sample.text import handle_of
 
 
@@ -22,20 +32,20 @@ class AugmentConfig:
     Attributes:
         swap_share: share of the documents with PII in which all PII is swapped for surrogates.
         plant_share: share of the documents without PII in which PII is planted.
-        traps: mean number of planted lines and sentences that only look like PII, in every document; 0 to 10.
+        traps: mean number of planted lines, sentences and stories that only look like PII, in every document; 0 to 10.
         name_share: share of the documents with planted PII that get a NAME_STUDENT; the others likewise.
     """
 
     swap_share: float = 1.0
     plant_share: float = 0.6
-    traps: float = 1.0
+    traps: float = 2.0
     name_share: float = 0.9
-    email_share: float = 0.08
-    username_share: float = 0.03
-    id_share: float = 0.12
-    phone_share: float = 0.05
-    url_share: float = 0.12
-    address_share: float = 0.01
+    email_share: float = 0.10
+    username_share: float = 0.05
+    id_share: float = 0.14
+    phone_share: float = 0.08
+    url_share: float = 0.14
+    address_share: float = 0.06
 
     def __post_init__(self):
         """Check the settings; raise KitError, naming the setting, for a value out of range."""
@@ -67,7 +77,10 @@ def augment(documents: Iterable[Document], config: AugmentConfig, *, seed: int, 
 
 def augment_document(document: Document, config: AugmentConfig, rng: random.Random) -> Document:
     """Return a labelled document with its PII swapped, or with PII planted if it has none, and with traps planted."""
-    avoid = {token.casefold() for token in document.tokens}
+    # Words in lower case may be names too, such as Will or Hope; words with a capital could name another person.
+    labels = document.labels or (OUTSIDE,) * len(document.tokens)
+    tokens = zip(document.tokens, labels, strict=True)
+    avoid = {token.casefold() for token, label in tokens if label != OUTSIDE or not token.islower()}
     surrogates = Surrogates(rng, avoid)
     inserted: list[Insertion] = []
     if document.types:

@@ -1,22 +1,26 @@
 """Plant PII in documents without PII, and traps in any document: insert lines and sentences between tokens."""
 
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from pii_kit.augment import templates as texts
+from pii_kit.augment.slots import Slots, author, drawn, others
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.data import Document, cut, document_of_spans, join
-from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
-from pii_kit.sample.text import FILLERS, expand, handle_of
+from pii_kit.data import Document, Span, cut, document_of_spans, join
+from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS
+from pii_kit.sample.text import expand
 
-WORDS: dict[str, Sequence[str]] = {**FILLERS, **texts.WORDS}
 HEAD_TOKENS = 60  # the start of a document, where titles and author lines are
 LINE_TOKENS = 12  # a longer line is not a heading
 LINE_START_SHARE = 0.3  # share of planted sentences that begin a line
 PAGE_BREAK_SHARE = 0.3  # share of lines planted in mid-sentence, like the page headers in text from a PDF
+STORY_SHARE = 0.12  # share of planted names and traps that are told in several sentences
+# What planted text has for a share of its spaces, as in text from a PDF: ((share, white space), weight).
+NOISES: tuple[tuple[tuple[float, str], float], ...] = (
+    ((0.0, " "), 88), ((0.12, "\n"), 4), ((0.1, " \n"), 2), ((0.3, "  "), 4), ((0.1, "\t"), 1), ((0.2, "\xa0"), 1),
+)  # fmt: skip
 TRIES = 50  # draws of a template until the PII begins and ends at token boundaries
 
 
@@ -44,29 +48,41 @@ def insert(document: Document, insertions: Sequence[Insertion]) -> Document:
 
 @dataclass
 class Planter:
-    """Make insertions for one document, with its own line breaks and spaces, and never inside its PII."""
+    """Make insertions for one document, with its own line breaks and spaces, and never inside its PII.
+
+    `fixed` are the slots of the people, and of the author's PII.
+    """
 
     document: Document
-    slots: dict[str, str]
-    rng: random.Random
+    fixed: Mapping[str, str]
+    surrogates: Surrogates
 
     def __post_init__(self):
+        self.rng = self.surrogates.rng
         breaks = Counter(token for token in self.document.tokens if token.isspace() and token != " ")
         n_spaces = sum(breaks[token] for token in breaks if "\n" not in token)
         line_breaks = [token for token in breaks if "\n" in token]
         others = [token for token in breaks if len(token) > 1] or ["\n\n"]
         common = max(line_breaks, key=breaks.__getitem__, default="\n\n")
-        self.gap = self.rng.choices((common, self.rng.choice(others), "\n\n", "   "), (12, 2, 2, 1))[0]
+        gaps = (common, self.rng.choice(others), "\n\n", "\n", " \n", "   ", "\t")
+        self.gap = self.rng.choices(gaps, (24, 4, 4, 4, 1, 1.5, 0.5))[0]
         # Text from a PDF may have unusual white space between all words.
         odd = max((token for token in breaks if "\n" not in token), key=breaks.__getitem__, default=" ")
-        self.space = odd if n_spaces > len(self.document.tokens) / 6 else " "
+        always = n_spaces > len(self.document.tokens) / 6
+        noise, weights = zip(*NOISES, strict=True)
+        self.odd_share: float
+        self.space: str
+        self.odd_share, self.space = (1.0, odd) if always else self.rng.choices(noise, weights)[0]
         starts = [i + 1 for i, token in enumerate(self.document.tokens) if "\n" in token]
         self.line_starts = [0, *filter(self._is_free, starts)]
         self.head_starts = [start for start in self.line_starts if start <= HEAD_TOKENS][:5]
         stops = [i + 1 for i, token in enumerate(self.document.tokens[:-1]) if token == "."]
         self.sentence_starts = list(filter(self._is_free, stops))
         self.headings = list(filter(None, map(self._line, self.line_starts[:20])))
-        self.slots["gap"] = self.gap
+        draws = drawn(self.surrogates)
+        self.heading = draws["heading"]
+        titles = {"title": self.title, "TITLE": lambda: self.title().upper()}
+        self.slots = Slots({**self.fixed, "gap": self.gap}, draws | titles)
 
     def _is_free(self, place: int) -> bool:
         """Return whether an insertion before the token at `place` leaves all PII whole."""
@@ -76,20 +92,37 @@ class Planter:
     def part(self, template: str) -> Document:
         """Return a template as tokens; draw again if PII does not fit the tokens, and return no tokens after TRIES."""
         for _ in range(TRIES):
-            spans = expand(template, self.rng, {**self.slots, "title": self.title()}, WORDS)
-            spans = [(text if kind else text.replace(" ", self.space), kind) for text, kind in spans]
+            spans = self._spread(expand(template, self.rng, self.slots, texts.FILLERS))
             try:
                 return document_of_spans(self.document.document, spans)
             except ValueError:
                 continue
         return cut(self.document, 0, 0)
 
+    def _spread(self, spans: Sequence[Span]) -> list[Span]:
+        """Put odd white space for some of the spaces; it ends a PII span, since white space is labelled O.
+
+        Only in a STREET_ADDRESS, white space is labelled too.
+        """
+        if not self.odd_share:
+            return list(spans)
+        new: list[Span] = []
+        for text, kind in spans:
+            first, *words = text.split(" ")
+            spread = [first]
+            for word in words:
+                is_odd = self.rng.random() < self.odd_share
+                if is_odd and kind not in (None, STREET_ADDRESS):
+                    new += [(spread[0], kind), (self.space, None)]
+                    spread = [word]
+                else:
+                    spread = ["".join((*spread, self.space if is_odd else " ", word))]
+            new.append((spread[0], kind))
+        return [span for span in new if span[0]]
+
     def title(self) -> str:
         """Return a heading of the document, or a made-up one."""
-        if self.headings and self.rng.random() < 0.6:
-            return self.rng.choice(self.headings)
-        title = " ".join(filter(None, map(self.rng.choice, texts.TITLE_WORDS)))
-        return title.upper() if self.rng.random() < 0.2 else title
+        return self.rng.choice(self.headings) if self.headings and self.rng.random() < 0.5 else self.heading()
 
     def _line(self, start: int) -> str:
         """Return the line that begins at a token; empty if it is too long for a heading or holds PII."""
@@ -131,6 +164,17 @@ class Planter:
         index = self.rng.choice(self.line_starts if at_line else self.sentence_starts)
         return Insertion(index, self.part(template + " "), space=True)
 
+    def story(self, story: texts.Story) -> list[Insertion]:
+        """Insert one to five sentences about the same people, in order, mostly a few sentences apart."""
+        places = self.sentence_starts or self.line_starts
+        place = self.rng.randrange(len(places))
+        insertions: list[Insertion] = []
+        for number in range(self.rng.randint(1, 5)):
+            sentence = self.rng.choice(story.more if number else story.first)
+            insertions.append(Insertion(places[place], self.part(sentence + " "), space=True))
+            place = min(place + self.rng.choice((0, 1, 1, 2, 3)), len(places) - 1)
+        return insertions
+
 
 # Where the author's name is planted, in which words, and with which weight.
 NAME_PLACES: tuple[tuple[Callable[[Planter, str], Insertion], Mapping[str, float], float], ...] = (
@@ -142,22 +186,24 @@ NAME_PLACES: tuple[tuple[Callable[[Planter, str], Insertion], Mapping[str, float
 )
 
 
-def _plant_name(planter: Planter) -> Insertion:
-    place, templates, _ = planter.rng.choices(NAME_PLACES, [weight for _, _, weight in NAME_PLACES])[0]
-    return place(planter, texts.pick(planter.rng, templates))
+def _plant_name(planter: Planter) -> list[Insertion]:
+    rng = planter.rng
+    if rng.random() < STORY_SHARE:
+        return planter.story(texts.pick_story(rng, texts.NAME_STORIES))
+    place, templates, _ = rng.choices(NAME_PLACES, [weight for _, _, weight in NAME_PLACES])[0]
+    return [place(planter, texts.pick(rng, templates))]
 
 
 def planted(document: Document, type_shares: Mapping[str, float], surrogates: Surrogates) -> list[Insertion]:
     """Return insertions with PII for a document without PII: each type with its share, mostly the author's name."""
     rng = surrogates.rng
     pii_types = [pii_type for pii_type, share in type_shares.items() if rng.random() < share]
-    slots = author(surrogates, pii_types)
-    planter = Planter(document, slots, rng)
+    planter = Planter(document, author(surrogates, pii_types) | others(surrogates), surrogates)
     insertions: list[Insertion] = []
     if NAME_STUDENT in pii_types:
-        insertions.append(_plant_name(planter))
+        insertions += _plant_name(planter)
         if rng.random() < 0.35:
-            insertions.append(_plant_name(planter))
+            insertions += _plant_name(planter)
         again = texts.pick(rng, texts.NAME_AGAIN)
         n_again = rng.choices((0, 1, 2, 3), (7, 2, 1, 1))[0]
         insertions += [planter.body_line(again) for _ in range(n_again)]
@@ -170,75 +216,19 @@ def planted(document: Document, type_shares: Mapping[str, float], surrogates: Su
 
 
 def traps(document: Document, mean: float, surrogates: Surrogates) -> list[Insertion]:
-    """Return `mean` insertions on average, at most 10, that look like PII and are not."""
+    """Return `mean` lines, sentences and stories on average, at most 10, that look like PII and are not."""
     rng = surrogates.rng
     n_traps = sum(rng.random() < mean / 10 for _ in range(10))
     if not n_traps:
         return []
-    planter = Planter(document, others(surrogates), rng)
-    insertions = []
+    planter = Planter(document, others(surrogates), surrogates)
+    insertions: list[Insertion] = []
     for _ in range(n_traps):
-        if rng.random() < 0.5:
-            insertions.append(planter.sentence(rng.choice(texts.TRAP_SENTENCES)))
+        if rng.random() < STORY_SHARE:
+            insertions += planter.story(texts.pick_story(rng, texts.TRAP_STORIES))
+        elif rng.random() < 0.45:
+            insertions.append(planter.sentence(texts.pick(rng, texts.TRAP_SENTENCES)))
         else:
             place = rng.choices((planter.head_line, planter.body_line, planter.end_line), (2, 4, 1))[0]
-            insertions.append(place(rng.choice(texts.TRAP_LINES)))
+            insertions.append(place(texts.pick(rng, texts.TRAP_LINES)))
     return insertions
-
-
-def author(surrogates: Surrogates, pii_types: Sequence[str]) -> dict[str, str]:
-    """Return the slots of the author and two fellow students: their names, and the author's PII of `pii_types`."""
-    rng = surrogates.rng
-    slots: dict[str, str] = {}
-    for role in ("", ".mate", ".mate2"):
-        first, last, full = _person(surrogates)
-        name, mark = NAME_STUDENT + role, "_" if role else "."
-        slots |= {name: full, f"{name}{mark}first": first, f"{name}{mark}last": last}
-    handle = handle_of(slots[f"{NAME_STUDENT}.first"] + slots[f"{NAME_STUDENT}.last"])
-    handle += rng.choice(("", "", str(rng.randrange(100))))
-    draws = {
-        EMAIL: lambda: surrogates.email(handle),
-        USERNAME: lambda: surrogates.username(handle),
-        ID_NUM: surrogates.id_number,
-        PHONE_NUM: surrogates.phone,
-        URL_PERSONAL: lambda: surrogates.url(handle),
-        STREET_ADDRESS: surrogates.address,
-    }
-    slots |= {pii_type: draw() for pii_type, draw in draws.items() if pii_type in pii_types}
-    if ID_NUM in slots:
-        slots |= {f"{ID_NUM}.mate{n}": surrogates.like(slots[ID_NUM]) for n in ("", "2")}
-    return slots | {"company": surrogates.company(), "place": surrogates.town()}
-
-
-def _person(surrogates: Surrogates) -> tuple[str, str, str]:
-    """Draw a first name, a last name, and the full name in one of the forms that students use."""
-    rng = surrogates.rng
-    home = surrogates.place()
-    first, last = surrogates.first_name(home), surrogates.last_name(home)
-    forms = {
-        f"{first} {last}": 80,
-        f"{first} {surrogates.first_name(home)} {last}": 6,
-        f"{first} {last} {surrogates.last_name(home)}": 6,
-        f"{first} {rng.choice('ABCDEFGHJKLMNPRSTVW')}. {last}": 3,
-        f"{last} {first}": 1,
-        f"{first}": 4,
-        f"{first} {last}".upper(): 1,
-    }
-    return first, last, texts.pick(rng, forms)
-
-
-def others(surrogates: Surrogates) -> dict[str, str]:
-    """Return the slots of people and things that are not PII."""
-    first, last = surrogates.first_name(), surrogates.last_name()
-    return {
-        "other": f"{first} {last}",
-        "other.first": first,
-        "other.last": last,
-        "other.initial": first[0],
-        "another": f"{surrogates.first_name()} {surrogates.last_name()}",
-        "company": surrogates.company(),
-        "place": surrogates.town(),
-        "link": surrogates.link(),
-        "number": surrogates.id_number(),
-        "hotline": surrogates.phone(),
-    }

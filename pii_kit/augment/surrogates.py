@@ -1,10 +1,12 @@
 """Draw surrogates: names from many countries, e-mail addresses, user names, numbers, links, addresses."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
+from pii_kit.augment import templates as texts
 from pii_kit.data import TOKENIZER
 from pii_kit.sample.text import faker_of, separable, without_accents
 
@@ -20,9 +22,13 @@ LOCALES = {
 ROMANIZED = {"ja_JP", "zh_CN"}
 # Share of names whose parts are both drawn from the person's own locale; the competition's surrogates mix locales.
 SAME_PLACE = 0.5
+WORD_SHARE = 0.06  # share of names that are also words or places: Rose, Summer, Lima, King
+# Locales whose towns are real: Faker invents American ones, and the order of its Italian ones depends on the hash seed.
+TOWNS = ("en_IN", "id_ID", "tr_TR", "pl_PL", "de_DE", "hu_HU")
 POOL = 600  # draws that make up the pool of a locale
 TRIES = 200  # draws from a pool until a name is new; the smallest pool has 20 names
 SYMBOLS = {"digit": "0123456789", "upper": "ABCDEFGHJKLMNPQRSTUVWXYZ", "lower": "abcdefghijkmnopqrstuvwxyz"}
+FORM_SYMBOLS = {"#": "digit", "?": "upper", "*": "lower"}
 
 
 @dataclass
@@ -48,7 +54,10 @@ class Surrogates:
     def _name(self, part: str, locale: str | None) -> str:
         locale = locale if locale and self.rng.random() < SAME_PLACE else self.place()
         plain = self.rng.random() < 0.6
-        pool = _pool(f"{part}_romanized_name" if locale in ROMANIZED else f"{part}_name", locale)
+        if self.rng.random() < WORD_SHARE:
+            pool = texts.NAME_WORDS[part]
+        else:
+            pool = _pool(f"{part}_romanized_name" if locale in ROMANIZED else f"{part}_name", locale)
         for _ in range(TRIES):
             name = self.rng.choice(pool)
             name = without_accents(name) if plain else name
@@ -70,67 +79,108 @@ class Surrogates:
 
     def email(self, handle: str) -> str:
         fake = faker_of(self.rng, "en_US")
-        without_handle = self.rng.random() < 0.6
-        return self._one_token(fake.free_email if without_handle else lambda: f"{handle}@{fake.free_email_domain()}")
+        word, word2 = self._words()
+
+        def draw() -> str:
+            hosts = (fake.free_email_domain(), f"{word}{word2}.com", f"{word}.edu", f"uni-{word}.edu", f"{word}.ac.uk")
+            return f"{handle}@{self.rng.choices(hosts, (6, 1, 1, 0.5, 0.5))[0]}"
+
+        if self.rng.random() < 0.03:
+            prefix = self.rng.choice(("mailto:", "Email:", "E-mail:", "Contact:"))
+            return self._one_token(lambda: prefix + draw())
+        return self._one_token(fake.free_email if self.rng.random() < 0.45 else draw)
 
     def username(self, handle: str) -> str:
+        """Draw a user name: one of Faker's, or one with the name, at times after "@", or two words."""
         fake = faker_of(self.rng, "en_US")
-        without_handle = self.rng.random() < 0.6
-        return self._one_token(fake.user_name if without_handle else lambda: f"{handle}{self.rng.randrange(100)}")
+        forms: tuple[tuple[Callable[[], str], float], ...] = (
+            (fake.user_name, 5),
+            (lambda: f"{handle}{self.rng.randrange(100)}", 3),
+            (lambda: f"@{handle}", 1.5),
+            (lambda: "{}{}{}{}".format(*self._words(), self.rng.choice("_-."), self.rng.randrange(1000)), 0.5),
+            (lambda: "".join(map(str.capitalize, self._words())) + str(self.rng.randrange(100)), 0.7),
+            (lambda: f"{handle}_{self._words()[0]}", 0.7),
+            (lambda: f"the{self._words()[0]}{handle}", 0.3),
+        )
+        return self._one_token(self.rng.choices(*zip(*forms, strict=True))[0])
 
     def url(self, handle: str) -> str:
-        """Draw a personal link: mostly one of Faker's, as in the competition, else a profile or a video."""
+        """Draw a personal link: one of Faker's, as in the competition, or a profile, a video, a shared file."""
         fake = faker_of(self.rng, "en_US")
-        code = "".join(self.rng.choices(SYMBOLS["digit"] + SYMBOLS["upper"] + SYMBOLS["lower"], k=11))
-        profiles = (
-            f"https://www.linkedin.com/in/{handle}",
-            f"https://github.com/{handle}",
-            f"https://youtu.be/{code}",
-            f"https://www.youtube.com/watch?v={code}",
+        if self.rng.random() < 0.45:
+            return self._one_token(fake.uri)
+        return self._one_token(lambda: self._link(texts.pick(self.rng, texts.URL_FORMS), handle))
+
+    def _link(self, form: str, handle: str = "") -> str:
+        word, word2 = self._words()
+        symbols = SYMBOLS["digit"] + SYMBOLS["upper"] + SYMBOLS["lower"]
+        return re.sub("{code}", lambda _: "".join(self.rng.choices(symbols, k=11)), form).format(
+            handle=handle, word=word, word2=word2, digits=self.rng.randrange(10_000, 999_999), year=self._year()
         )
-        return self._one_token(fake.uri if self.rng.random() < 0.8 else lambda: self.rng.choice(profiles))
+
+    def _words(self) -> list[str]:
+        return self.rng.choices(texts.lower("lower"), k=2)
+
+    def _year(self) -> int:
+        return self.rng.randrange(2005, 2024)
 
     def phone(self) -> str:
-        return separable(faker_of(self.rng, "en_US" if self.rng.random() < 0.7 else self.place()).phone_number)
+        if self.rng.random() < 0.6:
+            return separable(lambda: self.shaped(texts.pick(self.rng, texts.PHONE_FORMS)))
+        return separable(faker_of(self.rng, "en_US" if self.rng.random() < 0.6 else self.place()).phone_number)
 
     def address(self) -> str:
-        return separable(faker_of(self.rng, "en_US" if self.rng.random() < 0.7 else self.place()).address)
+        """Draw an address, in one or several lines: one of Faker's, or one in the form of another country."""
+        if self.rng.random() < 0.55:
+            text = separable(faker_of(self.rng, "en_US" if self.rng.random() < 0.7 else self.place()).address)
+            return text.replace("\n", ", ") if self.rng.random() < 0.3 else text
+        return separable(self._address)
+
+    def _address(self) -> str:
+        numbers = {
+            "number": self.rng.randrange(1, 400),
+            "n": self.rng.randrange(2, 30),
+            "letter": self.rng.choice("ABCD"),
+        }
+        # A surname as a street's name is nobody's name in the document, but need not differ from one.
+        last = self.rng.choice(_pool("last_name", self.rng.choice(("es_MX", "en_IN", "pt_BR", "de_DE", "en_NG"))))
+        street = self.rng.choice(_pool("street_name", self.rng.choice(("en_US", "en_GB", "fr_FR", "es_ES", "nl_NL"))))
+        street_line = texts.pick(self.rng, texts.STREETS).format(last=last, street=street, **numbers)
+        postcode = self.shaped(self.rng.choice(("#####", "#####", "######", "####", "##-###", "?# #??", "??## #??")))
+        return texts.pick(self.rng, texts.ADDRESSES).format(
+            street_line=street_line, city=self.city(), postcode=postcode, country=self.country()
+        )
 
     def company(self) -> str:
         return self.rng.choice(_pool("company", self.place()))
 
     def town(self) -> str:
-        """Draw a country or a real town.
+        """Draw a country or a real town."""
+        return self.country() if self.rng.random() < 0.35 else self.city()
 
-        The locales are those with real towns: Faker invents American ones, and the order of its Italian ones depends
-        on the hash seed.
-        """
-        place = self.rng.choice(("en_US", "en_US", "en_IN", "id_ID", "tr_TR", "pl_PL", "de_DE", "hu_HU"))
-        return self.rng.choice(_pool("country" if place == "en_US" else "city", place))
+    def country(self) -> str:
+        short = self.rng.random() < 0.6
+        return self.rng.choice(texts.VOCABULARY["short_country"] if short else _pool("country", "en_US"))
+
+    def city(self) -> str:
+        known = self.rng.random() < 0.5
+        return self.rng.choice(texts.VOCABULARY["city"] if known else _pool("city", self.rng.choice(TOWNS)))
 
     def link(self) -> str:
         """Draw a link that is not personal: a course, an encyclopedia, a video, a company's page."""
-        topic = "_".join(faker_of(self.rng, "en_US").words(2))
-        code = "".join(self.rng.choices(SYMBOLS["digit"] + SYMBOLS["upper"] + SYMBOLS["lower"], k=11))
-        return self.rng.choice(
-            (
-                f"https://www.coursera.org/learn/{topic.replace('_', '-')}/lecture/{code[:5]}",
-                f"https://en.wikipedia.org/wiki/{topic}",
-                f"https://www.youtube.com/watch?v={code}",
-                f"https://www.{topic.replace('_', '')}.org/articles/{code[:6].lower()}",
-                f"http://www.{topic.replace('_', '-')}.edu/{topic.partition('_')[0]}.pdf",
-                f"https://{topic.replace('_', '')}.com",
-                f"http://www.{topic.replace('_', '')}.com/",
-                f"https://www.{topic.replace('_', '')}.com/{topic.replace('_', '-')}/",
-            )
-        )
+        return self._link(self.rng.choice(texts.LINK_FORMS))
 
     def id_number(self) -> str:
-        """Draw 5 to 13 digits, sometimes with letters before them."""
-        digits = "".join(self.rng.choices(SYMBOLS["digit"], k=self.rng.choice((5, 6, 7, 8, 8, 9, 10, 11, 12, 12, 13))))
-        if self.rng.random() < 0.25:
-            return "".join(self.rng.choices(SYMBOLS["upper"], k=self.rng.randint(1, 3))) + digits
-        return digits
+        """Draw a number in the form of a student's number, mostly of digits alone."""
+        return self.shaped(texts.pick(self.rng, texts.ID_FORMS))
+
+    def shaped(self, form: str) -> str:
+        """Put a digit for each "#", a capital letter for each "?" and a small letter for each "*".
+
+        >>> Surrogates(random.Random(0)).shaped("?-##")
+        'N-60'
+        """
+        return "".join(self.rng.choice(SYMBOLS[FORM_SYMBOLS[c]]) if c in FORM_SYMBOLS else c for c in form)
 
     def like(self, text: str) -> str:
         """Replace each digit by a digit and each letter by a letter, so that the form stays.

@@ -1,11 +1,14 @@
 import random
+import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from conftest import make_document
 
 from pii_kit.augment import templates as texts
-from pii_kit.augment.plant import Insertion, Planter, author, insert, others, planted, traps
+from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps
+from pii_kit.augment.slots import author, misspell, others
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import document_of_spans, spell
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of
@@ -19,9 +22,13 @@ def surrogates(document, seed=0):
     return Surrogates(random.Random(seed), {token.casefold() for token in document.tokens})
 
 
-def planter(text, seed=0, labels=()):
+def planter(text, seed=0, labels=(), *, noise=False):
     document = make_document(text, labels=dict(labels))
-    return Planter(document, author(surrogates(document, seed), PII_TYPES), random.Random(seed))
+    drawn = surrogates(document, seed)
+    one = Planter(document, author(drawn, PII_TYPES) | others(drawn), drawn)
+    if not noise and one.odd_share < 1:
+        one.odd_share = 0.0
+    return one
 
 
 def is_subsequence(few, many):
@@ -91,8 +98,8 @@ def test_traps_are_never_pii_and_have_the_requested_mean_number(clean):
             insertions = traps(doc, 2, surrogates(doc, seed))
             numbers.append(len(insertions))
             assert not insert(doc, insertions).types
-    assert 1.4 < sum(numbers) / len(numbers) < 2.6
-    assert traps(clean[0], 0, surrogates(clean[0])) == [] and len(traps(clean[0], 10, surrogates(clean[0]))) == 10
+    assert 1.6 < sum(numbers) / len(numbers) < 3.4  # a story of up to five sentences counts once
+    assert traps(clean[0], 0, surrogates(clean[0])) == [] and len(traps(clean[0], 10, surrogates(clean[0]))) >= 10
 
 
 def test_insertions_never_split_an_entity():
@@ -107,7 +114,71 @@ def test_insertions_never_split_an_entity():
 
 def test_planted_lines_use_the_line_breaks_of_the_document():
     gaps = {planter("One\n \ntwo\n \nthree", seed).gap for seed in range(40)}
-    assert "\n \n" in gaps and gaps <= {"\n \n", "\n\n", "   "}
+    assert "\n \n" in gaps and gaps <= {"\n \n", "\n\n", "\n", " \n", "   ", "\t"}
+
+
+def test_planted_text_has_odd_white_space_at_times_and_it_is_never_labelled_outside_an_address():
+    template = "My name is {NAME_STUDENT.first} {NAME_STUDENT.last}, {NAME_STUDENT} and {PHONE_NUM} at {STREET_ADDRESS}"
+    odd = 0
+    for seed in range(150):
+        part = planter("One. Two.", seed, noise=True).part(template)
+        labels = zip(part.tokens, part.labels, strict=True)
+        white = {(token, label) for token, label in labels if token.isspace() and label[2:] != "STREET_ADDRESS"}
+        odd += bool(white)
+        assert {label for _, label in white} <= {OUTSIDE}
+        assert {kind for _, _, kind in spans_of(part.labels)} == {"NAME_STUDENT", "PHONE_NUM", "STREET_ADDRESS"}
+    assert 5 < odd < 50
+
+
+def test_a_name_over_two_lines_is_labelled_on_both():
+    one = planter("One. Two.")
+    part = one.part("{NAME_STUDENT.first}\n{NAME_STUDENT.last}")
+    assert part.full_text == f"{one.fixed['NAME_STUDENT.first']}\n{one.fixed['NAME_STUDENT.last']}"
+    labels = dict(zip(part.tokens, part.labels, strict=True))
+    assert labels["\n"] == OUTSIDE and labels[part.tokens[0]] == labels[part.tokens[-1]] == "B-NAME_STUDENT"
+
+
+def test_the_sentences_of_a_story_are_about_the_same_people_and_in_order():
+    text = " ".join("It was good." for _ in range(40))
+    for seed in range(30):
+        one = planter(text, seed)
+        for story in texts.NAME_STORIES:
+            insertions = one.story(story)
+            assert [each.index for each in insertions] == sorted(each.index for each in insertions)
+            new = insert(one.document, insertions)
+            names = {new.tokens[first:end] for first, end, _ in spans_of(new.labels)}
+            people = {part for slot in one.fixed if slot.startswith(NAME_STUDENT) for part in one.fixed[slot].split()}
+            assert names and all({*" ".join(name).split()} & people for name in names)
+        for story in texts.TRAP_STORIES:
+            insertions = one.story(story)
+            assert not insert(one.document, insertions).types
+            assert any(one.fixed["other.first"] in each.part.full_text or one.fixed["other.last"] in each.part.full_text
+                       for each in insertions)  # fmt: skip
+
+
+def test_names_that_are_also_words_occur_as_students_and_as_traps(clean):
+    words = {*texts.NAME_WORDS["first"], *texts.NAME_WORDS["last"]}
+    counts = Counter()
+    for seed in range(12):
+        for doc in clean:
+            drawn = surrogates(doc, seed)
+            for one in planted(doc, {NAME_STUDENT: 1}, drawn) + traps(doc, 4, drawn):
+                for token, label in zip(one.part.tokens, one.part.labels, strict=True):
+                    if token in words:
+                        counts[label[2:]] += 1
+    assert counts["NAME_STUDENT"] > 20 and counts[""] > 20
+
+
+def test_headings_vary_and_some_are_misspelt():
+    one = planter("No line breaks here")
+    drawn = [one.heading() for _ in range(400)]
+    assert len(set(drawn)) > 320
+    assert sum(" " not in title for title in drawn) > 40 and sum(title.isupper() for title in drawn) > 15
+    assert misspell("A to B", random.Random(0)) == "A to B"
+    for seed in range(30):
+        new = misspell("Design is good", random.Random(seed))
+        assert new[0] == "D" and new.endswith(" is good") and abs(len(new) - len("Design is good")) <= 1
+    assert len({misspell("Storytelling", random.Random(seed)) for seed in range(60)}) > 20
 
 
 def test_unusual_white_space_between_words_is_used_between_planted_words_too():
@@ -119,7 +190,7 @@ def test_a_name_after_a_heading_stays_on_its_line():
     one = planter("My Tool\n\nIt was good.")
     new = insert(one.document, [one.after_heading(" – {NAME_STUDENT.first}")])
     first_line = new.full_text.split("\n\n")[0]
-    assert first_line == f"My Tool – {one.slots['NAME_STUDENT.first']}"
+    assert first_line == f"My Tool – {one.fixed['NAME_STUDENT.first']}"
 
 
 def test_headings_are_short_lines_without_pii():
@@ -134,10 +205,11 @@ def test_a_template_whose_pii_fits_no_token_boundary_is_left_out():
 
 
 def test_every_template_fits_documents_with_any_white_space():
-    tables = (texts.NAME_LINES, texts.NAME_BEHIND, texts.NAME_ENDS, texts.NAME_SENTENCES, texts.NAME_AGAIN)
+    tables = (texts.NAME_LINES, texts.NAME_BEHIND, texts.NAME_ENDS, texts.NAME_SENTENCES, texts.NAME_AGAIN,
+              texts.STORY_SENTENCES["mates_did"])  # fmt: skip
     for text in ("One. Two.", "One\ntwo\n\nthree", "one\xa0two\xa0three"):
         for seed in range(2):
-            one = planter(text, seed)
+            one = planter(text, seed, noise=True)
             for table in (*tables, *texts.LINES.values()):
                 for template in table:
                     part = one.part(template)
@@ -168,13 +240,21 @@ def test_an_author_has_a_name_and_only_the_requested_types(pii_type):
 def test_a_full_name_is_mostly_first_and_last():
     slots = [author(some_surrogates(seed), []) for seed in range(60)]
     full = [one["NAME_STUDENT"] == f"{one['NAME_STUDENT.first']} {one['NAME_STUDENT.last']}" for one in slots]
-    assert 30 < sum(full) < 60
+    assert 28 < sum(full) < 58
+
+
+def test_names_have_the_forms_that_students_use():
+    names = [author(some_surrogates(seed), [])["NAME_STUDENT"] for seed in range(800)]
+    assert sum(name.isupper() for name in names) > 2 and sum(" " not in name for name in names) > 10
+    for form in (r"\w+, \w+", r"\w+ [A-Z]\. \w+", r".* (de|van|bin|al) .*", r"\w+-\w+ .*", r"\w+ [A-Z]\.", r".* y .*"):
+        assert any(re.fullmatch(form, name) for name in names), form
 
 
 def test_fellow_students_have_id_numbers_of_the_same_form():
     slots = author(some_surrogates(1), ["ID_NUM"])
     lengths = {len(slots[slot]) for slot in ("ID_NUM", "ID_NUM.mate", "ID_NUM.mate2")}
     assert len(lengths) == 1
+    assert "@" in author(some_surrogates(1), ["EMAIL"])["EMAIL.mate"]
 
 
 def test_slots_of_other_people_are_never_pii():

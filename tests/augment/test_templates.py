@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from pii_kit.augment import templates as texts
-from pii_kit.augment.plant import WORDS, author, others
+from pii_kit.augment.slots import Slots, author, drawn, others
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.sample import text as sample_text
@@ -14,16 +14,24 @@ from pii_kit.sample.text import CHOICE, SLOT, expand
 NAME_TABLES = {
     name: getattr(texts, name) for name in ("NAME_LINES", "NAME_BEHIND", "NAME_ENDS", "NAME_SENTENCES", "NAME_AGAIN")
 }
-WEIGHTED = [*NAME_TABLES.values(), *texts.LINES.values()]
-TRAPS = (*texts.TRAP_LINES, *texts.TRAP_SENTENCES)
+WEIGHTED = [*NAME_TABLES.values(), *texts.LINES.values(), texts.TRAP_LINES, texts.TRAP_SENTENCES, texts.HEADINGS]
+FORMS = [texts.ID_FORMS, texts.PHONE_FORMS, texts.URL_FORMS, texts.STREETS, texts.ADDRESSES]
+NAME_STORIES = [sentence for story in texts.NAME_STORIES for sentence in (*story.first, *story.more)]
+TRAP_STORIES = [sentence for story in texts.TRAP_STORIES for sentence in (*story.first, *story.more)]
+TRAPS = [*texts.TRAP_LINES, *texts.TRAP_SENTENCES, *TRAP_STORIES, *texts.STORY_SENTENCES["other_did"]]
 
 
 def types_of(template: str) -> set[str]:
     return {slot.partition(".")[0] for slot in SLOT.findall(template)} & set(PII_TYPES)
 
 
-def slots_of(pii_types) -> dict[str, str]:
-    return author(Surrogates(random.Random(0)), pii_types) | {"gap": "\n\n", "title": "My Tool"}
+def slots_of(pii_types, *, seed: int = 0, student: bool = True) -> Slots:
+    """The slots as they are when a document is planted; those of a trap know no student."""
+    surrogates = Surrogates(random.Random(seed))
+    fixed = (author(surrogates, pii_types) if student else {}) | others(surrogates)
+    draws = drawn(surrogates)
+    titles = {"title": draws["heading"], "TITLE": lambda: draws["heading"]().upper()}
+    return Slots(fixed | {"gap": "\n\n"}, draws | titles)
 
 
 def every_choice(template: str) -> list[str]:
@@ -33,10 +41,10 @@ def every_choice(template: str) -> list[str]:
     return [plain[0] + "".join(map("".join, zip(drawn, plain[1:], strict=True))) for drawn in product(*choices)]
 
 
-def check(template: str, slots: dict[str, str], pii_types: set[str]) -> None:
-    for plain in every_choice(template):
-        for seed in range(3):
-            spans = expand(plain, random.Random(seed), slots, WORDS)
+def check(template: str, slots: Slots, pii_types: set[str]) -> None:
+    for number, plain in enumerate(every_choice(template)):
+        for seed in range(3 if number < 30 else 1):
+            spans = expand(plain, random.Random(seed), slots, texts.FILLERS)
             assert {kind for _, kind in spans if kind} == pii_types, plain
             assert not {*"{}[]"} & set("".join(text for text, _ in spans)), plain
 
@@ -59,19 +67,43 @@ def test_there_are_templates_for_each_type_except_names():
     assert set(texts.LINES) == set(PII_TYPES) - {NAME_STUDENT}
 
 
+@pytest.mark.parametrize("template", sorted({*NAME_STORIES, *texts.STORY_SENTENCES["mates_did"]}))
+def test_every_sentence_of_a_story_about_students_holds_a_name_and_known_slots(template):
+    check(template, slots_of([]), {NAME_STUDENT})
+
+
 def test_no_trap_and_no_filler_holds_pii_and_every_slot_of_a_trap_is_known():
-    slots = others(Surrogates(random.Random(0))) | {"gap": "\n\n", "title": "My Tool"}
-    for trap in TRAPS:
+    slots = slots_of([], student=False)
+    for trap in [*TRAPS, *texts.HEADINGS]:
         check(trap, slots, set())
-    assert not any(types_of(word) for words in WORDS.values() for word in words)
+    for words in texts.WORDS.values():
+        for word in words:
+            assert not types_of(word)
+            check(word, slots, set())
+
+
+def test_every_fellow_student_in_a_list_is_labelled():
+    """Where a list names the author and fellow students, nobody in it is left to another slot."""
+    lists = [one for table in WEIGHTED for one in table if "{NAME_STUDENT.mate2" in one]
+    assert len(lists) >= 20
+    slots = slots_of(["ID_NUM"], seed=5)
+    names = {slots[slot] for slot in slots.fixed if slot.startswith(NAME_STUDENT)}
+    others_names = {slots["other"], slots["another"]}
+    for template in lists:
+        spans = expand(template, random.Random(0), slots, texts.FILLERS)
+        assert {text for text, kind in spans if kind == NAME_STUDENT} <= names
+        assert sum(kind == NAME_STUDENT for _, kind in spans) >= 2, template
+        assert not names & {text for text, kind in spans if kind is None}, template
+        assert not others_names & {text for text, _ in spans}, template
 
 
 def test_weights_are_positive():
-    assert all(weight > 0 for table in WEIGHTED for weight in table.values())
+    assert all(weight > 0 for table in [*WEIGHTED, *FORMS] for weight in table.values())
+    assert all(story.weight > 0 for story in [*texts.NAME_STORIES, *texts.TRAP_STORIES])
 
 
 def test_brackets_and_braces_are_closed():
-    for template in (*(template for table in WEIGHTED for template in table), *TRAPS):
+    for template in AUGMENT:
         for plain in every_choice(template):
             rest = SLOT.sub("", plain)
             assert not {*"{}[]"} & set(rest), template
@@ -85,9 +117,10 @@ def test_a_template_is_picked_by_weight():
 # Only students are NAME_STUDENT: a name right after one of these words is not PII.
 NOT_STUDENTS = re.compile(
     r"\b(sister|brother|mother|father|grandmother|aunt|uncle|cousin|friend|neighbour|colleague|boss|manager|"
-    r"(?<!project )(?<!study )partner)(,? (is called|named|Mr\.|Ms\.))? \{(?P<slot>[\w.]+)\}"
+    r"(?<!project )(?<!study )(?<!lab )partner)(,? (is called|named|Mr\.|Ms\.))? \{(?P<slot>[\w.]+)\}"
 )
-AUGMENT = [template for table in WEIGHTED for template in table] + [*TRAPS]
+AUGMENT = [template for table in WEIGHTED for template in table] + NAME_STORIES + TRAPS
+AUGMENT += texts.STORY_SENTENCES["mates_did"]
 SAMPLE = [
     *(template for table in ("PII_HEAD", "PII_BODY", "PII_FOOT") for templates in getattr(sample_text, table).values()
       for template in templates),
@@ -110,5 +143,5 @@ def test_fellow_students_are_labelled_where_family_members_are_not():
         [one for one in plain if re.search(rf"\bMy {who} \{{[\w.]+\}} and I \{{doing\}}", one)]
         for who in ("classmate", "sister")
     )
-    assert [types_of(one) for one in of_classmate] == [{NAME_STUDENT}]
-    assert [types_of(one) for one in of_sister] == [set()]
+    assert of_classmate and all(types_of(one) == {NAME_STUDENT} for one in of_classmate)
+    assert of_sister and not any(map(types_of, of_sister))
