@@ -17,7 +17,8 @@ from pii_kit.files import KitError
 from pii_kit.kaggle import COMPETITION
 
 PAGES = (".html", ".svg", ".xml")
-INSIDE = r"^(?![/\\])(?!(.*[/\\])?\.\.([/\\]|$))."  # names of files that stay inside the folder
+# Names of files that stay inside the folder: the client would follow a name such as ../x out of it.
+INSIDE = r"^(?![/\\])(?!(.*[/\\])?\.\.([/\\]|$))."
 INSTALL = "pip install kaggle==2.2.4 six"
 SIGN_IN = (
     "no valid credentials for Kaggle: get a token at https://www.kaggle.com/settings/api and set KAGGLE_API_TOKEN to "
@@ -68,9 +69,7 @@ def explain(what: str, output: str) -> KitError:
 class Kaggle:
     """The Kaggle client. Names are OWNER/SLUG; every method raises KitError if the client or Kaggle refuses.
 
-    Args:
-        timeout: Seconds after which one call of the client is ended.
-        tell: Gets each line for the user.
+    A call of the client is ended after `timeout` seconds. `tell` gets each line for the user.
     """
 
     def __init__(self, *, timeout: float = 600, tell: Callable[[str], None] = print):
@@ -139,8 +138,8 @@ class Kaggle:
 
     def send_dataset(self, name: str, folder: Path, *, new: bool, notes: str) -> None:
         """Send a folder as a new private data set or as a new version."""
-        # "zip": the client leaves folders out otherwise. Kaggle unpacks them.
         command = ["create"] if new else ["version", "-m", notes]
+        # "zip": the client leaves folders out otherwise. Kaggle unpacks them.
         self._call(f"data set {name}", "datasets", *command, "-p", str(folder), "-r", "zip", sends=True)
 
     def push_notebook(self, name: str, folder: Path) -> int:
@@ -152,17 +151,12 @@ class Kaggle:
         return int(found[1])
 
     def notebook(self, name: str) -> tuple[str, str] | None:
-        """Return the status of a run and why it failed; None if there is no such notebook.
-
-        It is the latest run that Kaggle knows of. Shortly after a push that can be the run before.
-        """
+        """Return the status of the latest run that Kaggle knows of, and why it failed; None without such a notebook."""
         try:
             output = self._call(f"notebook {name}", "kernels", "status", name)
         except Missing:
             return None
-        found = re.search(
-            r'has status "(?:KernelWorkerStatus\.)?(\w+)"(?:\s*Failure message: "(.*)")?', output, re.DOTALL
-        )
+        found = re.search(r'(?s)has status "(?:KernelWorkerStatus\.)?(\w+)"(?:\s*Failure message: "(.*)")?', output)
         if found is None:
             raise Unreachable(f"notebook {name}: the client shows no status: {output[:200]!r}; {INSTALL}")
         return found[1].lower(), " ".join((found[2] or "").split())
@@ -173,11 +167,7 @@ class Kaggle:
         return {row["ref"]: row["lastRunTime"] for row in self._table("notebooks", "kernels", "list", *options)}
 
     def download(self, name: str, into: Path, *, only: str | None = None) -> list[Path]:
-        """Download what the latest run of a notebook has written, and its log, and return the files.
-
-        The client would follow a name such as ../x out of the folder: such files are left out. With `only`, no other
-        file than this one is downloaded.
-        """
+        """Download the log of a notebook's latest run and its output files, or `only` one, and return their paths."""
         pattern = INSIDE if only is None else f"^{re.escape(only)}$"
         options = ["-p", str(into), "--page-size", "200", "--file-pattern", pattern]
         self._call(f"outputs of {name}", "kernels", "output", name, *options, sends=True)
