@@ -84,7 +84,7 @@ def find_problems(content: Any, root: Path) -> list[str]:
 
 
 def _structure_problems(error: ValidationError) -> Iterator[str]:
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)[1:]
+    where = error.json_path[2:]  # after "$."
     prefix = where and f"{where}."
     schema: Any = error.schema
     value: Any = error.instance

@@ -24,6 +24,10 @@ SIGN_IN = (
     "no valid credentials for Kaggle: get a token at https://www.kaggle.com/settings/api and set KAGGLE_API_TOKEN to "
     "it, or save it as ~/.kaggle/access_token"
 )
+ACCESS = (
+    "check that it is yours, that your phone number is verified (accelerators and internet need it), and that you "
+    f"accepted the rules at https://www.kaggle.com/competitions/{COMPETITION}/rules"
+)
 # A failure that the client only prints: it still ends with exit code 0.
 PRINTED = re.compile(r"(push|creation) error: |not valid \w+ sources|^Upload unsuccessful|^Could not find")
 
@@ -45,12 +49,7 @@ CAUSES: tuple[tuple[str, type[KitError], str], ...] = (
     (r"session count|quota", KitError, "wait until a session ends, or until the weekly quota is renewed"),
     (r"in use|already|conflict|^409 ", KitError, "choose another title and slug in kaggle_metadata.json"),
     (r"cannot access|not found|could not find|^404 ", Missing, "check the name, and push it first"),
-    (
-        r"denied|forbidden|accept|verif|^403 ",
-        Missing,
-        "check that it is yours, that your phone number is verified (accelerators and internet need it), and that you "
-        f"accepted the rules at https://www.kaggle.com/competitions/{COMPETITION}/rules",
-    ),
+    (r"denied|forbidden|accept|verif|^403 ", Missing, ACCESS),
     (r"not valid|invalid|bad request|must |^400 ", KitError, "check kaggle_metadata.json"),
     ("", Unreachable, "Kaggle may be in trouble: run the command again later"),
 )
@@ -186,7 +185,6 @@ class Kaggle:
 
     def submissions(self, competition: str) -> dict[str, dict]:
         """Return the latest submissions, by their number, with description, status and scores."""
-        columns = "json(ref,description,status,publicScore,privateScore)"
-        command = ["competitions", "submissions", competition, "--format", columns]
-        rows = self._table(f"submissions to {competition}", *command)
+        options = ["--format", "json(ref,description,status,publicScore,privateScore)"]
+        rows = self._table(f"submissions to {competition}", "competitions", "submissions", competition, *options)
         return {str(row["ref"]): {**row, "status": row["status"].split(".")[-1].lower()} for row in rows}
