@@ -306,4 +306,4 @@ def stub(monkeypatch, tmp_path_factory):
         monkeypatch.setenv("TMPDIR", str(home))  # the client resumes uploads that it finds in the temporary folder
         yield stub
         others = [call for call in stub.calls if call[0] == "CONNECT"]
-        assert not others, "the client tried another host"
+        assert not others, f"the client tried another host: {others}"

@@ -47,7 +47,7 @@ def status(args: argparse.Namespace) -> None:
         tell(f"data set  {dataset['slug']:{width}}  {text}")
     for notebook in description.notebooks:
         run = run_state(kaggle, full_name(owner, notebook["slug"]), pushes)
-        tell(f"notebook  {notebook['slug']:{width}}  {' '.join(run).strip() if run else NOT_THERE}")
+        tell(f"notebook  {notebook['slug']:{width}}  {' '.join(run).strip()}")
 
 
 def pull(args: argparse.Namespace) -> None:
@@ -55,14 +55,13 @@ def pull(args: argparse.Namespace) -> None:
     for notebook in select(description, args.only or ())[1]:
         name, folder = full_name(owner, notebook["slug"]), args.out / notebook["slug"]
         run = run_state(kaggle, name, pushes)
-        if run is None or run[0] not in ("complete", *FAILED):
-            tell(f"notebook {name}: {run[0] if run else NOT_THERE}, nothing to pull")
+        if run[0] not in ("complete", *FAILED):
+            tell(f"notebook {name}: {run[0]}, nothing to pull")
             continue
         with atomic_folder(folder) as inside:
             files = kaggle.download(name, inside)
         tell(f"notebook {name}: {run[0]}, {len(files)} files in {folder}")
-    runs = runs_below(args.out)
-    if runs:
+    if runs := runs_below(args.out):
         options = " ".join(f"--run {run}" for run in runs)
         tell(f"Predict with them: python -m pii_kit predict {options} --data TEST.json --out {SUBMISSION}")
     for file in sorted(args.out.rglob(SUBMISSION)):
@@ -79,9 +78,8 @@ def submit(args: argparse.Namespace) -> None:
     if version is None:
         raise KitError(f"notebook {name}: not pushed from this checkout; give --version N, as its page on Kaggle shows")
     run = run_state(kaggle, name, pushes)
-    if run is None or run[0] != "complete":
-        found = " ".join(run).strip() if run else NOT_THERE
-        raise KitError(f"notebook {name}: {found}; only a complete run can be submitted")
+    if run[0] != "complete":
+        raise KitError(f"notebook {name}: {' '.join(run).strip()}; only a complete run can be submitted")
     with TemporaryDirectory() as folder:
         if Path(folder, SUBMISSION) not in kaggle.download(name, Path(folder), only=SUBMISSION):
             raise KitError(f"notebook {name}: its run has written no {SUBMISSION}; `kaggle pull` has its log")
@@ -115,8 +113,8 @@ def _named_owner(args: argparse.Namespace, description: Description) -> str | No
 
 def _build(description: Description, out: Path, owner: str) -> None:
     build_kit(description, out, owner=owner)
-    n_datasets, n_notebooks = len(description.datasets), len(description.notebooks)
-    tell(f"{out}: written for {owner}: datasets/ ({n_datasets}), kernels/ ({n_notebooks})")
+    counts = f"datasets/ ({len(description.datasets)}), kernels/ ({len(description.notebooks)})"
+    tell(f"{out}: written for {owner}: {counts}")
 
 
 def add_kaggle_verbs(verbs) -> None:

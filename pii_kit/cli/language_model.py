@@ -3,10 +3,9 @@
 import argparse
 import sys
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from pii_kit.cli import add_verb, dropout, positive, whole
+from pii_kit.cli import add_path, add_verb, dropout, positive, whole
 from pii_kit.files import KitError
 from pii_kit.kaggle import deadline_in
 from pii_kit.language_model import bits_per_character, generate, read_bytes, split_bytes
@@ -23,13 +22,10 @@ ATTENTION = {"none": lambda n: [], "all": lambda n: range(n), "last but one": la
 def train(args: argparse.Namespace) -> None:
     config = LanguageModelConfig(**{field.name: getattr(args, field.name) for field in fields(LanguageModelConfig)})
     text, sizes, deadline = read_bytes(args.data), _model_config(args), deadline_in(args.minutes)
-    result = train_language_model(
-        text, sizes, config, args.run, resume=args.resume, deadline=deadline, source=str(args.data)
-    )
-    print(
-        f"{args.run}: bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), "
-        f"{result['test_bpc']:.3f} (test); {result['elapsed_seconds']:.0f} s on {result['device']}"
-    )
+    options: dict[str, Any] = {"resume": args.resume, "deadline": deadline, "source": str(args.data)}
+    result = train_language_model(text, sizes, config, args.run, **options)
+    bpc = f"bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), {result['test_bpc']:.3f} (test)"
+    print(f"{args.run}: {bpc}; {result['elapsed_seconds']:.0f} s on {result['device']}")
 
 
 def eval(args: argparse.Namespace) -> None:
@@ -78,27 +74,25 @@ def add_language_model_verbs(verbs) -> None:
     text = "train, evaluate and sample the byte-level SHA-RNN language model"
     lm = verbs.add_parser("lm", help=text, description=text)
     verbs = lm.add_subparsers(title="verbs", required=True, metavar="VERB")
-    data: dict[str, Any] = dict(type=Path, required=True, metavar="FILE", help="text file, also .xz, .gz, .bz2 or .zip")
-    run: dict[str, Any] = dict(type=Path, required=True, metavar="DIR", help="run folder")
+    data = "text file, also .xz, .gz, .bz2 or .zip"
     memory: dict[str, Any] = dict(type=whole(0), metavar="N", help="positions of the memory; default: as trained")
 
     verb = add_verb(verbs, train, "train on the first 90 percent of a text, validate on the next 5, test on the last 5")
-    verb.add_argument("--data", **data)
-    verb.add_argument("--run", **run)
+    add_path(verb, "--data", "FILE", data)
+    add_path(verb, "--run", "DIR", "run folder")
     verb.add_argument("--resume", action="store_true", help="continue the run in the folder")
     verb.add_argument("--minutes", type=positive, metavar="M", help="then save a checkpoint and stop; see --resume")
     _add_settings(verb.add_argument_group("model"), MODEL)
-    defaults = {field.name: field.default for field in fields(LanguageModelConfig)}
-    settings = verb.add_argument_group("training")
-    _add_settings(settings, [(name, name, kind, defaults[name], help) for name, kind, help in TRAINING])
-    settings.add_argument("--optimizer", choices=list(OPTIMIZERS), default=defaults["optimizer"], help="optimizer")
+    settings, default = verb.add_argument_group("training"), LanguageModelConfig()
+    _add_settings(settings, [(name, name, kind, getattr(default, name), help) for name, kind, help in TRAINING])
+    settings.add_argument("--optimizer", choices=list(OPTIMIZERS), default=default.optimizer, help="optimizer")
     precisions = ("auto", "no", "bf16", "fp16")
     settings.add_argument("--mixed-precision", choices=precisions, default="auto", help="precision of products")
 
     verb = add_verb(verbs, eval, "measure the bits per character of a text, with state and memory carried")
-    verb.add_argument("--run", **run)
+    add_path(verb, "--run", "DIR", "run folder")
     verb.add_argument("--memory", **memory)
-    verb.add_argument("--data", **data)
+    add_path(verb, "--data", "FILE", data)
     parts = ("all", "train", "validation", "test")
     verb.add_argument("--part", choices=parts, default="all", help="part of the text, split as in training")
     verb.add_argument("--window-size", type=whole(1), default=256, metavar="N", help="bytes per window")
@@ -106,7 +100,7 @@ def add_language_model_verbs(verbs) -> None:
     verb.add_argument("--back-off", action="store_true", help="empty the memory after each window")
 
     verb = add_verb(verbs, sample, "generate text")
-    verb.add_argument("--run", **run)
+    add_path(verb, "--run", "DIR", "run folder")
     verb.add_argument("--memory", **memory)
     verb.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
     verb.add_argument("--bytes", type=whole(1), default=500, metavar="N", help="length of the new text")

@@ -8,11 +8,12 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
+from pii_kit import __version__
 from pii_kit.data import Document, read_documents
 from pii_kit.files import KitError, atomic_folder, read_json
 from pii_kit.sample import write_sample
@@ -26,7 +27,7 @@ WORKING = Path("/kaggle/working")
 DATA_VARIABLE = "PII_KIT_DATA"
 BATCH_HOURS, INTERACTIVE_HOURS = 9, 12  # Kaggle's limits for a competition notebook and for an interactive session
 RESERVE = 600  # seconds before Kaggle's limit: it saves the notebook and renders it as a page after the last cell
-PACKAGES = ("pii_kit", "torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "spacy")
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "spacy")
 
 
 def on_kaggle() -> bool:
@@ -41,14 +42,12 @@ def in_rerun() -> bool:
 
 def output_folder(explicit: str | Path | None = None) -> Path:
     """Return the folder for results: `explicit`, Kaggle's working folder, or outputs/ of the checkout."""
-    return Path(explicit) if explicit else WORKING if on_kaggle() else _checkout() / "outputs"
+    return Path(explicit or (WORKING if on_kaggle() else _checkout() / "outputs"))
 
 
 def submission_file(explicit: str | Path | None = None) -> Path:
     """Return the path of the submission: `explicit`, Kaggle's submission.csv, or submissions/submission.csv."""
-    if explicit:
-        return Path(explicit)
-    return WORKING / "submission.csv" if on_kaggle() else _checkout() / "submissions" / "submission.csv"
+    return Path(explicit or (WORKING if on_kaggle() else _checkout() / "submissions") / "submission.csv")
 
 
 def _checkout() -> Path:
@@ -58,10 +57,7 @@ def _checkout() -> Path:
 def run_folders(out: Path, *, attached: Path = INPUT) -> list[Path]:
     """Return the runs with a trained tagger in `out`/runs; if there are none, those attached on Kaggle.
 
-    Other folders of `out`, such as the demo's, are not searched.
-
-    Raises:
-        KitError: there are none at all.
+    Other folders of `out`, such as the demo's, are not searched. Raises KitError if there are no runs at all.
     """
     own = [run for run in runs_below(out / "runs") if run.parent == out / "runs"]
     if found := own or runs_below(attached):
@@ -99,8 +95,8 @@ def bring_back(run: Path, *, attached: Path = INPUT) -> Path:
     Nothing is copied if `run` exists or no such run is attached. Of several attached runs with this name the one with
     the latest files is copied. Attached files are read-only and do not change.
     """
-    found = [path.parent for path in attached.rglob(f"{run.name}/folds.json")] if not run.exists() else []
-    if found:
+    found = [path.parent for path in attached.rglob(f"{run.name}/folds.json")]
+    if found and not run.exists():
         latest = max(found, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
         logger.warning("%s: resumed from %s", run, latest)
         with atomic_folder(run) as inside:
@@ -123,10 +119,8 @@ def attached_weights(root: Path = INPUT) -> Path | None:
 def deadline_in(minutes: float | None = None) -> float:
     """Return the time of `time.monotonic()` at which work must be over, `minutes` from now.
 
-    Without `minutes` it is ten minutes before Kaggle's limit, and `math.inf` outside Kaggle.
-
-    Raises:
-        KitError: `minutes` is not above 0.
+    Without `minutes` it is ten minutes before Kaggle's limit, and `math.inf` outside Kaggle. Raises KitError if
+    `minutes` is not above 0.
     """
     if minutes is None:
         left = seconds_left()
@@ -151,14 +145,12 @@ def seconds_left() -> float | None:
     return limit - age
 
 
-def find_data_folder(explicit: str | Path | None = None, *, local: str | Path = "data") -> tuple[Path, str] | None:
-    """Return the folder that holds test.json, and a phrase that says where it was found; None if there is none.
+def find_data_folder(explicit: str | Path | None = None) -> tuple[Path, str] | None:
+    """Return the folder that holds test.json, and a phrase for where it was found; None if there is none.
 
     Searched in this order: `explicit`, the environment variable PII_KIT_DATA, the competition's data on Kaggle, other
-    data attached there, `local`.
-
-    Raises:
-        KitError: a named folder holds no test.json, or a competition rerun would label other essays than its own.
+    data attached there, data/. Raises KitError if a named folder holds no test.json, or if a competition rerun would
+    label other essays than its own.
     """
     for named, why in ((explicit, "as asked"), (os.environ.get(DATA_VARIABLE), f"from {DATA_VARIABLE}")):
         if named:
@@ -167,22 +159,21 @@ def find_data_folder(explicit: str | Path | None = None, *, local: str | Path = 
             if in_rerun() and (Path(named) / "test_labels.csv").exists():  # only made-up essays have it
                 raise KitError(f"{named}: made-up essays cannot be submitted; {_ATTACH}, and name no other folder")
             return Path(named), why
-    folder = next(iter(input_folders()), None)
+    folder = next(iter(input_folders(INPUT)), None)
     if folder in _competition_folders(INPUT):
         return folder, "the competition's data"
     if in_rerun():
         raise KitError(f"competition rerun without the competition's essays (found: {folder}); {_ATTACH}")
     if folder:
         return folder, "attached on Kaggle, not the competition's data"
-    return (Path(local), "your own copy") if (Path(local) / "test.json").is_file() else None
+    return (Path("data"), "your own copy") if Path("data/test.json").is_file() else None
 
 
 _ATTACH = f"attach the competition {COMPETITION} to the notebook (Add input)"
 
 
-def input_folders(root: Path | None = None) -> list[Path]:
-    """Return the attached folders with a test.json: the competition's first, those with made-up essays last."""
-    root = root or INPUT
+def input_folders(root: Path) -> list[Path]:
+    """Return the folders below `root` with a test.json: the competition's first, those with made-up essays last."""
     folders, mounts = {path.parent for path in root.rglob("test.json")}, _competition_folders(root)
     return sorted(folders, key=lambda folder: (folder not in mounts, (folder / "test_labels.csv").exists(), folder))
 
@@ -208,22 +199,13 @@ def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_docume
 
 def environment_report() -> str:
     """Return lines for the first cell of a notebook: versions, devices, platform, attached data and warnings."""
-    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
-    left = seconds_left()
-    where = f"Kaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}" if on_kaggle() else platform.system()
-    where += "" if left is None else f", {left / 3600:.1f} hours left"
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     hardware = f"{psutil.cpu_count()} CPU cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
-    lines = [f"Python {platform.python_version()}, {versions}", f"{where}; {try_gpus()[0]}; {hardware}"]
-    if on_kaggle():
-        attached = ", ".join(sorted(path.name for path in INPUT.iterdir())) if INPUT.is_dir() else ""
-        lines.append(f"attached: {attached or 'nothing'}")
-    if problem := try_gpus()[1]:
-        lines.append(f"WARNING: {problem}")
-    return "\n".join(lines)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # the kit itself, run from its checkout
-        return "from the checkout"
+    gpus, problem = try_gpus()
+    where, more = platform.system(), [f"WARNING: {problem}"] if problem else []
+    if (left := seconds_left()) is not None:
+        where = f"Kaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}, {left / 3600:.1f} hours left"
+        attached = ", ".join(sorted(path.name for path in INPUT.glob("*")))
+        more.insert(0, f"attached: {attached or 'nothing'}")
+    python = f"Python {platform.python_version()}, pii_kit {__version__}, {versions}"
+    return "\n".join([python, f"{where}; {gpus}; {hardware}", *more])

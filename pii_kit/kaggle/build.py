@@ -28,35 +28,26 @@ RUN_FILES = ["folds.json", "decision.json", "result.json", "history.json", "run.
 
 @dataclass(frozen=True)
 class Description:
-    """The checked content of kaggle_metadata.json, as schema.json describes it.
+    """The checked content of kaggle_metadata.json, as schema.json describes it."""
 
-    `root` is the folder of the file, `owner` is None if the file holds the placeholder. The first of `datasets` is the
-    package, the others hold run folders.
-    """
-
-    root: Path
+    root: Path  # the folder of the file
     competition: str
-    owner: str | None
-    datasets: list[dict]
+    owner: str | None  # None if the file holds the placeholder
+    datasets: list[dict]  # the package, then the data sets of run folders
     notebooks: list[dict]
 
 
 def read_description(path: str | Path) -> Description:
-    """Read and check a description.
-
-    Raises:
-        KitError: The file is missing, is not JSON, or has problems: one line for each, with the field.
-    """
+    """Read and check a description; raise KitError, with one line for each problem, if there are any."""
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise KitError(f"{path}: no such file; run this in a checkout of the kit, or use --description FILE") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise KitError(f"{path}: not JSON: {error}") from None
     if problems := find_problems(content, path.parent):
         raise KitError("\n".join(f"{path}: {problem}" for problem in problems))
-
     return Description(
         root=path.parent,
         competition=content["competition"],
@@ -84,17 +75,16 @@ def find_problems(content: Any, root: Path) -> list[str]:
         twice = sorted({name for name in names if names.count(name) > 1})
         problems += [f"{where}folders: two folders are named {name!r}; expected different names" for name in twice]
     slugs = {entry["slug"] for _, entry in datasets}
-    earlier: set[str] = set()
-    for where, entry in notebooks:
+    for i, (where, entry) in enumerate(notebooks):
+        earlier = {before["slug"] for _, before in notebooks[:i]}
         problems += _notebook_problems(where, entry, root, datasets=slugs, kernels=earlier)
-        earlier.add(entry["slug"])
     submitting = [where for where, entry in notebooks if entry.get("submits")]
     problems += [f"{where}submits: true; expected false, an earlier notebook submits" for where in submitting[1:]]
     return problems
 
 
 def _structure_problems(error: ValidationError) -> Iterator[str]:
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)[1:]
+    where = error.json_path[2:]  # after "$."
     prefix = where and f"{where}."
     schema: Any = error.schema
     value: Any = error.instance
@@ -170,16 +160,13 @@ def full_name(owner: str, slug: str) -> str:
 def build_wheel(root: Path, into: Path) -> None:
     """Build the wheel of the package in the checkout `root`, without its dependencies, into the folder `into`.
 
-    Needs no network: setuptools is installed wherever torch is.
-
-    Raises:
-        KitError: `root` is not a checkout, or pip fails.
+    Needs no network: setuptools is installed wherever torch is. Raises KitError if `root` is not a checkout.
     """
     for name in ("pyproject.toml", "README.md", "LICENSE", "pii_kit"):
         if not (root / name).exists():
             raise KitError(f"{root.resolve()}: not a checkout of the kit: {name} is missing")
     with TemporaryDirectory() as place:
-        # From a copy: setuptools leaves build/ beside the sources, and packs again what it finds there. Only contents
+        # From a copy: setuptools writes build/ next to the sources, and packs again what it finds there. Only contents
         # are copied, because modes and times of a checkout differ from machine to machine.
         copy = Path(place) / "pii_kit"
         package = [path for path in sorted((root / "pii_kit").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
@@ -194,8 +181,7 @@ def build_wheel(root: Path, into: Path) -> None:
 def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
     """Download wheels in the versions that the file `pins` has, without their dependencies, into the folder `into`.
 
-    Raises:
-        KitError: A version is not pinned, a wheel is not pure Python, or pip fails.
+    Raises KitError if a version is not pinned or a wheel is not pure Python.
     """
     pinned = {line.split("==")[0]: line for line in pins.read_text(encoding="utf-8").splitlines()}
     if missing := [name for name in names if name not in pinned]:
@@ -209,8 +195,7 @@ def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
 
 
 def _run_pip(*arguments: str) -> None:
-    what = f"pip {arguments[0]}"
-    command = [sys.executable, "-m", "pip", *arguments]
+    what, command = f"pip {arguments[0]}", [sys.executable, "-m", "pip", *arguments]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EARLIEST)}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PIP_SECONDS)
@@ -223,12 +208,10 @@ def _run_pip(*arguments: str) -> None:
 
 
 def build_kit(description: Description, out: str | Path, *, owner: str) -> None:
-    """Write everything that goes to Kaggle in the name of `owner` to the folder `out`, whole or not at all.
+    """Write everything that goes to Kaggle in the name of `owner` to the folder `out`, completely or not at all.
 
-    `out` gets kernels/SLUG and datasets/SLUG. An earlier kit there is replaced.
-
-    Raises:
-        KitError: The folder holds anything else, or a wheel or a trained tagger is missing.
+    `out` gets kernels/SLUG and datasets/SLUG. An earlier kit there is replaced. Raises KitError if the folder holds
+    anything else, or if a trained tagger is missing.
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {"kernels", "datasets"}):

@@ -17,11 +17,16 @@ from pii_kit.files import KitError
 from pii_kit.kaggle import COMPETITION
 
 PAGES = (".html", ".svg", ".xml")
-INSIDE = r"^(?![/\\])(?!(.*[/\\])?\.\.([/\\]|$))."  # names of files that stay inside the folder
+# Names of files that stay inside the folder: the client would follow a name such as ../x out of it.
+INSIDE = r"^(?![/\\])(?!(.*[/\\])?\.\.([/\\]|$))."
 INSTALL = "pip install kaggle==2.2.4 six"
 SIGN_IN = (
     "no valid credentials for Kaggle: get a token at https://www.kaggle.com/settings/api and set KAGGLE_API_TOKEN to "
     "it, or save it as ~/.kaggle/access_token"
+)
+ACCESS = (
+    "check that it is yours, that your phone number is verified (accelerators and internet need it), and that you "
+    f"accepted the rules at https://www.kaggle.com/competitions/{COMPETITION}/rules"
 )
 # A failure that the client only prints: it still ends with exit code 0.
 PRINTED = re.compile(r"(push|creation) error: |not valid \w+ sources|^Upload unsuccessful|^Could not find")
@@ -44,12 +49,7 @@ CAUSES: tuple[tuple[str, type[KitError], str], ...] = (
     (r"session count|quota", KitError, "wait until a session ends, or until the weekly quota is renewed"),
     (r"in use|already|conflict|^409 ", KitError, "choose another title and slug in kaggle_metadata.json"),
     (r"cannot access|not found|could not find|^404 ", Missing, "check the name, and push it first"),
-    (
-        r"denied|forbidden|accept|verif|^403 ",
-        Missing,
-        "check that it is yours, that your phone number is verified (accelerators and internet need it), and that you "
-        f"accepted the rules at https://www.kaggle.com/competitions/{COMPETITION}/rules",
-    ),
+    (r"denied|forbidden|accept|verif|^403 ", Missing, ACCESS),
     (r"not valid|invalid|bad request|must |^400 ", KitError, "check kaggle_metadata.json"),
     ("", Unreachable, "Kaggle may be in trouble: run the command again later"),
 )
@@ -68,9 +68,7 @@ def explain(what: str, output: str) -> KitError:
 class Kaggle:
     """The Kaggle client. Names are OWNER/SLUG; every method raises KitError if the client or Kaggle refuses.
 
-    Args:
-        timeout: Seconds after which one call of the client is ended.
-        tell: Gets each line for the user.
+    A call of the client is ended after `timeout` seconds. `tell` gets each line for the user.
     """
 
     def __init__(self, *, timeout: float = 600, tell: Callable[[str], None] = print):
@@ -139,8 +137,8 @@ class Kaggle:
 
     def send_dataset(self, name: str, folder: Path, *, new: bool, notes: str) -> None:
         """Send a folder as a new private data set or as a new version."""
-        # "zip": the client leaves folders out otherwise. Kaggle unpacks them.
         command = ["create"] if new else ["version", "-m", notes]
+        # "zip": the client leaves folders out otherwise. Kaggle unpacks them.
         self._call(f"data set {name}", "datasets", *command, "-p", str(folder), "-r", "zip", sends=True)
 
     def push_notebook(self, name: str, folder: Path) -> int:
@@ -152,17 +150,12 @@ class Kaggle:
         return int(found[1])
 
     def notebook(self, name: str) -> tuple[str, str] | None:
-        """Return the status of a run and why it failed; None if there is no such notebook.
-
-        It is the latest run that Kaggle knows of. Shortly after a push that can be the run before.
-        """
+        """Return the status of the latest run that Kaggle knows of, and why it failed; None without such a notebook."""
         try:
             output = self._call(f"notebook {name}", "kernels", "status", name)
         except Missing:
             return None
-        found = re.search(
-            r'has status "(?:KernelWorkerStatus\.)?(\w+)"(?:\s*Failure message: "(.*)")?', output, re.DOTALL
-        )
+        found = re.search(r'(?s)has status "(?:KernelWorkerStatus\.)?(\w+)"(?:\s*Failure message: "(.*)")?', output)
         if found is None:
             raise Unreachable(f"notebook {name}: the client shows no status: {output[:200]!r}; {INSTALL}")
         return found[1].lower(), " ".join((found[2] or "").split())
@@ -173,11 +166,7 @@ class Kaggle:
         return {row["ref"]: row["lastRunTime"] for row in self._table("notebooks", "kernels", "list", *options)}
 
     def download(self, name: str, into: Path, *, only: str | None = None) -> list[Path]:
-        """Download what the latest run of a notebook has written, and its log, and return the files.
-
-        The client would follow a name such as ../x out of the folder: such files are left out. With `only`, no other
-        file than this one is downloaded.
-        """
+        """Download the log of a notebook's latest run and its output files, or `only` one, and return their paths."""
         pattern = INSIDE if only is None else f"^{re.escape(only)}$"
         options = ["-p", str(into), "--page-size", "200", "--file-pattern", pattern]
         self._call(f"outputs of {name}", "kernels", "output", name, *options, sends=True)
@@ -196,7 +185,6 @@ class Kaggle:
 
     def submissions(self, competition: str) -> dict[str, dict]:
         """Return the latest submissions, by their number, with description, status and scores."""
-        columns = "json(ref,description,status,publicScore,privateScore)"
-        command = ["competitions", "submissions", competition, "--format", columns]
-        rows = self._table(f"submissions to {competition}", *command)
+        options = ["--format", "json(ref,description,status,publicScore,privateScore)"]
+        rows = self._table(f"submissions to {competition}", "competitions", "submissions", competition, *options)
         return {str(row["ref"]): {**row, "status": row["status"].split(".")[-1].lower()} for row in rows}

@@ -21,7 +21,7 @@ FAILED = ("error", "cancel_acknowledged")
 
 
 class Pushes:
-    """What was sent from this checkout, kept in dist/kaggle_pushed.json, because the client cannot tell it later."""
+    """What was sent from this checkout, kept in dist/kaggle_pushed.json, because the client does not show it later."""
 
     def __init__(self, root: Path):
         self._path = root / RECORD
@@ -38,16 +38,18 @@ class Pushes:
         write_json(self._path, self._content)
 
 
-def run_state(kaggle: Kaggle, name: str, pushes: Pushes) -> tuple[str, str] | None:
-    """Return the status of a notebook's newest run and why it failed; None if there is no such notebook.
+def run_state(kaggle: Kaggle, name: str, pushes: Pushes) -> tuple[str, str]:
+    """Return the status of a notebook's newest run, which may be NOT_THERE, and why it failed.
 
-    The client does not tell which version a status belongs to. After a push from this checkout a final status
+    The client does not show which version a status belongs to. After a push from this checkout a final status
     (complete, error, cancelled) counts only if the new run was seen queued or running, if there is no earlier version,
     or if a minute has passed and Kaggle lists another time of the last run than before the push. Until then the status
     is "pushed".
     """
     state, pushed = kaggle.notebook(name), pushes.get(f"notebook {name}")
-    if state is None or not pushed or pushed["started"]:
+    if state is None:
+        return NOT_THERE, ""
+    if not pushed or pushed["started"]:
         return state
     if state[0] in ("complete", *FAILED) and pushed["version"] > 1:
         settled = time.time() - pushed["time"] >= SETTLE_SECONDS
@@ -63,10 +65,7 @@ def push_kit(
     """Send the data sets of a built kit and then its notebooks, which Kaggle runs at once.
 
     A notebook that reads the outputs of others is sent when these are complete. With `wait` the function waits for that
-    and for the end of all runs; otherwise a line says what to do later.
-
-    Raises:
-        KitError: At the first refusal, and for a run that fails.
+    and for the end of all runs; otherwise it shows what to do later. Raises KitError if Kaggle refuses or a run fails.
     """
     pushes = Pushes(description.root)
     datasets, notebooks = select(description, only)
@@ -80,26 +79,25 @@ def push_kit(
         sources = [full_name(owner, source) for source in notebook["kernels"] if "/" not in source]
         for source in sources if wait else ():
             wait_for_notebook(kaggle, source, pushes)
-        states = [] if wait else [(source, run_state(kaggle, source, pushes) or (NOT_THERE, "")) for source in sources]
-        if unfinished := [f"{source} ({state})" for source, (state, _) in states if state != "complete"]:
+        states = {} if wait else {source: run_state(kaggle, source, pushes)[0] for source in sources}
+        if unfinished := [f"{source} ({state})" for source, state in states.items() if state != "complete"]:
             kaggle.tell(f"notebook {name}: not sent yet, it reads {', '.join(unfinished)}")
             later.append(notebook["slug"])
             continue
         version = kaggle.push_notebook(name, kit / "kernels" / notebook["slug"])
-        entry = {"version": version, "time": time.time(), "last_run": last_runs.get(name), "started": False}
-        pushes.add(f"notebook {name}", **entry)
+        last_run = last_runs.get(name)
+        pushes.add(f"notebook {name}", version=version, time=time.time(), last_run=last_run, started=False)
         kaggle.tell(f"notebook {name}: version {version} is pushed, https://www.kaggle.com/code/{name}")
         sent.append(name)
     for name in sent if wait else ():
         wait_for_notebook(kaggle, name, pushes)
     if later:
-        again = " ".join(f"--only {slug}" for slug in later)
-        kit_command = "python -m pii_kit kaggle"
+        kit_command, again = "python -m pii_kit kaggle", " ".join(f"--only {slug}" for slug in later)
         kaggle.tell(f"When `{kit_command} status` shows that these are complete: {kit_command} push {again}")
 
 
 def select(description: Description, only: Sequence[str]) -> tuple[list[str], list[dict]]:
-    """Return the slugs of the data sets and the notebooks that the slugs `only` stand for; all if `only` is empty.
+    """Return the slugs of the data sets and the notebooks that `only` names by slug; all if `only` is empty.
 
     A notebook comes with its data sets, so that it never runs with an older package than the one of this checkout.
     """
@@ -154,19 +152,15 @@ def wait_for_dataset(kaggle: Kaggle, name: str, *, before: tuple[str, int] | Non
 
 
 def wait_for_notebook(kaggle: Kaggle, name: str, pushes: Pushes) -> None:
-    """Wait until the newest run of a notebook is complete.
-
-    Raises:
-        KitError: The run fails or takes too long, or there is no such notebook.
-    """
+    """Wait until the newest run of a notebook is complete; raise KitError if it fails, is late or does not exist."""
 
     def look() -> str:
-        state = run_state(kaggle, name, pushes)
-        if state is None:
+        state, reason = run_state(kaggle, name, pushes)
+        if state == NOT_THERE:
             raise KitError(f"notebook {name}: {NOT_THERE}; push it first")
-        if state[0] in FAILED:
-            raise KitError(f"notebook {name}: {state[0]}: {state[1] or 'no reason given'}; `kaggle pull` has its log")
-        return state[0]
+        if state in FAILED:
+            raise KitError(f"notebook {name}: {state}: {reason or 'no reason given'}; `kaggle pull` has its log")
+        return state
 
     _wait(kaggle, f"notebook {name}", look, until="complete", seconds=SESSION_SECONDS)
 

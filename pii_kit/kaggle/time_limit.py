@@ -109,7 +109,7 @@ def label_in_time(
     `time.monotonic()`. `devices` share the documents; default: all GPUs if they work, else the CPU.
 
     An error is raised after the rows found so far are written. But in a competition rerun, where an error would cost
-    the whole score, the first error is logged, and the work goes on without what failed.
+    the whole score, the first error is logged, and the work continues without what failed.
     """
     began, devices = time.monotonic(), devices or working_devices()
     starts = range(0, len(documents), DOCUMENTS_AT_A_TIME)  # the groups that Ensemble.predict makes
@@ -121,8 +121,7 @@ def label_in_time(
     pool, bar = ThreadPoolExecutor(len(devices)), tqdm(total=len(documents), desc="documents", mininterval=10)
     running: dict[Future[tuple[Rows, int]], tuple[Sequence[Tagger], Sequence[Document]]] = {}
     try:
-        with work.surviving():
-            work.write(path, rows)
+        work.write(path, rows)
         for device in devices:
             with work.surviving():
                 taggers: Sequence[Tagger] = ensemble.on(device).taggers
@@ -144,8 +143,7 @@ def label_in_time(
     finally:
         pool.shutdown()
         bar.close()
-        with work.surviving():
-            work.write(path, rows)
+        work.write(path, rows)
     by_models, by_all = count.total() - count[0], count[len(ensemble.taggers)]
     return Labelled(
         documents=len(documents),
@@ -187,9 +185,10 @@ class _Work:
     def write(self, path: str | Path, rows: Rows) -> None:
         """Write the rows of all documents, and measure how long that takes."""
         began = time.monotonic()
-        write_submission(path, rows_table(chain.from_iterable(rows.values())))
-        self.written = time.monotonic()
-        self.write_seconds = self.written - began
+        with self.surviving():
+            write_submission(path, rows_table(chain.from_iterable(rows.values())))
+            self.written = time.monotonic()
+            self.write_seconds = self.written - began
 
     def measure(self, taggers: Sequence[Tagger], sample: Sequence[Document]) -> tuple[Rows, int]:
         """Time a tagger of each run on the sample."""

@@ -8,6 +8,7 @@ import random
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -20,11 +21,6 @@ from transformers import PreTrainedModel
 from pii_kit.files import KitError
 
 IGNORED = -100  # target after the end of a stream
-COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": lambda text: gzip.compress(text, 9),
-    "bzip2": lambda text: bz2.compress(text, 9),
-    "xz": lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME),
-}
 
 
 class Split(NamedTuple):
@@ -36,10 +32,7 @@ class Split(NamedTuple):
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Return the content of a file; .xz, .gz, .bz2, and .zip with a single file are unpacked.
-
-    Raises KitError if the file is missing, damaged or empty.
-    """
+    """Return the content of a file; unpack .xz, .gz, .bz2, and .zip with one file. Raises KitError for a bad file."""
     path = Path(path)
     packed: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open, ".zip": _open_zip}
     try:
@@ -102,8 +95,7 @@ def varied_windows(n_positions: int, size: int, *, seed: int | str) -> Iterator[
     The mean is `size` or, for one window in twenty, half of it; lengths are normally distributed with deviation 5, at
     least 5 and at most `size`. Source: the published training code.
     """
-    rng = random.Random(seed)
-    begin = 0
+    rng, begin = random.Random(seed), 0
     while begin < n_positions:
         mean = size if rng.random() < 0.95 else size / 2
         length = min(max(5, round(rng.gauss(mean, 5))), size)
@@ -113,10 +105,10 @@ def varied_windows(n_positions: int, size: int, *, seed: int | str) -> Iterator[
 
 def compressed_bpc(text: bytes, *, after: bytes = b"") -> dict[str, float]:
     """Return the bits per character that gzip, bzip2 and xz (strongest setting) need for `text` after `after`."""
-    return {
-        name: 8 * (len(compress(after + text)) - len(compress(after)) * bool(after)) / len(text)
-        for name, compress in COMPRESSORS.items()
-    }
+    strongest_xz = partial(lzma.compress, preset=9 | lzma.PRESET_EXTREME)
+    compressors: dict[str, Callable] = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": strongest_xz}
+    alone = {name: len(compress(after)) if after else 0 for name, compress in compressors.items()}
+    return {name: 8 * (len(compress(after + text)) - alone[name]) / len(text) for name, compress in compressors.items()}
 
 
 @torch.inference_mode()
@@ -140,9 +132,9 @@ def bits_per_character(
     inputs, targets = streams(text, min(n_streams, len(text) - 1))
     state, nats = None, 0.0
     for window in tqdm(list(windows(inputs.shape[1], window_size)), desc="windows", disable=not progress):
-        here = inputs[:, window.start : window.stop].long().to(model.device)
-        labels = targets[:, window.start : window.stop].long().to(model.device)
-        output = model(here, state=state, labels=labels)
+        here = slice(window.start, window.stop)
+        labels = targets[:, here].long().to(model.device)
+        output = model(inputs[:, here].long().to(model.device), state=state, labels=labels)
         state = output.state.without_memory() if back_off else output.state
         nats += output.loss.double().item() * int((labels != IGNORED).sum())
     return nats / (len(text) - 1) / math.log(2)
@@ -152,8 +144,7 @@ def bpc_by_memory(
     model: PreTrainedModel, text: bytes, memory_sizes: Sequence[int], *, window_size: int = 256, n_streams: int = 1
 ) -> pd.DataFrame:
     """Return one row per memory size, with the columns `memory`, `bpc` of `text`, and `seconds`."""
-    trained = model.config.memory_size
-    rows = []
+    trained, rows = model.config.memory_size, []
     for size in memory_sizes:
         model.config.memory_size = size
         began = time.perf_counter()

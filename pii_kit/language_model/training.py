@@ -98,11 +98,8 @@ def train_language_model(
 
     Training stops with a checkpoint at `deadline`, a time of `time.monotonic()`. `resume` continues the run in
     `folder`. Error messages call the text `source`. Returns the result, also written to result.json: the history's row
-    of the kept weights, `test_bpc`, and `elapsed_seconds` (wall clock over all sessions).
-
-    Raises:
-        KitError: the text is too short, `folder` already holds a run, or a run is resumed with another text, other
-            sizes or other settings.
+    of the kept weights, `test_bpc`, and `elapsed_seconds` (wall clock over all sessions). Raises KitError if the text
+    is too short, if `folder` already holds a run, or if a resumed run was started with other arguments.
     """
     split = split_bytes(text)
     _check_length(split, config, source)
@@ -111,10 +108,7 @@ def train_language_model(
         "model": {name: value for name, value in sizes.to_diff_dict().items() if name != "transformers_version"},
         "training": {name: value for name, value in asdict(config).items() if name not in FREE},
     }
-    if resume:
-        runs.reopen_run(folder, manifest)
-    else:
-        runs.start_run(folder, manifest)
+    (runs.reopen_run if resume else runs.start_run)(folder, manifest)
     torch.manual_seed(config.seed)
     model = ShaRnnForCausalLM(sizes)
     history = fit_language_model(model, split, config, folder, resume=resume, deadline=deadline)
@@ -131,11 +125,8 @@ def train_language_model(
 
 
 def _check_length(split: Split, config: LanguageModelConfig, source: str) -> None:
-    for name, part, least in (
-        ("training", split.train, 2 * config.batch_size),  # each stream needs a byte and one to predict
-        ("validation", split.validation, 2),
-        ("test", split.test, 2),
-    ):
+    names, minima = ("training", "validation", "test"), (2 * config.batch_size, 2, 2)  # each stream predicts a byte
+    for name, part, least in zip(names, split, minima, strict=True):
         if len(part) < least:
             total = sum(map(len, split))
             raise KitError(f"{source}: {total} bytes, of which {len(part)} for {name}; expected at least {least}")
@@ -175,15 +166,15 @@ def fit_language_model(
         position.seconds = time.monotonic() - began
         runs.save_checkpoint(folder, accelerator, asdict(position), state.tensors())
 
-    while position.epoch < config.epochs + config.half_rate_epochs:
+    n_epochs = config.epochs + config.half_rate_epochs
+    while position.epoch < n_epochs:
         if position.epoch >= config.epochs and not position.halved:
             bare.load_state_dict(runs.load_language_model(folder).state_dict())
             position.halved = True
             save()  # later, the best weights may be those of the half-rate epochs
         todo = list(varied_windows(inputs.shape[1], config.window_size, seed=f"{config.seed} {position.epoch}"))
-        name = f"epoch {position.epoch + 1}/{config.epochs + config.half_rate_epochs}"
-        rest, done = todo[position.window :], position.window
-        for window in tqdm(rest, desc=name, total=len(todo), initial=done, unit="window", mininterval=2):
+        rest, name = todo[position.window :], f"epoch {position.epoch + 1}/{n_epochs}"
+        for window in tqdm(rest, desc=name, total=len(todo), initial=position.window, unit="window", mininterval=2):
             model.train()
             _set_rate(optimizer, config, position)
             if random.Random(f"{config.seed} {position.step}").random() < config.memory_drop:
@@ -210,8 +201,7 @@ def fit_language_model(
             if late:
                 logger.info("time limit reached before %s; resume the run to continue", position)
                 if not position.history:
-                    # Keep a usable model. The resumed run must not see this validation, so it goes into a copy.
-                    position = replace(position, history=[])
+                    position = replace(position, history=[])  # a copy: the resumed run must not see this validation
                     _validate(bare, split.validation, config, folder, position)
                 return position.history
     return position.history
