@@ -4,12 +4,11 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from pii_kit.augment import templates as texts
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
-from pii_kit.sample.text import expand, faker_of, handle_of
+from pii_kit.sample.text import expand, handle_of
 
 MATES = ("mate", "mate2", "mate3")
 INITIALS = "ABCDEFGHJKLMNPRSTVW"
@@ -136,7 +135,7 @@ def drawn(surrogates: Surrogates) -> dict[str, Callable[[], str]]:
         return f"{surrogates.first_name()}{middle} {surrogates.last_name()}"
 
     def word(slot: str, *, low: bool = False) -> str:
-        text = rng.choice(_nouns() if slot == "Noun" and rng.random() < 0.35 else texts.VOCABULARY[slot])
+        text = rng.choice(texts.ORDINARY_WORDS if slot == "Noun" and rng.random() < 0.4 else texts.VOCABULARY[slot])
         return text.lower() if low else text
 
     draws = {
@@ -159,13 +158,6 @@ def drawn(surrogates: Surrogates) -> dict[str, Callable[[], str]]:
         "hotline": surrogates.phone,
     }
     return draws | {"heading": lambda: heading(rng, draws)}
-
-
-@cache
-def _nouns() -> tuple[str, ...]:
-    """Return Faker's English nouns in title case."""
-    words = faker_of(random.Random(0), "en_US").get_words_list(part_of_speech="noun")
-    return tuple(sorted({word.capitalize() for word in words if word.isalpha()}))
 
 
 def _plural(noun: str) -> str:

@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pii_kit.lexicon import read_lexicon
+
 Weighted = Mapping[str, float]  # template to weight
 
 
@@ -32,6 +34,17 @@ class Story:
 
 def _read(name: str) -> dict[str, Any]:
     return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+def ordinary_words() -> list[str]:
+    """Return words of the lexicon that are neither places nor common names, in title case, common ones more often."""
+    weights = {1: 0, 2: 1, 3: 4, 4: 8}
+    return [
+        word.title()
+        for word, (commonness, place, first, last) in sorted(read_lexicon().items())
+        if len(word) > 2 and word.isascii() and not place and max(first, last) < 2
+        for _ in range(weights.get(commonness, 0))
+    ]
 
 
 _TEMPLATES = _read("templates.json")
@@ -57,6 +70,7 @@ STREETS: Weighted = _TEMPLATES["streets"]
 ADDRESSES: Weighted = _TEMPLATES["addresses"]
 VOCABULARY: Mapping[str, list[str]] = _read("words.json")
 NAME_WORDS = {part: tuple(VOCABULARY[f"name_words_{part}"]) for part in ("first", "last")}  # names that are also words
+ORDINARY_WORDS = ordinary_words()
 WORDS: Mapping[str, list[str]] = {**VOCABULARY, **_TEMPLATES["words"]}  # what fills the slots that are not PII
 FILLERS: Mapping[str, list[str]] = {**WORDS, **STORY_SENTENCES}
 
