@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import TokenClassifierOutput
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar
 
 from pii_kit.files import KitError, in_one_line
@@ -167,7 +167,7 @@ def fingerprint_weights(weights: str | Path) -> str:
 
     Of weights in several files it is that of their digests, in the order of their names.
     """
-    folder = Path(cached_file(str(weights), "config.json", local_files_only=True)).parent
+    folder = Path(str(cached_file(str(weights), "config.json", local_files_only=True))).parent
     whole, digests = folder / "model.safetensors", []
     for path in [whole] if whole.exists() else sorted(folder.glob("*.safetensors")):
         with open(path, "rb") as handle:
