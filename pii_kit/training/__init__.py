@@ -259,7 +259,7 @@ def build(
     Raises:
         KitError: pretrained weights cannot be loaded, or the windows are too long for the encoder.
     """
-    labels = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
+    labels: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
     network: EncoderForTokenClassification
     sizes: dict[str, Any]
     if weights != RANDOM:

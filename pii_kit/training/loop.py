@@ -152,7 +152,7 @@ def fit(
         due = is_whole and (done == config.epochs or done % config.validate_epochs == 0)
         scores = {}
         if due or stop:
-            scored = average.module if average else accelerator.unwrap_model(model)
+            scored: Any = average.module if average else accelerator.unwrap_model(model)
             scores = _keep_tagger(accelerator, scored, tokenizer, validation, config, folder, history, due=due)
         row = {"epoch": done, "loss": position["loss"] / position["batch"], "learning_rate": schedule.get_last_lr()[0]}
         row |= {"epoch_seconds": time.perf_counter() - began, "peak_memory_bytes": peak_memory()}
