@@ -212,15 +212,16 @@ def _with_real_spaces(tokenizer: Tokenizer) -> Tokenizer:
     in "(Ana)" would become " Ana".
     """
     content = json.loads(tokenizer.to_str())
+    is_sentence_piece = METASPACE in str(tokenizer.pre_tokenizer)
     for part in _parts(content["normalizer"], "normalizers"):
-        if part["type"] == "Strip":
+        if part["type"] == "Strip" and is_sentence_piece:
             part |= {"strip_left": False, "strip_right": False}
     for part in _parts(content["pre_tokenizer"], "pretokenizers"):
         if part["type"] == METASPACE:
             part["prepend_scheme"] = "never"
         elif part["type"] == "ByteLevel":
             part["add_prefix_space"] = False
-        elif part["type"] == "WhitespaceSplit":  # Metaspace splits at spaces too, but keeps them
+        elif part["type"] == "WhitespaceSplit" and is_sentence_piece:  # Metaspace splits at spaces too, but keeps them
             part |= {"type": "Split", "pattern": {"String": NEWLINE}, "behavior": "Isolated", "invert": False}
     return Tokenizer.from_str(json.dumps(content))
 
