@@ -158,7 +158,8 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
                 self._reply(200, list(stub.outputs[slug].values())[int(number)], {"Content-Type": "text/plain"})
 
         def do_CONNECT(self) -> None:
-            stub.calls.append(("CONNECT", {"to": self.path, "agent": self.headers.get("User-Agent")}))
+            if "kaggle" in self.path or "google" in self.path:  # not what other threads of the tests may ask for
+                stub.calls.append(("CONNECT", {"to": self.path}))
             self._reply(502, "")
 
         def _refused(self, method: str) -> bool:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,9 @@ from pii_kit.metrics import (
     Score,
     best_threshold,
     bootstrap_interval,
+    choose_threshold,
     confusion,
+    decided_rows,
     micro_fbeta,
     score_by_type,
     threshold_curve,
@@ -120,6 +124,23 @@ def test_the_threshold_curve_has_the_score_at_each_threshold():
         )
         assert line["f5"] == expected.f
     assert curve[["tp", "fp", "fn"]].to_numpy().tolist() == [[0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 3, 0]]
+
+
+def test_each_fold_is_decided_with_the_best_threshold_of_the_other_folds():
+    """Fold 0 alone would take a high threshold, which finds its name, and fold 1 a low one, which finds nobody."""
+    (document, scores), *_ = predictions()
+    nobody = replace(document, document=5, labels=("O",) * 4)
+    folds = [[(document, scores)], [(nobody, scores)]]
+    o_threshold, rows = choose_threshold(folds, rules=())
+    at_others = [decided_rows(fold, o_threshold=other) for fold, other in zip(folds, (0.05, 0.8), strict=True)]
+    assert rows.equals(pd.concat(at_others, ignore_index=True))
+    curve = threshold_curve(folds[0] + folds[1])
+    assert o_threshold == best_threshold(curve)
+
+
+def test_a_single_fold_is_decided_with_its_own_best_threshold():
+    o_threshold, rows = choose_threshold([predictions()], rules=())
+    assert rows.equals(decided_rows(predictions(), o_threshold=o_threshold))
 
 
 def test_the_best_threshold_is_the_middle_one_of_equals():

@@ -229,17 +229,17 @@ def _open(folder: Path, manifest: dict, *, resume: bool, writes: bool) -> None:
 def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     """Choose a run's threshold on its out-of-fold probabilities, write decision.json, and return the score.
 
-    The threshold is chosen and scored on the same documents; as it is one number, F5 is only slightly too high.
+    The score is that of `metrics.choose_threshold`: each fold's labels with the threshold of the other folds.
     """
-    predictions = out_of_fold_predictions(folder, documents)
-    o_threshold = metrics.best_threshold(metrics.threshold_curve(predictions, rules=DEFAULT_RULES))
-    truth = true_rows(document for document, _ in predictions)
-    rows = metrics.decided_rows(predictions, o_threshold=o_threshold, rules=DEFAULT_RULES)
-    low, high = metrics.bootstrap_interval(truth, rows, [document.document for document, _ in predictions])
+    folds = [out_of_fold_predictions(of_fold, documents) for of_fold in fold_folders(folder)]
+    scored = [document for fold in folds for document, _ in fold]
+    o_threshold, rows = metrics.choose_threshold(folds, rules=DEFAULT_RULES)
+    truth = true_rows(scored)
+    low, high = metrics.bootstrap_interval(truth, rows, [document.document for document in scored])
     if rank_state().is_main_process:
         write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
     score = metrics.as_dict(metrics.micro_fbeta(truth, rows))
-    return {**score, "f5_low": low, "f5_high": high, "n_documents": len(predictions), "o_threshold": o_threshold}
+    return {**score, "f5_low": low, "f5_high": high, "n_documents": len(scored), "o_threshold": o_threshold}
 
 
 def fold_folders(folder: str | Path) -> list[Path]:
