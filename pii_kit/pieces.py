@@ -206,23 +206,22 @@ def of_transformers(loaded: Any) -> PieceTokenizer:
 
 
 def _with_real_spaces(tokenizer: Tokenizer) -> Tokenizer:
-    """Make a tokenizer encode a text's own leading space, and add none.
+    """Return a copy of a tokenizer that encodes a text's own leading space, and adds none.
 
     SentencePiece tokenizers strip a text and add a space before it, or before each word. Called token by token, "Ana"
     in "(Ana)" would become " Ana".
     """
-    if not any(sign in str(tokenizer.pre_tokenizer) for sign in (METASPACE, "add_prefix_space=True")):
-        return tokenizer
     content = json.loads(tokenizer.to_str())
+    is_sentence_piece = METASPACE in str(tokenizer.pre_tokenizer)
     for part in _parts(content["normalizer"], "normalizers"):
-        if part["type"] == "Strip":
-            part["strip_left"] = False
+        if part["type"] == "Strip" and is_sentence_piece:
+            part |= {"strip_left": False, "strip_right": False}
     for part in _parts(content["pre_tokenizer"], "pretokenizers"):
         if part["type"] == METASPACE:
             part["prepend_scheme"] = "never"
         elif part["type"] == "ByteLevel":
             part["add_prefix_space"] = False
-        elif part["type"] == "WhitespaceSplit":  # Metaspace splits at spaces too, but keeps them
+        elif part["type"] == "WhitespaceSplit" and is_sentence_piece:  # Metaspace splits at spaces too, but keeps them
             part |= {"type": "Split", "pattern": {"String": NEWLINE}, "behavior": "Isolated", "invert": False}
     return Tokenizer.from_str(json.dumps(content))
 

@@ -164,7 +164,7 @@ def test_hiding_replaces_about_the_given_share_of_pieces_and_nothing_else(window
     changed = hidden["input_ids"] != batch["input_ids"]
     assert 0.2 < changed.float().mean() < 0.3
     assert (hidden["input_ids"][changed] == 2).all()
-    assert torch.equal(hidden["casing_ids"], batch["casing_ids"]) and torch.equal(hidden["labels"], batch["labels"])
+    assert torch.equal(hidden["feature_ids"], batch["feature_ids"]) and torch.equal(hidden["labels"], batch["labels"])
 
 
 def test_an_epoch_takes_every_required_window_and_its_share_of_the_others():

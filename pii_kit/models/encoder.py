@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils.hub import cached_file
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, get_verbosity, set_verbosity, set_verbosity_error
 
 from pii_kit.files import KitError, in_one_line
 from pii_kit.pieces import NEWLINE, PieceTokenizer, of_transformers
@@ -194,7 +196,6 @@ def _read(
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(weights), "local_files_only": local_files_only}
     where["trust_remote_code"] = False  # the default asks on the terminal
     # One small file first: transformers tries each file for half a minute when the hub cannot be reached.
-    disable_progress_bar()  # of the weights, drawn for each fold
     config = AutoConfig.from_pretrained(**where)
     if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise ValueError(f"a model of type {config.model_type!r}; expected an encoder with masked pieces, such as BERT")
@@ -205,9 +206,10 @@ def _read(
         raise ValueError(f"the vocabulary has {len(loaded)} pieces, expected about {config.vocab_size}")
     knows_newline = NEWLINE in loaded.get_vocab()
     tokenizer = of_transformers(loaded)
-    model, found = AutoModel.from_pretrained(
-        **where, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-    )
+    with _quiet():
+        model, found = AutoModel.from_pretrained(
+            **where, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
     if missing := [name for name in found["missing_keys"] if "pooler" not in name]:
         raise ValueError(f"the file of weights lacks {len(missing)} of them, such as {min(missing)}")
     if tokenizer.n_pieces > model.get_input_embeddings().num_embeddings:
@@ -217,6 +219,18 @@ def _read(
             rows = model.get_input_embeddings().weight
             rows[newline] = rows[:newline].mean(0)
     return model, tokenizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the bar of the weights, drawn for each fold, and the table of weights of the head for masked pieces."""
+    disable_progress_bar()
+    verbosity = get_verbosity()
+    set_verbosity_error()
+    try:
+        yield
+    finally:
+        set_verbosity(verbosity)
 
 
 AutoConfig.register(EncoderConfig.model_type, EncoderConfig)

@@ -291,7 +291,7 @@ def test_a_run_is_sent_with_results_and_without_checkpoints_and_pages(cross_vali
     run, _ = cross_validated(1)
     folder = runs_kit(tmp_path, [str(run)])
     files = files_of(folder / run.name)
-    assert {"folds.json", "decision.json", "result.json", "fold_2/run.json", "fold_2/words.json"} <= files
+    assert {"folds.json", "decision.json", "result.json", "fold_2/run.json", "fold_2/pieces.json"} <= files
     assert {"fold_0/tagger/model.safetensors", "fold_0/tagger/out_of_fold.safetensors"} <= files
     assert not any("checkpoint" in file or file.endswith((".html", ".csv")) for file in files)
 

@@ -1,115 +1,176 @@
-import json
+import shutil
 
 import pytest
 import torch
-from conftest import tiny_mobilebert
+from conftest import NAMES, make_document, tiny_mobilebert
+from encoder_folders import FAMILIES, LONGEST, write_encoder
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForTokenClassification, BertTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForTokenClassification,
+    GPT2Config,
+    GPT2Model,
+    MobileBertConfig,
+    T5Config,
+    T5EncoderModel,
+)
 from transformers import MobileBertForTokenClassification as PlainMobileBert
 
 from pii_kit.files import KitError
-from pii_kit.models import encoder as mobilebert
-from pii_kit.models.encoder import MobileBertForTokenClassification, load_published
-from pii_kit.pieces import CASINGS, NEWLINE, train_word_pieces
+from pii_kit.lexicon import N_FEATURES, N_ROWS
+from pii_kit.models import encoder, flops, linear_parameters, load_model, save_model
+from pii_kit.models.encoder import EncoderForTokenClassification, fingerprint_weights, load_pretrained, longest_window
+from pii_kit.pieces import NEWLINE
+
+LABELS = {name: NAMES[name] for name in ("id2label", "label2id")}
 
 
-def batch(n_rows=3, n_pieces=20):
+def batch(n_rows=3, n_pieces=20, n_words=250):
     generator = torch.Generator().manual_seed(0)
     return {
-        "input_ids": torch.randint(6, 400, (n_rows, n_pieces), generator=generator),
-        "casing_ids": torch.randint(0, 6, (n_rows, n_pieces), generator=generator),
+        "input_ids": torch.randint(6, n_words, (n_rows, n_pieces), generator=generator),
+        "feature_ids": torch.randint(0, N_ROWS, (n_rows, n_pieces, N_FEATURES), generator=generator),
     }
 
 
+def load(folder, **settings):
+    return load_pretrained(folder, **{"n_features": N_ROWS, "labels": LABELS, **settings})
+
+
+@pytest.fixture(scope="module")
+def folder_of(documents, tmp_path_factory):
+    """A function from a family to the folder of a small pretrained encoder, not to be changed."""
+    root = tmp_path_factory.mktemp("encoders")
+    return lambda family: root / family if (root / family).exists() else write_encoder(family, documents, root / family)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def copied(folder_of, tmp_path):
+    """A folder with a BERT, to be damaged."""
+    return shutil.copytree(folder_of("bert"), tmp_path / "encoder")
+
+
 @torch.no_grad()
-def test_padding_never_changes_the_logits_of_a_real_piece():
-    """For any piece and casing in the padding, because training masks pieces there too."""
-    model, inputs = tiny_mobilebert(), batch()
-    torch.nn.init.normal_(model.casing_embedding.weight)
+def test_padding_never_changes_a_probability(family, folder_of):
+    """For any piece and feature in the padding, because training masks pieces there too."""
+    (model, _), inputs = load(folder_of(family)), batch()
+    for weight in model.eval().parameters():
+        weight.add_(torch.randn_like(weight) * 0.1)
     lengths = [20, 13, 2]
     mask = (torch.arange(20) < torch.tensor(lengths)[:, None]).long()
-    together = model(**inputs, attention_mask=mask).logits
+    together = model(**inputs, attention_mask=mask).logits.softmax(-1)
     for row, length in enumerate(lengths):
-        alone = model(**{name: ids[row : row + 1, :length] for name, ids in inputs.items()}).logits[0]
+        alone = model(**{name: ids[row : row + 1, :length] for name, ids in inputs.items()}).logits[0].softmax(-1)
         torch.testing.assert_close(together[row, :length], alone, atol=1e-5, rtol=1e-4)
+    assert together.std() > 1e-3
 
 
 @torch.no_grad()
-def test_casing_changes_nothing_before_training():
-    model, inputs = tiny_mobilebert(), batch()
-    assert torch.equal(model(**inputs).logits, model(input_ids=inputs["input_ids"]).logits)
+def test_a_new_tagger_computes_what_the_stored_encoder_computes(family, folder_of):
+    """Features change nothing before training."""
+    (model, tokenizer), inputs = load(folder_of(family)), batch()
+    plain = AutoModel.from_pretrained(folder_of(family)).eval()
+    expected = plain(input_ids=inputs["input_ids"]).last_hidden_state
+    torch.testing.assert_close(model.eval()(**inputs).logits, model.classifier(expected), atol=1e-5, rtol=1e-4)
+    assert tokenizer.n_pieces <= model.encoder.get_input_embeddings().num_embeddings
+    assert model.classifier.weight.std() > 0 and model.config.id2label == LABELS["id2label"]
 
 
-def test_casing_learns():
-    model = tiny_mobilebert().train()
-    model(**batch(), labels=torch.ones(3, 20, dtype=torch.long)).loss.backward()
-    assert model.casing_embedding.weight.grad.any()
+def test_features_learn(family, folder_of):
+    model, _ = load(folder_of(family))
+    model.train()(**batch(), labels=torch.ones(3, 20, dtype=torch.long)).loss.backward()
+    assert model.feature_embedding.weight.grad.any()
+    assert not [name for name, weight in model.named_parameters() if weight.grad is None]
 
 
 @torch.no_grad()
-def test_without_casing_it_is_transformers_own_model(tmp_path):
-    ours = tiny_mobilebert(n_casings=0)
-    ours.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text()) | {"model_type": "mobilebert"}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    plain = PlainMobileBert.from_pretrained(tmp_path).eval()
+def test_saving_and_loading_keeps_every_weight_and_the_logits(family, folder_of, tmp_path):
+    model, _ = load(folder_of(family))
+    torch.nn.init.normal_(model.feature_embedding.weight)
+    save_model(tmp_path, model.eval())
+    for again in (
+        load_model(tmp_path, AutoModelForTokenClassification),
+        AutoModelForTokenClassification.from_pretrained(tmp_path),
+    ):
+        assert type(again) is EncoderForTokenClassification and type(again.encoder) is type(model.encoder)
+        weights, loaded = model.state_dict(), again.state_dict()
+        assert weights.keys() == loaded.keys() and all(torch.equal(weights[name], loaded[name]) for name in weights)
+        assert again.config.to_diff_dict()["encoder"] == model.config.to_diff_dict()["encoder"]
+        torch.testing.assert_close(again.eval()(**batch()).logits, model(**batch()).logits)
+
+
+def test_the_longest_window_is_one_that_the_encoder_reads(family, folder_of):
+    model, _ = load(folder_of(family))
+    longest = longest_window(model)
+    assert longest == LONGEST[family]
+    with torch.no_grad():
+        assert model(**batch(n_pieces=longest or 200)).logits.isfinite().all()
+        if family in ("bert", "roberta"):
+            with pytest.raises((IndexError, RuntimeError)):
+                model(**batch(n_pieces=longest + 1))
+
+
+def test_operations_are_counted_without_computing(family, folder_of):
+    model, _ = load(folder_of(family))
+    assert flops(model, n_pieces=32) > 2 * 32 * 0.8 * linear_parameters(model)
+
+
+@torch.no_grad()
+def test_without_features_the_small_mobilebert_is_transformers_own_model():
+    ours = tiny_mobilebert(n_features=0)
+    plain = PlainMobileBert(MobileBertConfig(**ours.config.encoder.to_dict() | {"num_labels": 15})).eval()
+    weights = {name.replace("encoder.", "mobilebert.", 1): value for name, value in ours.state_dict().items()}
+    plain.load_state_dict(weights)
     torch.testing.assert_close(ours(**batch()).logits, plain(input_ids=batch()["input_ids"]).logits)
 
 
 @torch.no_grad()
-def test_saving_and_loading_keeps_every_weight_and_the_logits(tmp_path):
-    model = tiny_mobilebert()
-    torch.nn.init.normal_(model.casing_embedding.weight)
-    model.save_pretrained(tmp_path)
-    again = AutoModelForTokenClassification.from_pretrained(tmp_path)
-    assert type(again) is MobileBertForTokenClassification
-    weights, loaded = model.state_dict(), again.state_dict()
-    assert weights.keys() == loaded.keys() and all(torch.equal(weights[name], loaded[name]) for name in weights)
-    torch.testing.assert_close(again(**batch()).logits, model(**batch()).logits)
-
-
-@pytest.fixture
-def published(tmp_path, documents):
-    """A folder like the published one: MobileBERT without casing features, and a vocabulary without newlines."""
-    folder = tmp_path / "mobilebert-uncased"
-    tokenizer = train_word_pieces(documents, n_pieces=300).tokenizer
-    words = [word for word in sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get) if word != NEWLINE]
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    tiny = tiny_mobilebert(vocab_size=len(words), n_casings=0)
-    PlainMobileBert(mobilebert.MobileBertConfig(**_sizes(tiny.config))).save_pretrained(folder)
-    return folder
-
-
-def _sizes(config) -> dict:
-    names = ("vocab_size", "hidden_size", "embedding_size", "intra_bottleneck_size", "intermediate_size")
-    names += ("num_hidden_layers", "num_attention_heads", "num_feedforward_networks")
-    return {name: getattr(config, name) for name in names}
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "deberta-v2"])
+def test_an_added_newline_starts_at_the_mean_of_the_stored_rows(family, folder_of):
+    model, tokenizer = load(folder_of(family))
+    stored = AutoModel.from_pretrained(folder_of(family)).get_input_embeddings().weight
+    rows, newline = model.encoder.get_input_embeddings().weight, tokenizer.tokenizer.token_to_id(NEWLINE)
+    assert torch.equal(rows[:newline], stored[:newline])
+    torch.testing.assert_close(rows[newline], stored[:newline].mean(0))
+    assert newline in tokenizer.cut(make_document("a\nb")).ids
+    assert len(rows) == max(len(stored), newline + 1) == model.config.encoder.vocab_size
 
 
 @torch.no_grad()
-def test_published_weights_are_kept_and_newlines_get_a_piece(published):
-    model, tokenizer = load_published(str(published), n_casings=len(CASINGS), num_labels=15)
-    plain = PlainMobileBert.from_pretrained(published)
-    n_words = plain.config.vocab_size
-    assert tokenizer.tokenizer.token_to_id(NEWLINE) == n_words
-    assert model.get_input_embeddings().num_embeddings == n_words + 1
-    assert torch.equal(model.get_input_embeddings().weight[:n_words], plain.get_input_embeddings().weight)
-    loaded, stored = model.mobilebert.encoder.state_dict(), plain.mobilebert.encoder.state_dict()
-    assert all(torch.equal(loaded[name], stored[name]) for name in stored)
-    assert not model.casing_embedding.weight.any()
-    assert model.classifier.out_features == 15
+@pytest.mark.parametrize("family", ["roberta", "modernbert"])
+def test_a_byte_level_vocabulary_stays_as_it_is(family, folder_of):
+    model, tokenizer = load(folder_of(family))
+    stored = AutoModel.from_pretrained(folder_of(family)).get_input_embeddings().weight
+    assert torch.equal(model.encoder.get_input_embeddings().weight, stored)
+    assert tokenizer.tokenizer.token_to_id(NEWLINE) is None
+
+
+def test_dropouts_replace_the_stored_ones(folder_of):
+    model, _ = load(folder_of("bert"), hidden_dropout_prob=0.3)
+    assert model.dropout.p == model.config.encoder.hidden_dropout_prob == 0.3
+    assert model.encoder.encoder.layer[0].output.dropout.p == 0.3
+
+
+def test_the_fingerprint_is_that_of_the_file_of_weights(copied):
+    before = fingerprint_weights(copied)
+    assert len(before) == 64 and fingerprint_weights(str(copied)) == before
+    weights = load_file(copied / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, copied / "model.safetensors", {"format": "pt"})
+    assert fingerprint_weights(copied) != before
 
 
 @pytest.mark.parametrize(
     ("content", "needle"),
     [
-        (b"[]", "no MobileBERT there; expected an object with model_type 'mobilebert', found 'a list'"),
+        (b"[]", "names no model_type; expected the folder of a transformers encoder"),
         (b"not JSON", "cannot be read as JSON"),
         (b"\xff\xfe", "cannot be read as JSON"),
-        (b'{"model_type": "bert"}', "expected an object with model_type 'mobilebert', found 'bert'"),
-        (b"{}", "found None"),
+        (b"{}", "names no model_type"),
         (None, "cannot be read as JSON"),
     ],
 )
@@ -117,7 +178,7 @@ def test_a_folder_with_another_config_is_an_error_that_names_the_file(content, n
     if content is not None:
         (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(KitError, match=rf"config\.json: .*{needle}"):
-        load_published(tmp_path)
+        load(tmp_path)
 
 
 def remove_a_weight(folder):
@@ -126,24 +187,65 @@ def remove_a_weight(folder):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def keep_only_a_pickle(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def ask_for_code_of_its_own(folder):
+    (folder / "config.json").write_text('{"model_type": "new", "auto_map": {"AutoConfig": "code.NewConfig"}}')
+
+
+def remove_the_vocabulary(folder):
+    for name in ("vocab.txt", "tokenizer.json"):
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "needle"),
     [
-        (lambda folder: (folder / "model.safetensors").unlink(), "no file named model.safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "header too small"),
-        (remove_a_weight, "the file of weights lacks 1 of them"),
-        (lambda folder: [(folder / name).unlink() for name in ("vocab.txt", "tokenizer.json")], "the vocabulary has"),
+        (keep_only_a_pickle, "holds no model.safetensors; expected safe weights"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "cannot load .*header too small"),
+        (remove_a_weight, "cannot load .*--weights FOLDER.*the file of weights lacks 1 of them"),
+        (remove_the_vocabulary, r"cannot load .*the vocabulary has \d+ pieces, expected about 297"),
+        (ask_for_code_of_its_own, "cannot load .*custom code"),
     ],
 )
-def test_a_damaged_folder_is_an_error_that_tells_what_to_do(damage, needle, published):
+def test_a_damaged_folder_is_an_error_that_tells_what_to_do(damage, needle, copied):
     """transformers alone would fill missing weights with random numbers, and take a vocabulary of five pieces."""
-    damage(published)
-    with pytest.raises(KitError, match=f"mobilebert-uncased: cannot load .*--weights FOLDER.*{needle}") as error:
-        load_published(published)
+    damage(copied)
+    with pytest.raises(KitError, match=f"{copied}: {needle}") as error:
+        load(copied)
     assert "\n" not in str(error.value)
 
 
-def test_weights_that_are_not_on_this_machine_are_an_error_that_tells_how_to_attach_them():
+@pytest.mark.parametrize(
+    "model",
+    [
+        GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=40)),
+        T5EncoderModel(T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=1, vocab_size=40)),
+    ],
+    ids=["GPT-2", "T5"],
+)
+def test_a_model_that_is_no_encoder_with_masked_pieces_is_refused(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    with pytest.raises(KitError, match=r"a model of type '(gpt2|t5)'; expected an encoder with masked pieces"):
+        load(tmp_path)
+
+
+def test_an_encoder_that_padding_changes_is_refused(folder_of, monkeypatch):
+    def forward(self, input_ids, **_):
+        sums = input_ids.sum(1, keepdim=True)[..., None].float()
+        return encoder.TokenClassifierOutput(logits=sums.expand(1, input_ids.shape[1], 15))
+
+    monkeypatch.setattr(EncoderForTokenClassification, "forward", forward)
+    with pytest.raises(KitError, match="encoders of type 'bert' do not work here: padding changes their predictions"):
+        load(folder_of("bert"))
+
+
+@pytest.mark.parametrize("weights", ["pii-kit-tests/nowhere", "google/mobilebert-uncased"])
+def test_weights_that_are_not_on_this_machine_are_an_error_that_tells_how_to_attach_them(weights):
     """The tests run with the hub's own switch HF_HUB_OFFLINE, so nothing waits for a network."""
-    with pytest.raises(KitError, match=r"pii-kit-tests/nowhere: cannot load .*Add input.*--weights FOLDER.*random"):
-        load_published("pii-kit-tests/nowhere")
+    with pytest.raises(KitError, match=rf"{weights}: cannot load .*Add input.*--weights FOLDER") as error:
+        load(weights)
+    assert ("--weights random" in str(error.value)) == weights.startswith("google")

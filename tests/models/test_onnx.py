@@ -10,6 +10,7 @@ from conftest import tiny_mobilebert, tiny_sha_rnn
 from pii_kit.__main__ import main
 from pii_kit.data import write_documents
 from pii_kit.files import KitError
+from pii_kit.lexicon import N_FEATURES, N_ROWS
 from pii_kit.models import onnx
 from pii_kit.models.onnx import OnnxModel
 from pii_kit.predict import predict_documents
@@ -25,7 +26,7 @@ MODELS = {
     "two heads": ("sha_rnn_tagger", tiny_sha_rnn, {"attention_layers": [0, 1], "num_attention_heads": 2}),
     "multi-head": ("sha_rnn_tagger", tiny_sha_rnn, {"attention": "multi_head", "num_attention_heads": 2}),
     "causal": ("sha_rnn_tagger", tiny_sha_rnn, {"bidirectional": False, "causal": True}),
-    "no casing": ("sha_rnn_tagger", tiny_sha_rnn, {"n_casings": 0}),
+    "no features": ("sha_rnn_tagger", tiny_sha_rnn, {"n_features": 0}),
     "MobileBERT": ("mobilebert_tagger", tiny_mobilebert, {}),
 }
 
@@ -82,6 +83,17 @@ def test_an_export_with_different_logits_is_not_kept(sha_rnn_tagger, tmp_path, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
+def test_a_model_that_onnx_cannot_represent_is_an_error_with_the_reason(mobilebert_tagger, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("no such operation")
+
+    save_tagger(tmp_path / "run", mobilebert_tagger)
+    monkeypatch.setattr(onnx, "_export", refuse)
+    with pytest.raises(KitError, match="not exported: ONNX cannot represent a model of type 'mobilebert': no such op"):
+        export_run(tmp_path / "run", tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
 def test_what_cannot_be_exported_is_one_clear_line(sha_rnn_tagger, tmp_path):
     save_tagger(tmp_path / "run", sha_rnn_tagger)
     with pytest.raises(KitError, match="exists already; choose a new folder"):
@@ -110,7 +122,7 @@ def test_an_exported_model_takes_any_batch_and_length(sha_rnn_tagger, tmp_path):
         windows = {
             "input_ids": torch.randint(300, shape),
             "attention_mask": torch.ones(shape, dtype=torch.long),
-            "casing_ids": torch.randint(6, shape),
+            "feature_ids": torch.randint(N_ROWS, (*shape, N_FEATURES)),
         }
         with torch.inference_mode():
             expected = sha_rnn_tagger.model(**windows).logits

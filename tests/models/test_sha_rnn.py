@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
+from pii_kit.lexicon import N_FEATURES, N_ROWS
 from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.models.sha_rnn_memory import ShaRnnState
 
@@ -19,7 +20,7 @@ VARIANTS = [
     {"attention_layers": [0, 1], "num_attention_heads": 2},
     {"attention_layers": []},
     {"bidirectional": False, "causal": True},
-    {"n_casings": 0},
+    {"n_features": 0},
 ]
 EACH_VARIANT = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: str(variant))
 
@@ -28,7 +29,7 @@ def batch(n_rows=3, n_pieces=20):
     generator = torch.Generator().manual_seed(0)
     return {
         "input_ids": torch.randint(1, 400, (n_rows, n_pieces), generator=generator),
-        "casing_ids": torch.randint(0, 6, (n_rows, n_pieces), generator=generator),
+        "feature_ids": torch.randint(0, N_ROWS, (n_rows, n_pieces, N_FEATURES), generator=generator),
     }
 
 

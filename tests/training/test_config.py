@@ -4,8 +4,8 @@ import torch
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.models import linear_parameters
-from pii_kit.models.encoder import PUBLISHED, MobileBertForTokenClassification, MobileBertTaggerConfig
-from pii_kit.training import PRESETS, TrainConfig, build, look_up, starting_weights
+from pii_kit.models.encoder import MOBILEBERT, EncoderConfig, EncoderForTokenClassification
+from pii_kit.training import PRESETS, TrainConfig, build, default_preset, look_up, starting_weights
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,11 @@ from pii_kit.training import PRESETS, TrainConfig, build, look_up, starting_weig
         ({"batch_size": -1}, "batch_size is -1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"empty_share": 1.5}, "empty_share is 1.5; expected 0 to 1"),
+        ({"hidden_lists": -0.1}, "hidden_lists is -0.1; expected 0 to 1"),
+        ({"layer_decay": 0}, "layer_decay is 0"),
+        ({"layer_decay": 1.1}, "layer_decay is 1.1; expected 0 to 1"),
+        ({"head_rate": 0}, "head_rate is 0"),
+        ({"ema_decay": 1.5}, "ema_decay is 1.5; expected 0 to 1"),
         ({"overlap": 63}, "overlap is 63; expected 0 to 61 in a window"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'; expected one of adamw, adam"),
     ],
@@ -24,17 +29,22 @@ def test_a_setting_out_of_range_is_named(change, needle):
         TrainConfig(**{"window_size": 64, "overlap": 8, **change})
 
 
-@pytest.mark.parametrize(("model", "name"), [(model, name) for model in PRESETS for name in PRESETS[model]])
+RANDOM_STARTS = [(model, name) for model in PRESETS for name in PRESETS[model] if model != "encoder"]
+
+
+@pytest.mark.parametrize(("model", "name"), RANDOM_STARTS)
 def test_every_preset_fits_its_model_and_its_windows(model, name, documents):
-    """With random weights, which the preset "published" allows too."""
+    """With random weights, which MobileBERT's preset "published" allows too."""
     preset = PRESETS[model][name]
     sizes = {key: size for key, size in preset.model.items() if key.endswith("size") or key.startswith("num_hidden")}
     network, tokenizer = build(model, preset, documents, None)
-    assert all(getattr(network.config, key) == size for key, size in sizes.items())
+    config = getattr(network.config, "encoder", network.config)
+    assert all(getattr(config, key) == size for key, size in sizes.items())
+    assert network.config.n_features == preset.model.get("n_features", 0)
     assert list(network.config.id2label.values()) == list(LABELS)
     embeddings = [module for module in network.modules() if isinstance(module, torch.nn.Embedding)]
-    assert network.config.vocab_size == tokenizer.n_pieces in {table.num_embeddings for table in embeddings}
-    assert preset.train.window_size <= getattr(network.config, "max_position_embeddings", preset.train.window_size)
+    assert config.vocab_size == tokenizer.n_pieces in {table.num_embeddings for table in embeddings}
+    assert preset.train.window_size <= getattr(config, "max_position_embeddings", preset.train.window_size)
     assert preset.train.overlap < preset.train.window_size
 
 
@@ -47,15 +57,15 @@ def test_the_original_projects_sha_rnn_has_the_size_that_it_reports(documents):
 
 def test_the_original_projects_mobilebert_has_the_counts_that_it_reports():
     settings = PRESETS["mobilebert"]["seed"]
-    config = MobileBertTaggerConfig(vocab_size=settings.n_pieces, num_labels=13, **settings.model)
+    sizes = {"model_type": "mobilebert", "vocab_size": settings.n_pieces, **settings.model}
     with torch.device("meta"):
-        network = MobileBertForTokenClassification(config)
+        network = EncoderForTokenClassification(EncoderConfig(encoder=sizes, num_labels=13))
     assert (network.num_parameters(), linear_parameters(network)) == (37_327_885, 20_349_965)
 
 
 def test_all_presets_but_the_original_projects_train_every_fold():
     for of_model in PRESETS.values():
-        assert [name for name, preset in of_model.items() if not preset.every_fold] == ["seed"]
+        assert {name for name, preset in of_model.items() if not preset.every_fold} == {"seed"} & set(of_model)
 
 
 def test_settings_replace_those_of_the_preset_unless_they_are_none():
@@ -75,11 +85,27 @@ def test_mobilebert_is_not_trained_in_fp16():
         look_up("mobilebert", "cpu", mixed_precision="fp16")
 
 
-def test_only_the_published_preset_takes_weights_and_random_ones_are_asked_for_by_name(tmp_path):
+def test_only_published_presets_take_weights_and_random_ones_are_asked_for_by_name(tmp_path):
     published, small = PRESETS["mobilebert"]["published"], PRESETS["mobilebert"]["cpu"]
-    assert starting_weights(published, None) == PUBLISHED
-    assert starting_weights(published, tmp_path) == str(tmp_path)
-    assert starting_weights(published, "random") == starting_weights(small, None) == "random"
-    assert starting_weights(small, "random") == "random"
+    assert starting_weights("mobilebert", published, None) == MOBILEBERT
+    assert starting_weights("mobilebert", published, tmp_path) == str(tmp_path)
+    assert starting_weights("mobilebert", published, "random") == "random"
+    assert starting_weights("mobilebert", small, None) == starting_weights("mobilebert", small, "random") == "random"
     with pytest.raises(KitError, match="do not fit a preset of random weights"):
-        starting_weights(small, tmp_path)
+        starting_weights("mobilebert", small, tmp_path)
+
+
+@pytest.mark.parametrize("weights", [None, "random"])
+def test_an_encoder_needs_weights(weights):
+    with pytest.raises(KitError, match="pass a folder or a hub name with --weights"):
+        starting_weights("encoder", PRESETS["encoder"]["default"], weights)
+
+
+def test_the_first_preset_is_the_default():
+    assert {model: default_preset(model) for model in PRESETS} == {
+        "sha_rnn": "cpu",
+        "mobilebert": "cpu",
+        "encoder": "default",
+    }
+    with pytest.raises(KitError, match="unknown model 'gpt'"):
+        look_up("gpt", default_preset("gpt"))

@@ -305,7 +305,7 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(documents, tmp_path):
 def test_a_run_killed_before_its_first_checkpoint_starts_over(documents, tmp_path):
     whole = train_preset("sha_rnn", documents, tmp_path / "whole", preset="cpu")
     (tmp_path / "killed").mkdir()
-    for name in ("run.json", "tokenizer.json", "words.json"):
+    for name in ("run.json", "tokenizer.json", "pieces.json"):
         (tmp_path / "killed" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
     again = train_preset("sha_rnn", documents, tmp_path / "killed", preset="cpu", resume=True)
     assert (again["loss"], again["f5"]) == (whole["loss"], whole["f5"])

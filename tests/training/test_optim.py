@@ -3,13 +3,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_sha_rnn
+from accelerate import Accelerator
+from conftest import tiny_mobilebert, tiny_sha_rnn
 from safetensors.torch import load_file
 from sklearn.utils.class_weight import compute_class_weight
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
 from pii_kit.files import KitError
-from pii_kit.training.optim import OPTIMIZERS, Lamb, build_optimizer, build_schedule, class_weights, rate_factor
+from pii_kit.training.optim import (
+    OPTIMIZERS,
+    Lamb,
+    build_optimizer,
+    build_schedule,
+    class_weights,
+    moving_average,
+    rate_factor,
+)
 
 REFERENCES = Path(__file__).parents[3] / "shared" / "data"
 
@@ -93,6 +102,46 @@ def test_biases_gains_and_gates_have_no_weight_decay_and_no_parameter_is_left_ou
     undecayed = {name for name, p in names.items() if id(p) in kept}
     assert any("query_gate" in name for name in undecayed) and any("norm_start" in name for name in undecayed)
     assert not any(name.endswith("linear.weight") or "weight_hh" in name for name in undecayed)
+
+
+def rates_by_name(model, **settings) -> dict[str, float]:
+    optimizer = build_optimizer(model, name="adamw", learning_rate=1.0, weight_decay=0.1, **settings)
+    rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    return {name: rates[id(weight)] for name, weight in model.named_parameters()}
+
+
+def test_new_parts_have_a_higher_rate_and_lower_layers_a_lower_one():
+    rates = rates_by_name(tiny_mobilebert(num_hidden_layers=3), head_rate=10.0, layer_decay=0.5)
+    expected = {
+        "classifier.weight": 10,
+        "classifier.bias": 10,
+        "feature_embedding.weight": 10,
+        "encoder.encoder.layer.2.intermediate.dense.weight": 1,
+        "encoder.encoder.layer.1.intermediate.dense.weight": 0.5,
+        "encoder.encoder.layer.0.intermediate.dense.bias": 0.25,
+        "encoder.embeddings.word_embeddings.weight": 0.125,
+        "encoder.embeddings.LayerNorm.weight": 0.125,
+    }
+    assert {name: rates[name] for name in expected} == pytest.approx(expected)
+    assert set(rates_by_name(tiny_mobilebert()).values()) == {1.0}
+
+
+def test_the_rate_in_the_history_is_that_of_the_top_layer():
+    optimizer = build_optimizer(
+        tiny_mobilebert(), name="adamw", learning_rate=1e-3, weight_decay=0.0, head_rate=10.0, layer_decay=0.5
+    )
+    assert build_schedule(optimizer, warmup_steps=1, cycle_steps=9, restart_decay=1.0).get_last_lr()[0] == 1e-3
+
+
+def test_the_moving_average_worked_by_hand():
+    """The first step sets it; then it is decay · average + (1 − decay) · weights."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = moving_average(model, 0.75, Accelerator(cpu=True))
+    for value in (8.0, 4.0, 0.0):
+        torch.nn.init.constant_(model.weight, value)
+        average.update_parameters(model)
+    assert average.module.weight.item() == pytest.approx(0.75 * (0.75 * 8 + 0.25 * 4))
+    assert moving_average(model, 0.0, Accelerator(cpu=True)) is None
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

@@ -86,7 +86,7 @@ def test_a_folder_holds_one_run(sha_rnn_tagger, tmp_path):
 def test_a_run_is_resumed_only_with_the_settings_it_was_started_with(sha_rnn_tagger, documents, tmp_path):
     start_run(tmp_path, MANIFEST, sha_rnn_tagger.tokenizer)
     reopen_run(tmp_path, json.loads(json.dumps(MANIFEST)))
-    again = read_tokenizer(tmp_path / "tokenizer.json")
+    again = read_tokenizer(tmp_path)
     assert again.cut(documents[0]).ids.tolist() == sha_rnn_tagger.tokenizer.cut(documents[0]).ids.tolist()
     with pytest.raises(KitError, match=r"cannot be resumed: train\.epochs was 3, now 4"):
         reopen_run(tmp_path, {"model": "sha_rnn", "train": {"epochs": 4, "seed": 0}})
