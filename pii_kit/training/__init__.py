@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from pii_kit.augment import AugmentConfig
 from pii_kit.data import Document
-from pii_kit.files import KitError, check_choice, check_overlap, check_positive, check_shares
+from pii_kit.files import KitError, check_choice, check_overlap, check_positive, check_shares, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import (
@@ -220,6 +220,16 @@ PRESETS: dict[str, dict[str, Preset]] = {
 def default_preset(model: str) -> str:
     """Return the name of a model's first preset. It is for a GPU too: the only recipe that was measured."""
     return next(iter(PRESETS.get(model, {"": None})))
+
+
+def model_of(weights: str | Path) -> str:
+    """Return the model whose settings fit pretrained weights: "mobilebert" for MobileBERT's, else "encoder".
+
+    Of weights on the hub only the name is looked at.
+    """
+    config = Path(weights) / "config.json"
+    content = read_json(config) if config.is_file() else {"model_type": str(weights).lower()}
+    return "mobilebert" if isinstance(content, dict) and "mobilebert" in content.get("model_type", "") else "encoder"
 
 
 def look_up(model: str, preset: str, **settings) -> Preset:

@@ -5,7 +5,7 @@ from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.models import linear_parameters
 from pii_kit.models.encoder import MOBILEBERT, EncoderConfig, EncoderForTokenClassification
-from pii_kit.training import PRESETS, TrainConfig, build, default_preset, look_up, starting_weights
+from pii_kit.training import PRESETS, TrainConfig, build, default_preset, look_up, model_of, starting_weights
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,14 @@ def test_only_published_presets_take_weights_and_random_ones_are_asked_for_by_na
 def test_an_encoder_needs_weights(weights):
     with pytest.raises(KitError, match="pass a folder or a hub name with --weights"):
         starting_weights("encoder", PRESETS["encoder"]["default"], weights)
+
+
+def test_weights_of_mobilebert_are_known_by_their_config_or_the_name_on_the_hub(tmp_path):
+    for model_type in ("mobilebert", "bert"):
+        (tmp_path / model_type).mkdir()
+        (tmp_path / model_type / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
+    assert model_of(tmp_path / "mobilebert") == model_of("google/mobilebert-uncased") == "mobilebert"
+    assert model_of(str(tmp_path / "bert")) == model_of("FacebookAI/roberta-base") == "encoder"
 
 
 def test_the_first_preset_is_the_default():
