@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
+from pii_kit.lexicon import OFFSETS
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.windows import (
     IGNORED,
@@ -19,6 +20,7 @@ from pii_kit.windows import (
     batch_loader,
     collate,
     cut_windows,
+    hide_lists,
     hide_pieces,
     merge_windows,
     window_spans,
@@ -208,9 +210,14 @@ def cut_small(tokenizer):
     return lambda document: cut_windows(document, tokenizer, size=64, overlap=8)
 
 
+def from_labels(documents):
+    """The targets of documents that only their labels teach."""
+    return [(document, None) for document in documents]
+
+
 def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger):
     cut = cut_small(sha_rnn_tagger.tokenizer)
-    epochs = EpochWindows(lambda epoch: documents[epoch : epoch + 3], cut)
+    epochs = EpochWindows(lambda epoch: from_labels(documents[epoch : epoch + 3]), cut)
     for epoch in (0, 2, 0):
         epochs.make(epoch)
         expected = [window for document in documents[epoch : epoch + 3] for window in cut(document)]
@@ -221,11 +228,41 @@ def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger):
         assert empty == [i for i, window in enumerate(expected) if not (window.labels > 0).any()]
 
 
+def test_targets_of_an_epoch_are_the_probabilities_that_come_with_its_documents(documents, sha_rnn_tagger):
+    scores = np.full((len(documents[0].tokens), len(LABELS)), 1 / len(LABELS), dtype=np.float32)
+    epochs = EpochWindows(lambda epoch: [(documents[0], scores)], cut_small(sha_rnn_tagger.tokenizer))
+    for window in epochs.windows:
+        starts = window.token_index != NO_TOKEN
+        assert np.allclose(window.soft_labels()[starts], 1 / len(LABELS)) and not window.soft_labels()[~starts].any()
+
+
+def test_a_list_that_does_not_know_a_token_knows_none_of_its_pieces(documents, sha_rnn_tagger):
+    """A token of which one piece is known would not be hidden."""
+    windows = cut_small(sha_rnn_tagger.tokenizer)(documents[0])
+    batch = collate(windows, pad_id=0)
+    labels = batch.pop("labels")
+    torch.manual_seed(0)
+    hidden = hide_lists(batch, labels, share=0.5)["feature_ids"]
+    before = batch["feature_ids"]
+    assert torch.equal(hidden[..., 0], before[..., 0]) and not torch.equal(hidden, before)
+    changed = (hidden != before)[..., 1:]
+    known = before[..., 1:] != torch.tensor(OFFSETS[1:])
+    assert torch.equal(hidden[..., 1:][changed], torch.tensor(OFFSETS[1:]).expand_as(hidden[..., 1:])[changed])
+    token = (labels != IGNORED).cumsum(1)
+    for row in range(len(windows)):
+        for number in token[row, : len(windows[row])].unique():
+            pieces = token[row] == number
+            for place in range(len(OFFSETS) - 1):
+                states = changed[row, pieces, place][known[row, pieces, place]]
+                assert states.all() or not states.any()
+    assert torch.equal(hide_lists(batch, labels, share=0.0)["feature_ids"], before)
+
+
 def test_windows_of_a_teacher_come_last_with_its_probabilities_in_each_epoch(documents, sha_rnn_tagger):
     cut = cut_small(sha_rnn_tagger.tokenizer)
     rng = np.random.default_rng(0)
     scores = rng.dirichlet(np.ones(len(LABELS)), size=len(documents[5].tokens)).astype(np.float32)
-    epochs = EpochWindows(lambda epoch: documents[:2], cut, [(documents[5], scores)])
+    epochs = EpochWindows(lambda epoch: from_labels(documents[:2]), cut, [(documents[5], scores)])
     n_taught = len(cut(documents[5]))
     for epoch in (0, 1):
         epochs.make(epoch)
@@ -241,7 +278,7 @@ def test_windows_of_a_teacher_come_last_with_its_probabilities_in_each_epoch(doc
 def test_a_batch_with_a_teachers_window_has_probabilities_as_labels(documents, sha_rnn_tagger):
     cut = cut_small(sha_rnn_tagger.tokenizer)
     scores = np.full((len(documents[5].tokens), len(LABELS)), 1 / len(LABELS), dtype=np.float32)
-    epochs = EpochWindows(lambda epoch: documents[:1], cut, [(documents[5], scores)])
+    epochs = EpochWindows(lambda epoch: from_labels(documents[:1]), cut, [(documents[5], scores)])
     batch = collate([epochs[0], epochs[len(epochs) - 1]], pad_id=0)
     assert batch["labels"].shape == (*batch["input_ids"].shape, len(LABELS))
     labelled = epochs[0].token_index != NO_TOKEN
@@ -249,7 +286,7 @@ def test_a_batch_with_a_teachers_window_has_probabilities_as_labels(documents, s
 
 
 def test_the_loader_gives_the_batches_and_does_not_change_the_random_state(documents, sha_rnn_tagger):
-    epochs = EpochWindows(lambda epoch: documents[:4], cut_small(sha_rnn_tagger.tokenizer))
+    epochs = EpochWindows(lambda epoch: from_labels(documents[:4]), cut_small(sha_rnn_tagger.tokenizer))
     batches = SimilarLengthBatches(epochs.lengths_and_empty()[0], batch_size=4, seed=0)
     state = torch.get_rng_state()
     loaded = list(batch_loader(epochs, batches, pad_id=0, seed=0))
@@ -261,4 +298,4 @@ def test_the_loader_gives_the_batches_and_does_not_change_the_random_state(docum
 
 def test_documents_without_tokens_are_refused(sha_rnn_tagger):
     with pytest.raises(KitError, match="hold no tokens"):
-        EpochWindows(lambda epoch: [make_document("", labels={})], cut_small(sha_rnn_tagger.tokenizer))
+        EpochWindows(lambda epoch: from_labels([make_document("", labels={})]), cut_small(sha_rnn_tagger.tokenizer))

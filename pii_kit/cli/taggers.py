@@ -45,7 +45,7 @@ def train(args: argparse.Namespace) -> None:
         patience=args.patience,
         checkpoint_steps=args.checkpoint_steps,
         taught=taught,
-        teachers=args.teacher or (),
+        teachers=() if args.unlabelled else args.teacher or (),
     )
     if not rank_state().is_main_process:
         return

@@ -54,14 +54,14 @@ def read_lexicon() -> dict[str, tuple[int, ...]]:
 
 
 def look_up(token: str) -> tuple[int, ...]:
-    """Return the categories (list) of a token, whatever its casing, without its accents if it is not known with them.
+    """Return the categories (list) of a token, whatever its casing, written with its accents or without.
 
     >>> look_up("Garcia"), look_up("FRANCE"), look_up("Reflecton")
     ((2, 1, 0, 2), (4, 3, 0, 1), (6, 0, 0, 0))
     """
     lexicon, word = read_lexicon(), token.lower()
-    found = lexicon.get(word) or lexicon.get(without_accents(word))
-    return found or (MISSPELT if _is_misspelt(word) else 0, 0, 0, 0)
+    found = [lexicon[form] for form in {word, without_accents(word)} if form in lexicon]
+    return tuple(map(max, *found, (0,) * len(LISTS))) if found else (MISSPELT if _is_misspelt(word) else 0, 0, 0, 0)
 
 
 def without_accents(text: str) -> str:

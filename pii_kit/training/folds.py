@@ -103,13 +103,7 @@ def train_preset(
         start_run(folder, manifest, tokenizer)
     state.wait_for_everyone()  # no rank may look for the run before the first one has started it
     variants = teach_fold(teachers, fold, training, config) if teachers else ()
-    how: dict[str, Any] = {
-        "taught": taught,
-        "variants": variants,
-        "resume": resume,
-        "deadline": deadline,
-        "quiet": quiet,
-    }
+    how: dict[str, Any] = dict(taught=taught, variants=variants, resume=resume, deadline=deadline, quiet=quiet)
     history = fit(network, tokenizer, training, validation, config, folder, **how)
     if not is_finished(history, config):
         logger.warning("%s: the time ran out after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
@@ -158,16 +152,13 @@ def train_folds(
     chosen = look_up(model, preset, **settings)
     folds = list(folds if folds is not None else range(n_folds) if chosen.every_fold else [0])
     check_folds(documents, n_folds=n_folds, folds=folds, seed=chosen.train.seed)
+    for k in folds if teachers else ():
+        fold_teachers(teachers, k, split_documents(documents, n_folds=n_folds, fold=k, seed=chosen.train.seed)[1])
     start = starting_weights(model, chosen, weights)
-    shared = {
-        "preset": preset,
-        "n_folds": n_folds,
-        "resume": resume,
-        "weights": weights,
-        "taught": taught,
-        "teachers": teachers,
-        **settings,
-    }
+    shared: dict[str, Any] = dict(
+        preset=preset, n_folds=n_folds, resume=resume, weights=weights, taught=taught, teachers=teachers
+    )
+    shared |= settings
     if n_processes > 1:
         train = partial(train_folds, model, documents, folder, folds=folds, deadline=deadline, **shared)
         launch(train, n_processes=n_processes)

@@ -14,15 +14,16 @@ from pii_kit.augment import AugmentConfig
 from pii_kit.data import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
+from pii_kit.predict import predict_documents
 from pii_kit.split import split_documents
 from pii_kit.training import Preset, TrainConfig
 from pii_kit.training import folds as train_run
 from pii_kit.training import loop as train
-from pii_kit.training.distill import Taught, soft_cross_entropy
+from pii_kit.training.distill import N_VARIANTS, Taught, soft_cross_entropy, teach_fold
 from pii_kit.training.ensemble import load_ensemble, teach
 from pii_kit.training.folds import train_preset
 from pii_kit.training.loop import fit, kept_epoch
-from pii_kit.training.runs import fingerprint_tagger, save_tagger
+from pii_kit.training.runs import fingerprint_tagger, load_tagger, save_tagger
 from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, EpochWindows, collate, cut_windows
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
@@ -31,7 +32,7 @@ CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning
 def epoch_windows(documents, tokenizer, taught, config=CONFIG) -> EpochWindows:
     """The windows of an epoch, as `fit` makes them."""
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    return EpochWindows(partial(train._documents_of, documents, config), cut, taught.predictions)
+    return EpochWindows(partial(train._targets_of, documents, (), config), cut, taught.predictions)
 
 
 def one_hot(document) -> np.ndarray:
@@ -251,7 +252,7 @@ def test_a_teacher_predicts_what_its_ensemble_predicts_and_is_named_by_its_files
         taught.predictions, load_ensemble(runs).predict(documents[:3]), strict=True
     ):
         assert document == expected and np.array_equal(scores, theirs)
-    assert [name.split()[0] for name in taught.teacher] == ["sha_rnn", "mobilebert_tagger"]
+    assert [name.split()[0] for name in taught.teacher] == ["sha_rnn", "pii_encoder"]
     before = fingerprint_tagger(runs[0])
     assert taught.teacher[0].endswith(before)
     save_tagger(runs[0], replace(sha_rnn_tagger, o_threshold=0.5))
@@ -276,13 +277,13 @@ def test_the_command_line_teaches_a_student(tiny_presets, documents, mobilebert_
 @pytest.mark.parametrize(
     ("arguments", "needle"),
     [
-        ("--teacher nowhere", "error: --teacher and --unlabelled go together"),
-        ("--unlabelled train.json", "error: --teacher and --unlabelled go together"),
+        ("--teacher nowhere", "error: nowhere/fold_0: not a run folder"),
+        ("--unlabelled train.json", "error: --unlabelled needs --teacher"),
         ("--teacher nowhere --unlabelled train.json", "error: nowhere: not a run folder"),
         ("--teacher nowhere --unlabelled none.json", "error: none.json: no such file"),
     ],
 )
-def test_a_teacher_without_documents_and_documents_without_a_teacher_are_errors_that_leave_no_run(
+def test_a_missing_teacher_and_documents_without_a_teacher_are_errors_that_leave_no_run(
     arguments, needle, documents, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -290,4 +291,35 @@ def test_a_teacher_without_documents_and_documents_without_a_teacher_are_errors_
     assert main(["train", "--model", "sha_rnn", "--data", "train.json", "--run", "run", *arguments.split()]) == 2
     error = capsys.readouterr().err
     assert needle in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_targets_of_a_fold_are_the_mean_of_labels_and_predictions_of_a_tagger_that_knows_no_validation_document(
+    tiny_presets, documents, tmp_path
+):
+    few = documents[:9]
+    how = {"preset": "cpu", "n_folds": 3, "epochs": 1}
+    train_run.train_folds("sha_rnn", few, tmp_path / "teacher", **how)
+    training, validation = split_documents(few, n_folds=3, fold=1)
+    config = replace(CONFIG, augment=AugmentConfig())
+    variants = teach_fold([tmp_path / "teacher"], 1, training, config)
+    assert len(variants) == N_VARIANTS and variants[0] != variants[1]
+    tagger = load_tagger(tmp_path / "teacher" / "fold_1")
+    for document, targets in variants[2]:
+        ((_, predicted),) = predict_documents([tagger], [document])
+        assert document.document not in {doc.document for doc in validation}
+        assert np.allclose(targets, (predicted + one_hot(document)) / 2, atol=1e-6)
+    result = train_run.train_folds("sha_rnn", few, tmp_path / "student", teachers=[tmp_path / "teacher"], **how)
+    assert result["n_documents"] == len(few)
+    named = json.loads((tmp_path / "student" / "fold_1" / "run.json").read_text())["teachers"]
+    assert named == [f"sha_rnn {fingerprint_tagger(tmp_path / 'teacher' / 'fold_1')}"]
+
+
+def test_a_teacher_with_other_folds_is_refused_before_anything_is_written(tiny_presets, documents, tmp_path):
+    few = documents[:9]
+    train_run.train_folds("sha_rnn", few, tmp_path / "teacher", preset="cpu", n_folds=3, epochs=1, seed=5)
+    with pytest.raises(KitError, match=r"teacher/fold_\d: trained on documents that fold \d validates"):
+        train_run.train_folds(
+            "sha_rnn", few, tmp_path / "run", preset="cpu", n_folds=3, teachers=[tmp_path / "teacher"]
+        )
     assert not (tmp_path / "run").exists()

@@ -55,7 +55,8 @@ training, validation = split_documents(documents, n_folds=3, seed=0)
 config = TrainConfig(epochs=2, batch_size=4, window_size=64, overlap=8, class_weights=0.2, checkpoint_steps=5)
 pairs, words = (train(documents, n_pieces=400) for train in (train_byte_pairs, train_word_pieces))
 cut = partial(cut_windows, tokenizer=pairs, size=config.window_size, overlap=config.overlap)
-while len(EpochWindows(lambda epoch: training, cut)) % config.batch_size:  # two processes would fill the last batch
+# Two processes would fill the last batch.
+while len(EpochWindows(lambda epoch: [(document, None) for document in training], cut)) % config.batch_size:
     training = training[:-1]
 
 
