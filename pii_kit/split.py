@@ -21,16 +21,16 @@ def near_duplicates(documents: Sequence[Document]) -> list[int]:
     has it, so the time grows with the length of the documents, and not with the number of pairs.
     """
     ids: dict[str, int] = {}
-    places, runs = [], []
-    for place, document in enumerate(documents):
+    place_parts, run_parts = [], []
+    for number, document in enumerate(documents):
         words = [ids.setdefault(token.lower(), len(ids)) for token in document.tokens if not token.isspace()]
         of_document = np.unique(_hashes(np.array(words, dtype=np.uint64)))
-        places.append(np.full(len(of_document), place))
-        runs.append(of_document)
-    n_runs = np.array([len(of_document) for of_document in runs])
+        place_parts.append(np.full(len(of_document), number))
+        run_parts.append(of_document)
+    n_runs = np.array([len(of_document) for of_document in run_parts])
     if not n_runs.sum():
         return list(range(len(documents)))
-    place, run = np.concatenate(places), np.concatenate(runs)
+    place, run = np.concatenate(place_parts), np.concatenate(run_parts)
     order = np.lexsort((place, run))
     place, run = place[order], run[order]
     begins = np.concatenate([[True], run[1:] != run[:-1]])
@@ -96,3 +96,16 @@ def split_documents(
     training = [doc for doc, of in zip(documents, folds, strict=True) if of != fold]
     validation = [doc for doc, of in zip(documents, folds, strict=True) if of == fold]
     return training, validation
+
+
+def check_folds(documents: Sequence[Document], *, n_folds: int, folds: Sequence[int], seed: int) -> None:
+    """Raise KitError if the documents are too few for the folds, or a fold that is asked for does not exist."""
+    if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
+        raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
+    found = f"{len(documents)} labelled documents"
+    if not 2 <= n_folds <= len(documents):
+        few = "add documents, or ask for fewer folds" if n_folds > 1 else "ask for more folds"
+        raise KitError(f"{found}, {n_folds} folds: expected 2 folds or more, and a document for each; {few} (n_folds)")
+    for fold in folds:
+        if not any(doc.tokens for doc in split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)[0]):
+            raise KitError(f"{found}, but those that train fold {fold} have no tokens; add documents with text")

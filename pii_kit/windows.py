@@ -256,17 +256,17 @@ def batch_loader(windows: Dataset[Window], batches: SimilarLengthBatches, *, pad
 class EpochWindows(Dataset[Window]):
     """The training windows of one epoch; `make` replaces them by those of another.
 
-    `documents_of` maps an epoch to its labelled documents. `taught` are documents with a teacher's probabilities
-    (token, label); their windows come last and are the same in each epoch.
+    `targets_of` maps an epoch to its labelled documents, each with target probabilities (token, label) or None for its
+    labels. `taught` are more documents with probabilities; their windows come last and are the same in each epoch.
     """
 
     def __init__(
         self,
-        documents_of: Callable[[int], Sequence[Document]],
+        targets_of: Callable[[int], Sequence[tuple[Document, np.ndarray | None]]],
         cut: Callable[[Document], list[Window]],
         taught: Iterable[tuple[Document, np.ndarray]] = (),
     ):
-        self.documents_of, self.cut = documents_of, cut
+        self.targets_of, self.cut = targets_of, cut
         self.taught = [
             replace(window, labels=None, probabilities=probabilities)
             for document, probabilities in taught
@@ -276,7 +276,12 @@ class EpochWindows(Dataset[Window]):
 
     def make(self, epoch: int) -> None:
         """Cut the windows of an epoch. Raise KitError if there are none."""
-        self.windows = [window for document in self.documents_of(epoch) for window in self.cut(document)] + self.taught
+        self.windows = [
+            replace(window, probabilities=probabilities)
+            for document, probabilities in self.targets_of(epoch)
+            for window in self.cut(document)
+        ]
+        self.windows += self.taught
         if not self.windows:
             raise KitError("the training documents hold no tokens; expected at least one document with tokens")
 

@@ -21,11 +21,11 @@ from pii_kit.training.parallel import rank_state, working_devices
 
 
 def train(args: argparse.Namespace) -> None:
-    if bool(args.teacher) != bool(args.unlabelled):
-        raise KitError("--teacher and --unlabelled go together: the runs that teach, and the essays they label")
+    if args.unlabelled and not args.teacher:
+        raise KitError("--unlabelled needs --teacher: the runs that label these essays")
     documents = read_documents(args.data, labels_required=True)
     taught = None
-    if args.teacher:
+    if args.unlabelled:
         options = {"mixed_data": args.mixed_data, "device": working_devices()[0]}
         taught = teach(args.teacher, read_documents(args.unlabelled), **options)
     result = train_everywhere(
@@ -45,6 +45,7 @@ def train(args: argparse.Namespace) -> None:
         patience=args.patience,
         checkpoint_steps=args.checkpoint_steps,
         taught=taught,
+        teachers=args.teacher or (),
     )
     if not rank_state().is_main_process:
         return

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pii_kit.lexicon import FIELDS, FILE
+from pii_kit.lexicon import FILE, LISTS
 
 LEAST_ZIPF = 2  # of a word: 1 in 10 million
 LARGE_CITY = 300_000  # inhabitants
@@ -68,17 +68,17 @@ def names(files: tuple[str, ...], common: float) -> Iterator[tuple[str, int]]:
 
 
 def build() -> str:
-    """Return the text of words.txt: for each word a line with one digit per field, sorted."""
-    entries: dict[str, list[int]] = defaultdict(lambda: [0] * len(FIELDS))
+    """Return the text of words.txt: for each word a line with one digit for each list, sorted."""
+    entries: dict[str, list[int]] = defaultdict(lambda: [0] * len(LISTS))
     sources = (
         words(),
         places(),
         names(("dist.male.first", "dist.female.first"), COMMON_FIRST_NAME),
         names(("dist.all.last",), COMMON_SURNAME),
     )
-    for field, source in enumerate(sources):
+    for place, source in enumerate(sources):
         for word, category in source:
-            entries[word][field] = max(entries[word][field], category)
+            entries[word][place] = max(entries[word][place], category)
     return "".join(f"{word}\t{''.join(map(str, digits))}\n" for word, digits in sorted(entries.items()))
 
 

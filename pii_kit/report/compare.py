@@ -31,19 +31,22 @@ from pii_kit.training.folds import fold_folders, load_folds_out_of_fold
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_weights
 from pii_kit.training.runs import fingerprint, load_tagger
 
-MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert"}
+MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
 
 
 def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[str, Path]:
     """Return, by the names of MODELS, the finished run of each model among run folders; exported runs do not count.
 
-    Raises KitError if a model has no finished run or more than one, or if a run was not trained on `documents`.
+    There need not be a run of "encoder". Raises KitError if another model has no finished run, if a model has more than
+    one, or if a run was not trained on `documents`.
     """
     finished = [run for run in folders if (run / "folds.json").exists() and (run / "result.json").exists()]
     finished = [run for run in finished if not any(run.rglob(ONNX_FILE))]  # an exported run is a copy of another
     runs, data = {}, fingerprint(documents)
     for name, model in MODELS.items():
         found = [run for run in finished if read_json(run / "folds.json")["model"] == model]
+        if not found and model == "encoder":
+            continue
         if len(found) != 1:
             where = f": {', '.join(map(str, found))}; move the others away" if found else "; train one first"
             raise KitError(f"expected one finished run of {name}, found {len(found)}{where}")

@@ -5,17 +5,23 @@ which would soften them further, is left out.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pii_kit.data import Document
-from pii_kit.files import KitError
-from pii_kit.training.runs import fingerprint
+from pii_kit.augment import augment
+from pii_kit.data import Document, true_labels
+from pii_kit.files import KitError, read_json
+from pii_kit.labels import LABEL_TO_ID, LABELS
+from pii_kit.predict import predict_documents
+from pii_kit.training import TrainConfig
+from pii_kit.training.runs import fingerprint, fingerprint_tagger, load_tagger
 
+N_VARIANTS = 6  # of the training documents that a teacher labels: predictions take time
 logger = logging.getLogger(__name__)
 
 
@@ -50,6 +56,46 @@ class Taught:
         """Return what run.json records."""
         documents = [replace(document, labels=None) for document, _ in self.predictions]
         return {"teacher": list(self.teacher), "n_documents": len(documents), "data": fingerprint(documents)}
+
+
+def fold_teachers(runs: Sequence[str | Path], fold: int, validation: Sequence[Document]) -> list[str]:
+    """Return the names of the taggers of a fold in `runs`, which must not have been trained on `validation`.
+
+    Raises:
+        KitError: a run has no tagger of this fold, or its fold validates other documents.
+    """
+    names = []
+    for run in runs:
+        folder = Path(run) / f"fold_{fold}"
+        manifest = read_json(folder / "run.json")
+        if not {document.document for document in validation} <= set(manifest["validation"]):
+            raise KitError(
+                f"{folder}: trained on documents that fold {fold} validates, and would pass their labels on; "
+                "train teacher and student on the same documents with the same folds and seed"
+            )
+        names.append(f"{manifest['model']} {fingerprint_tagger(folder)}")
+    return names
+
+
+def teach_fold(
+    runs: Sequence[str | Path], fold: int, training: Sequence[Document], config: TrainConfig
+) -> list[list[tuple[Document, np.ndarray]]]:
+    """Make N_VARIANTS augmented variants of the training documents, with target probabilities (token, label).
+
+    The targets are the mean of the labels, which are right by construction, and of the probabilities of the runs'
+    taggers of this fold, which know more words.
+    """
+    taggers = [load_tagger(Path(run) / f"fold_{fold}") for run in runs]
+    variants = []
+    for epoch in range(N_VARIANTS if config.augment else 1):
+        made = augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
+        predicted = predict_documents(taggers, made)
+        variants.append([(document, (scores + _one_hot(document)) / 2) for document, scores in predicted])
+    return variants
+
+
+def _one_hot(document: Document) -> np.ndarray:
+    return np.eye(len(LABELS), dtype=np.float32)[[LABEL_TO_ID[label] for label in true_labels(document)]]
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -20,10 +20,10 @@ from pii_kit.files import KitError, read_json, write_json
 from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
-from pii_kit.split import split_documents
+from pii_kit.split import check_folds, split_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import RANDOM, build, default_preset, look_up, starting_weights
-from pii_kit.training.distill import Taught
+from pii_kit.training.distill import Taught, fold_teachers, teach_fold
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
 from pii_kit.training.parallel import check_gpus, device_name, launch, rank_state, run_side_by_side
@@ -43,6 +43,7 @@ def train_preset(
     n_folds: int = 5,
     fold: int = 0,
     taught: Taught | None = None,
+    teachers: Sequence[str | Path] = (),
     deadline: float = math.inf,
     last_begin: float = math.inf,
     quiet: bool = False,
@@ -56,6 +57,7 @@ def train_preset(
         resume: continue an unfinished run in the folder. A finished one is left as it is.
         weights: folder or hub name of a pretrained encoder, or "random" (mobilebert's preset "published").
         taught: documents with a teacher's probabilities to train on too (`ensemble.teach`), but none of `documents`.
+        teachers: runs whose tagger of the same fold teaches the training documents (`distill.teach_fold`).
         deadline: time of `time.monotonic` before which the state and a tagger are saved.
         last_begin: time after which the training does not begin.
         **settings: replace settings of the preset's TrainConfig. None leaves a setting as it is.
@@ -85,6 +87,7 @@ def train_preset(
         "fold": fold,
         "validation": [document.document for document in validation],
         "taught": taught and taught.manifest(),
+        "teachers": fold_teachers(teachers, fold, validation),
     }
     if resumed:
         reopen_run(folder, manifest)
@@ -99,7 +102,14 @@ def train_preset(
     elif state.is_main_process:
         start_run(folder, manifest, tokenizer)
     state.wait_for_everyone()  # no rank may look for the run before the first one has started it
-    how: dict[str, Any] = {"taught": taught, "resume": resume, "deadline": deadline, "quiet": quiet}
+    variants = teach_fold(teachers, fold, training, config) if teachers else ()
+    how: dict[str, Any] = {
+        "taught": taught,
+        "variants": variants,
+        "resume": resume,
+        "deadline": deadline,
+        "quiet": quiet,
+    }
     history = fit(network, tokenizer, training, validation, config, folder, **how)
     if not is_finished(history, config):
         logger.warning("%s: the time ran out after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
@@ -114,19 +124,6 @@ def train_preset(
     return result
 
 
-def check_documents(documents: Sequence[Document], *, n_folds: int, folds: Sequence[int], seed: int) -> None:
-    """Raise KitError if the documents are too few for the folds, or a fold that is asked for does not exist."""
-    if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
-        raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
-    found = f"{len(documents)} labelled documents"
-    if not 2 <= n_folds <= len(documents):
-        few = "add documents, or ask for fewer folds" if n_folds > 1 else "ask for more folds"
-        raise KitError(f"{found}, {n_folds} folds: expected 2 folds or more, and a document for each; {few} (n_folds)")
-    for fold in folds:
-        if not any(doc.tokens for doc in split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)[0]):
-            raise KitError(f"{found}, but those that train fold {fold} have no tokens; add documents with text")
-
-
 def train_folds(
     model: str,
     documents: Sequence[Document],
@@ -139,6 +136,7 @@ def train_folds(
     deadline: float = math.inf,
     weights: str | Path | None = None,
     taught: Taught | None = None,
+    teachers: Sequence[str | Path] = (),
     n_processes: int = 1,
     **settings,
 ) -> dict:
@@ -159,9 +157,17 @@ def train_folds(
     folder, preset = Path(folder), preset or default_preset(model)
     chosen = look_up(model, preset, **settings)
     folds = list(folds if folds is not None else range(n_folds) if chosen.every_fold else [0])
-    check_documents(documents, n_folds=n_folds, folds=folds, seed=chosen.train.seed)
+    check_folds(documents, n_folds=n_folds, folds=folds, seed=chosen.train.seed)
     start = starting_weights(model, chosen, weights)
-    shared = {"preset": preset, "n_folds": n_folds, "resume": resume, "weights": weights, "taught": taught, **settings}
+    shared = {
+        "preset": preset,
+        "n_folds": n_folds,
+        "resume": resume,
+        "weights": weights,
+        "taught": taught,
+        "teachers": teachers,
+        **settings,
+    }
     if n_processes > 1:
         train = partial(train_folds, model, documents, folder, folds=folds, deadline=deadline, **shared)
         launch(train, n_processes=n_processes)

@@ -22,7 +22,7 @@ from pii_kit.augment import augment
 from pii_kit.data import Document
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABELS
-from pii_kit.metrics import as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
+from pii_kit.metrics import Predictions, as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.submission import true_rows
@@ -56,6 +56,7 @@ def fit(
     folder: Path,
     *,
     taught: Taught | None = None,
+    variants: Sequence[Predictions] = (),
     resume: bool = False,
     deadline: float = math.inf,
     quiet: bool = False,
@@ -66,6 +67,8 @@ def fit(
 
     Args:
         taught: documents with a teacher's probabilities, which are trained on too, and never augmented.
+        variants: augmented training documents with target probabilities, taken in turn by the epochs; they take the
+            place of `training`.
         resume: continue from the checkpoint in the folder. On the CPU of one machine the weights are then bit for bit
             those of an uninterrupted run; GPU kernels differ in the last bits.
         deadline: time of `time.monotonic`. Shortly before it the training saves a checkpoint and the tagger of that
@@ -84,7 +87,8 @@ def fit(
     check_batch_size(accelerator, config.batch_size)
     session = runs.Session(folder, resume=resume)
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    epochs = EpochWindows(partial(_documents_of, training, config), cut, taught.predictions if taught else ())
+    targets_of = partial(_targets_of, training, variants, config)
+    epochs = EpochWindows(targets_of, cut, taught.predictions if taught else ())
     batches = SimilarLengthBatches(
         *epochs.lengths_and_empty(),
         share=config.empty_share,
@@ -169,9 +173,14 @@ def fit(
     return so_far if stop else history
 
 
-def _documents_of(training: Sequence[Document], config: TrainConfig, epoch: int) -> Sequence[Document]:
-    """Return the training documents of an epoch, augmented if the settings ask for it."""
-    return augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
+def _targets_of(
+    training: Sequence[Document], variants: Sequence[Predictions], config: TrainConfig, epoch: int
+) -> Sequence[tuple[Document, np.ndarray | None]]:
+    """Return the training documents of an epoch, augmented if asked for, with target probabilities if a teacher has."""
+    if variants:
+        return variants[epoch % len(variants)]
+    made = augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
+    return [(document, None) for document in made]
 
 
 def _optimizer(

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from pii_kit.data import Document
 from pii_kit.decide import O_THRESHOLDS, likeliest_pii
 from pii_kit.files import KitError
-from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
-from pii_kit.metrics import Score
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
+from pii_kit.metrics import row_counts, safe_threshold
 from pii_kit.rules import SURE, label_document
 
 KEPT_BELOW = 0.99999
@@ -130,7 +130,7 @@ VOTES = 10  # of ensemble selection, at most; the weight of a run is its share o
 def choose_weights(
     members: Sequence[OutOfFold], documents: Sequence[Document], rules: Sequence[str]
 ) -> tuple[list[float], float]:
-    """Choose the weights of runs (run, sum 1) and the o_threshold with the highest out-of-fold F5, rules applied.
+    """Choose the weights of runs (run, sum 1) and the `safe_threshold`, for the highest out-of-fold F5, rules applied.
 
     Ensemble selection with replacement (Caruana et al. 2004, section 2.2): each run starts with one vote; in each round
     one more vote goes to the run with which F5, at its best threshold, becomes highest. The best round counts, of
@@ -165,7 +165,7 @@ def choose_weights(
 
 @dataclass(frozen=True)
 class _Search:
-    """Scores votes. Rules are slow, so `counted` keeps the counts (right rows, all rows) of labels decided before.
+    """Scores votes. Rules are slow, so `counted` keeps the counts of labels decided before.
 
     Its keys are complete: of the probabilities, the rules use no more than whether P(O) < SURE.
     """
@@ -173,26 +173,22 @@ class _Search:
     members: Sequence[OutOfFold]
     documents: Sequence[Document]
     rules: Sequence[str]
-    counted: dict[tuple[int, bytes, bytes, bytes], tuple[int, int]]
+    counted: dict[tuple[int, bytes, bytes, bytes], tuple[int, int, int]]
 
     def best(self, votes: Sequence[int]) -> tuple[float, float]:
-        """Return the highest F5 of a weighted mean and its threshold, the middle one of several equally good ones."""
-        totals = np.zeros((len(O_THRESHOLDS), 2), dtype=np.int64)
+        """Return the highest F5 of a weighted mean, and its `safe_threshold`."""
+        counts = []
         for document in self.documents:
             weighted = [n / sum(votes) * member.of(document) for n, member in zip(votes, self.members, strict=True)]
             scores = np.sum(weighted, axis=0)
-            totals += [self._count(document, scores, o_threshold) for o_threshold in O_THRESHOLDS]
-        n_true = sum(label != OUTSIDE for document in self.documents for label in document.labels or ())
-        f5 = [Score(tp=tp, fp=n_rows - tp, fn=n_true - tp).f for tp, n_rows in totals.tolist()]
-        best = [o_threshold for o_threshold, f in zip(O_THRESHOLDS, f5, strict=True) if f == max(f5)]
-        return max(f5), best[(len(best) - 1) // 2]
+            counts.append([self._count(document, scores, o_threshold) for o_threshold in O_THRESHOLDS])
+        return safe_threshold(np.array(counts).swapaxes(0, 1))
 
-    def _count(self, document: Document, scores: np.ndarray, o_threshold: float) -> tuple[int, int]:
+    def _count(self, document: Document, scores: np.ndarray, o_threshold: float) -> tuple[int, int, int]:
         tokens, found = likeliest_pii(scores, o_threshold=o_threshold)
         sure = scores[tokens, OUTSIDE_ID] < SURE
         key = (document.document, tokens.tobytes(), found.tobytes(), sure.tobytes())
         if key not in self.counted:
             labels = label_document(document, scores, o_threshold=o_threshold, rules=self.rules)
-            pairs = [pair for pair in zip(document.labels or (), labels, strict=True) if pair[1] != OUTSIDE]
-            self.counted[key] = sum(true == label for true, label in pairs), len(pairs)
+            self.counted[key] = row_counts(document, labels)
         return self.counted[key]
