@@ -80,7 +80,7 @@ class Clock:
 
     def ask(self, tagger, documents, *, batch_size):
         self.before_asking()
-        model = tagger.model.config.model_type.partition("_tagger")[0]
+        model = getattr(tagger.model.config, "encoder", tagger.model.config).model_type
         self.asked.append((model, [document.document for document in documents]))
         self.now += self.seconds[model] * count(documents)
         return [likely(np.random.default_rng(doc.document), ["O"] * len(doc.tokens)) for doc in documents]

@@ -252,7 +252,7 @@ def test_a_teacher_predicts_what_its_ensemble_predicts_and_is_named_by_its_files
         taught.predictions, load_ensemble(runs).predict(documents[:3]), strict=True
     ):
         assert document == expected and np.array_equal(scores, theirs)
-    assert [name.split()[0] for name in taught.teacher] == ["sha_rnn", "pii_encoder"]
+    assert [name.split()[0] for name in taught.teacher] == ["sha_rnn", "mobilebert"]
     before = fingerprint_tagger(runs[0])
     assert taught.teacher[0].endswith(before)
     save_tagger(runs[0], replace(sha_rnn_tagger, o_threshold=0.5))
