@@ -90,7 +90,7 @@ class ShaRnnModel(ShaRnnPreTrainedModel):
         Args:
             input_ids: pieces (batch, piece).
             attention_mask: 1 for pieces and 0 for the padding after them (batch, piece); default: no padding.
-            feature_ids: casing features (batch, piece).
+            feature_ids: rows of the table of features (batch, piece, feature).
             state: the state after the previous window; then no window has padding.
         """
         h = self.embedding(input_ids)
