@@ -36,7 +36,7 @@ def imported_distributions() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.split(".")[0])
     distributions = importlib.metadata.packages_distributions()
-    return {distributions[name][0].lower() for name in modules - sys.stdlib_module_names - {"pii_kit"}}
+    return {distributions.get(name, [name])[0].lower() for name in modules - sys.stdlib_module_names - {"pii_kit"}}
 
 
 def test_the_project_declares_what_it_imports_and_nothing_else():
