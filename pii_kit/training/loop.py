@@ -18,6 +18,7 @@ from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from pii_kit import windows
 from pii_kit.augment import augment
 from pii_kit.data import Document
 from pii_kit.files import KitError, write_json
@@ -31,15 +32,6 @@ from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision, moving_average
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, weigh_loss
-from pii_kit.windows import (
-    IGNORED,
-    EpochWindows,
-    SimilarLengthBatches,
-    batch_loader,
-    cut_windows,
-    hide_lists,
-    hide_pieces,
-)
 
 logger = logging.getLogger(__name__)
 # Position of a training: finished epochs; batches, sum of losses and seconds of the current epoch.
@@ -86,17 +78,17 @@ def fit(
     )
     check_batch_size(accelerator, config.batch_size)
     session = runs.Session(folder, resume=resume)
-    cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
+    cut = partial(windows.cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
     targets_of = partial(_targets_of, training, variants, config)
-    epochs = EpochWindows(targets_of, cut, taught.predictions if taught else ())
-    batches = SimilarLengthBatches(
+    epochs = windows.EpochWindows(targets_of, cut, taught.predictions if taught else ())
+    batches = windows.SimilarLengthBatches(
         *epochs.lengths_and_empty(),
         share=config.empty_share,
         batch_size=config.batch_size,
         seed=config.seed,
         whole=accelerator.num_processes > 1,
     )
-    loader = batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
+    loader = windows.batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
     optimizer, schedule = _optimizer(model, len(batches), config)
     average = moving_average(model, config.ema_decay, accelerator)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
@@ -126,10 +118,8 @@ def fit(
         for batch in tqdm(todo, name, len(batches), initial=position["batch"], disable=hidden):
             with accelerator.accumulate(model):
                 labels = batch.pop("labels")
-                if config.hidden_share:
-                    batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
-                if config.hidden_lists:
-                    batch = hide_lists(batch, labels, share=config.hidden_lists)
+                batch = windows.hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
+                batch = windows.hide_lists(batch, labels, share=config.hidden_lists)
                 logits = model(**batch).logits.float()
                 loss = weigh_loss(accelerator, *_loss(logits, labels, weights))
                 mean, stop = over_ranks(accelerator, loss, clock.is_over(len(epochs) / config.batch_size))
@@ -216,8 +206,8 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> 
     """
     if labels.is_floating_point():
         return soft_cross_entropy(logits, labels, weights), (labels @ weights).sum()
-    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
-    return loss, weights[labels[labels != IGNORED]].sum()
+    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=windows.IGNORED)
+    return loss, weights[labels[labels != windows.IGNORED]].sum()
 
 
 def _finite(value: float, position: dict, schedule) -> float:
