@@ -16,6 +16,7 @@ from pii_kit import training
 from pii_kit.augment import AugmentConfig
 from pii_kit.files import KitError, read_json
 from pii_kit.metrics import bootstrap_interval, decided_rows, micro_fbeta, threshold_curve
+from pii_kit.models import encoder
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.split import split_documents
@@ -396,7 +397,8 @@ def published(monkeypatch):
     """The preset "published" at a tiny size, and a hub on which the weights are not."""
     tiny = replace(TINY_PRESETS["mobilebert"]["cpu"], published=True)
     monkeypatch.setitem(TINY_PRESETS["mobilebert"], "published", tiny)
-    monkeypatch.setattr(training, "PUBLISHED", "pii-kit-tests/nowhere")
+    for module in (training, encoder):
+        monkeypatch.setattr(module, "MOBILEBERT", "pii-kit-tests/nowhere")
 
 
 def test_published_weights_that_cannot_be_loaded_are_an_error_that_tells_how_to_attach_them(
