@@ -174,7 +174,7 @@ def test_a_killed_student_resumes_to_the_weights_of_an_unbroken_one(
         fit(model, tokenizer, *parts, config, tmp_path / name, taught=taught, resume=resume)
         return model.state_dict()
 
-    def kill_after(*args, original=train.hide_pieces, **kwargs):
+    def kill_after(*args, original=train.windows.hide_pieces, **kwargs):
         steps.append(args)
         if len(steps) > 5:
             raise KeyboardInterrupt
@@ -182,7 +182,7 @@ def test_a_killed_student_resumes_to_the_weights_of_an_unbroken_one(
 
     unbroken = run("unbroken")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "hide_pieces", kill_after)
+        patched.setattr(train.windows, "hide_pieces", kill_after)
         run("broken")
     resumed = run("broken", resume=True)
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
