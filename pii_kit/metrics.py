@@ -18,6 +18,8 @@ from pii_kit.rules import label_document
 from pii_kit.submission import Row, submission_rows, true_rows
 
 BETA = 5.0
+# A row pays if its probability is above F5 / 26. Taggers are trained with weight .1 of O, which makes that P(O) < .73.
+CAUTIOUS = 0.7
 LEVEL, N_SAMPLES = 0.95, 1000  # confidence level and number of samples of bootstrap intervals
 Predictions = Sequence[tuple[Document, np.ndarray]]  # documents with their probabilities (token, label)
 
@@ -194,16 +196,18 @@ def row_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int
 
 
 def safe_threshold(counts: np.ndarray) -> tuple[float, float]:
-    """Return the highest F5 of O_THRESHOLDS, and the highest threshold whose F5 is within a standard error of it.
+    """Return the highest F5 of O_THRESHOLDS, and a threshold that is as good within the error and misses less.
 
     `counts` are right, false and missed rows (threshold, document, 3). Few documents with PII cannot tell thresholds
     apart, and models miss more in new documents than in those that settings were chosen on. A miss costs F5 as much as
-    25 false rows, so among thresholds that are equally good within the error the one that misses least is chosen. This
-    is the one-standard-error rule (Breiman et al. 1984, section 3.4.3), the error by bootstrap over documents.
+    25 false rows. So the highest threshold up to CAUTIOUS is taken whose F5 is within one standard error of the best
+    (Breiman et al. 1984, section 3.4.3; the error by bootstrap over documents), or the best one if that is higher.
     """
-    f5 = [Score(*of_threshold.sum(0)).f for of_threshold in counts]
-    error = np.std(_bootstrap(counts[int(np.argmax(f5))]))
-    return max(f5), max(o_threshold for o_threshold, f in zip(O_THRESHOLDS, f5, strict=True) if f >= max(f5) - error)
+    curve = pd.DataFrame({"f5": [Score(*of_threshold.sum(0)).f for of_threshold in counts]}, index=list(O_THRESHOLDS))
+    best, f5 = best_threshold(curve), float(curve["f5"].max())
+    error = np.std(_bootstrap(counts[O_THRESHOLDS.index(best)]))
+    as_good = curve.index[(curve["f5"] >= f5 - error) & (curve.index <= CAUTIOUS)]
+    return f5, max(best, *as_good) if len(as_good) else best
 
 
 def best_threshold(curve: pd.DataFrame) -> float:

@@ -6,7 +6,7 @@ import pytest
 from conftest import make_document
 from sklearn.metrics import fbeta_score, precision_score, recall_score
 
-from pii_kit.decide import decide
+from pii_kit.decide import O_THRESHOLDS, decide
 from pii_kit.labels import LABELS
 from pii_kit.metrics import (
     Score,
@@ -16,6 +16,7 @@ from pii_kit.metrics import (
     confusion,
     decided_rows,
     micro_fbeta,
+    safe_threshold,
     score_by_type,
     threshold_curve,
 )
@@ -126,16 +127,39 @@ def test_the_threshold_curve_has_the_score_at_each_threshold():
     assert curve[["tp", "fp", "fn"]].to_numpy().tolist() == [[0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 3, 0]]
 
 
-def test_each_fold_is_decided_with_the_best_threshold_of_the_other_folds():
+def test_each_fold_is_decided_with_the_threshold_of_the_other_folds():
     """Fold 0 alone would take a high threshold, which finds its name, and fold 1 a low one, which finds nobody."""
     (document, scores), *_ = predictions()
     nobody = replace(document, document=5, labels=("O",) * 4)
     folds = [[(document, scores)], [(nobody, scores)]]
+    alone = [choose_threshold([fold], rules=())[0] for fold in folds]
+    assert alone[1] <= 0.7 < alone[0]
     o_threshold, rows = choose_threshold(folds, rules=())
-    at_others = [decided_rows(fold, o_threshold=other) for fold, other in zip(folds, (0.05, 0.8), strict=True)]
-    assert rows.equals(pd.concat(at_others, ignore_index=True))
-    curve = threshold_curve(folds[0] + folds[1])
-    assert o_threshold == best_threshold(curve)
+    expected = [decided_rows(fold, o_threshold=other) for fold, other in zip(folds, reversed(alone), strict=True)]
+    assert rows.equals(pd.concat(expected, ignore_index=True))
+    assert o_threshold == choose_threshold([folds[0] + folds[1]], rules=())[0]
+
+
+def counts_of(*fewest: tuple[int, int, int]) -> np.ndarray:
+    """Counts (threshold, document, 3) of 40 documents: at each threshold the given totals, spread evenly."""
+    filled = [*fewest, *[fewest[-1]] * (len(O_THRESHOLDS) - len(fewest))]
+    spread = [[[n // 40 + (place < n % 40) for n in totals] for place in range(40)] for totals in filled]
+    return np.array(spread)
+
+
+def test_among_equally_good_thresholds_the_one_that_misses_least_is_chosen():
+    """.02 has the best F5 (.961) with an error of about .01; .05 and .1 are as good, and the others are not."""
+    f5, o_threshold = safe_threshold(counts_of((96, 0, 4), (97, 30, 3), (97, 45, 3), (98, 400, 2)))
+    assert (round(f5, 3), o_threshold) == (0.961, 0.1)
+
+
+def test_no_threshold_is_raised_above_the_probability_at_which_a_row_pays():
+    """All thresholds are equally good: the middle one is the best, and it is above CAUTIOUS already."""
+    assert safe_threshold(counts_of((50, 50, 50)))[1] == best_threshold(
+        pd.DataFrame({"f5": 0.5}, index=list(O_THRESHOLDS))
+    )
+    falling = counts_of(*[(80, n, 20) for n in range(len(O_THRESHOLDS))])
+    assert safe_threshold(falling)[1] == 0.7
 
 
 def test_a_single_fold_is_decided_with_its_own_best_threshold():

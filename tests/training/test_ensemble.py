@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from pii_kit.files import KitError, read_json, write_json
-from pii_kit.metrics import threshold_curve
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES, label_document
 from pii_kit.sample import make_documents
@@ -51,9 +50,6 @@ def test_with_documents_weights_and_threshold_are_chosen_with_the_rules(cross_va
     weights, o_threshold = choose_weights(members, documents, DEFAULT_RULES)
     assert ensemble.rules == DEFAULT_RULES and ensemble.o_threshold == o_threshold
     assert ensemble.weights == pytest.approx([weight / 3 for weight in weights for _ in range(3)])
-    average = average_out_of_fold(members, weights)
-    curve = threshold_curve([(document, average.of(document)) for document in documents], rules=DEFAULT_RULES)
-    assert curve.loc[o_threshold, "f5"] == curve["f5"].max()
 
 
 def test_one_run_keeps_its_own_threshold_with_documents(cross_validated, documents):

@@ -8,8 +8,9 @@ from safetensors.numpy import load_file, save_file
 from pii_kit.decide import O_THRESHOLDS, decide
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.metrics import best_threshold, threshold_curve
+from pii_kit.metrics import best_threshold, bootstrap_scores, decided_rows, threshold_curve
 from pii_kit.rules import DEFAULT_RULES, RULES, SURE
+from pii_kit.submission import true_rows
 from pii_kit.training import out_of_fold
 from pii_kit.training.out_of_fold import (
     FILE,
@@ -174,12 +175,22 @@ def choose_slowly(members, documents, rules):
         curves = []
         for tried in candidates:
             curve = curve_of(members, [n / sum(tried) for n in tried], documents, rules)
-            curves.append((curve["f5"].max(), best_threshold(curve), tried))
+            curves.append((curve["f5"].max(), curve, tried))
         winner = max(curves, key=lambda found: found[0])
         if best is None or winner[0] > best[0]:
             best = winner
         candidates = [[n + (i == place) for i, n in enumerate(winner[2])] for place in range(len(members))]
-    return [n / sum(best[2]) for n in best[2]], best[1]
+    weights = [n / sum(best[2]) for n in best[2]]
+    return weights, cautious(members, weights, documents, rules)
+
+
+def cautious(members, weights, documents, rules) -> float:
+    """The threshold up to .7 that misses least and is as good as the best within a standard error, from full rows."""
+    curve, average = curve_of(members, weights, documents, rules), average_out_of_fold(members, weights)
+    best = best_threshold(curve)
+    rows = decided_rows([(one, average.of(one)) for one in documents], o_threshold=best, rules=rules)
+    error = bootstrap_scores(true_rows(documents), rows, [one.document for one in documents]).std()
+    return max([best] + [t for t in curve.index if t <= 0.7 and curve.loc[t, "f5"] >= curve["f5"].max() - error])
 
 
 @pytest.mark.parametrize("rules", [(), *((name,) for name in RULES), DEFAULT_RULES, tuple(RULES)], ids=len)
@@ -195,8 +206,8 @@ def test_rules_change_the_choice():
         members, documents = runs_of(seed, 2)
         choices.append([choose_weights(members, documents, rules) for rules in ((), DEFAULT_RULES)])
         for rules, (weights, o_threshold) in zip(((), DEFAULT_RULES), choices[-1], strict=True):
-            curve = curve_of(members, weights, documents, rules)
-            assert curve.loc[o_threshold, "f5"] == curve["f5"].max() >= best_of(members, [0.5, 0.5], documents, rules)
+            assert o_threshold == cautious(members, weights, documents, rules)
+            assert best_of(members, weights, documents, rules) >= best_of(members, [0.5, 0.5], documents, rules)
     assert any(without != with_rules for without, with_rules in choices)
 
 
@@ -257,11 +268,11 @@ def test_any_number_of_runs_has_weights(n_members):
     assert best_of(members, weights, documents, ()) >= equal
 
 
-def test_equal_runs_have_equal_weights_and_the_middle_of_the_best_thresholds():
+def test_equal_runs_have_equal_weights_and_the_threshold_of_one():
     (member,), documents = runs_of(1, 1)
     weights, o_threshold = choose_weights([member] * 2, documents, ())
     assert weights == [0.5, 0.5]
-    assert o_threshold == best_threshold(curve_of([member], [1], documents, ()))
+    assert o_threshold == cautious([member], [1], documents, ())
 
 
 def test_weights_are_chosen_on_the_documents_that_every_run_validated():
