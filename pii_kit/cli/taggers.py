@@ -118,10 +118,15 @@ def add_tagger_verbs(verbs) -> None:
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed")
     text = "pretrained weights, for model encoder and mobilebert's preset published (default there: download them)"
     verb.add_argument("--weights", metavar="FOLDER_OR_HUB_NAME", help=text)
-    text = "train also on this run's predictions for the unlabelled essays; repeat to average several runs"
+    text = "learn also from this run's predictions, fold by fold; repeat to average several runs"
     verb.add_argument("--teacher", type=Path, action="append", metavar="DIR", help=text)
     verb.add_argument("--mixed-data", action="store_true", help="allow teachers that were trained on different essays")
-    verb.add_argument("--unlabelled", type=Path, metavar="FILE.json", help="essays for the teacher; labels are ignored")
+    verb.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="FILE.json",
+        help="essays that the whole teacher labels instead; their labels are ignored",
+    )
     text = "number of processes that share each batch; default: one for each GPU"
     verb.add_argument("--processes", type=whole(1), metavar="N", help=text)
     verb.add_argument("--minutes", type=positive, metavar="N", help="save everything and stop in time; see --resume")
