@@ -20,8 +20,8 @@ SPECIALS = {"pad": PAD, "unknown": UNKNOWN, "mask": MASK, "start": START, "end":
 # Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
-# A word is common if this many documents have it in lower case. With one, every word of a training document would be
-# known, which is not so for a new document; with three the shares are about the same.
+# A word is common if this many documents have it in lower case. With one, all words in training documents would be
+# known, but not those in a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
 PIECES_FILE = "pieces.json"
 METASPACE = "Metaspace"  # how `tokenizers` calls SentencePiece's treatment of spaces

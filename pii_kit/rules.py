@@ -225,7 +225,7 @@ def label_span(labels: list[str], first: int, end: int, pii_type: str) -> None:
 
 
 def is_name_word(token: str) -> bool:
-    """Check whether a token can be a word of a name: it starts with a letter that is not lower case, and has only
+    """Check whether a token can be part of a name: it starts with a letter that is not lower case, and has only
     letters, apostrophes, hyphens and full stops; titles such as "Dr" are excluded.
 
     >>> [is_name_word(token) for token in ("Anna", "O'Hara", "LUND", "J.", "李", "anna", "Anna_1", "Mrs.", "'s", "-")]

@@ -6,7 +6,6 @@ from conftest import make_document
 
 from pii_kit.data import (
     DataWarning,
-    Document,
     cut,
     document_of_spans,
     join,
@@ -138,17 +137,6 @@ def test_equal_tokens_share_one_string(tmp_path):
     path = written(tmp_path, [ENTRY | {"document": number} for number in range(3)])
     first, second, third = read_documents(path)
     assert first.tokens[1] is second.tokens[1] is third.tokens[1]
-
-
-def holding(*types: str, number: int) -> Document:
-    labels = tuple(f"B-{pii_type}" for pii_type in types) or ("O",)
-    return Document(
-        document=number,
-        full_text="x" * len(labels),
-        tokens=("x",) * len(labels),
-        trailing_whitespace=(False,) * len(labels),
-        labels=labels,
-    )
 
 
 def test_pii_that_ends_inside_a_token_is_an_error():

@@ -121,6 +121,10 @@ def test_a_wheel_alone_runs_commands_and_a_notebook(python, tmp_path, cross_vali
     run = str(cross_validated(0)[0])
     run_elsewhere(python, tmp_path, "-m", "pii_kit", "errors", "--run", run, "--data", "train.json", "--out", "e.html")
     assert "</script>" in (tmp_path / "e.html").read_text()
+    predict = ["predict", "--run", run, "--data", "made_up/test.json", "--out", "predicted.csv"]
+    run_elsewhere(python, tmp_path, "-m", "pii_kit", *predict)
+    check = ["check", "--data", "made_up/test.json", "--submission", "predicted.csv"]
+    assert "nothing wrong" in run_elsewhere(python, tmp_path, "-m", "pii_kit", *check)
     bad = tmp_path / "kaggle_metadata.json"
     bad.write_text("{}")
     assert "competition" in run_elsewhere(
