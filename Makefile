@@ -10,6 +10,6 @@ lint: .venv/ready
 notebooks: .venv/ready ; .venv/bin/jupyter lab notebooks
 
 .venv/ready: requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install -r requirements.txt -e .
 	touch $@
