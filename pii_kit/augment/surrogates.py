@@ -8,7 +8,8 @@ from functools import cache
 
 from pii_kit.augment import templates as texts
 from pii_kit.data import TOKENIZER
-from pii_kit.sample.text import faker_of, separable, without_accents
+from pii_kit.lexicon import without_accents
+from pii_kit.sample.text import faker_of, separable
 
 # Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
 # no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.

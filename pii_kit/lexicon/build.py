@@ -11,12 +11,11 @@ the lists as the name of a new student.
 """
 
 import lzma
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pii_kit.lexicon import FILE, LISTS
+from pii_kit.lexicon import FILE, LISTS, without_accents
 
 LEAST_ZIPF = 2  # of a word: 1 in 10 million
 LARGE_CITY = 300_000  # inhabitants
@@ -47,14 +46,10 @@ def places() -> Iterator[tuple[str, int]]:
 
 
 def _parts(name: str) -> Iterator[str]:
-    for text in (name, _without_accents(name)):
+    for text in (name, without_accents(name)):
         for part in text.replace("-", " ").split():
             if len(part) >= LEAST_LETTERS and part.isalpha() and part[0].isupper():
                 yield part.lower()
-
-
-def _without_accents(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 def names(files: tuple[str, ...], common: float) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,6 @@ student; family members, friends outside the course, colleagues and bosses are l
 import json
 import random
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pii_kit.data import TOKENIZER, Span
 from pii_kit.files import KitError
 from pii_kit.labels import PII_TYPES
+from pii_kit.lexicon import without_accents
 
 if TYPE_CHECKING:
     from faker import Faker
@@ -158,10 +158,6 @@ def separable(draw: Callable[[], str]) -> str:
         tokens = TOKENIZER(f"“{value}.")
         if tokens[0].text == "“" and tokens[-1].text == ".":
             return value
-
-
-def without_accents(text: str) -> str:
-    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
 
 
 def handle_of(name: str) -> str:
