@@ -51,6 +51,12 @@ def near_duplicates(documents: Sequence[Document]) -> list[int]:
     return [root(index) for index in range(len(documents))]
 
 
+def without_near_duplicates(extra: Sequence[Document], documents: Sequence[Document]) -> list[Document]:
+    """Return the documents of `extra` that are not a near-duplicate of one of `documents`."""
+    groups = near_duplicates([*documents, *extra])[len(documents) :]
+    return [document for document, group in zip(extra, groups, strict=True) if group >= len(documents)]
+
+
 def _hashes(words: np.ndarray) -> np.ndarray:
     """Return a hash of each run of RUN words: a polynomial, modulo 2^64."""
     n_runs = max(len(words) - RUN + 1, 0)

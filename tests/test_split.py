@@ -7,7 +7,7 @@ import pytest
 
 from pii_kit.data import Document
 from pii_kit.files import KitError
-from pii_kit.split import RUN, fold_of_documents, near_duplicates, split_documents
+from pii_kit.split import RUN, fold_of_documents, near_duplicates, split_documents, without_near_duplicates
 
 
 def holding(*types: str, number: int) -> Document:
@@ -76,3 +76,12 @@ def test_documents_that_share_text_are_in_one_group_and_one_fold():
 
 def test_documents_too_short_for_a_run_are_their_own_groups():
     assert near_duplicates([written(1, ["a"]), written(2, ["a"]), written(3, [])]) == [0, 1, 2]
+
+
+def test_extra_documents_with_the_text_of_others_are_left_out():
+    rng = random.Random(0)
+    texts = [[f"w{rng.randrange(10**6)}" for _ in range(100)] for _ in range(5)]
+    documents = [written(number, words) for number, words in enumerate(texts[:3])]
+    extra = [written(7, texts[3]), written(8, texts[1][20:60]), written(9, texts[3]), written(10, texts[4])]
+    assert [doc.document for doc in without_near_duplicates(extra, documents)] == [7, 9, 10]
+    assert without_near_duplicates([], documents) == []

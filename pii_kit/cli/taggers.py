@@ -24,6 +24,7 @@ def train(args: argparse.Namespace) -> None:
     if args.unlabelled and not args.teacher:
         raise KitError("--unlabelled needs --teacher: the runs that label these essays")
     documents = read_documents(args.data, labels_required=True)
+    extra = [document for path in args.extra or () for document in read_documents(path, labels_required=True)]
     taught = None
     if args.unlabelled:
         options = {"mixed_data": args.mixed_data, "device": working_devices()[0]}
@@ -44,6 +45,8 @@ def train(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         patience=args.patience,
         checkpoint_steps=args.checkpoint_steps,
+        extra=extra,
+        extra_share=args.extra_share,
         taught=taught,
         teachers=() if args.unlabelled else args.teacher or (),
     )
@@ -106,6 +109,10 @@ def add_tagger_verbs(verbs) -> None:
     text = "SHA-RNN, MobileBERT, or any pretrained encoder of transformers"
     verb.add_argument("--model", choices=list(PRESETS), required=True, help=text)
     add_path(verb, "--data", "TRAIN.json", "labelled essays")
+    text = "more labelled essays, which every fold trains on and none is scored on; repeat for several files"
+    verb.add_argument("--extra", type=Path, action="append", metavar="MORE.json", help=text)
+    text = "most of an epoch's tokens that extra essays may have; default .25"
+    verb.add_argument("--extra-share", type=share, metavar="SHARE", help=text)
     add_path(verb, "--run", "DIR", "folder of the run")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
     verb.add_argument("--preset", choices=presets, help="model size and settings; default: cpu, of encoders default")

@@ -16,7 +16,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 
 from pii_kit.files import KitError, atomic_folder, recover_folder, write_json
-from pii_kit.training.folds import fold_folders
+from pii_kit.training.runs import fold_folders
 
 PLACEHOLDER = "INSERT_KAGGLE_USERNAME"
 SCHEMA = json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))

@@ -27,9 +27,9 @@ from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.submission import label_documents, read_submission, true_rows
 from pii_kit.training.ensemble import load_ensemble
-from pii_kit.training.folds import fold_folders, load_folds_out_of_fold
+from pii_kit.training.folds import load_folds_out_of_fold
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_weights
-from pii_kit.training.runs import fingerprint, load_tagger
+from pii_kit.training.runs import fingerprint, fold_folders, load_tagger
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
 

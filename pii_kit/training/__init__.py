@@ -45,6 +45,7 @@ class TrainConfig:
         hidden_share: share of input pieces that are masked during training.
         hidden_lists: share of tokens that a list of the lexicon does not know during training, for each list.
         empty_share: share of the windows without PII that one epoch uses; each epoch draws its own.
+        extra_share: most of an epoch's tokens that extra documents may have, before augmentation; below 1.
         augment: settings that change the training documents in each epoch. None: no augmentation.
         validate_epochs: the validation documents are scored every so many epochs, and after the last epoch.
         keep: "best" keeps the scored epoch with the highest F5; "last" keeps the last one, since F5 on few documents
@@ -78,6 +79,7 @@ class TrainConfig:
     hidden_share: float = 0.0
     hidden_lists: float = 0.0
     empty_share: float = 1.0
+    extra_share: float = 0.25
     augment: AugmentConfig | None = None
     validate_epochs: int = 1
     keep: str = "best"
@@ -95,6 +97,8 @@ class TrainConfig:
         check_positive(self, "epochs", "batch_size", "accumulation_steps", "window_size", "learning_rate")
         check_positive(self, "checkpoint_steps", "validate_epochs", "head_rate", "layer_decay")
         check_shares(self, "hidden_share", "hidden_lists", "empty_share", "layer_decay", "ema_decay")
+        if not 0 <= self.extra_share < 1:
+            raise KitError(f"extra_share is {self.extra_share}; expected 0 to less than 1")
         check_overlap(self)
         check_choice(self, "optimizer", OPTIMIZERS)
         check_choice(self, "keep", ("best", "last"))

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pii_kit.augment import augment
 from pii_kit.data import Document, true_labels
 from pii_kit.files import KitError, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.predict import predict_documents
 from pii_kit.training import TrainConfig
+from pii_kit.training.epochs import documents_of_epoch
 from pii_kit.training.runs import fingerprint, fingerprint_tagger, load_tagger
 
 N_VARIANTS = 6  # of the training documents that a teacher labels: predictions take time
@@ -78,9 +78,14 @@ def fold_teachers(runs: Sequence[str | Path], fold: int, validation: Sequence[Do
 
 
 def teach_fold(
-    runs: Sequence[str | Path], fold: int, training: Sequence[Document], config: TrainConfig
+    runs: Sequence[str | Path],
+    fold: int,
+    training: Sequence[Document],
+    config: TrainConfig,
+    *,
+    extra: Sequence[Document] = (),
 ) -> list[list[tuple[Document, np.ndarray]]]:
-    """Make N_VARIANTS augmented variants of the training documents, with target probabilities (token, label).
+    """Make N_VARIANTS augmented variants of an epoch's documents, with target probabilities (token, label).
 
     The targets are the mean of the labels, which are right by construction, and of the probabilities of the runs'
     taggers of this fold, which know more words.
@@ -88,8 +93,7 @@ def teach_fold(
     taggers = [load_tagger(Path(run) / f"fold_{fold}") for run in runs]
     variants = []
     for epoch in range(N_VARIANTS if config.augment else 1):
-        made = augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
-        predicted = predict_documents(taggers, made)
+        predicted = predict_documents(taggers, documents_of_epoch(training, extra, config, epoch))
         variants.append([(document, (scores + _one_hot(document)) / 2) for document, scores in predicted])
     return variants
 

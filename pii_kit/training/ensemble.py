@@ -15,9 +15,16 @@ from pii_kit.metrics import Predictions
 from pii_kit.models.onnx import OnnxModel, write_onnx
 from pii_kit.predict import Ensemble, Tagger, predict_documents
 from pii_kit.training.distill import Taught
-from pii_kit.training.folds import fold_folders, is_whole, load_folds_out_of_fold
+from pii_kit.training.folds import load_folds_out_of_fold
 from pii_kit.training.out_of_fold import choose_weights, load_out_of_fold, save_out_of_fold
-from pii_kit.training.runs import fingerprint_tagger, load_tagger, save_tokenizer_and_decision
+from pii_kit.training.runs import (
+    fingerprint,
+    fingerprint_tagger,
+    fold_folders,
+    is_whole,
+    load_tagger,
+    save_tokenizer_and_decision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +124,10 @@ class LabelledScores:
 def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document]) -> LabelledScores:
     """Predict labelled documents with the ensemble of `runs`, using only taggers that did not train on the document.
 
-    A run gives its out-of-fold probabilities where it has them, and predicts other documents. It leaves out a document
-    with the number and length, but not the labels, of one that it was trained on. A run without all folds keeps nothing
-    of documents that it only trained on: if any document is out of fold, it leaves out all others.
+    A run gives its out-of-fold probabilities where it has them, and predicts other documents. It leaves out its extra
+    documents, and a document with the number and length, but not the labels, of one that it was trained on. A run
+    without all folds keeps nothing of documents that it only trained on: if any document is out of fold, it leaves out
+    all others.
     """
     of_runs: list[dict[int, np.ndarray]] = []  # document number to weighted probabilities
     predicted: set[int] = set()
@@ -133,6 +141,8 @@ def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: 
         others = [doc for doc in documents if (doc.document, len(doc.tokens)) not in known]
         if scores and not is_whole(run):
             others = []
+        extra = _extra(run)
+        others = [doc for doc in others if not extra or fingerprint([doc]) not in extra]
         taggers = [ensemble.taggers[index] for index in members]
         scores |= {doc.document: found for doc, found in predict_documents(taggers, others, weights=weights)}
         predicted |= {doc.document for doc in others}
@@ -143,6 +153,12 @@ def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: 
         n_predicted=sum(doc.document in predicted for doc in shown),
         n_left_out=len(documents) - len(shown),
     )
+
+
+def _extra(run: str | Path) -> set[str]:
+    """Return the fingerprints of the extra documents that a run's taggers were trained on."""
+    manifests = [read_json(path) for folder in fold_folders(run) if (path := folder / "run.json").exists()]
+    return {one for manifest in manifests for one in manifest.get("extra") or ()}
 
 
 def export_run(run: str | Path, folder: str | Path) -> float:

@@ -20,14 +20,14 @@ from pii_kit.files import KitError, read_json, write_json
 from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
-from pii_kit.split import check_folds, split_documents
+from pii_kit.split import check_folds, split_documents, without_near_duplicates
 from pii_kit.submission import true_rows
 from pii_kit.training import RANDOM, build, default_preset, look_up, starting_weights
 from pii_kit.training.distill import Taught, fold_teachers, teach_fold
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
 from pii_kit.training.parallel import check_gpus, device_name, launch, rank_state, run_side_by_side
-from pii_kit.training.runs import fingerprint, has_tagger, reopen_run, start_run, training_seconds
+from pii_kit.training.runs import fingerprint, fold_folders, reopen_run, start_run, training_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def train_preset(
     weights: str | Path | None = None,
     n_folds: int = 5,
     fold: int = 0,
+    extra: Sequence[Document] = (),
     taught: Taught | None = None,
     teachers: Sequence[str | Path] = (),
     deadline: float = math.inf,
@@ -56,6 +57,8 @@ def train_preset(
     Args:
         resume: continue an unfinished run in the folder. A finished one is left as it is.
         weights: folder or hub name of a pretrained encoder, or "random" (mobilebert's preset "published").
+        extra: labelled documents that every fold trains on and none is scored on; near-duplicates of `documents` are
+            left out, because some of those are scored.
         taught: documents with a teacher's probabilities to train on too (`ensemble.teach`), but none of `documents`.
         teachers: runs whose tagger of the same fold teaches the training documents (`distill.teach_fold`).
         deadline: time of `time.monotonic` before which the state and a tagger are saved.
@@ -72,6 +75,9 @@ def train_preset(
     config, weights = chosen.train, starting_weights(model, chosen, weights)
     training, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=config.seed)
     taught = taught and taught.without(documents)
+    extra, n_extra = without_near_duplicates(extra, documents), len(extra)
+    if n_extra:
+        logger.info("%d extra documents, without %d near-duplicates", len(extra), n_extra - len(extra))
     state = rank_state()
     resumed = resume and (folder / "run.json").exists()
     recorded = read_json(folder / "run.json").get("weights") if resumed else weights
@@ -86,6 +92,7 @@ def train_preset(
         "n_folds": n_folds,
         "fold": fold,
         "validation": [document.document for document in validation],
+        "extra": [fingerprint([document]) for document in extra] or None,
         "taught": taught and taught.manifest(),
         "teachers": fold_teachers(teachers, fold, validation),
     }
@@ -95,15 +102,16 @@ def train_preset(
             logger.info("%s is finished already", folder)
             return read_json(folder / "result.json")
     set_seed(config.seed)
-    network, tokenizer = build(model, chosen, training, read_tokenizer(folder) if resumed else None, weights)
+    network, tokenizer = build(model, chosen, [*training, *extra], read_tokenizer(folder) if resumed else None, weights)
     manifest["weights_sha256"] = None if weights == RANDOM else fingerprint_weights(weights)
     if resumed:
         reopen_run(folder, manifest)
     elif state.is_main_process:
         start_run(folder, manifest, tokenizer)
     state.wait_for_everyone()  # no rank may look for the run before the first one has started it
-    variants = teach_fold(teachers, fold, training, config) if teachers else ()
-    how: dict[str, Any] = dict(taught=taught, variants=variants, resume=resume, deadline=deadline, quiet=quiet)
+    variants = teach_fold(teachers, fold, training, config, extra=extra) if teachers else ()
+    how: dict[str, Any] = dict(extra=extra, taught=taught, variants=variants)
+    how |= dict(resume=resume, deadline=deadline, quiet=quiet)
     history = fit(network, tokenizer, training, validation, config, folder, **how)
     if not is_finished(history, config):
         logger.warning("%s: the time ran out after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
@@ -129,6 +137,7 @@ def train_folds(
     resume: bool = False,
     deadline: float = math.inf,
     weights: str | Path | None = None,
+    extra: Sequence[Document] = (),
     taught: Taught | None = None,
     teachers: Sequence[str | Path] = (),
     n_processes: int = 1,
@@ -156,9 +165,9 @@ def train_folds(
         fold_teachers(teachers, k, split_documents(documents, n_folds=n_folds, fold=k, seed=chosen.train.seed)[1])
     start = starting_weights(model, chosen, weights)
     shared: dict[str, Any] = dict(
-        preset=preset, n_folds=n_folds, resume=resume, weights=weights, taught=taught, teachers=teachers
+        preset=preset, n_folds=n_folds, resume=resume, weights=weights, extra=extra, taught=taught
     )
-    shared |= settings
+    shared |= {"teachers": teachers, **settings}
     if n_processes > 1:
         train = partial(train_folds, model, documents, folder, folds=folds, deadline=deadline, **shared)
         launch(train, n_processes=n_processes)
@@ -237,27 +246,6 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
         write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
     score = metrics.as_dict(metrics.micro_fbeta(truth, rows))
     return {**score, "f5_low": low, "f5_high": high, "n_documents": len(scored), "o_threshold": o_threshold}
-
-
-def fold_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of a run's folds; for a run of one tagger, the run folder itself.
-
-    For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
-    """
-    folder = Path(folder)
-    if not (folder / "folds.json").exists():
-        return [folder]
-    folders = [folder / f"fold_{k}" for k in read_json(folder / "folds.json")["folds"]]
-    if (folder / "result.json").exists() or not any((of_fold / "run.json").exists() for of_fold in folders):
-        return folders  # finished or exported: a fold that is missing here is an error elsewhere
-    begun = [of_fold for of_fold in folders if has_tagger(of_fold)]
-    return [of_fold for of_fold in begun if (of_fold / "result.json").exists()] or begun or folders
-
-
-def is_whole(folder: str | Path) -> bool:
-    """Return whether a run has a tagger for each fold, so that every training document is validated by one of them."""
-    folds = Path(folder) / "folds.json"
-    return folds.exists() and len(fold_folders(folder)) == read_json(folds)["n_folds"]
 
 
 def load_folds_out_of_fold(folder: str | Path) -> OutOfFold | None:

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pii_kit import windows
-from pii_kit.augment import augment
 from pii_kit.data import Document
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABELS
@@ -29,6 +28,14 @@ from pii_kit.predict import Tagger, predict_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import TrainConfig, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
+from pii_kit.training.epochs import (
+    EpochWindows,
+    SimilarLengthBatches,
+    batch_loader,
+    hide_lists,
+    hide_pieces,
+    targets_of_epoch,
+)
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision, moving_average
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, weigh_loss
@@ -47,6 +54,7 @@ def fit(
     config: TrainConfig,
     folder: Path,
     *,
+    extra: Sequence[Document] = (),
     taught: Taught | None = None,
     variants: Sequence[Predictions] = (),
     resume: bool = False,
@@ -58,9 +66,10 @@ def fit(
     In several processes each one trains on its part of every batch.
 
     Args:
+        extra: labelled documents of which each epoch takes a part, beside those of `training`.
         taught: documents with a teacher's probabilities, which are trained on too, and never augmented.
         variants: augmented training documents with target probabilities, taken in turn by the epochs; they take the
-            place of `training`.
+            place of `training` and `extra`.
         resume: continue from the checkpoint in the folder. On the CPU of one machine the weights are then bit for bit
             those of an uninterrupted run; GPU kernels differ in the last bits.
         deadline: time of `time.monotonic`. Shortly before it the training saves a checkpoint and the tagger of that
@@ -79,20 +88,20 @@ def fit(
     check_batch_size(accelerator, config.batch_size)
     session = runs.Session(folder, resume=resume)
     cut = partial(windows.cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    targets_of = partial(_targets_of, training, variants, config)
-    epochs = windows.EpochWindows(targets_of, cut, taught.predictions if taught else ())
-    batches = windows.SimilarLengthBatches(
+    targets_of = partial(targets_of_epoch, training, extra, variants, config)
+    epochs = EpochWindows(targets_of, cut, taught.predictions if taught else ())
+    batches = SimilarLengthBatches(
         *epochs.lengths_and_empty(),
         share=config.empty_share,
         batch_size=config.batch_size,
         seed=config.seed,
         whole=accelerator.num_processes > 1,
     )
-    loader = windows.batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
+    loader = batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
     optimizer, schedule = _optimizer(model, len(batches), config)
     average = moving_average(model, config.ema_decay, accelerator)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
-    weights = torch.tensor(_weights(training, config, taught), dtype=torch.float32, device=accelerator.device)
+    weights = _weights([*training, *extra], config, taught).to(accelerator.device)
     if accelerator.process_index:  # the first rank continues with its random state
         torch.manual_seed(config.seed + accelerator.process_index)
 
@@ -118,8 +127,8 @@ def fit(
         for batch in tqdm(todo, name, len(batches), initial=position["batch"], disable=hidden):
             with accelerator.accumulate(model):
                 labels = batch.pop("labels")
-                batch = windows.hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
-                batch = windows.hide_lists(batch, labels, share=config.hidden_lists)
+                batch = hide_pieces(batch, share=config.hidden_share, mask_id=tokenizer.mask_id)
+                batch = hide_lists(batch, labels, share=config.hidden_lists)
                 logits = model(**batch).logits.float()
                 loss = weigh_loss(accelerator, *_loss(logits, labels, weights))
                 mean, stop = over_ranks(accelerator, loss, clock.is_over(len(epochs) / config.batch_size))
@@ -163,16 +172,6 @@ def fit(
     return so_far if stop else history
 
 
-def _targets_of(
-    training: Sequence[Document], variants: Sequence[Predictions], config: TrainConfig, epoch: int
-) -> Sequence[tuple[Document, np.ndarray | None]]:
-    """Return the training documents of an epoch, augmented if asked for, with target probabilities if a teacher has."""
-    if variants:
-        return variants[epoch % len(variants)]
-    made = augment(training, config.augment, seed=config.seed, epoch=epoch) if config.augment else training
-    return [(document, None) for document in made]
-
-
 def _optimizer(
     model: PreTrainedModel, n_batches: int, config: TrainConfig
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
@@ -190,13 +189,13 @@ def _optimizer(
     return optimizer, schedule
 
 
-def _weights(training: Sequence[Document], config: TrainConfig, taught: Taught | None) -> np.ndarray:
+def _weights(training: Sequence[Document], config: TrainConfig, taught: Taught | None) -> torch.Tensor:
     """Return the class weights (label), from the label counts of all documents that are trained on."""
     counter = Counter(label for document in training for label in document.labels or ())
     counts = np.array([counter[label] for label in LABELS])
     if taught:
         counts = counts + sum(probabilities.sum(0, dtype=np.float64) for _, probabilities in taught.predictions)
-    return class_weights(counts, config.class_weights)
+    return torch.tensor(class_weights(counts, config.class_weights), dtype=torch.float32)
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

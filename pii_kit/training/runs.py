@@ -156,6 +156,27 @@ def has_tagger(folder: Path, name: str = "tagger") -> bool:
     return (folder / name).is_dir()
 
 
+def fold_folders(folder: str | Path) -> list[Path]:
+    """Return the folders of a run's folds; for a run of one tagger, the run folder itself.
+
+    For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
+    """
+    folder = Path(folder)
+    if not (folder / "folds.json").exists():
+        return [folder]
+    folders = [folder / f"fold_{k}" for k in read_json(folder / "folds.json")["folds"]]
+    if (folder / "result.json").exists() or not any((of_fold / "run.json").exists() for of_fold in folders):
+        return folders  # finished or exported: a fold that is missing here is an error elsewhere
+    begun = [of_fold for of_fold in folders if has_tagger(of_fold)]
+    return [of_fold for of_fold in begun if (of_fold / "result.json").exists()] or begun or folders
+
+
+def is_whole(folder: str | Path) -> bool:
+    """Return whether a run has a tagger for each fold, so that every training document is validated by one of them."""
+    folds = Path(folder) / "folds.json"
+    return folds.exists() and len(fold_folders(folder)) == read_json(folds)["n_folds"]
+
+
 def _found(folder: Path, name: str) -> Path:
     if not has_tagger(folder, name):
         raise KitError(f"{folder}: not a run folder with a trained model (no folder {name!r} in it)")

@@ -21,10 +21,11 @@ from pii_kit.training import folds as train_run
 from pii_kit.training import loop as train
 from pii_kit.training.distill import N_VARIANTS, Taught, soft_cross_entropy, teach_fold
 from pii_kit.training.ensemble import load_ensemble, teach
+from pii_kit.training.epochs import EpochWindows, targets_of_epoch
 from pii_kit.training.folds import train_preset
 from pii_kit.training.loop import fit, kept_epoch
 from pii_kit.training.runs import fingerprint_tagger, load_tagger, save_tagger
-from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, EpochWindows, collate, cut_windows
+from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, collate, cut_windows
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -32,7 +33,7 @@ CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning
 def epoch_windows(documents, tokenizer, taught, config=CONFIG) -> EpochWindows:
     """The windows of an epoch, as `fit` makes them."""
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    return EpochWindows(partial(train._targets_of, documents, (), config), cut, taught.predictions)
+    return EpochWindows(partial(targets_of_epoch, documents, (), (), config), cut, taught.predictions)
 
 
 def one_hot(document) -> np.ndarray:
@@ -174,7 +175,7 @@ def test_a_killed_student_resumes_to_the_weights_of_an_unbroken_one(
         fit(model, tokenizer, *parts, config, tmp_path / name, taught=taught, resume=resume)
         return model.state_dict()
 
-    def kill_after(*args, original=train.windows.hide_pieces, **kwargs):
+    def kill_after(*args, original=train.hide_pieces, **kwargs):
         steps.append(args)
         if len(steps) > 5:
             raise KeyboardInterrupt
@@ -182,7 +183,7 @@ def test_a_killed_student_resumes_to_the_weights_of_an_unbroken_one(
 
     unbroken = run("unbroken")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train.windows, "hide_pieces", kill_after)
+        patched.setattr(train, "hide_pieces", kill_after)
         run("broken")
     resumed = run("broken", resume=True)
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)

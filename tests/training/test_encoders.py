@@ -77,7 +77,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
     whole = train_preset("encoder", documents[:8], tmp_path / "whole", **settings)
     steps = 0
 
-    def kill_after(*args, original=loop.windows.hide_pieces, **kwargs):
+    def kill_after(*args, original=loop.hide_pieces, **kwargs):
         nonlocal steps
         steps += 1
         if steps > 5:
@@ -85,7 +85,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(loop.windows, "hide_pieces", kill_after)
+        patched.setattr(loop, "hide_pieces", kill_after)
         train_preset("encoder", documents[:8], tmp_path / "broken", **settings)
     again = train_preset("encoder", documents[:8], tmp_path / "broken", **settings, resume=True)
     assert (again["loss"], again["f5"]) == (whole["loss"], whole["f5"])

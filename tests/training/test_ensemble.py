@@ -9,9 +9,9 @@ from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES, label_document
 from pii_kit.sample import make_documents
 from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach
-from pii_kit.training.folds import fold_folders, load_folds_out_of_fold, train_folds
+from pii_kit.training.folds import load_folds_out_of_fold, train_folds
 from pii_kit.training.out_of_fold import average_out_of_fold, choose_weights
-from pii_kit.training.runs import load_tagger, save_tagger
+from pii_kit.training.runs import fold_folders, load_tagger, save_tagger
 
 
 def test_one_run_is_the_mean_of_its_folds_with_its_own_threshold(cross_validated, documents):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_PRESETS, make_document
+from conftest import TINY_PRESETS, make_document, make_documents
 
 from pii_kit import training
 from pii_kit.augment import AugmentConfig
@@ -19,13 +19,11 @@ from pii_kit.metrics import bootstrap_interval, choose_threshold, micro_fbeta
 from pii_kit.models import encoder
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES
-from pii_kit.split import split_documents
+from pii_kit.split import split_documents, without_near_duplicates
 from pii_kit.submission import true_rows
 from pii_kit.training import folds
-from pii_kit.training.ensemble import load_ensemble
+from pii_kit.training.ensemble import load_ensemble, predict_labelled
 from pii_kit.training.folds import (
-    fold_folders,
-    is_whole,
     load_folds_out_of_fold,
     out_of_fold_predictions,
     result_so_far,
@@ -35,7 +33,7 @@ from pii_kit.training.folds import (
 )
 from pii_kit.training.loop import Clock
 from pii_kit.training.out_of_fold import keep_out_of_fold, load_out_of_fold
-from pii_kit.training.runs import load_tagger, save_tagger
+from pii_kit.training.runs import fingerprint, fold_folders, is_whole, load_tagger, save_tagger
 
 pytestmark = pytest.mark.usefixtures("tiny_presets")
 CLOCKS = {"elapsed_seconds", "cpu_seconds", "epoch_seconds", "peak_memory_bytes"}
@@ -56,6 +54,11 @@ def copy(run, tmp_path):
 def train_copy(documents, folder, **changes):
     settings = {"model": "sha_rnn", "preset": "cpu", "n_folds": 3, "folds": range(3), "seed": 0, "resume": True}
     return train_folds(documents=documents, folder=folder, **{**settings, **changes})
+
+
+def others_like(documents, n):
+    """Made-up documents that share little text with `documents`."""
+    return without_near_duplicates(make_documents(3 * n, seed=9), documents)[:n]
 
 
 def without_clocks(result: dict) -> dict:
@@ -168,6 +171,31 @@ def test_resuming_with_other_folds_or_settings_is_refused_by_name(change, needle
 def test_resuming_with_other_essays_is_refused(copy, documents):
     with pytest.raises(KitError, match="data was"):
         train_copy(documents[:-1], copy)
+
+
+def test_extra_documents_are_trained_on_and_never_scored(documents, tmp_path):
+    """A near-duplicate of a document that is scored would tell its labels, and is left out."""
+    extra = [*others_like(documents, 4), replace(documents[3], document=5000)]
+    result = train_folds("sha_rnn", documents, tmp_path, n_folds=3, folds=range(3), seed=0, extra=extra)
+    plain = train_folds("sha_rnn", documents, tmp_path / "plain", n_folds=3, folds=range(3), seed=0)
+    assert result["n_documents"] == plain["n_documents"] == len(documents)
+    assert load_folds_out_of_fold(tmp_path).documents.tolist() == sorted(doc.document for doc in documents)
+    manifests = [read_json(folder / "run.json") for folder in fold_folders(tmp_path)]
+    assert [manifest["extra"] for manifest in manifests] == [[fingerprint([doc]) for doc in extra[:4]]] * 3
+    one, other = (load_tagger(folder / "fold_0").model.state_dict() for folder in (tmp_path, tmp_path / "plain"))
+    assert any(not torch.equal(one[name], other[name]) for name in one if one[name].shape == other[name].shape)
+    with pytest.raises(KitError, match="cannot be resumed: extra was"):
+        train_folds("sha_rnn", documents, tmp_path, n_folds=3, folds=range(3), seed=0, extra=extra[:2], resume=True)
+
+
+def test_errors_of_extra_documents_are_not_shown(documents, tmp_path):
+    extra, others = others_like(documents, 4), make_documents(2, seed=10)
+    train_folds("sha_rnn", documents, tmp_path, n_folds=3, folds=range(3), seed=0, extra=extra[:3])
+    labelled = [replace(doc, document=5000 + place) for place, doc in enumerate(others)]
+    found = predict_labelled(load_ensemble([tmp_path]), [tmp_path], [*documents[:2], *extra, *labelled])
+    shown = [document for document, _ in found.predictions]
+    assert not set(map(id, extra[:3])) & set(map(id, shown)) and shown[:2] == list(documents[:2])
+    assert found.n_left_out >= 3 and shown[-2:] == labelled
 
 
 def test_one_fold_alone_can_be_trained(documents, tmp_path):

@@ -62,7 +62,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
 
     steps = 0
 
-    def kill_after(*args, original=train.windows.hide_pieces, **kwargs):
+    def kill_after(*args, original=train.hide_pieces, **kwargs):
         nonlocal steps
         steps += 1
         if steps > steps_before_kill:
@@ -70,7 +70,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(train.windows, "hide_pieces", kill_after)
+        patched.setattr(train, "hide_pieces", kill_after)
         fit(fresh(kind, tagger), tagger.tokenizer, *parts, config, tmp_path / "broken")
     torch.manual_seed(99)
     resumed = fresh(kind, tagger)
@@ -182,13 +182,13 @@ def test_a_killed_augmented_training_resumes_to_the_weights_of_an_unbroken_one(
     history = fit(unbroken, sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "unbroken")
     left = iter(range(steps_before_kill))
 
-    def kill_after(*args, original=train.windows.hide_pieces, **kwargs):
+    def kill_after(*args, original=train.hide_pieces, **kwargs):
         if next(left, None) is None:
             raise Killed
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(train.windows, "hide_pieces", kill_after)
+        patched.setattr(train, "hide_pieces", kill_after)
         fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, AUGMENTED, tmp_path / "broken")
     resumed = fresh("sha_rnn", sha_rnn_tagger)
     torch.manual_seed(98)

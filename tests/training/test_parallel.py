@@ -42,7 +42,8 @@ from conftest import tiny_mobilebert, tiny_sha_rnn
 
 from pii_kit.training.loop import Clock
 from pii_kit.split import split_documents
-from pii_kit.windows import EpochWindows, cut_windows
+from pii_kit.training.epochs import EpochWindows
+from pii_kit.windows import cut_windows
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.sample import make_documents
 from pii_kit.training.loop import fit
