@@ -1,0 +1,133 @@
+"""Swap the names and other PII of a document for surrogates, and the names of people who are no students."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pii_kit.augment.surrogates import Surrogates
+from pii_kit.data import Document, cut, document_of_spans, join, true_labels
+from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of, type_of
+from pii_kit.lexicon import LISTS, casing_of, look_up
+from pii_kit.sample.text import handle_of
+
+TITLE = 1  # casing
+COMMON_NAME = 2  # category of the lexicon
+
+
+def swap_pii(document: Document, surrogates: Surrogates) -> Document:
+    """Return the document with a surrogate in place of each entity; equal entities get equal surrogates.
+
+    Names are replaced token by token (an initial by an initial, capitals by capitals), also where they stand outside a
+    label. E-mail addresses, user names and links may contain the document's first new name. Numbers keep the
+    positions of their digits. Addresses are replaced as a whole.
+    """
+    names = _new_names(document, surrogates)
+    handle = handle_of("".join(list(names.values())[:2]))
+    drawn: dict[tuple[str, str], Document] = {}
+    parts: list[Document] = []
+    done = 0
+    for first, end, pii_type in spans_of(true_labels(document)):
+        parts.append(_swap_unlabelled(cut(document, done, first), names))
+        entity = cut(document, first, end)
+        if pii_type == NAME_STUDENT:
+            swapped = (token if _is_particle(token, entity) else _swap(token, names) for token in entity.tokens)
+            parts.append(replace(entity, tokens=tuple(swapped)))
+        else:
+            key = pii_type, entity.full_text.rstrip(" ")
+            if key not in drawn:
+                drawn[key] = _surrogate(entity, pii_type, handle, surrogates)
+            spaces = (*drawn[key].trailing_whitespace[:-1], entity.trailing_whitespace[-1])
+            parts.append(replace(drawn[key], trailing_whitespace=spaces))
+        done = end
+    parts.append(_swap_unlabelled(cut(document, done, len(document.tokens)), names))
+    return join(document.document, parts)
+
+
+def _n_letters(token: str) -> int:
+    return sum(map(str.isalpha, token))
+
+
+def _is_particle(token: str, entity: Document) -> bool:
+    """Return whether a token is a particle such as "de" or "van"; a name all in lower case has no particles."""
+    return token.islower() and any(other[:1].isupper() for other in entity.tokens)
+
+
+def _new_names(document: Document, surrogates: Surrogates) -> dict[str, str]:
+    """Map each token of the document's names, casefolded, to its surrogate; particles and punctuation are left out."""
+    names: dict[str, str] = {}
+    for first, end, pii_type in spans_of(true_labels(document)):
+        if pii_type != NAME_STUDENT:
+            continue
+        entity = cut(document, first, end)
+        for place, token in enumerate(entity.tokens):
+            if token.casefold() in names or not _n_letters(token) or _is_particle(token, entity):
+                continue
+            if _n_letters(token) == 1 or ("." in token and token.isupper()):  # "J", "J.", "J.P."
+                names[token.casefold()] = surrogates.like(token)
+            else:
+                names[token.casefold()] = surrogates.word("last" if place else "first")
+    return names
+
+
+def _swap(token: str, names: Mapping[str, str]) -> str:
+    """Return the surrogate of a token, in capitals or lower case if the token is; the token if it has none."""
+    new = names.get(token.casefold())
+    if new is None:
+        return token
+    return new.upper() if token.isupper() else new.lower() if token.islower() else new
+
+
+def _swap_unlabelled(part: Document, names: Mapping[str, str]) -> Document:
+    """Swap names in a part without PII, only in capitals or title case; no initials, since "I" and "A" are words."""
+    swapped = (_swap(token, names) if token[:1].isupper() and _n_letters(token) > 1 else token for token in part.tokens)
+    return replace(part, tokens=tuple(swapped))
+
+
+def _surrogate(entity: Document, pii_type: str, handle: str, surrogates: Surrogates) -> Document:
+    if pii_type == STREET_ADDRESS:
+        return document_of_spans(entity.document, [(surrogates.address(), pii_type)])
+    draws = {EMAIL: surrogates.email, USERNAME: surrogates.username, URL_PERSONAL: surrogates.url}
+    if pii_type in draws and len(entity.tokens) == 1:
+        return replace(entity, tokens=(draws[pii_type](handle),))
+    return replace(entity, tokens=tuple(map(surrogates.like, entity.tokens)))
+
+
+def swap_others(document: Document, surrogates: Surrogates) -> Document:
+    """Return the document with a surrogate for each name of other people, in all its places; labels are unchanged.
+
+    A model that sees the same authors and characters in each epoch learns that these names are no students', instead
+    of learning it from the text around them. Names that are part of a student's name stay.
+    """
+    names = {token: surrogates.word(part) for token, part in _other_names(document).items()}
+    labels = document.labels or (OUTSIDE,) * len(document.tokens)
+    tokens = tuple(
+        names.get(token, token) if label == OUTSIDE else token
+        for token, label in zip(document.tokens, labels, strict=True)
+    )
+    return join(document.document, [replace(document, tokens=tokens)]) if names else document
+
+
+def _other_names(document: Document) -> dict[str, str]:
+    """Return the tokens that look like a name, by the lexicon, each with its part: "first" or "last".
+
+    These are a first name with a surname or an unknown word after it, and common first names alone.
+    """
+    labels = true_labels(document)
+    known = {token for token in document.tokens if token.islower()}
+    known |= {t.lower() for t, label in zip(document.tokens, labels, strict=True) if type_of(label) == NAME_STUDENT}
+    names: dict[str, str] = {}
+    for place, token in enumerate(document.tokens):
+        if not _is_word_in_title_case(token) or labels[place] != OUTSIDE or token.lower() in known:
+            continue
+        entry = dict(zip(LISTS, look_up(token), strict=True))
+        following = document.tokens[place + 1] if place + 1 < len(document.tokens) else ""
+        if entry["first name"] and _is_word_in_title_case(following) and following.lower() not in known:
+            after = dict(zip(LISTS, look_up(following), strict=True))
+            if after["surname"] or not any(after.values()):
+                names[token], names[following] = names.get(token, "first"), "last"
+        if entry["first name"] == COMMON_NAME and not entry["place"]:
+            names.setdefault(token, "first")
+    return names
+
+
+def _is_word_in_title_case(token: str) -> bool:
+    return len(token) > 1 and token.isalpha() and casing_of(token) == TITLE
