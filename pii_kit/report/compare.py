@@ -24,11 +24,11 @@ from pii_kit.metrics import (
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
-from pii_kit.rules import DEFAULT_RULES, RULES, label_document
+from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, true_rows
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import load_folds_out_of_fold
-from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_weights
+from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_weights, labels_by_other_folds
 from pii_kit.training.runs import fingerprint, fold_folders, load_tagger
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
@@ -60,27 +60,27 @@ def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[st
 class Comparison:
     """Out-of-fold predictions of several runs and their average, on the documents that every run scored.
 
-    Predictions and decisions (`o_threshold` and `rules`) are by name; `weights` (run, sum 1) are the average's.
+    Predictions, decisions (`o_threshold` and `rules`, for new documents) and labels (token, by document number) are by
+    name; `weights` (run, sum 1) are the average's. The labels of each fold are decided with the weights and thresholds
+    that are best on the other folds, so that their score is an honest one.
     """
 
     documents: list[Document]
     out_of_fold: dict[str, OutOfFold]
     decisions: dict[str, dict]
     weights: list[float]
+    labels: dict[str, list[list[str]]]
 
     def predictions(self, name: str) -> Predictions:
         """Return each document with its probabilities (token, label)."""
         return [(document, self.out_of_fold[name].of(document)) for document in self.documents]
 
-    def labels(self, name: str) -> list[list[str]]:
-        """Return the labels of each document, one per token."""
-        return [label_document(*prediction, **self.decisions[name]) for prediction in self.predictions(name)]
-
 
 def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document], *, average: str) -> Comparison:
     """Load the out-of-fold predictions of runs and average them under the name `average`.
 
-    The average's weights and threshold are chosen with its rules, on the documents that every run scored.
+    The average's weights and threshold for new documents are chosen with its rules, on all documents that every run
+    scored; `labels` are decided fold by fold (the folds of the first run).
     Raises KitError if a run has no out-of-fold predictions, or if no document was scored by every run.
     """
     kept = {}
@@ -97,8 +97,15 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document],
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
     weights, o_threshold = choose_weights(members, scored, rules)
     decisions[average] = {"o_threshold": o_threshold, "rules": rules}
-    members.append(average_out_of_fold(members, weights))
-    return Comparison(scored, dict(zip([*runs, average], members, strict=True)), decisions, weights)
+    validated = [set(read_json(fold / "run.json")["validation"]) for fold in fold_folders(next(iter(runs.values())))]
+    folds = [[document for document in scored if document.document in of_fold] for of_fold in validated]
+    labels = {}
+    groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, average: members}
+    for name, group in groups.items():
+        by_number = labels_by_other_folds(group, [fold for fold in folds if fold], decisions[name]["rules"])
+        labels[name] = [by_number[document.document] for document in scored]
+    every = dict(zip([*runs, average], [*members, average_out_of_fold(members, weights)], strict=True))
+    return Comparison(scored, every, decisions, weights, labels)
 
 
 def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:

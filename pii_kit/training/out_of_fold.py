@@ -154,13 +154,31 @@ def choose_weights(
     search = _Search(members, shared, rules, {})
     votes = [1] * len(members)
     chosen = (*search.best(votes), votes)
-    for _ in range(VOTES - len(members)):
+    for _ in range(VOTES - len(members) if len(members) > 1 else 0):
         tries = [[n + (i == place) for i, n in enumerate(votes)] for place in range(len(members))]
         f5, o_threshold, votes = max(((*search.best(votes), votes) for votes in tries), key=lambda found: found[0])
         if f5 > chosen[0]:
             chosen = (f5, o_threshold, votes)
     _, o_threshold, votes = chosen
     return [n / sum(votes) for n in votes], o_threshold
+
+
+def labels_by_other_folds(
+    members: Sequence[OutOfFold], folds: Sequence[Sequence[Document]], rules: Sequence[str]
+) -> dict[int, list[str]]:
+    """Return labels (token) by document number, of each fold with the weights and the threshold of the other folds.
+
+    Their score is an honest estimate of the runs' average, and of a single run, on new documents: `choose_weights` on
+    the scored documents themselves would give a score that is too high. A single fold has no others.
+    """
+    labels = {}
+    for place, fold in enumerate(folds):
+        others = [doc for of_other in (*folds[:place], *folds[place + 1 :]) for doc in of_other] or list(fold)
+        weights, o_threshold = choose_weights(members, others, rules)
+        for document in fold:
+            scores = np.sum([weight * of.of(document) for weight, of in zip(weights, members, strict=True)], axis=0)
+            labels[document.document] = label_document(document, scores, o_threshold=o_threshold, rules=rules)
+    return labels
 
 
 @dataclass(frozen=True)

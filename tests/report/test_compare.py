@@ -6,7 +6,7 @@ import pytest
 from conftest import make_document
 
 from pii_kit.data import write_documents
-from pii_kit.files import KitError, write_json
+from pii_kit.files import KitError, read_json, write_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
 from pii_kit.models.onnx import FILE as ONNX_FILE
@@ -15,6 +15,7 @@ from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.split import split_documents
 from pii_kit.submission import submission_rows, true_rows, write_submission
+from pii_kit.training import out_of_fold
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.out_of_fold import keep_out_of_fold, save_out_of_fold
 from pii_kit.training.runs import fingerprint
@@ -85,13 +86,19 @@ def test_the_average_is_weighted_and_has_a_decision_with_the_rules_of_all(tmp_pa
         "two": write_run(tmp_path / "two", documents, probability=0.9),
     }
     write_json(runs["two"] / "decision.json", {"o_threshold": 0.8, "rules": [*DEFAULT_RULES, "add_author_lines"]})
-    asked = []
+    asked, nested = [], []
 
     def choose(members, scored, rules):
         asked.append((members, scored, rules))
         return [0.25, 0.75], 0.7
 
+    def choose_nested(members, scored, rules):
+        """The labels of a fold are decided on the documents of the others."""
+        nested.append((len(members), frozenset(document.document for document in scored)))
+        return [0.25, 0.75][-len(members) :], 0.7
+
     monkeypatch.setattr(compare, "choose_weights", choose)
+    monkeypatch.setattr(out_of_fold, "choose_weights", choose_nested)
     result = compare.compare_out_of_fold(runs, documents, average="both")
     rules = [*DEFAULT_RULES, "add_author_lines"]
     [(members, scored, asked_rules)] = asked
@@ -103,7 +110,10 @@ def test_the_average_is_weighted_and_has_a_decision_with_the_rules_of_all(tmp_pa
         np.testing.assert_allclose(scores, 0.25 * members[0].of(document) + 0.75 * members[1].of(document), atol=1e-6)
         np.testing.assert_allclose(scores, certain(document.labels, 0.8), atol=1e-6)
     expected = [label_document(*pair, o_threshold=0.7, rules=rules) for pair in result.predictions("both")]
-    assert result.labels("both") == expected
+    assert result.labels["both"] == expected
+    numbers = frozenset(document.document for document in documents)
+    others = [numbers - set(read_json(runs["one"] / f"fold_{k}" / "run.json")["validation"]) for k in range(3)]
+    assert nested == [(n, of_fold) for n in (1, 1, 2) for of_fold in others]
 
 
 def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tmp_path, documents):
@@ -117,7 +127,7 @@ def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tm
     numbers = [document.document for document in expected]
     for name in ("five", "one", "both"):
         assert result.out_of_fold[name].documents.tolist() == sorted(numbers)
-        for document, labels in zip(expected, result.labels(name), strict=True):
+        for document, labels in zip(expected, result.labels[name], strict=True):
             assert label_document(document, certain(document.labels), o_threshold=0.9, rules=DEFAULT_RULES) == labels
 
 

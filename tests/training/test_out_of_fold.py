@@ -9,7 +9,7 @@ from pii_kit.decide import O_THRESHOLDS, decide
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.metrics import best_threshold, bootstrap_scores, decided_rows, threshold_curve
-from pii_kit.rules import DEFAULT_RULES, RULES, SURE
+from pii_kit.rules import DEFAULT_RULES, RULES, SURE, label_document
 from pii_kit.submission import true_rows
 from pii_kit.training import out_of_fold
 from pii_kit.training.out_of_fold import (
@@ -20,6 +20,7 @@ from pii_kit.training.out_of_fold import (
     choose_weights,
     join_out_of_fold,
     keep_out_of_fold,
+    labels_by_other_folds,
     load_out_of_fold,
     save_out_of_fold,
 )
@@ -284,6 +285,24 @@ def test_weights_are_chosen_on_the_documents_that_every_run_validated():
     unknown = essay_of_labels(5000, ["B-EMAIL"])
     expected = choose_weights([only_half, part], half, DEFAULT_RULES)
     assert choose_weights([one, part], [unknown, *documents], DEFAULT_RULES) == expected
+
+
+def test_labels_of_a_fold_are_decided_on_the_other_folds():
+    members, documents = runs_of(4, 2)
+    folds = [documents[:4], documents[4:7], documents[7:]]
+    labels = labels_by_other_folds(members, folds, DEFAULT_RULES)
+    assert sorted(labels) == sorted(document.document for document in documents)
+    for fold in folds:
+        others = [document for other in folds if other is not fold for document in other]
+        weights, o_threshold = choose_weights(members, others, DEFAULT_RULES)
+        average = average_out_of_fold(members, weights)
+        for document in fold:
+            expected = label_document(document, average.of(document), o_threshold=o_threshold, rules=DEFAULT_RULES)
+            assert labels[document.document] == expected
+    _, o_threshold = choose_weights(members[:1], documents, ())
+    for document in documents:  # a single fold has no others
+        expected = label_document(document, members[0].of(document), o_threshold=o_threshold, rules=())
+        assert labels_by_other_folds(members[:1], [documents], ())[document.document] == expected
 
 
 def test_labelled_documents_that_no_run_validated_are_an_error():
