@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from tqdm import tqdm
 
 from pii_kit.files import KitError, check_choice, check_positive, check_shares, read_json, write_json
@@ -20,7 +19,7 @@ from pii_kit.models.sha_rnn_layers import ShaRnnConfig
 from pii_kit.models.sha_rnn_memory import ShaRnnState
 from pii_kit.training import runs
 from pii_kit.training.optim import OPTIMIZERS, build_optimizer, mixed_precision
-from pii_kit.training.parallel import device_name, peak_memory
+from pii_kit.training.parallel import device_name, new_accelerator, peak_memory
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ def fit_language_model(
     machine). If the deadline comes before the first validation, the current weights are kept until the next validation.
     """
     began = time.monotonic()
-    accelerator = Accelerator(mixed_precision=mixed_precision(config.mixed_precision))
+    accelerator = new_accelerator(mixed_precision=mixed_precision(config.mixed_precision))
     if accelerator.num_processes > 1:
         raise KitError(f"{accelerator.num_processes} processes: the language model trains in one")
     inputs, targets = (part.to(accelerator.device) for part in streams(split.train, config.batch_size))

@@ -56,7 +56,7 @@ class TrainConfig:
         restart_decay: factor from one cycle's highest learning rate to the next one's.
         patience: stop after so many epochs without a better F5. None: never.
         o_threshold: threshold on P(O). None: the best one on the validation documents.
-        mixed_precision: "no", "bf16", "fp16", or "auto" (bf16 where the GPU supports it, else no).
+        mixed_precision: "no", "bf16", "fp16", or "auto" (bf16 where the hardware is faster with it, else no).
         checkpoint_steps: number of batches between checkpoints; each epoch ends with one too.
         seed: random seed of the split, the initial weights, the order and the augmentation.
 

@@ -26,7 +26,7 @@ from pii_kit.metrics import Predictions, as_dict, best_threshold, decided_rows, 
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import Tagger, predict_documents
 from pii_kit.submission import true_rows
-from pii_kit.training import TrainConfig, runs
+from pii_kit.training import TrainConfig, optim, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.epochs import (
     EpochWindows,
@@ -36,9 +36,8 @@ from pii_kit.training.epochs import (
     hide_pieces,
     targets_of_epoch,
 )
-from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mixed_precision, moving_average
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
-from pii_kit.training.parallel import check_batch_size, over_ranks, peak_memory, ranks_on_cpu, weigh_loss
+from pii_kit.training.parallel import check_batch_size, new_accelerator, over_ranks, peak_memory, weigh_loss
 
 logger = logging.getLogger(__name__)
 # Position of a training: finished epochs; batches, sum of losses and seconds of the current epoch.
@@ -79,9 +78,8 @@ def fit(
     Raises:
         KitError: the loss is not finite, or a batch cannot be split among the processes.
     """
-    accelerator = Accelerator(
-        cpu=ranks_on_cpu(),
-        mixed_precision=mixed_precision(config.mixed_precision),
+    accelerator = new_accelerator(
+        mixed_precision=optim.mixed_precision(config.mixed_precision, is_encoder=hasattr(model.config, "encoder")),
         gradient_accumulation_steps=config.accumulation_steps,
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
@@ -99,7 +97,7 @@ def fit(
     )
     loader = batch_loader(epochs, batches, pad_id=tokenizer.pad_id, seed=config.seed)
     optimizer, schedule = _optimizer(model, len(batches), config)
-    average = moving_average(model, config.ema_decay, accelerator)
+    average = optim.moving_average(model, config.ema_decay, accelerator)
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     weights = _weights([*training, *extra], config, taught).to(accelerator.device)
     if accelerator.process_index:  # the first rank continues with its random state
@@ -177,10 +175,10 @@ def _optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return the optimizer and the learning rate schedule for epochs of `n_batches`."""
     names = ("learning_rate", "weight_decay", "head_rate", "layer_decay")
-    optimizer = build_optimizer(model, name=config.optimizer, **{name: getattr(config, name) for name in names})
+    optimizer = optim.build_optimizer(model, name=config.optimizer, **{name: getattr(config, name) for name in names})
     steps_per_epoch = math.ceil(n_batches / config.accumulation_steps)
     cycle_epochs = config.cycle_epochs or config.epochs - config.warmup_epochs
-    schedule = build_schedule(
+    schedule = optim.build_schedule(
         optimizer,
         warmup_steps=round(config.warmup_epochs * steps_per_epoch),
         cycle_steps=max(round(cycle_epochs * steps_per_epoch), 1),
@@ -195,7 +193,7 @@ def _weights(training: Sequence[Document], config: TrainConfig, taught: Taught |
     counts = np.array([counter[label] for label in LABELS])
     if taught:
         counts = counts + sum(probabilities.sum(0, dtype=np.float64) for _, probabilities in taught.predictions)
-    return torch.tensor(class_weights(counts, config.class_weights), dtype=torch.float32)
+    return torch.tensor(optim.class_weights(counts, config.class_weights), dtype=torch.float32)
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -251,7 +249,8 @@ def validate(
     tagger = Tagger(
         model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=config.overlap, o_threshold=1.0
     )
-    predictions = list(predict_documents([tagger], validation))
+    with optim.full_precision(model):
+        predictions = list(predict_documents([tagger], validation))
     curve = threshold_curve(predictions, *([[config.o_threshold]] if config.o_threshold else []))
     o_threshold = best_threshold(curve)
     score = micro_fbeta(true_rows(validation), decided_rows(predictions, o_threshold=o_threshold))

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -137,11 +138,29 @@ def moving_average(model: nn.Module, decay: float, accelerator: Accelerator) -> 
     return average
 
 
-def mixed_precision(setting: str) -> str:
-    """Return the mixed precision for Accelerate; "auto" is "bf16" on a GPU that supports it, else "no"."""
-    if setting == "auto":  # GPUs before Ampere (capability 8.0) only emulate bf16, slowly
-        return "bf16" if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no"
-    return setting
+def mixed_precision(setting: str, *, is_encoder: bool = False) -> str:
+    """Return the mixed precision for Accelerate; "auto" is "bf16" where the hardware multiplies it faster, else "no".
+
+    These are GPUs from Ampere on (capability 8.0; earlier ones emulate it, slowly) and, for transformers' encoders,
+    CPUs with AVX-512 BF16 or AMX. An LSTM gains nothing from it on a CPU.
+    """
+    if setting != "auto":
+        return setting
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "no"
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 does not have it
+    return "bf16" if is_encoder and (known.get("avx512_bf16") or known.get("amx_bf16")) else "no"
+
+
+@contextmanager
+def full_precision(model: nn.Module) -> Iterator[None]:
+    """Leave out Accelerate's mixed precision, so that a tagger is scored as it will predict once it is loaded."""
+    wrapped = vars(model).pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            vars(model)["forward"] = wrapped
 
 
 def rate_factor(step: int, *, warmup_steps: int, cycle_steps: int, restart_decay: float) -> float:

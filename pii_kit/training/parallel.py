@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import torch
 from accelerate import Accelerator, PartialState, notebook_launcher
+from accelerate.state import AcceleratorState
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from tqdm import tqdm
 
@@ -28,6 +29,15 @@ logger = logging.getLogger(__name__)
 def ranks_on_cpu() -> bool:
     """Return whether this is one of several processes without GPUs; Accelerate does not find that out by itself."""
     return "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+
+
+def new_accelerator(**settings: Any) -> Accelerator:
+    """Return an Accelerator for one training, whatever the precision of an earlier training in this process.
+
+    Accelerate has one precision for each process, and offers no other way to begin again with another one.
+    """
+    AcceleratorState._reset_state()
+    return Accelerator(cpu=ranks_on_cpu(), **settings)
 
 
 def rank_state() -> PartialState:

@@ -14,12 +14,15 @@ from pii_kit import training as presets
 from pii_kit.__main__ import main
 from pii_kit.data import write_documents
 from pii_kit.files import KitError, read_json
+from pii_kit.labels import OUTSIDE_ID
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.predict import predict_documents
 from pii_kit.training import Preset, default_preset, loop
 from pii_kit.training.ensemble import export_run, load_ensemble
 from pii_kit.training.folds import train_folds, train_preset
+from pii_kit.training.optim import mixed_precision
+from pii_kit.training.out_of_fold import KEPT_BELOW, load_out_of_fold
 from pii_kit.training.runs import load_tagger
 
 SETTINGS = replace(
@@ -94,6 +97,26 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
     last = load_file(tmp_path / "whole" / "checkpoint" / "model.safetensors")
     is_kept = all(torch.equal(one[name], last[name]) for name in one)
     assert is_kept == (ema_decay == 0)  # else the moving average is kept, not the last weights
+
+
+def test_out_of_fold_probabilities_are_those_of_the_loaded_tagger_after_training_in_bf16(
+    folder_of, documents, tmp_path
+):
+    settings = {"n_folds": 2, "weights": folder_of("bert"), "epochs": 1, "mixed_precision": "bf16"}
+    train_preset("encoder", documents[:8], tmp_path, **settings)
+    kept, tagger = load_out_of_fold(tmp_path / "tagger"), load_tagger(tmp_path)
+    scored = [document for document in documents[:8] if kept.holds(document)]
+    for document, scores in predict_documents([tagger], scored):
+        below = scores[:, OUTSIDE_ID] < KEPT_BELOW
+        np.testing.assert_allclose(kept.of(document)[below], scores[below], atol=1e-6)
+
+
+def test_bf16_is_chosen_where_the_hardware_is_faster_with_it(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert [mixed_precision("auto", is_encoder=one) for one in (True, False)] == ["bf16", "no"]
+    assert mixed_precision("no", is_encoder=True) == "no" and mixed_precision("fp16") == "fp16"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": False}, raising=False)
+    assert mixed_precision("auto", is_encoder=True) == "no"
 
 
 def test_a_training_out_of_time_has_a_tagger_and_resumes_from_weights_in_another_folder(
