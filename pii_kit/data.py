@@ -83,7 +83,7 @@ def read_documents(path: str | Path, *, labels_required: bool = False) -> list[D
     documents: list[Document] = []
     first_at: dict[int, int] = {}
     for position, entry in enumerate(entries):
-        document = _check_entry(entry, path, position, labels_required)
+        document = check_entry(entry, path, position, labels_required)
         first = first_at.setdefault(document.document, position)
         if first != position:
             raise KitError(f"{path}: document {document.document}: used twice, by entries {first} and {position}")
@@ -110,7 +110,8 @@ def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:
 _ITEMS = {"tokens": (str, "a string"), "trailing_whitespace": (bool, "true or false"), "labels": (str, "a string")}
 
 
-def _check_entry(entry: Any, path: Path, position: int, labels_required: bool) -> Document:
+def check_entry(entry: Any, path: Path, position: int, labels_required: bool = False) -> Document:
+    """Return the document of a parsed JSON object. Raises KitError, which names file, document and field."""
     where = f"{path}: entry {position}"
     if not isinstance(entry, dict):
         raise KitError(f"{where}: expected an object with the fields of a document, found {_json_name(entry)}")
@@ -157,6 +158,18 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
 
 TOKENIZER = spacy.blank("en").tokenizer
 Span = tuple[str, str | None]  # text, PII type
+
+
+def tokenize(text: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """Tokenize a text as the competition does; return tokens and trailing whitespace, which spell it exactly.
+
+    >>> tokenize("Hi, Ann")
+    (('Hi', ',', 'Ann'), (False, True, False))
+    """
+    # spaCy refuses half surrogate pairs, which JSON may hold; a stand-in of the same length finds the same tokens.
+    tokens = TOKENIZER(text.encode("utf-8", "replace").decode("utf-8"))
+    places = [(token.idx, token.idx + len(token)) for token in tokens]
+    return tuple(text[start:end] for start, end in places), tuple(bool(token.whitespace_) for token in tokens)
 
 
 def document_of_spans(number: int, spans: Sequence[Span]) -> Document:

@@ -53,7 +53,7 @@ _NOT_NAMES = frozenset((
     "instructor", "teacher", "mentor", "submitted", "prepared",
 ))  # fmt: skip
 _NAME_CHARACTERS = frozenset("-‐‑'’.")
-_CONNECTORS = _NAME_CHARACTERS.union((
+CONNECTORS = _NAME_CHARACTERS.union((
     "da", "das", "de", "del", "della", "der", "di", "do", "dos", "du", "e", "el", "la", "le", "van", "von", "den",
     "ter", "y", "al", "ul", "bin", "binti", "ibn",
 ))  # fmt: skip
@@ -86,7 +86,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
         words = [i for i in range(first, end) if is_name_word(document.tokens[i])]
         kept = set(words)
         for before, after in pairwise(words):
-            if _CONNECTORS.issuperset(document.tokens[before + 1 : after]):
+            if CONNECTORS.issuperset(document.tokens[before + 1 : after]):
                 kept.update(range(before + 1, after))
         result[first:end] = [label if first + i in kept else OUTSIDE for i, label in enumerate(labels[first:end])]
     return repair_bio(result)

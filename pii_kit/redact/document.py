@@ -1,0 +1,231 @@
+"""Replace the labelled spans of one document, and every further mention of them."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import pairwise
+
+from pii_kit.data import Document, spell, tokenize
+from pii_kit.decide import repair_bio
+from pii_kit.labels import NAME_STUDENT, OUTSIDE, spans_of
+from pii_kit.lexicon import without_accents
+from pii_kit.redact import Change, Kept, Redacted, Redaction, is_ordinary, name_words, normalise
+from pii_kit.redact.replacements import replacer_of
+
+FORMULA = "=+-@\t\r"  # a cell of a CSV file that starts so is a formula to a spreadsheet
+LONGEST_MENTION = 500  # characters; a longer string is not searched for again
+LEAST_MENTION = 3  # letters and digits
+SENTENCE_ENDS = (".", "!", "?", "…", ":", "\n", "\r", "•")
+Place = tuple[int, int, str]  # start, end, PII type
+
+
+def redact_document(document: Document, labels: Sequence[str], settings: Redaction) -> Redacted:
+    """Replace the spans of `labels` (token) and further mentions of them; text outside these is unchanged.
+
+    Tokens, whitespace and the document's own labels stay consistent: if a replacement has as many tokens as the
+    original, they keep their labels, otherwise all of them get the type of the original's first label.
+    """
+    text = spell(document.tokens, document.trailing_whitespace)
+    starts = [0]
+    for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
+        starts.append(starts[-1] + len(token) + space)
+    document = replace(document, full_text=text)
+    wanted, kept = _wanted(document, starts, labels, settings)
+    if not wanted:
+        return Redacted(document=_repaired(document), kept=tuple(kept))
+    mentions: list[Place] = []
+    if settings.mentions:
+        mentions, kept_mentions = _mentions(text, wanted, settings)
+        kept += kept_mentions
+    changes = _changes(document, sorted(wanted + mentions), set(mentions), settings)
+    return _apply(document, starts, changes, kept)
+
+
+def _repaired(document: Document) -> Document:
+    return document if document.labels is None else replace(document, labels=tuple(repair_bio(document.labels)))
+
+
+def _wanted(
+    document: Document, starts: Sequence[int], labels: Sequence[str], settings: Redaction
+) -> tuple[list[Place], list[Kept]]:
+    """Return the places of labelled spans and denied strings, overlapping ones joined, and the allowed spans."""
+    text = document.full_text
+    found: list[Place] = []
+    kept: list[Kept] = []
+    for first, end_token, pii_type in spans_of(labels):
+        start, end = starts[first], starts[end_token - 1] + len(document.tokens[end_token - 1])
+        span = text[start:end]
+        start, end = end - len(span.lstrip()), start + len(span.rstrip())
+        if start < end and normalise(span) in settings.allow:
+            kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
+        elif start < end:
+            found.append((start, end, pii_type))
+    if settings.deny:
+        pattern = pattern_of(tuple(string for string, _ in settings.deny), least=1)
+        found += [(*match.span(), settings.deny[match.lastindex - 1][1]) for match in _finditer(pattern, text)]
+    joined: list[Place] = []
+    for start, end, pii_type in sorted(found):
+        if joined and start < joined[-1][1]:
+            before = joined[-1]
+            longer = before[2] if before[1] - before[0] >= end - start else pii_type
+            joined[-1] = (before[0], max(before[1], end), longer)
+        else:
+            joined.append((start, end, pii_type))
+    return joined, kept
+
+
+@lru_cache(maxsize=8)
+def pattern_of(strings: tuple[str, ...], least: int = LEAST_MENTION) -> re.Pattern | None:
+    """Return a pattern with one group for each string: in any casing, not inside a longer word, spaces of any kind.
+
+    Strings with fewer letters and digits than `least` match nothing, except names of two letters in their own casing.
+    """
+    groups = []
+    for string in strings:
+        n_symbols = sum(map(str.isalnum, string))
+        words = {r"\s+".join(map(re.escape, form.split())) for form in (string, without_accents(string))}
+        body = "|".join(sorted(words, reverse=True))
+        if len(string) > LONGEST_MENTION or (n_symbols < least and not re.fullmatch("[A-Z][a-z]", string)):
+            body = "(?!)"
+        elif n_symbols < least:
+            body = f"(?-i:{body})"
+        before = r"(?<![^\W_])" if string[0].isalnum() else ""
+        after = r"(?![^\W_])" if string[-1].isalnum() else ""
+        groups.append(f"({before}(?:{body}){after})")
+    return re.compile("|".join(groups), re.IGNORECASE) if groups else None
+
+
+def _finditer(pattern: re.Pattern | None, text: str, start: int = 0, end: int | None = None) -> Iterator:
+    return iter(()) if pattern is None else pattern.finditer(text, start, len(text) if end is None else end)
+
+
+def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[list[Place], list[Kept]]:
+    """Return the places outside `wanted` of the same strings and of parts of the same names, and those kept."""
+    targets: dict[str, str] = {}  # string → PII type
+    for start, end, pii_type in wanted:
+        targets.setdefault(" ".join(text[start:end].split()), pii_type)
+        if pii_type == NAME_STUDENT:
+            for word in name_words(text[start:end]):
+                if sum(map(str.isalpha, word)) >= LEAST_MENTION:
+                    targets.setdefault(word, pii_type)
+    strings = tuple(sorted(targets, key=lambda string: (-len(string), string)))
+    pattern = pattern_of(strings)
+    mentions: list[Place] = []
+    kept: list[Kept] = []
+    for (_, start, _), (end, _, _) in pairwise([(0, 0, ""), *wanted, (len(text), 0, "")]):
+        for match in _finditer(pattern, text, start, end):
+            pii_type = targets[strings[match.lastindex - 1]]
+            reason = "allowed" if normalise(match[0]) in settings.allow else ""
+            if not reason and _is_ordinary_at(text, *match.span()):
+                reason = "ordinary word"
+            if reason:
+                kept.append(Kept(start=match.start(), end=match.end(), pii_type=pii_type, reason=reason))
+            else:
+                mentions.append((*match.span(), pii_type))
+    return mentions, kept
+
+
+def _is_ordinary_at(text: str, start: int, end: int) -> bool:
+    word = text[start:end]
+    return is_ordinary(word) and (word.islower() or (word.istitle() and starts_sentence(text, start)))
+
+
+def starts_sentence(text: str, start: int) -> bool:
+    """Return whether a sentence or line starts at a place; opening quotes and brackets do not count.
+
+    >>> starts_sentence("So. “Will", 5), starts_sentence("So Will", 3)
+    (True, False)
+    """
+    before = text[max(0, start - LONGEST_MENTION) : start].rstrip(" \t\"'“‘(")
+    return not before or before.endswith(SENTENCE_ENDS)
+
+
+def _changes(document: Document, places: Sequence[Place], mentions: set[Place], settings: Redaction) -> list[Change]:
+    text = document.full_text
+    replacement = replacer_of(settings, document, [(text[start:end], pii_type) for start, end, pii_type in places])
+    first_visible = len(text) - len(text.lstrip())
+    changes: list[Change] = []
+    shift = 0
+    for place in places:
+        start, end, pii_type = place
+        new = replacement(text[start:end], pii_type)
+        if start <= first_visible:
+            new = new.lstrip(FORMULA) or f"[{pii_type}]"
+        change = Change(
+            start=start,
+            end=end,
+            new_start=start + shift,
+            pii_type=pii_type,
+            original=text[start:end],
+            text=new,
+            is_mention=place in mentions,
+        )
+        changes.append(change)
+        shift += len(new) - (end - start)
+    return changes
+
+
+def _apply(document: Document, starts: Sequence[int], changes: Sequence[Change], kept: Sequence[Kept]) -> Redacted:
+    """Return the document with its changes; tokens that changes touch are tokenized anew."""
+    ends = [start + len(token) for start, token in zip(starts, document.tokens, strict=False)]
+    touched: list[tuple[int, int, list[Change]]] = []  # first token, end token, changes
+    for change in changes:
+        first, end = bisect_right(ends, change.start), bisect_left(starts, change.end, 0, len(ends))
+        if touched and first < touched[-1][1]:
+            touched[-1] = (touched[-1][0], max(end, touched[-1][1]), [*touched[-1][2], change])
+        else:
+            touched.append((first, end, [change]))
+    tokens: list[str] = []
+    spaces: list[bool] = []
+    labels: list[str] = []
+    regions = []
+    done = 0
+    for first, end, inside in [*touched, (len(ends), len(ends), [])]:
+        tokens += document.tokens[done:first]
+        spaces += document.trailing_whitespace[done:first]
+        labels += (document.labels or ())[done:first]
+        done = end
+        if not inside:
+            continue
+        old = document.full_text[starts[first] : starts[end]]
+        new = _replaced(old, starts[first], inside)
+        cuts = [place - starts[first] for place in starts[first : end + 1]]
+        if [c.isspace() for c in new] == [c.isspace() for c in old]:
+            new_tokens = tuple(
+                new[a : b - s]
+                for (a, b), s in zip(pairwise(cuts), document.trailing_whitespace[first:end], strict=True)
+            )
+            new_spaces = document.trailing_whitespace[first:end]
+        else:
+            new_tokens, new_spaces = tokenize(new)
+        regions.append((first, end, len(tokens), len(tokens) + len(new_tokens)))
+        tokens += new_tokens
+        spaces += new_spaces
+        if document.labels is not None:
+            labels += _labels_of(document.labels[first:end], len(new_tokens))
+    redacted = Document(
+        document=document.document,
+        full_text=spell(tokens, spaces),
+        tokens=tuple(tokens),
+        trailing_whitespace=tuple(spaces),
+        labels=None if document.labels is None else tuple(labels),
+    )
+    return Redacted(document=_repaired(redacted), changes=tuple(changes), kept=tuple(kept), regions=tuple(regions))
+
+
+def _replaced(text: str, offset: int, changes: Sequence[Change]) -> str:
+    parts, done = [], 0
+    for change in changes:
+        parts += [text[done : change.start - offset], change.text]
+        done = change.end - offset
+    return "".join(parts) + text[done:]
+
+
+def _labels_of(labels: Sequence[str], n_tokens: int) -> list[str]:
+    """Return the labels of the tokens that replace a region with `labels`; a new region of one entity stays one."""
+    if len(labels) == n_tokens:
+        return list(labels)
+    first = next((label for label in labels if label != OUTSIDE), OUTSIDE)
+    return [first] + [first if first == OUTSIDE else f"I-{first[2:]}"] * (n_tokens - 1)
