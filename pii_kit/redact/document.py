@@ -107,9 +107,11 @@ def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[
     for start, end, pii_type in wanted:
         targets.setdefault(" ".join(text[start:end].split()), pii_type)
         if pii_type == NAME_STUDENT:
-            for word in name_words(text[start:end]):
-                if sum(map(str.isalpha, word)) >= LEAST_MENTION:
-                    targets.setdefault(word, pii_type)
+            words = name_words(text[start:end])
+            short = [f"{words[0][0]}{dot} {words[-1]}" for dot in (".", "") if len(words) > 1]  # "A. Silva"
+            for part in (*words, *short):
+                if sum(map(str.isalpha, part)) >= LEAST_MENTION:
+                    targets.setdefault(part, pii_type)
     strings = tuple(sorted(targets, key=lambda string: (-len(string), string)))
     pattern = pattern_of(strings)
     mentions: list[Place] = []

@@ -128,11 +128,11 @@ class DocumentSurrogates:
         return re.sub(r"\d", lambda match: _other(match[0], draw), NAME_WORD.sub(new, text))
 
     def _initial(self, letter: str, words: Sequence[str]) -> str:
-        """Return the initial of the surrogate of the name that an initial stands for, best one with the same surname."""
+        """Return the initial of the surrogate of the name that a letter stands for; names with `words` come first."""
         others = {word for word in words if len(word) > 1}
         people = sorted(self._people, key=lambda person: not others <= {*person})
         for word in (word for person in people for word in person):
-            if len(word) > 1 and word[0] == letter[0]:
+            if word in self._words and word[0] == letter[0]:
                 return self._words[word][0]
         return self._random(f"initial {letter}").choice([c for c in "ABCDEGHJKLMNPRST" if c.lower() != letter])
 
@@ -162,7 +162,7 @@ class DocumentSurrogates:
         return "".join(handles[match] for match in re.findall(pattern, fold(text)))
 
     def _handle(self, text: str, draw: Surrogates) -> str:
-        """Return a user name like `text`: with the surrogates of the names in it, or of a new name, and other digits."""
+        """Return a user name like `text`: with the surrogates of the names in it, or a new name, and other digits."""
         handles = self._handles()
         pieces = re.split(f"({'|'.join(map(re.escape, handles))})", fold(text)) if handles else [text]
         if len(pieces) == 1:
@@ -178,7 +178,7 @@ class DocumentSurrogates:
 
         def new(match: re.Match) -> str:
             if len(match[0]) == 1 and match[0].isalpha():
-                return self._initial(match[0], ()).lower()
+                return handle_of(self._initial(match[0], ()))
             return match[0] if is_ordinary(match[0]) else _other(match[0], draw)
 
         return new
