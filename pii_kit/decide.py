@@ -1,6 +1,6 @@
 """Decide labels from probabilities: a threshold on P(O), then BIO repair."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,22 @@ def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:
     labels = [OUTSIDE] * len(probabilities)
     for token, label in zip(*likeliest_pii(probabilities, o_threshold=o_threshold), strict=True):
         labels[token] = LABELS[label]
+    return repair_bio(labels)
+
+
+def decide_by_type(probabilities: np.ndarray, *, o_threshold: float, thresholds: Mapping[str, float]) -> list[str]:
+    """Return labels as `decide` does, with a threshold on P(O) for each PII type, `o_threshold` for types without one.
+
+    A token's type is that of its most likely PII label.
+
+    >>> decide_by_type(np.eye(15)[[0, 1, 3]] * 0.9 + 0.1 / 15, o_threshold=0.9, thresholds={"EMAIL": 0.001})
+    ['O', 'B-NAME_STUDENT', 'O']
+    """
+    limits = [thresholds.get(type_of(label) or OUTSIDE, o_threshold) for label in LABELS]
+    labels = [OUTSIDE] * len(probabilities)
+    for token, label in zip(*likeliest_pii(probabilities, o_threshold=max(limits)), strict=True):
+        if probabilities[token, OUTSIDE_ID] < limits[label]:
+            labels[token] = LABELS[label]
     return repair_bio(labels)
 
 

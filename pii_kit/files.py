@@ -14,19 +14,27 @@ class KitError(Exception):
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that replaces `path` only if the block succeeds. Line endings are written unchanged."""
+def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that replaces `path` only if the block succeeds. Line endings are written unchanged.
+
+    Nobody but the owner can read a `private` file, from the moment it is created.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)  # left over from a killed process of the same number
     try:
-        with open(partial, "w", encoding="utf-8", newline="") as handle:
+        with open(partial, "x", encoding="utf-8", newline="", opener=_open_private if private else None) as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def train(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     deadline = deadline_in(args.minutes)
     documents = read_documents(args.data)
-    ensemble = _load(args)
+    ensemble = load_runs(args)
     if args.o_threshold:
         ensemble = replace(ensemble, o_threshold=args.o_threshold)
     with TemporaryDirectory() as scratch:
@@ -80,7 +80,8 @@ def predict(args: argparse.Namespace) -> None:
     print(f"P(O) < {ensemble.o_threshold:g}{late if done.by_all_models < done.documents else ''}")
 
 
-def _load(args: argparse.Namespace) -> Ensemble:
+def load_runs(args: argparse.Namespace) -> Ensemble:
+    """Load the ensemble that the arguments of `add_runs` choose."""
     documents = read_documents(args.train, labels_required=True) if args.train else []
     return load_ensemble(args.run, documents=documents, mixed_data=args.mixed_data, device=working_devices()[0])
 
@@ -92,7 +93,7 @@ def export(args: argparse.Namespace) -> None:
 
 def errors(args: argparse.Namespace) -> None:
     documents = read_documents(args.data, labels_required=True)
-    ensemble = _load(args)
+    ensemble = load_runs(args)
     found = predict_labelled(ensemble, args.run, documents)
     shown, scores = [document for document, _ in found.predictions], [scores for _, scores in found.predictions]
     labels = [ensemble.label(*pair) for pair in found.predictions]
