@@ -199,7 +199,7 @@ def is_similar(original: str, new: str) -> bool:
     Too much is four digits in a row, more than half of the symbols in their places, or for words an edit distance of
     up to a third of the letters, at least 2.
 
-    >>> is_similar("Anna", "Hanna"), is_similar("0171 5550", "9171 0046"), is_similar("Anna", "Boris")
+    >>> is_similar("Anna", "Hanna"), is_similar("0171 5550", "9171 0050"), is_similar("Anna", "Boris")
     (True, True, False)
     """
     old, new = (fold(text).split("@")[0][:LONGEST_COMPARED] or fold(text) for text in (original, new))

@@ -1,0 +1,180 @@
+"""`python -m pii_kit redact`, from its arguments to its files."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from pii_kit.__main__ import main
+from pii_kit.cli import redact as verb
+from pii_kit.data import document_of_spans, read_documents, spell, write_documents
+from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
+from pii_kit.predict import Ensemble
+from pii_kit.submission import true_rows, write_submission
+
+NAME, EMAIL, *_ = PII_TYPES
+SECRET = "a long random text of a test"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with in.json, its labels in labels.csv, and a key; the commands run there."""
+    spans = [("By ", None), ("Ana Silva", NAME), (", ", None), ("ana.silva@x.de", EMAIL), (". Ana met xsilvax.", None)]
+    documents = [document_of_spans(4, spans), document_of_spans(9, [("No names.", None)])]
+    write_documents(tmp_path / "in.json", documents)
+    write_submission(tmp_path / "labels.csv", true_rows(documents))
+    (tmp_path / "key").write_text(SECRET + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PII_KIT_KEY", raising=False)
+    return tmp_path
+
+
+def redact(*more: str, mode="type", data="in.json", out="out.json") -> int:
+    labels = [] if "--run" in more else ["--submission", "labels.csv"]
+    return main(["redact", "--data", data, *labels, "--mode", mode, "--out", out, *more])
+
+
+@pytest.mark.parametrize("mode", ["mask", "type", "surrogate", "hash"])
+def test_essays_are_redacted_and_restored(folder, mode):
+    assert redact("--key-file", "key", "--mapping", "map.json", mode=mode) == 0
+    first, second = read_documents("out.json")
+    assert spell(first.tokens, first.trailing_whitespace) == first.full_text
+    assert "Ana" not in first.full_text and first.full_text.endswith(" met xsilvax.")
+    assert second == read_documents("in.json")[1]
+    if os.name == "posix":
+        assert stat.S_IMODE((folder / "map.json").stat().st_mode) == 0o600
+    assert main(["redact", "--restore", "--data", "out.json", "--mapping", "map.json", "--out", "back.json"]) == 0
+    assert (folder / "back.json").read_bytes() == (folder / "in.json").read_bytes()
+
+
+def test_no_mapping_is_written_unless_it_is_asked_for(folder):
+    before = {file.name for file in folder.iterdir()}
+    assert redact() == 0
+    assert {file.name for file in folder.iterdir()} == before | {"out.json"}
+
+
+def test_equal_seeds_give_equal_output_and_others_do_not(folder):
+    for out, seed in (("a.json", "1"), ("b.json", "1"), ("c.json", "2")):
+        assert redact("--seed", seed, mode="surrogate", out=out) == 0
+    a, b, c = ((folder / f"{name}.json").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_a_hash_needs_a_key_from_a_file_or_the_environment(folder, monkeypatch, capsys):
+    assert redact(mode="hash") == 2
+    assert "--key-file" in capsys.readouterr().err and not (folder / "out.json").exists()
+    monkeypatch.setenv("PII_KIT_KEY", SECRET)
+    assert redact(mode="hash") == 0
+    assert redact("--key-file", "key", mode="hash", out="same.json") == 0
+    assert (folder / "same.json").read_bytes() == (folder / "out.json").read_bytes()
+    (folder / "key").write_text("\n")
+    assert redact("--key-file", "key", mode="hash") == 2
+    assert redact("--key-file", "missing", mode="hash") == 2
+
+
+def test_a_short_key_is_a_warning(folder, capsys):
+    (folder / "key").write_text("abc")
+    assert redact("--key-file", "key", mode="hash") == 0
+    error = capsys.readouterr().err
+    assert "3 bytes" in error and "abc" not in error
+
+
+def test_strict_releases_nothing_when_a_leak_has_no_reason(folder, capsys):
+    assert redact("--report", "report.json") == 0
+    (folder / "out.json").unlink()
+    assert redact("--strict", "--report", "report.json", "--mapping", "map.json") == 2
+    assert "1 leaks" in capsys.readouterr().err
+    assert not (folder / "out.json").exists() and not (folder / "map.json").exists()
+    report = json.loads((folder / "report.json").read_text())
+    assert report["leaks"]["unexplained"] == 1 and report["look_at_first"] == [4]
+    (folder / "allow.txt").write_text("xsilvax\n")
+    assert redact("--strict", "--allow", "allow.txt") == 0
+
+
+def test_a_report_has_hashes_and_settings_and_no_text(folder):
+    assert redact("--report", "report.json", "--mentions", "labelled") == 0
+    text = (folder / "report.json").read_text()
+    report = json.loads(text)
+    assert report["settings"]["mentions"] == "labelled" and report["types"][EMAIL]["spans"] == 1
+    assert report["output_sha256"] == [verb.hash_of((folder / "out.json").read_bytes())]
+    assert report["submission_sha256"] == verb.hash_of((folder / "labels.csv").read_bytes())
+    assert not any(word in text.lower() for word in ("silva", "ana.", "names"))
+
+
+def test_lists_of_allowed_and_denied_strings(folder, capsys):
+    (folder / "deny.txt").write_text(f"No names\n{EMAIL}\tmet\n\n")
+    (folder / "allow.txt").write_text("ANA SILVA\n")
+    assert redact("--allow", "allow.txt", "--deny", "deny.txt") == 0
+    texts = [document.full_text for document in read_documents("out.json")]
+    assert texts == ["By Ana Silva, [EMAIL]. Ana [EMAIL] xsilvax.", "[NAME_STUDENT]."]
+    (folder / "deny.txt").write_text("COLOUR\tred\n")
+    assert redact("--deny", "deny.txt") == 2
+    error = capsys.readouterr().err
+    assert "entry 1" in error and "red" not in error.replace("expected", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--submission", "labels.csv"], "--mode"),
+        (["--mode", "type"], "either --submission or --run"),
+        (["--mode", "type", "--submission", "labels.csv", "--run", "r"], "either --submission or --run"),
+        (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "needs --run"),
+        (["--restore"], "--mapping"),
+        (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
+        (["--mode", "type", "--submission", "labels.csv", "--report", "in.json"], "used twice"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_one_line(folder, capsys, arguments, message):
+    before = (folder / "in.json").read_bytes()
+    assert main(["redact", "--data", "in.json", "--out", "out.json", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (folder / "out.json").exists() and (folder / "in.json").read_bytes() == before
+
+
+def test_the_input_is_never_overwritten(folder, capsys):
+    before = (folder / "in.json").read_bytes()
+    (folder / "link.json").symlink_to(folder / "in.json")
+    for out in ("in.json", "./in.json", "link.json", "labels.csv", "."):
+        assert redact(out=out) == 2, out
+    assert (folder / "in.json").read_bytes() == before
+
+
+def test_a_submission_of_other_documents_is_refused(folder, capsys):
+    (folder / "labels.csv").write_text("row_id,document,token,label\n0,4,999,B-EMAIL\n")
+    assert redact() == 2
+    assert "outside its document" in capsys.readouterr().err
+
+
+def test_runs_label_plain_text_with_thresholds_by_type(folder, monkeypatch, sha_rnn_tagger):
+    """The model is a stub that is unsure of every token; the threshold of a type decides."""
+    (folder / "essay.txt").write_text("By Ana Silva")
+    ensemble = Ensemble(taggers=(sha_rnn_tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.1, rules=())
+
+    def predict(self, documents):
+        for document in documents:
+            scores = np.full((len(document.tokens), len(LABELS)), 0.01)
+            scores[:, LABELS.index(f"B-{NAME}")] = 0.4
+            scores[:, OUTSIDE_ID] = [0.7, 0.5, 0.5]
+            yield document, scores
+
+    monkeypatch.setattr(Ensemble, "predict", predict)
+    monkeypatch.setattr(verb, "load_runs", lambda args: ensemble)
+    monkeypatch.setattr(verb, "fold_folders", lambda run: [])
+    arguments = {"data": "essay.txt", "out": "out.txt"}
+    assert redact("--run", "r", **arguments) == 0
+    assert (folder / "out.txt").read_text() == "By Ana Silva"
+    assert redact("--run", "r", "--threshold", f"{EMAIL}=.6", **arguments) == 0
+    assert (folder / "out.txt").read_text() == "By Ana Silva"
+    assert redact("--run", "r", "--threshold", f"{NAME}=.6", **arguments) == 0
+    assert (folder / "out.txt").read_text() == "By [NAME_STUDENT] [NAME_STUDENT]"
+
+
+@pytest.mark.parametrize("wrong", ["NAME=.2", f"{NAME}", f"{NAME}=0", f"{NAME}=x"])
+def test_a_wrong_threshold_is_refused(folder, wrong):
+    with pytest.raises(SystemExit) as stop:
+        redact("--run", "r", "--threshold", wrong)
+    assert stop.value.code == 2
