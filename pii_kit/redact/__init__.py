@@ -8,7 +8,7 @@ from pii_kit.augment.templates import NAME_WORDS
 from pii_kit.data import Document
 from pii_kit.files import KitError, check_choice
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
-from pii_kit.lexicon import COMMON, LISTS, MISSPELT, look_up, without_accents
+from pii_kit.lexicon import COMMON, LISTS, MISSPELT, look_up
 from pii_kit.rules import CONNECTORS
 
 MODES = ("mask", "type", "surrogate", "hash")
@@ -44,6 +44,8 @@ class Redaction:
             raise KitError("the key is empty; expected a file with a long random text")
         if self.mode == "hash" and self.key is None:
             raise KitError("mode hash needs a key: --key-file FILE, or the environment variable PII_KIT_KEY")
+        if not all(any(map(str.isalnum, text)) for text, _ in self.deny):
+            raise KitError("deny: a string has no letter or digit; expected one in each")
         unknown = sorted({pii_type for _, pii_type in self.deny} - {*PII_TYPES})
         if unknown:
             raise KitError(f"deny: {len(unknown)} unknown types; expected {', '.join(PII_TYPES)}")
@@ -102,11 +104,6 @@ def normalise(text: str) -> str:
     'ana silva'
     """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def fold(text: str) -> str:
-    """Return a text without casing and accents."""
-    return without_accents(text).casefold()
 
 
 def is_ordinary(word: str) -> bool:

@@ -1,8 +1,7 @@
 """Replace the labelled spans of one document, and every further mention of them."""
 
-import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -10,13 +9,12 @@ from itertools import pairwise
 from pii_kit.data import Document, spell, tokenize
 from pii_kit.decide import repair_bio
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, spans_of
-from pii_kit.lexicon import without_accents
 from pii_kit.redact import Change, Kept, Redacted, Redaction, is_ordinary, name_words, normalise
+from pii_kit.redact.finder import LEAST_SYMBOLS, Finder
 from pii_kit.redact.replacements import replacer_of
 
 FORMULA = "=+-@\t\r"  # a cell of a CSV file that starts so is a formula to a spreadsheet
-LONGEST_MENTION = 500  # characters; a longer string is not searched for again
-LEAST_MENTION = 3  # letters and digits
+SENTENCE_START = 20  # characters before a word that are looked at
 SENTENCE_ENDS = (".", "!", "?", "…", ":", "\n", "\r", "•")
 Place = tuple[int, int, str]  # start, end, PII type
 
@@ -63,8 +61,8 @@ def _wanted(
         elif start < end:
             found.append((start, end, pii_type))
     if settings.deny:
-        pattern = pattern_of(tuple(string for string, _ in settings.deny), least=1)
-        found += [(*match.span(), settings.deny[match.lastindex - 1][1]) for match in _finditer(pattern, text)]
+        types = dict(settings.deny)
+        found += [(start, end, types[string]) for start, end, string in _finder_of(settings.deny).find(text)]
     joined: list[Place] = []
     for start, end, pii_type in sorted(found):
         if joined and start < joined[-1][1]:
@@ -76,29 +74,9 @@ def _wanted(
     return joined, kept
 
 
-@lru_cache(maxsize=8)
-def pattern_of(strings: tuple[str, ...], least: int = LEAST_MENTION) -> re.Pattern | None:
-    """Return a pattern with one group for each string: in any casing, not inside a longer word, spaces of any kind.
-
-    Strings with fewer letters and digits than `least` match nothing, except names of two letters in their own casing.
-    """
-    groups = []
-    for string in strings:
-        n_symbols = sum(map(str.isalnum, string))
-        words = {r"\s+".join(map(re.escape, form.split())) for form in (string, without_accents(string))}
-        body = "|".join(sorted(words, reverse=True))
-        if len(string) > LONGEST_MENTION or (n_symbols < least and not re.fullmatch("[A-Z][a-z]", string)):
-            body = "(?!)"
-        elif n_symbols < least:
-            body = f"(?-i:{body})"
-        before = r"(?<![^\W_])" if string[0].isalnum() else ""
-        after = r"(?![^\W_])" if string[-1].isalnum() else ""
-        groups.append(f"({before}(?:{body}){after})")
-    return re.compile("|".join(groups), re.IGNORECASE) if groups else None
-
-
-def _finditer(pattern: re.Pattern | None, text: str, start: int = 0, end: int | None = None) -> Iterator:
-    return iter(()) if pattern is None else pattern.finditer(text, start, len(text) if end is None else end)
+@lru_cache(maxsize=1)
+def _finder_of(denied: tuple[tuple[str, str], ...]) -> Finder:
+    return Finder((string for string, _ in denied), least=1)
 
 
 def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[list[Place], list[Kept]]:
@@ -110,22 +88,23 @@ def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[
             words = name_words(text[start:end])
             short = [f"{words[0][0]}{dot} {words[-1]}" for dot in (".", "") if len(words) > 1]  # "A. Silva"
             for part in (*words, *short):
-                if sum(map(str.isalpha, part)) >= LEAST_MENTION:
+                if sum(map(str.isalpha, part)) >= LEAST_SYMBOLS:
                     targets.setdefault(part, pii_type)
-    strings = tuple(sorted(targets, key=lambda string: (-len(string), string)))
-    pattern = pattern_of(strings)
+    starts, ends = [place[0] for place in wanted], [place[1] for place in wanted]
     mentions: list[Place] = []
     kept: list[Kept] = []
-    for (_, start, _), (end, _, _) in pairwise([(0, 0, ""), *wanted, (len(text), 0, "")]):
-        for match in _finditer(pattern, text, start, end):
-            pii_type = targets[strings[match.lastindex - 1]]
-            reason = "allowed" if normalise(match[0]) in settings.allow else ""
-            if not reason and _is_ordinary_at(text, *match.span()):
-                reason = "ordinary word"
-            if reason:
-                kept.append(Kept(start=match.start(), end=match.end(), pii_type=pii_type, reason=reason))
-            else:
-                mentions.append((*match.span(), pii_type))
+    done = 0
+    for start, end, string in Finder(targets).find(text):
+        following = bisect_right(ends, start)
+        if start < done or (following < len(wanted) and starts[following] < end):
+            continue
+        done, word, pii_type = end, text[start:end], targets[string]
+        if normalise(word) in settings.allow:
+            kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
+        elif _is_ordinary_at(text, start, end):
+            kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="ordinary word"))
+        else:
+            mentions.append((start, end, pii_type))
     return mentions, kept
 
 
@@ -140,7 +119,7 @@ def starts_sentence(text: str, start: int) -> bool:
     >>> starts_sentence("So. “Will", 5), starts_sentence("So Will", 3)
     (True, False)
     """
-    before = text[max(0, start - LONGEST_MENTION) : start].rstrip(" \t\"'“‘(")
+    before = text[max(0, start - SENTENCE_START) : start].rstrip(" \t\"'“‘(")
     return not before or before.endswith(SENTENCE_ENDS)
 
 

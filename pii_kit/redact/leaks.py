@@ -1,20 +1,19 @@
 """Search the released text for what was replaced: whatever survives is listed, with a reason if there is one."""
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS
-from pii_kit.lexicon import LISTS, MISSPELT, look_up, without_accents
-from pii_kit.redact import LONGEST_WORD, Redacted, Redaction, fold, is_ordinary, normalise, parts_of
-from pii_kit.redact.document import LEAST_MENTION, pattern_of, starts_sentence
+from pii_kit.lexicon import LISTS, MISSPELT, look_up
+from pii_kit.redact import LONGEST_WORD, Redacted, Redaction, is_ordinary, normalise, parts_of
+from pii_kit.redact.document import starts_sentence
+from pii_kit.redact.finder import Finder, fold
 from pii_kit.redact.forms import Item
 
-WORD = re.compile(r"[^\W_]+")
 ORDINARY, INSIDE, ALLOWED = "ordinary word", "part of another word", "allowed"
 OTHER_DOCUMENT = "single word of another document"
-Wholes = dict[tuple[str, ...], dict[int, str]]  # folded words of a replaced string → documents that hold it, with type
+Found = dict[tuple[int, int], tuple[str, str]]  # place → type, reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,20 +33,15 @@ def find_leaks(items: Sequence[Item], redacted: Sequence[Redacted], settings: Re
     Whole strings and their parts are searched in their own document. Where identities are global, whole strings are
     also searched in all other documents.
     """
-    wholes: Wholes = {}
-    if settings.is_global:
-        for one in redacted:
-            for change in one.changes:
-                words = tuple(map(fold, WORD.findall(change.original)))
-                if sum(map(len, words)) >= LEAST_MENTION:
-                    wholes.setdefault(words, {}).setdefault(one.document.document, change.pii_type)
-    lengths: dict[str, set[int]] = {}
-    for words in wholes:
-        lengths.setdefault(words[0], set()).add(len(words))
+    holders: dict[str, dict[int, str]] = {}  # string → documents that hold it, with its type
+    for one in redacted if settings.is_global else ():
+        for change in one.changes:
+            holders.setdefault(change.original, {})[one.document.document] = change.pii_type
+    finder = Finder(holders, loose=True)
     leaks = []
     for item, one in zip(items, redacted, strict=True):
         for name, text in {"full_text": one.document.full_text, **item.others}.items():
-            found = {**_elsewhere(text, one, wholes, lengths), **_own(text, one, settings)}
+            found = {**_elsewhere(text, one, finder, holders), **_own(text, one, settings)}
             for (start, end), (pii_type, reason) in sorted(found.items()):
                 if name != "full_text" or not _is_placeholder(one, start, end):
                     leak = Leak(
@@ -66,47 +60,29 @@ def _is_placeholder(redacted: Redacted, start: int, end: int) -> bool:
     return "█" in change.text or change.text.startswith((f"[{change.pii_type}]", f"[{change.pii_type}:"))
 
 
-Found = dict[tuple[int, int], tuple[str, str]]  # place → type, reason
-
-
 def _own(text: str, redacted: Redacted, settings: Redaction) -> Found:
-    types: dict[str, str] = {}
-    parts: dict[str, str] = {}
-    for change in redacted.changes:
-        types.setdefault(" ".join(change.original.split()), change.pii_type)
-        for part in parts_of(change.original, change.pii_type):
-            for form in (part, without_accents(part)):
-                parts.setdefault(form.casefold(), change.pii_type)
-    found: Found = {}
-    for strings, pattern in (
-        (list(types.items()), pattern_of(tuple(types))),
-        (list(parts.items()), _anywhere(list(parts))),
-    ):
-        for match in pattern.finditer(text) if pattern else ():
-            pii_type = strings[(match.lastindex or 1) - 1][1]
-            found.setdefault(match.span(), (pii_type, _reason(text, *match.span(), pii_type, settings)))
-    return found
-
-
-def _anywhere(parts: Sequence[str]) -> re.Pattern | None:
-    """Return a pattern of strings in any casing, also inside words, with one group for each."""
-    return re.compile("|".join(f"({re.escape(part)})" for part in parts), re.IGNORECASE) if parts else None
-
-
-def _elsewhere(text: str, redacted: Redacted, wholes: Wholes, lengths: Mapping[str, set[int]]) -> Found:
-    """Find strings that were replaced in other documents, as sequences of words."""
-    if not wholes:
+    """Find strings and parts of strings that were replaced in this document; parts also inside words."""
+    if not redacted.changes:
         return {}
-    matches = list(WORD.finditer(text))
-    words = [fold(match[0]) for match in matches]
+    types = {change.original: change.pii_type for change in redacted.changes}
+    places = [(start, end, types[string]) for start, end, string in Finder(types, loose=True).find(text)]
+    folded = fold(text)
+    parts = {fold(part): pii_type for string, pii_type in types.items() for part in parts_of(string, pii_type)}
+    for part, pii_type in parts.items():
+        start = folded.find(part)
+        while start >= 0:
+            places.append((start, start + len(part), pii_type))
+            start = folded.find(part, start + len(part))
+    return {(start, end): (pii_type, _reason(text, start, end, pii_type, settings)) for start, end, pii_type in places}
+
+
+def _elsewhere(text: str, redacted: Redacted, finder: Finder, holders: Mapping[str, Mapping[int, str]]) -> Found:
+    """Find strings that were replaced in other documents."""
     found: Found = {}
-    for first, word in enumerate(words):
-        for n_words in lengths.get(word, ()):
-            holders = wholes.get(tuple(words[first : first + n_words]), {})
-            if holders and redacted.document.document not in holders:
-                reason = OTHER_DOCUMENT if n_words == 1 and word.isalpha() else ""
-                place = matches[first].start(), matches[first + n_words - 1].end()
-                found[place] = next(iter(holders.values())), reason
+    for start, end, string in finder.find(text):
+        if redacted.document.document not in holders[string]:
+            reason = OTHER_DOCUMENT if string.isalpha() else ""
+            found[start, end] = next(iter(holders[string].values())), reason
     return found
 
 

@@ -14,12 +14,12 @@ from pii_kit.redact import (
     NAME_WORD,
     RUNS,
     Redaction,
-    fold,
     is_ordinary,
     is_possessive,
     name_words,
     normalise,
 )
+from pii_kit.redact.finder import fold
 from pii_kit.rules import CONNECTORS
 from pii_kit.sample.text import faker_of, handle_of
 
@@ -60,6 +60,7 @@ class DocumentSurrogates:
         self._document = fold(document.full_text)
         self._drawn: dict[tuple[str, str], str] = {}
         self._words: dict[str, str] = {}  # folded word of a name → surrogate
+        self._taken: set[str] = set()
         self._people = [list(map(fold, name_words(text))) for text, pii_type in originals if pii_type == NAME_STUDENT]
         for person in self._people:
             for word in person:
@@ -100,15 +101,15 @@ class DocumentSurrogates:
             return
         entry = dict(zip(LISTS, look_up(word[:LONGEST_WORD]), strict=True))
         part = "first" if entry["first name"] >= max(1, entry["surname"]) else "last"
-        taken = set(map(fold, self._words.values()))
 
         def draw_word(draw: Surrogates) -> str:
-            draw.avoid |= taken
+            draw.avoid |= self._taken
             return draw.word(part)
 
         made_up = "Xxxxxxx"  # for a document that holds all names that were drawn
         new = self._draw(f"name {word}", draw_word, word)
         self._words[word] = new or self._draw(f"name {word}", lambda draw: draw.like(made_up), word)
+        self._taken |= {self._words[word].casefold()}
 
     def _name(self, text: str) -> str:
         """Replace each word of a name, initials by initials; connectors and what is between the words stay."""

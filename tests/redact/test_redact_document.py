@@ -11,8 +11,9 @@ from pii_kit.data import document_of_spans, spell
 from pii_kit.decide import repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, PII_TYPES, spans_of
-from pii_kit.redact import MODES, Redaction, fold
+from pii_kit.redact import MODES, Redaction
 from pii_kit.redact.document import redact_document, starts_sentence
+from pii_kit.redact.finder import fold
 
 NAME, EMAIL, USERNAME, ID, PHONE, URL, ADDRESS = PII_TYPES
 KEY = b"a key of a test, not a secret"
