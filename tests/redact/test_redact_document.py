@@ -1,5 +1,6 @@
 """The core: any labels on any document in every mode, and examples worked by hand."""
 
+import hmac
 import re
 from dataclasses import replace
 
@@ -106,6 +107,7 @@ def test_a_hash_is_that_of_the_normalised_text_under_the_key():
     document = essay(("Ana Silva", NAME), " and ", ("ANA SILVA", NAME))
     found = re.findall(r"\[NAME_STUDENT:([0-9a-f]{12})\]", text_of(document, "hash"))
     assert len(found) == 2 and found[0] == found[1]
+    assert found[0] == hmac.new(KEY, b"ana silva", "sha256").hexdigest()[:12]
     assert found[0] not in text_of(document, "hash", key=b"another key")
 
 
@@ -125,6 +127,19 @@ def test_one_person_has_one_surrogate_in_every_form(seed):
     expected = f"{first} {last} met {last.upper()}, {first[0]}. {last}; {first.lower()}"
     assert text_of(document, "surrogate", seed=seed) == expected
     assert "silveira" not in expected.lower() and "rodrigo" not in expected.lower()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_initial_is_that_of_the_person_with_the_same_surname(seed):
+    document = essay(("Rodrigo Silveira", NAME), ", ", ("Rafaela Kowalska", NAME), ", ", ("R. Kowalska", NAME))
+    _, rafaela, short = text_of(document, "surrogate", seed=seed).split(", ")
+    first, last = rafaela.split(" ")
+    assert short == f"{first[0]}. {last}"
+
+
+def test_a_name_of_two_letters_is_found_in_its_own_casing_only():
+    assert text_of(essay(("Bo", NAME), " met Bo, bo, BO, Bob")) == "[NAME_STUDENT] met [NAME_STUDENT], bo, BO, Bob"
+    assert text_of(essay(("X", NAME), " met X.")) == "[NAME_STUDENT] met X."
 
 
 @pytest.mark.parametrize("seed", range(5))
