@@ -1,7 +1,7 @@
 """Search the released text for what was replaced: whatever survives is listed, with a reason if there is one."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS
@@ -113,8 +113,3 @@ def _word_around(text: str, start: int, end: int) -> tuple[int, int]:
     while end < min(len(text), start + 2 * LONGEST_WORD) and text[end].isalnum():
         end += 1
     return first, end
-
-
-def unexplained(leaks: Sequence[Leak]) -> Iterator[Leak]:
-    """Yield the leaks without a reason."""
-    return (leak for leak in leaks if not leak.reason)

@@ -50,13 +50,17 @@ def _digest(key: bytes, text: str) -> str:
 class DocumentSurrogates:
     """The surrogates of one document; called with an original and its type, it returns the same for the same.
 
-    Each surrogate has a random state of its own, made from the original by HMAC: with the key, so that all documents
-    share it, or from the seed and the document number. A surrogate that is similar to its original or occurs in the
-    document is drawn again, so in rare documents it differs from the other documents' one.
+    Each surrogate has a random state of its own. With a key it is the HMAC of the original, so that all documents share
+    it. Without, it comes from the seed, the document number and the position of the original among the document's,
+    never from the original itself: otherwise anybody could try names until one gives the surrogate. A surrogate that
+    is similar to its original or occurs in the document is drawn again, so in rare documents it differs from the other
+    documents' one.
     """
 
     def __init__(self, settings: Redaction, document: Document, originals: Sequence[tuple[str, str]]) -> None:
-        self._key = settings.key or f"{settings.seed}/{document.document}".encode()
+        self._key = settings.key
+        self._seed = f"{settings.seed}/{document.document}"
+        self._positions: dict[str, int] = {}
         self._document = fold(document.full_text)
         self._drawn: dict[tuple[str, str], str] = {}
         self._words: dict[str, str] = {}  # folded word of a name → surrogate
@@ -78,6 +82,8 @@ class DocumentSurrogates:
         return new.upper() if original.isupper() and pii_type in (EMAIL, USERNAME) and self._drawn[key] else new
 
     def _random(self, string: str) -> random.Random:
+        if self._key is None:
+            return random.Random(f"{self._seed}/{self._positions.setdefault(string, len(self._positions))}")
         return random.Random(hmac.digest(self._key, string.encode("utf-8", "surrogatepass"), "sha256"))
 
     def _draw(self, string: str, make: Callable[[Surrogates], str], original: str) -> str:
@@ -106,9 +112,9 @@ class DocumentSurrogates:
             draw.avoid |= self._taken
             return draw.word(part)
 
-        made_up = "Xxxxxxx"  # for a document that holds all names that were drawn
         new = self._draw(f"name {word}", draw_word, word)
-        self._words[word] = new or self._draw(f"name {word}", lambda draw: draw.like(made_up), word)
+        # A document that holds all names that were drawn gets one of random letters.
+        self._words[word] = new or Surrogates(self._random(f"name {word}")).like("Xxxxxxx")
         self._taken |= {self._words[word].casefold()}
 
     def _name(self, text: str) -> str:

@@ -222,6 +222,17 @@ def test_a_key_makes_identities_global_and_its_absence_does_not():
     assert with_key != {text_of(pair[0], "surrogate", key=b"another")[:-2]}
 
 
+def test_without_a_key_no_surrogate_depends_on_its_original():
+    """Otherwise anybody could redact candidate names with the same seed, and compare."""
+    spans = [
+        (("Rodrigo", NAME), " wrote, id ", ("AB-12345", ID)),
+        (("Charlotte", NAME), " wrote, id ", ("XY-98760", ID)),
+    ]
+    pair = [essay(*of_one) for of_one in spans]
+    assert len({text_of(document, "surrogate", seed=3) for document in pair}) == 1
+    assert len({text_of(document, "surrogate", seed=3, key=KEY) for document in pair}) == 2
+
+
 def test_the_documents_own_labels_stay_where_other_labels_are_redacted():
     document = essay("Ana met ", ("Bo Li", NAME), ".")
     done = redact_document(document, [f"B-{NAME}", "O", "O", "O", "O"], settings_of("type")).document
