@@ -37,7 +37,7 @@ class AugmentConfig:
     """
 
     swap_share: float = 1.0
-    other_share: float = 0.5
+    other_share: float = 0.0  # no clear gain on one fold (ledger)
     plant_share: float = 0.6
     traps: float = 2.0
     name_share: float = 0.9
