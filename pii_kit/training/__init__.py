@@ -196,7 +196,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "encoder": {
         "default": Preset(
             model={"n_features": N_ROWS},
-            # Measured with MiniLM-L6 on two of five folds (ledger): short windows cost a third less for each piece.
+            # Measured with MiniLM-L6 on two of five folds (ledger): pieces of shorter windows take less time.
             train=TrainConfig(
                 epochs=8,
                 batch_size=16,
