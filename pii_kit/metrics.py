@@ -162,31 +162,6 @@ def threshold_curve(
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("o_threshold")
 
 
-def choose_threshold(folds: Sequence[Predictions], *, rules: Sequence[str]) -> tuple[float, pd.DataFrame]:
-    """Return the `safe_threshold` for the out-of-fold predictions of all folds, and rows for an honest score.
-
-    In these rows the labels of each fold are decided with the threshold that is chosen on the *other* folds: a
-    threshold that is scored on the documents it was chosen on scores too high (Varma & Simon 2006). A single fold has
-    no others; its rows are decided with its own threshold.
-    """
-    counts = [np.stack([_counts(fold, o_threshold, rules) for o_threshold in O_THRESHOLDS]) for fold in folds]
-    rows = []
-    for place, fold in enumerate(folds):
-        others = counts[:place] + counts[place + 1 :] or counts
-        _, o_threshold = safe_threshold(np.concatenate(others, axis=1))
-        rows.append(decided_rows(fold, o_threshold=o_threshold, rules=rules))
-    return safe_threshold(np.concatenate(counts, axis=1))[1], pd.concat(rows, ignore_index=True)
-
-
-def _counts(predictions: Predictions, o_threshold: float, rules: Sequence[str]) -> np.ndarray:
-    """Return the counts of right, false and missed rows (document, 3)."""
-    counts = np.zeros((len(predictions), 3), dtype=np.int64)
-    for place, (document, scores) in enumerate(predictions):
-        labels = label_document(document, scores, o_threshold=o_threshold, rules=rules)
-        counts[place] = row_counts(document, labels)
-    return counts
-
-
 def row_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int]:
     """Return how many rows of a document's predicted labels are right and false, and how many are missed."""
     true = true_labels(document)
