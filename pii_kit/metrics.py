@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import beta
 
 from pii_kit.data import Document, true_labels
 from pii_kit.decide import O_THRESHOLDS
@@ -127,6 +128,18 @@ def _bootstrap(counts: np.ndarray) -> np.ndarray:
     n_documents = len(counts)
     draws = np.random.default_rng(0).multinomial(n_documents, np.full(n_documents, 1 / n_documents), N_SAMPLES)
     return np.array([Score(*sample).f for sample in draws @ counts])
+
+
+def recall_bound(n_found: int, n_missed: int) -> float:
+    """Return the lowest recall that counts of true rows support at the confidence level LEVEL: 0 without true rows.
+
+    The one-sided bound of Clopper & Pearson (1934). Rows of one document are not independent, so that in truth even
+    less is supported.
+
+    >>> [round(recall_bound(n, 0), 3) for n in (147, 299, 600)]
+    [0.98, 0.99, 0.995]
+    """
+    return float(beta.ppf(1 - LEVEL, n_found, n_missed + 1)) if n_found else 0.0
 
 
 def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pii_kit.metrics import (
     bootstrap_interval,
     confusion,
     micro_fbeta,
+    recall_bound,
     safe_threshold,
     score_by_type,
     threshold_curve,
@@ -143,6 +144,13 @@ def test_no_threshold_is_raised_above_the_probability_at_which_a_row_pays():
     )
     falling = counts_of(*[(80, n, 20) for n in range(len(O_THRESHOLDS))])
     assert safe_threshold(falling)[1] == 0.7
+
+
+def test_at_the_recall_bound_so_many_found_rows_are_just_unlikely_enough():
+    """By hand: with recall p, the probability of at least 8 of 10 is 45 p^8 (1-p)^2 + 10 p^9 (1-p) + p^10."""
+    p = recall_bound(8, 2)
+    assert 45 * p**8 * (1 - p) ** 2 + 10 * p**9 * (1 - p) + p**10 == pytest.approx(0.05)
+    assert recall_bound(0, 3) == recall_bound(0, 0) == 0
 
 
 def test_the_best_threshold_is_the_middle_one_of_equals():

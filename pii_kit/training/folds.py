@@ -253,8 +253,9 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     low, high = metrics.bootstrap_interval(truth, rows, [document.document for document in scored])
     if rank_state().is_main_process:
         write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
-    score = metrics.as_dict(metrics.micro_fbeta(truth, rows))
-    return {**score, "f5_low": low, "f5_high": high, "n_documents": len(scored), "o_threshold": o_threshold}
+    score = metrics.micro_fbeta(truth, rows)
+    bounds = {"f5_low": low, "f5_high": high, "recall_bound": metrics.recall_bound(score.tp, score.fn)}
+    return {**metrics.as_dict(score), **bounds, "n_documents": len(scored), "o_threshold": o_threshold}
 
 
 def load_folds_out_of_fold(folder: str | Path) -> OutOfFold | None:

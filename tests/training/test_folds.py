@@ -15,7 +15,7 @@ from conftest import TINY_PRESETS, make_document, make_documents
 from pii_kit import training
 from pii_kit.augment import AugmentConfig
 from pii_kit.files import KitError, read_json
-from pii_kit.metrics import bootstrap_interval, micro_fbeta
+from pii_kit.metrics import bootstrap_interval, micro_fbeta, recall_bound
 from pii_kit.models import encoder
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES
@@ -109,6 +109,7 @@ def test_the_result_is_the_score_with_thresholds_of_the_other_folds(run, documen
     assert result["f5"] == micro_fbeta(truth, rows).f
     interval = bootstrap_interval(truth, rows, [document.document for document in documents])
     assert (result["f5_low"], result["f5_high"]) == interval
+    assert result["recall_bound"] == recall_bound(result["tp"], result["fn"])
     assert 0 <= result["f5_low"] < result["f5_high"] <= 1
     assert (result["n_models"], result["n_documents"], result["epochs"]) == (3, len(documents), 6)
     assert result == json.loads((run / "result.json").read_text())
