@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import beta
 
 from pii_kit.data import Document, true_labels
 from pii_kit.decide import O_THRESHOLDS
@@ -129,6 +130,18 @@ def _bootstrap(counts: np.ndarray) -> np.ndarray:
     return np.array([Score(*sample).f for sample in draws @ counts])
 
 
+def recall_bound(n_found: int, n_missed: int) -> float:
+    """Return the lowest recall that counts of true rows support at the confidence level LEVEL: 0 without true rows.
+
+    The one-sided bound of Clopper & Pearson (1934). Rows of one document are not independent, so that in truth even
+    less is supported.
+
+    >>> [round(recall_bound(n, 0), 3) for n in (147, 299, 600)]
+    [0.98, 0.99, 0.995]
+    """
+    return float(beta.ppf(1 - LEVEL, n_found, n_missed + 1)) if n_found else 0.0
+
+
 def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> pd.DataFrame:
     """Count tokens by (true type, predicted type), with O, from the labels of each document; B- and I- are one type."""
     names = [*PII_TYPES, OUTSIDE]
@@ -160,31 +173,6 @@ def threshold_curve(
         for threshold in thresholds
     }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("o_threshold")
-
-
-def choose_threshold(folds: Sequence[Predictions], *, rules: Sequence[str]) -> tuple[float, pd.DataFrame]:
-    """Return the `safe_threshold` for the out-of-fold predictions of all folds, and rows for an honest score.
-
-    In these rows the labels of each fold are decided with the threshold that is chosen on the *other* folds: a
-    threshold that is scored on the documents it was chosen on scores too high (Varma & Simon 2006). A single fold has
-    no others; its rows are decided with its own threshold.
-    """
-    counts = [np.stack([_counts(fold, o_threshold, rules) for o_threshold in O_THRESHOLDS]) for fold in folds]
-    rows = []
-    for place, fold in enumerate(folds):
-        others = counts[:place] + counts[place + 1 :] or counts
-        _, o_threshold = safe_threshold(np.concatenate(others, axis=1))
-        rows.append(decided_rows(fold, o_threshold=o_threshold, rules=rules))
-    return safe_threshold(np.concatenate(counts, axis=1))[1], pd.concat(rows, ignore_index=True)
-
-
-def _counts(predictions: Predictions, o_threshold: float, rules: Sequence[str]) -> np.ndarray:
-    """Return the counts of right, false and missed rows (document, 3)."""
-    counts = np.zeros((len(predictions), 3), dtype=np.int64)
-    for place, (document, scores) in enumerate(predictions):
-        labels = label_document(document, scores, o_threshold=o_threshold, rules=rules)
-        counts[place] = row_counts(document, labels)
-    return counts
 
 
 def row_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int]:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +10,9 @@ from pii_kit.metrics import (
     Score,
     best_threshold,
     bootstrap_interval,
-    choose_threshold,
     confusion,
-    decided_rows,
     micro_fbeta,
+    recall_bound,
     safe_threshold,
     score_by_type,
     threshold_curve,
@@ -127,19 +124,6 @@ def test_the_threshold_curve_has_the_score_at_each_threshold():
     assert curve[["tp", "fp", "fn"]].to_numpy().tolist() == [[0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 3, 0]]
 
 
-def test_each_fold_is_decided_with_the_threshold_of_the_other_folds():
-    """Fold 0 alone would take a high threshold, which finds its name, and fold 1 a low one, which finds nobody."""
-    (document, scores), *_ = predictions()
-    nobody = replace(document, document=5, labels=("O",) * 4)
-    folds = [[(document, scores)], [(nobody, scores)]]
-    alone = [choose_threshold([fold], rules=())[0] for fold in folds]
-    assert alone[1] <= 0.7 < alone[0]
-    o_threshold, rows = choose_threshold(folds, rules=())
-    expected = [decided_rows(fold, o_threshold=other) for fold, other in zip(folds, reversed(alone), strict=True)]
-    assert rows.equals(pd.concat(expected, ignore_index=True))
-    assert o_threshold == choose_threshold([folds[0] + folds[1]], rules=())[0]
-
-
 def counts_of(*fewest: tuple[int, int, int]) -> np.ndarray:
     """Counts (threshold, document, 3) of 40 documents: at each threshold the given totals, spread evenly."""
     filled = [*fewest, *[fewest[-1]] * (len(O_THRESHOLDS) - len(fewest))]
@@ -162,9 +146,11 @@ def test_no_threshold_is_raised_above_the_probability_at_which_a_row_pays():
     assert safe_threshold(falling)[1] == 0.7
 
 
-def test_a_single_fold_is_decided_with_its_own_best_threshold():
-    o_threshold, rows = choose_threshold([predictions()], rules=())
-    assert rows.equals(decided_rows(predictions(), o_threshold=o_threshold))
+def test_at_the_recall_bound_so_many_found_rows_are_just_unlikely_enough():
+    """By hand: with recall p, the probability of at least 8 of 10 is 45 p^8 (1-p)^2 + 10 p^9 (1-p) + p^10."""
+    p = recall_bound(8, 2)
+    assert 45 * p**8 * (1 - p) ** 2 + 10 * p**9 * (1 - p) + p**10 == pytest.approx(0.05)
+    assert recall_bound(0, 3) == recall_bound(0, 0) == 0
 
 
 def test_the_best_threshold_is_the_middle_one_of_equals():

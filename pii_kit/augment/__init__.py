@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pii_kit.augment.plant import Insertion, insert, planted, traps
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.augment.swap import swap_others, swap_pii
+from pii_kit.augment.swap import swap_pii
 from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.labels import (
@@ -30,14 +30,12 @@ class AugmentConfig:
 
     Attributes:
         swap_share: share of the documents with PII in which all PII is swapped for surrogates.
-        other_share: share of the documents in which the names of other people are swapped.
         plant_share: share of the documents without PII in which PII is planted.
         traps: mean number of planted lines, sentences and stories that only look like PII, in every document; 0 to 10.
         name_share: share of the documents with planted PII that get a NAME_STUDENT; the others likewise.
     """
 
     swap_share: float = 1.0
-    other_share: float = 0.5
     plant_share: float = 0.6
     traps: float = 2.0
     name_share: float = 0.9
@@ -84,8 +82,6 @@ def augment_document(document: Document, config: AugmentConfig, rng: random.Rand
     avoid = {token.casefold() for token, label in tokens if label != OUTSIDE or not token.islower()}
     surrogates = Surrogates(rng, avoid)
     inserted: list[Insertion] = []
-    if rng.random() < config.other_share:
-        document = swap_others(document, surrogates)
     if document.types:
         if rng.random() < config.swap_share:
             document = swap_pii(document, surrogates)

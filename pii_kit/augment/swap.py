@@ -1,16 +1,12 @@
-"""Swap the names and other PII of a document for surrogates, and the names of people who are no students."""
+"""Swap the names and other PII of a document for surrogates."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import Document, cut, document_of_spans, join, true_labels
-from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of, type_of
-from pii_kit.lexicon import LISTS, casing_of, look_up
+from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of
 from pii_kit.sample.text import handle_of
-
-TITLE = 1  # casing
-COMMON_NAME = 2  # category of the lexicon
 
 
 def swap_pii(document: Document, surrogates: Surrogates) -> Document:
@@ -89,45 +85,3 @@ def _surrogate(entity: Document, pii_type: str, handle: str, surrogates: Surroga
     if pii_type in draws and len(entity.tokens) == 1:
         return replace(entity, tokens=(draws[pii_type](handle),))
     return replace(entity, tokens=tuple(map(surrogates.like, entity.tokens)))
-
-
-def swap_others(document: Document, surrogates: Surrogates) -> Document:
-    """Return the document with a surrogate for each name of other people, in all its places; labels are unchanged.
-
-    A model that sees the same authors and characters in each epoch learns that these names are no students', instead
-    of learning it from the text around them. Names that are part of a student's name stay.
-    """
-    names = {token: surrogates.word(part) for token, part in _other_names(document).items()}
-    labels = document.labels or (OUTSIDE,) * len(document.tokens)
-    tokens = tuple(
-        names.get(token, token) if label == OUTSIDE else token
-        for token, label in zip(document.tokens, labels, strict=True)
-    )
-    return join(document.document, [replace(document, tokens=tokens)]) if names else document
-
-
-def _other_names(document: Document) -> dict[str, str]:
-    """Return the tokens that look like a name, by the lexicon, each with its part: "first" or "last".
-
-    These are a first name with a surname or an unknown word after it, and common first names alone.
-    """
-    labels = true_labels(document)
-    known = {token for token in document.tokens if token.islower()}
-    known |= {t.lower() for t, label in zip(document.tokens, labels, strict=True) if type_of(label) == NAME_STUDENT}
-    names: dict[str, str] = {}
-    for place, token in enumerate(document.tokens):
-        if not _is_word_in_title_case(token) or labels[place] != OUTSIDE or token.lower() in known:
-            continue
-        entry = dict(zip(LISTS, look_up(token), strict=True))
-        following = document.tokens[place + 1] if place + 1 < len(document.tokens) else ""
-        if entry["first name"] and _is_word_in_title_case(following) and following.lower() not in known:
-            after = dict(zip(LISTS, look_up(following), strict=True))
-            if after["surname"] or not any(after.values()):
-                names[token], names[following] = names.get(token, "first"), "last"
-        if entry["first name"] == COMMON_NAME and not entry["place"]:
-            names.setdefault(token, "first")
-    return names
-
-
-def _is_word_in_title_case(token: str) -> bool:
-    return len(token) > 1 and token.isalpha() and casing_of(token) == TITLE

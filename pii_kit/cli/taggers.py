@@ -53,7 +53,9 @@ def train(args: argparse.Namespace) -> None:
     if not rank_state().is_main_process:
         return
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
-    scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval})"
+    n_true = result["tp"] + result["fn"]
+    scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval}); "
+    scored += f"{result['fn']} of {n_true} rows missed, which supports a recall of {result['recall_bound']:.2f} or more"
     seconds = f"{result['elapsed_seconds']:.0f} s elapsed, {result['cpu_seconds']:.0f} s of processor time"
     if "n_finished" in result:
         so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"

@@ -19,6 +19,8 @@ from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.predict import predict_documents
 from pii_kit.training import TrainConfig
 from pii_kit.training.epochs import documents_of_epoch
+from pii_kit.training.optim import mixed_precision
+from pii_kit.training.parallel import rank_state
 from pii_kit.training.runs import fingerprint, fingerprint_tagger, load_tagger
 
 N_VARIANTS = 6  # of the training documents that a teacher labels: predictions take time
@@ -90,10 +92,15 @@ def teach_fold(
     The targets are the mean of the labels, which are right by construction, and of the probabilities of the runs'
     taggers of this fold, which know more words.
     """
-    taggers = [load_tagger(Path(run) / f"fold_{fold}") for run in runs]
+    device = rank_state().device
+    taggers = [load_tagger(Path(run) / f"fold_{fold}", device=device) for run in runs]
+    encoders = all(hasattr(tagger.model.config, "encoder") for tagger in taggers)
+    is_faster = mixed_precision("auto", is_encoder=encoders) == "bf16"
     variants = []
     for epoch in range(N_VARIANTS if config.augment else 1):
-        predicted = predict_documents(taggers, documents_of_epoch(training, extra, config, epoch))
+        made = documents_of_epoch(training, extra, config, epoch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_faster):
+            predicted = list(predict_documents(taggers, made))
         variants.append([(document, (scores + _one_hot(document)) / 2) for document, scores in predicted])
     return variants
 

@@ -21,11 +21,17 @@ from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.split import check_folds, split_documents, without_near_duplicates
-from pii_kit.submission import true_rows
+from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import RANDOM, build, default_preset, look_up, starting_weights
 from pii_kit.training.distill import Taught, fold_teachers, teach_fold
 from pii_kit.training.loop import fit, is_finished, kept_epoch
-from pii_kit.training.out_of_fold import OutOfFold, join_out_of_fold, load_out_of_fold
+from pii_kit.training.out_of_fold import (
+    OutOfFold,
+    choose_weights,
+    join_out_of_fold,
+    labels_by_other_folds,
+    load_out_of_fold,
+)
 from pii_kit.training.parallel import check_gpus, device_name, launch, rank_state, run_side_by_side
 from pii_kit.training.runs import fingerprint, fold_folders, reopen_run, start_run, training_seconds
 
@@ -235,17 +241,21 @@ def _open(folder: Path, manifest: dict, *, resume: bool, writes: bool) -> None:
 def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     """Choose a run's threshold on its out-of-fold probabilities, write decision.json, and return the score.
 
-    The score is that of `metrics.choose_threshold`: each fold's labels with the threshold of the other folds.
+    The score is that of `labels_by_other_folds`: each fold's labels with the threshold of the other folds.
     """
-    folds = [out_of_fold_predictions(of_fold, documents) for of_fold in fold_folders(folder)]
-    scored = [document for fold in folds for document, _ in fold]
-    o_threshold, rows = metrics.choose_threshold(folds, rules=DEFAULT_RULES)
-    truth = true_rows(scored)
+    folds = [[doc for doc, _ in out_of_fold_predictions(of_fold, documents)] for of_fold in fold_folders(folder)]
+    scored = [document for fold in folds for document in fold]
+    kept = load_folds_out_of_fold(folder)
+    assert kept is not None  # `out_of_fold_predictions` refuses a fold without
+    _, o_threshold = choose_weights([kept], scored, DEFAULT_RULES)
+    labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
+    truth, rows = true_rows(scored), submission_rows((doc.document, labels[doc.document]) for doc in scored)
     low, high = metrics.bootstrap_interval(truth, rows, [document.document for document in scored])
     if rank_state().is_main_process:
         write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
-    score = metrics.as_dict(metrics.micro_fbeta(truth, rows))
-    return {**score, "f5_low": low, "f5_high": high, "n_documents": len(scored), "o_threshold": o_threshold}
+    score = metrics.micro_fbeta(truth, rows)
+    bounds = {"f5_low": low, "f5_high": high, "recall_bound": metrics.recall_bound(score.tp, score.fn)}
+    return {**metrics.as_dict(score), **bounds, "n_documents": len(scored), "o_threshold": o_threshold}
 
 
 def load_folds_out_of_fold(folder: str | Path) -> OutOfFold | None:

@@ -22,8 +22,8 @@ from pii_kit.sample import make_documents
 
 SHARES = [field.name for field in fields(AugmentConfig) if field.name.endswith("_share")]
 ALL = AugmentConfig(**dict.fromkeys(SHARES, 1.0), traps=10)
-NOTHING = AugmentConfig(swap_share=0, other_share=0, plant_share=0, traps=0)
-SWAP = AugmentConfig(other_share=0, plant_share=0, traps=0)
+NOTHING = AugmentConfig(swap_share=0, plant_share=0, traps=0)
+SWAP = AugmentConfig(plant_share=0, traps=0)
 
 WORD_OF = {"Ann": "B-NAME_STUDENT", "Lee": "B-NAME_STUDENT", "12345": "B-ID_NUM", "a@b.com": "B-EMAIL"}
 TEXTS = (

@@ -6,7 +6,7 @@ import pytest
 from conftest import make_document
 
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.augment.swap import swap_others, swap_pii
+from pii_kit.augment.swap import swap_pii
 from pii_kit.data import document_of_spans, spell
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
 from pii_kit.sample import make_documents
@@ -139,27 +139,3 @@ def test_an_inside_label_without_a_begin_label_is_swapped_too():
     doc = replace(make_document("Ana Silva 12345"), labels=("I-NAME_STUDENT", "I-NAME_STUDENT", "I-ID_NUM"))
     new = swapped(doc)
     assert new.labels == doc.labels and set(new.tokens).isdisjoint(doc.tokens)
-
-
-TEXT = """By Laura Gomez
-
-As David Klemmer says in France, Laura agrees. Klemmer and Susan went to the Maple Bar.
-A bar is a place. Geneva is a town, and David is right.
-"""
-
-
-def test_names_of_other_people_get_one_surrogate_each_and_stay_outside():
-    """The student's name stays, also where it is not labelled, and so do places and words."""
-    document = make_document(TEXT, labels={"Gomez": "I-NAME_STUDENT"})
-    first = document.tokens.index("Laura")
-    labels = ["B-NAME_STUDENT" if place == first else label for place, label in enumerate(document.labels)]
-    document = replace(document, labels=tuple(labels))
-    for seed in range(20):
-        new = swap_others(document, Surrogates(random.Random(seed), {token.casefold() for token in document.tokens}))
-        assert new.labels == document.labels and new.trailing_whitespace == document.trailing_whitespace
-        assert spell(new.tokens, new.trailing_whitespace) == new.full_text
-        changes = [(old, now) for old, now in zip(document.tokens, new.tokens, strict=True) if old != now]
-        assert {"David", "Klemmer", "Susan"} == {old for old, _ in changes} and len(changes) == 5
-        assert len(dict(changes)) == len(set(changes)) == len({now for _, now in changes})
-    clean = make_document("The Learning Launch in France was held by Visualization Tools.", labels={})
-    assert swap_others(clean, Surrogates(random.Random(0), set())) == clean

@@ -7,9 +7,13 @@ import torch
 from pii_kit.__main__ import main
 from pii_kit.cli import taggers
 from pii_kit.data import write_documents
+from pii_kit.files import read_json
+from pii_kit.sample import make_documents
+from pii_kit.split import without_near_duplicates
 from pii_kit.submission import check_submission
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import train_folds
+from pii_kit.training.runs import fingerprint
 
 
 @pytest.fixture
@@ -35,6 +39,22 @@ def test_a_training_out_of_time_says_how_to_go_on_and_predicts_until_then(place,
         r"run: F5 \d\.\d+ out of fold on \d+ documents .*; 1 models, .*; \d+ s elapsed, \d+ s of processor time, on CPU"
     )
     assert re.search(f"^{said}", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_extra_essays_are_trained_on_and_must_be_labelled(place, documents, capsys):
+    extra = without_near_duplicates(make_documents(12, seed=9), documents)[:4]
+    write_documents("one.json", extra[:3])
+    write_documents("two.json", extra[3:])
+    write_documents("unlabelled.json", [replace(extra[0], labels=None)])
+    assert main([*TRAIN.split(), "--fold", "0", "--extra", "unlabelled.json"]) == 2
+    assert "unlabelled.json: document" in capsys.readouterr().err and not (place / "run").exists()
+    assert main([*TRAIN.split(), "--extra", "one.json", "--extra-share", "1"]) == 2
+    assert "extra_share is 1" in capsys.readouterr().err and not (place / "run").exists()
+    files = "--extra one.json --extra two.json --extra-share 0.4"
+    assert main([*TRAIN.split(), "--fold", "0", *files.split()]) == 0
+    manifest = read_json(place / "run" / "fold_0" / "run.json")
+    assert manifest["extra"] == [fingerprint([document]) for document in extra]
+    assert manifest["train"]["extra_share"] == 0.4
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "soon", "inf"])

@@ -45,8 +45,6 @@ def test_few_extra_documents_are_all_taken_and_a_share_of_none_takes_none():
 
 
 def test_extra_documents_are_augmented_as_others_are():
-    made = documents_of_epoch([], make_documents(3, seed=2), TrainConfig(augment=AugmentConfig(traps=5)), 0)
-    assert made == []
     training, extra = make_documents(3, seed=1), make_documents(3, seed=2)
     made = documents_of_epoch(training, extra, TrainConfig(augment=AugmentConfig(traps=5), extra_share=0.8), 0)
     assert {doc.document for doc in made} == {doc.document for doc in (*training, *extra)}

@@ -15,12 +15,12 @@ from conftest import TINY_PRESETS, make_document, make_documents
 from pii_kit import training
 from pii_kit.augment import AugmentConfig
 from pii_kit.files import KitError, read_json
-from pii_kit.metrics import bootstrap_interval, choose_threshold, micro_fbeta
+from pii_kit.metrics import bootstrap_interval, micro_fbeta, recall_bound
 from pii_kit.models import encoder
 from pii_kit.predict import predict_documents
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.split import split_documents, without_near_duplicates
-from pii_kit.submission import true_rows
+from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import folds
 from pii_kit.training.ensemble import load_ensemble, predict_labelled
 from pii_kit.training.folds import (
@@ -32,7 +32,7 @@ from pii_kit.training.folds import (
     train_preset,
 )
 from pii_kit.training.loop import Clock
-from pii_kit.training.out_of_fold import keep_out_of_fold, load_out_of_fold
+from pii_kit.training.out_of_fold import choose_weights, keep_out_of_fold, labels_by_other_folds, load_out_of_fold
 from pii_kit.training.runs import fingerprint, fold_folders, is_whole, load_tagger, save_tagger
 
 pytestmark = pytest.mark.usefixtures("tiny_presets")
@@ -97,8 +97,11 @@ def test_out_of_fold_probabilities_are_those_of_the_tagger_that_never_saw_the_do
 
 def test_the_result_is_the_score_with_thresholds_of_the_other_folds(run, documents, cross_validated):
     _, result = cross_validated(0)
-    folds = [out_of_fold_predictions(run / f"fold_{k}", documents) for k in range(3)]
-    o_threshold, rows = choose_threshold(folds, rules=DEFAULT_RULES)
+    kept = load_folds_out_of_fold(run)
+    folds = [[doc for doc, _ in out_of_fold_predictions(run / f"fold_{k}", documents)] for k in range(3)]
+    labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
+    rows = submission_rows((document.document, labels[document.document]) for document in documents)
+    _, o_threshold = choose_weights([kept], documents, DEFAULT_RULES)
     decision = read_json(run / "decision.json")
     assert result["o_threshold"] == decision["o_threshold"] == o_threshold
     assert decision["rules"] == list(DEFAULT_RULES)
@@ -106,6 +109,7 @@ def test_the_result_is_the_score_with_thresholds_of_the_other_folds(run, documen
     assert result["f5"] == micro_fbeta(truth, rows).f
     interval = bootstrap_interval(truth, rows, [document.document for document in documents])
     assert (result["f5_low"], result["f5_high"]) == interval
+    assert result["recall_bound"] == recall_bound(result["tp"], result["fn"])
     assert 0 <= result["f5_low"] < result["f5_high"] <= 1
     assert (result["n_models"], result["n_documents"], result["epochs"]) == (3, len(documents), 6)
     assert result == json.loads((run / "result.json").read_text())

@@ -305,6 +305,21 @@ def test_labels_of_a_fold_are_decided_on_the_other_folds():
         assert labels_by_other_folds(members[:1], [documents], ())[document.document] == expected
 
 
+def test_a_fold_has_the_threshold_of_the_others_not_its_own():
+    """Fold 0 alone would take a high threshold, which finds its name, and fold 1 a low one, which finds nobody."""
+    document = make_document("Ann wrote to Bob", number=4, labels={"Ann": "B-NAME_STUDENT"})
+    nobody = replace(document, document=5, labels=("O",) * 4)
+    scores = np.zeros((4, len(LABELS)), dtype=np.float32)
+    scores[:, LABEL_TO_ID["B-NAME_STUDENT"]] = [0.3, 0.001, 0.0005, 0.08]
+    scores[:, OUTSIDE_ID] = 1 - scores[:, LABEL_TO_ID["B-NAME_STUDENT"]]
+    kept = keep_out_of_fold([(document, scores), (nobody, scores)])
+    alone = [choose_weights([kept], [of_fold], ())[1] for of_fold in (document, nobody)]
+    assert alone[1] <= 0.7 < alone[0]
+    labels = labels_by_other_folds([kept], [[document], [nobody]], ())
+    assert labels == {4: decide(scores, o_threshold=alone[1]), 5: decide(scores, o_threshold=alone[0])}
+    assert labels[4] == ["O"] * 4 and labels[5] != ["O"] * 4
+
+
 def test_labelled_documents_that_no_run_validated_are_an_error():
     members, documents = runs_of(0, 2)
     others = [replace(document, document=document.document + 5000) for document in documents]
