@@ -82,6 +82,24 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
     assert without_clocks(resumed_history) == without_clocks(history)
 
 
+def test_weights_in_one_block_of_memory_resume(parts, sha_rnn_tagger, tmp_path):
+    def in_one_block():  # as cuDNN keeps the weights of an LSTM
+        model = fresh("sha_rnn", sha_rnn_tagger)
+        parameters = [parameter for name, parameter in model.named_parameters() if "lstm" in name]
+        block = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        views = block.split([parameter.numel() for parameter in parameters])
+        for parameter, view in zip(parameters, views, strict=True):
+            parameter.data = view.view_as(parameter)
+        return model
+
+    model, resumed = in_one_block(), in_one_block()
+    fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path)
+    torch.nn.init.zeros_(next(resumed.parameters()))
+    fit(resumed, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path, resume=True)
+    for (name, one), other in zip(model.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
 def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
     write_documents(tmp_path / "train.json", documents)
     command = [sys.executable, "-m", "pii_kit", "train", "--model", "sha_rnn", "--preset", "cpu", "--fold", "0"]
