@@ -27,7 +27,7 @@ from pii_kit.training.distill import Taught, fold_teachers, teach_fold
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import (
     OutOfFold,
-    choose_weights,
+    choose_threshold,
     join_out_of_fold,
     labels_by_other_folds,
     load_out_of_fold,
@@ -247,7 +247,7 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     scored = [document for fold in folds for document in fold]
     kept = load_folds_out_of_fold(folder)
     assert kept is not None  # `out_of_fold_predictions` refuses a fold without
-    _, o_threshold = choose_weights([kept], scored, DEFAULT_RULES)
+    o_threshold = choose_threshold([kept], scored, DEFAULT_RULES)
     labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
     truth, rows = true_rows(scored), submission_rows((doc.document, labels[doc.document]) for doc in scored)
     low, high = metrics.bootstrap_interval(truth, rows, [document.document for document in scored])
