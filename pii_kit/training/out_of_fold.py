@@ -157,8 +157,8 @@ def labels_by_other_folds(
     counts = [[_counts(doc, scores[doc.document], rules) for doc in fold] for fold in folds]
     labels = {}
     for place, fold in enumerate(folds):
-        others = [of_doc for fold in (*counts[:place], *counts[place + 1 :]) for of_doc in fold] or counts[place]
-        o_threshold = _safest(others)
+        others = [of_doc for other in (*counts[:place], *counts[place + 1 :]) for of_doc in other]
+        o_threshold = _safest(others or counts[place])
         for doc in fold:
             labels[doc.document] = label_document(doc, scores[doc.document], o_threshold=o_threshold, rules=rules)
     return labels
