@@ -115,9 +115,9 @@ def train_preset(
     elif state.is_main_process:
         start_run(folder, manifest, tokenizer)
     state.wait_for_everyone()  # no rank may look for the run before the first one has started it
-    variants = teach_fold(teachers, fold, training, config, extra=extra) if teachers else ()
-    how: dict[str, Any] = dict(extra=extra, taught=taught, variants=variants)
-    how |= dict(resume=resume, deadline=deadline, quiet=quiet)
+    how: dict[str, Any] = dict(extra=extra, taught=taught, resume=resume, deadline=deadline, quiet=quiet)
+    if teachers:
+        how["make_variants"] = partial(teach_fold, teachers, fold, training, config, extra=extra)
     history = fit(network, tokenizer, training, validation, config, folder, **how)
     if not is_finished(history, config):
         logger.warning("%s: the time ran out after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)

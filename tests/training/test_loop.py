@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
+from conftest import likely, make_document, tiny_mobilebert, tiny_sha_rnn
 from safetensors.torch import load_file
 
 from pii_kit.augment import AugmentConfig
@@ -22,7 +22,7 @@ from pii_kit.training import TrainConfig
 from pii_kit.training import loop as train
 from pii_kit.training.loop import SECONDS_TO_SAVE, Clock, fit, is_finished, kept_epoch, out_of_patience, validate
 from pii_kit.training.out_of_fold import load_out_of_fold
-from pii_kit.training.runs import load_tagger
+from pii_kit.training.runs import load_tagger, training_seconds
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -98,6 +98,16 @@ def test_weights_in_one_block_of_memory_resume(parts, sha_rnn_tagger, tmp_path):
     fit(resumed, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path, resume=True)
     for (name, one), other in zip(model.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
+
+
+def test_the_time_in_which_a_teacher_predicts_counts_as_training(parts, sha_rnn_tagger, tmp_path):
+    def teach():
+        time.sleep(3)
+        return [[(document, likely(np.random.default_rng(0), document.labels)) for document in parts[0]]]
+
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path, make_variants=teach)
+    assert training_seconds([tmp_path])["elapsed_seconds"] >= 3
 
 
 def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
