@@ -39,7 +39,7 @@ def add_runs(verb: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add the arguments that choose the taggers that a verb averages."""
     text = "folder of a run or of an exported tagger; repeat to average several"
     verb.add_argument("--run", type=Path, required=required, action="append", metavar="DIR", help=text)
-    text = "the essays that the runs were trained on, to choose weights and threshold of several runs"
+    text = "the essays that the runs were trained on, to choose the threshold of several runs"
     verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
     verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")
 

@@ -28,7 +28,7 @@ from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, true_rows
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import load_folds_out_of_fold
-from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_weights, labels_by_other_folds
+from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_threshold, labels_by_other_folds
 from pii_kit.training.runs import fingerprint, fold_folders, load_tagger
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
@@ -61,14 +61,13 @@ class Comparison:
     """Out-of-fold predictions of several runs and their average, on the documents that every run scored.
 
     Predictions, decisions (`o_threshold` and `rules`, for new documents) and labels (token, by document number) are by
-    name; `weights` (run, sum 1) are the average's. The labels of each fold are decided with the weights and thresholds
-    that are best on the other folds, so that their score is an honest one.
+    name. The labels of each fold are decided with the threshold that is best on the other folds, so that their score is
+    an honest one.
     """
 
     documents: list[Document]
     out_of_fold: dict[str, OutOfFold]
     decisions: dict[str, dict]
-    weights: list[float]
     labels: dict[str, list[list[str]]]
 
     def predictions(self, name: str) -> Predictions:
@@ -79,8 +78,8 @@ class Comparison:
 def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document], *, average: str) -> Comparison:
     """Load the out-of-fold predictions of runs and average them under the name `average`.
 
-    The average's weights and threshold for new documents are chosen with its rules, on all documents that every run
-    scored; `labels` are decided fold by fold (the folds of the first run).
+    The average's threshold for new documents is chosen with its rules, on all documents that every run scored;
+    `labels` are decided fold by fold (the folds of the first run).
     Raises KitError if a run has no out-of-fold predictions, or if no document was scored by every run.
     """
     kept = {}
@@ -95,8 +94,7 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document],
     members = [_only(of_run, scored) for of_run in kept.values()]
     decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
-    weights, o_threshold = choose_weights(members, scored, rules)
-    decisions[average] = {"o_threshold": o_threshold, "rules": rules}
+    decisions[average] = {"o_threshold": choose_threshold(members, scored, rules), "rules": rules}
     validated = [set(read_json(fold / "run.json")["validation"]) for fold in fold_folders(next(iter(runs.values())))]
     folds = [[document for document in scored if document.document in of_fold] for of_fold in validated]
     labels = {}
@@ -104,8 +102,8 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document],
     for name, group in groups.items():
         by_number = labels_by_other_folds(group, [fold for fold in folds if fold], decisions[name]["rules"])
         labels[name] = [by_number[document.document] for document in scored]
-    every = dict(zip([*runs, average], [*members, average_out_of_fold(members, weights)], strict=True))
-    return Comparison(scored, every, decisions, weights, labels)
+    every = dict(zip([*runs, average], [*members, average_out_of_fold(members)], strict=True))
+    return Comparison(scored, every, decisions, labels)
 
 
 def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
@@ -136,12 +134,9 @@ def f5_of_test(
 ) -> pd.Series:
     """Return F5 on labelled test documents as `test_f5`: of each run, its folds averaged, and of the average."""
     of_runs = {name: [scores for _, scores in load_ensemble([run]).predict(test)] for name, run in runs.items()}
-    weighted = [
-        sum(weight * scores for weight, scores in zip(comparison.weights, of_document, strict=True))
-        for of_document in zip(*of_runs.values(), strict=True)
-    ]
+    means = [np.mean(of_document, axis=0) for of_document in zip(*of_runs.values(), strict=True)]
     truth, f5 = true_rows(test), {}
-    for name, scores in {**of_runs, average: weighted}.items():
+    for name, scores in {**of_runs, average: means}.items():
         predictions = list(zip(test, scores, strict=True))
         f5[name] = micro_fbeta(truth, decided_rows(predictions, **comparison.decisions[name])).f
     return pd.Series(f5, name="test_f5")

@@ -16,7 +16,7 @@ from pii_kit.models.onnx import OnnxModel, write_onnx
 from pii_kit.predict import Ensemble, Tagger, predict_documents
 from pii_kit.training.distill import Taught
 from pii_kit.training.folds import load_folds_out_of_fold
-from pii_kit.training.out_of_fold import choose_weights, load_out_of_fold, save_out_of_fold
+from pii_kit.training.out_of_fold import choose_threshold, load_out_of_fold, save_out_of_fold
 from pii_kit.training.runs import (
     fingerprint,
     fingerprint_tagger,
@@ -36,14 +36,15 @@ def load_ensemble(
     mixed_data: bool = False,
     device: str | torch.device = "cpu",
 ) -> Ensemble:
-    """Load all taggers of run folders or exported folders; the folds of one run have equal weights.
+    """Load all taggers of run folders or exported folders. Runs count alike, and so do the folds of one run.
 
-    With the labelled `documents` that the runs were trained on, `choose_weights` sets the weights and the threshold of
-    several runs. Without, runs have equal weights and the mean of their thresholds. Exported models stay on the CPU.
+    With the labelled `documents` that the runs were trained on, `choose_threshold` sets the threshold of several runs.
+    Without, it is the mean of their thresholds. Weights of runs are not chosen: with as few documents with PII as the
+    competition has, chosen weights were worse on other documents than equal ones. Exported models stay on the CPU.
 
     Raises:
         KitError: a folder has no trained tagger, the runs were trained on different data (unless `mixed_data`), or
-            weights cannot be chosen on `documents`.
+            the threshold cannot be chosen on `documents`.
     """
     folders = [fold_folders(run) for run in runs]
     taggers = [[load_tagger(folder, device=device) for folder in of_run] for of_run in folders]
@@ -51,16 +52,16 @@ def load_ensemble(
         _check_same_data(runs, folders)
     decisions = [_decision(Path(run), of_run) for run, of_run in zip(runs, taggers, strict=True)]
     rules = tuple(dict.fromkeys(rule for _, of_run in decisions for rule in of_run))
-    weights, o_threshold = [1 / len(runs)] * len(runs), sum(threshold for threshold, _ in decisions) / len(runs)
+    o_threshold = sum(threshold for threshold, _ in decisions) / len(runs)
     if documents and len(runs) > 1:
         kept = [load_folds_out_of_fold(run) for run in runs]
         members = [of_run for of_run in kept if of_run is not None]
         if len(members) < len(runs):
-            raise KitError(f"{runs[kept.index(None)]}: holds no out-of-fold probabilities to choose weights on")
-        weights, o_threshold = choose_weights(members, documents, rules)
+            raise KitError(f"{runs[kept.index(None)]}: holds no out-of-fold probabilities to choose a threshold on")
+        o_threshold = choose_threshold(members, documents, rules)
     return Ensemble(
         taggers=tuple(tagger for of_run in taggers for tagger in of_run),
-        weights=tuple(weight / len(of_run) for weight, of_run in zip(weights, taggers, strict=True) for _ in of_run),
+        weights=tuple(1 / len(runs) / len(of_run) for of_run in taggers for _ in of_run),
         of_run=tuple(place for place, of_run in enumerate(taggers) for _ in of_run),
         o_threshold=o_threshold,
         rules=rules,

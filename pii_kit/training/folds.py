@@ -27,7 +27,7 @@ from pii_kit.training.distill import Taught, fold_teachers, teach_fold
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import (
     OutOfFold,
-    choose_weights,
+    choose_threshold,
     join_out_of_fold,
     labels_by_other_folds,
     load_out_of_fold,
@@ -115,9 +115,9 @@ def train_preset(
     elif state.is_main_process:
         start_run(folder, manifest, tokenizer)
     state.wait_for_everyone()  # no rank may look for the run before the first one has started it
-    variants = teach_fold(teachers, fold, training, config, extra=extra) if teachers else ()
-    how: dict[str, Any] = dict(extra=extra, taught=taught, variants=variants)
-    how |= dict(resume=resume, deadline=deadline, quiet=quiet)
+    how: dict[str, Any] = dict(extra=extra, taught=taught, resume=resume, deadline=deadline, quiet=quiet)
+    if teachers:
+        how["make_variants"] = partial(teach_fold, teachers, fold, training, config, extra=extra)
     history = fit(network, tokenizer, training, validation, config, folder, **how)
     if not is_finished(history, config):
         logger.warning("%s: the time ran out after epoch %g of %d", folder, history[-1]["epoch"], config.epochs)
@@ -247,7 +247,7 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     scored = [document for fold in folds for document in fold]
     kept = load_folds_out_of_fold(folder)
     assert kept is not None  # `out_of_fold_predictions` refuses a fold without
-    _, o_threshold = choose_weights([kept], scored, DEFAULT_RULES)
+    o_threshold = choose_threshold([kept], scored, DEFAULT_RULES)
     labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
     truth, rows = true_rows(scored), submission_rows((doc.document, labels[doc.document]) for doc in scored)
     low, high = metrics.bootstrap_interval(truth, rows, [document.document for document in scored])

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ def fit(
     *,
     extra: Sequence[Document] = (),
     taught: Taught | None = None,
-    variants: Sequence[Predictions] = (),
+    make_variants: Callable[[], Sequence[Predictions]] = tuple,
     resume: bool = False,
     deadline: float = math.inf,
     quiet: bool = False,
@@ -67,8 +67,8 @@ def fit(
     Args:
         extra: labelled documents of which each epoch takes a part, beside those of `training`.
         taught: documents with a teacher's probabilities, which are trained on too, and never augmented.
-        variants: augmented training documents with target probabilities, taken in turn by the epochs; they take the
-            place of `training` and `extra`.
+        make_variants: returns augmented training documents with target probabilities, taken in turn by the epochs;
+            they take the place of `training` and `extra`. It is called here, so that its time counts as training.
         resume: continue from the checkpoint in the folder. On the CPU of one machine the weights are then bit for bit
             those of an uninterrupted run; GPU kernels differ in the last bits.
         deadline: time of `time.monotonic`. Shortly before it the training saves a checkpoint and the tagger of that
@@ -86,7 +86,7 @@ def fit(
     check_batch_size(accelerator, config.batch_size)
     session = runs.Session(folder, resume=resume)
     cut = partial(windows.cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    targets_of = partial(targets_of_epoch, training, extra, variants, config)
+    targets_of = partial(targets_of_epoch, training, extra, make_variants(), config)
     epochs = EpochWindows(targets_of, cut, taught.predictions if taught else ())
     batches = SimilarLengthBatches(
         *epochs.lengths_and_empty(),

@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities: kept in the run folder without any text, joined, averaged, and used to weigh runs.
+"""Out-of-fold probabilities: kept in the run folder without any text, joined, averaged, and used to choose thresholds.
 
 Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about one in a hundred of a trained tagger.
 """
@@ -16,7 +16,7 @@ from pii_kit.decide import O_THRESHOLDS, likeliest_pii
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.metrics import row_counts, safe_threshold
-from pii_kit.rules import SURE, label_document
+from pii_kit.rules import label_document
 
 KEPT_BELOW = 0.99999
 FILE = "out_of_fold.safetensors"
@@ -83,8 +83,8 @@ def join_out_of_fold(parts: Sequence[OutOfFold]) -> OutOfFold:
     return OutOfFold(**{name: array[orders[name]] for name, array in fields.items()})
 
 
-def average_out_of_fold(members: Sequence[OutOfFold], weights: Sequence[float]) -> OutOfFold:
-    """Return the weighted mean of several runs for the same documents.
+def average_out_of_fold(members: Sequence[OutOfFold]) -> OutOfFold:
+    """Return the mean of several runs for the same documents.
 
     Raises:
         KitError: the runs were validated on different documents.
@@ -96,11 +96,11 @@ def average_out_of_fold(members: Sequence[OutOfFold], weights: Sequence[float]) 
     keys = [(np.searchsorted(documents, member.document) << 32) + member.token for member in members]
     every, first = np.unique(np.concatenate(keys), return_index=True)
     probabilities = np.zeros((len(every), len(LABELS)), dtype=np.float32)
-    for member, key, weight in zip(members, keys, weights, strict=True):
+    for member, key in zip(members, keys, strict=True):
         scores = np.zeros_like(probabilities)
         scores[:, OUTSIDE_ID] = 1
         scores[np.searchsorted(every, key)] = member.probabilities
-        probabilities += weight * scores
+        probabilities += scores / len(members)
     label = np.concatenate([member.label for member in members])[first]
     return OutOfFold(documents, members[0].n_tokens, documents[every >> 32], every & 0xFFFFFFFF, label, probabilities)
 
@@ -124,18 +124,8 @@ def load_out_of_fold(folder: Path) -> OutOfFold | None:
         raise KitError(f"{folder / FILE}: cannot be loaded: {error}") from None
 
 
-VOTES = 10  # of ensemble selection, at most; the weight of a run is its share of them
-
-
-def choose_weights(
-    members: Sequence[OutOfFold], documents: Sequence[Document], rules: Sequence[str]
-) -> tuple[list[float], float]:
-    """Choose the weights of runs (run, sum 1) and the `safe_threshold`, for the highest out-of-fold F5, rules applied.
-
-    Ensemble selection with replacement (Caruana et al. 2004, section 2.2): each run starts with one vote; in each round
-    one more vote goes to the run with which F5, at its best threshold, becomes highest. The best round counts, of
-    equally good rounds the first, so the weights are never worse out of fold than equal ones. Each run keeps at least
-    one vote, because few documents are too little evidence to drop a run.
+def choose_threshold(members: Sequence[OutOfFold], documents: Sequence[Document], rules: Sequence[str]) -> float:
+    """Choose the `safe_threshold` of the runs' average (all runs alike) for out-of-fold F5, with the rules applied.
 
     Args:
         members: The out-of-fold probabilities of each run.
@@ -149,64 +139,51 @@ def choose_weights(
     if not shared:
         raise KitError(
             f"none of {len(documents)} labelled documents was in a validation fold of every run; "
-            "pass the documents that the runs were trained on, or none for equal weights"
+            "pass the documents that the runs were trained on, or none for the mean of their thresholds"
         )
-    search = _Search(members, shared, rules, {})
-    votes = [1] * len(members)
-    chosen = (*search.best(votes), votes)
-    for _ in range(VOTES - len(members) if len(members) > 1 else 0):
-        tries = [[n + (i == place) for i, n in enumerate(votes)] for place in range(len(members))]
-        f5, o_threshold, votes = max(((*search.best(votes), votes) for votes in tries), key=lambda found: found[0])
-        if f5 > chosen[0]:
-            chosen = (f5, o_threshold, votes)
-    _, o_threshold, votes = chosen
-    return [n / sum(votes) for n in votes], o_threshold
+    return _safest([_counts(document, _mean(members, document), rules) for document in shared])
 
 
 def labels_by_other_folds(
     members: Sequence[OutOfFold], folds: Sequence[Sequence[Document]], rules: Sequence[str]
 ) -> dict[int, list[str]]:
-    """Return labels (token) by document number, of each fold with the weights and the threshold of the other folds.
+    """Return labels (token) by document number, of each fold with the threshold of the other folds.
 
-    Their score is an honest estimate of the runs' average, and of a single run, on new documents: `choose_weights` on
-    the scored documents themselves would give a score that is too high. A single fold has no others.
+    Their score is an honest estimate of the runs' average, and of a single run, on new documents: the threshold of
+    `choose_threshold` would give the documents that it was chosen on a score that is too high. A single fold has no
+    others.
     """
+    scores = {doc.document: _mean(members, doc) for fold in folds for doc in fold}
+    counts = [[_counts(doc, scores[doc.document], rules) for doc in fold] for fold in folds]
     labels = {}
     for place, fold in enumerate(folds):
-        others = [doc for of_other in (*folds[:place], *folds[place + 1 :]) for doc in of_other] or list(fold)
-        weights, o_threshold = choose_weights(members, others, rules)
-        for document in fold:
-            scores = np.sum([weight * of.of(document) for weight, of in zip(weights, members, strict=True)], axis=0)
-            labels[document.document] = label_document(document, scores, o_threshold=o_threshold, rules=rules)
+        others = [of_doc for other in (*counts[:place], *counts[place + 1 :]) for of_doc in other]
+        o_threshold = _safest(others or counts[place])
+        for doc in fold:
+            labels[doc.document] = label_document(doc, scores[doc.document], o_threshold=o_threshold, rules=rules)
     return labels
 
 
-@dataclass(frozen=True)
-class _Search:
-    """Scores votes. Rules are slow, so `counted` keeps the counts of labels decided before.
+def _mean(members: Sequence[OutOfFold], document: Document) -> np.ndarray:
+    return np.mean([member.of(document) for member in members], axis=0)
 
-    Its keys are complete: of the probabilities, the rules use no more than whether P(O) < SURE.
+
+def _safest(counts: Sequence[Sequence[tuple[int, int, int]]]) -> float:
+    """Return the `safe_threshold` of counts (document, threshold, 3)."""
+    return safe_threshold(np.array(counts).swapaxes(0, 1))[1]
+
+
+def _counts(document: Document, scores: np.ndarray, rules: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return right, false and missed rows of a document for each of O_THRESHOLDS.
+
+    Rules are slow, and run once for thresholds that give the same labels.
     """
-
-    members: Sequence[OutOfFold]
-    documents: Sequence[Document]
-    rules: Sequence[str]
-    counted: dict[tuple[int, bytes, bytes, bytes], tuple[int, int, int]]
-
-    def best(self, votes: Sequence[int]) -> tuple[float, float]:
-        """Return the highest F5 of a weighted mean, and its `safe_threshold`."""
-        counts = []
-        for document in self.documents:
-            weighted = [n / sum(votes) * member.of(document) for n, member in zip(votes, self.members, strict=True)]
-            scores = np.sum(weighted, axis=0)
-            counts.append([self._count(document, scores, o_threshold) for o_threshold in O_THRESHOLDS])
-        return safe_threshold(np.array(counts).swapaxes(0, 1))
-
-    def _count(self, document: Document, scores: np.ndarray, o_threshold: float) -> tuple[int, int, int]:
+    counts: dict[tuple[bytes, bytes], tuple[int, int, int]] = {}
+    keys = []
+    for o_threshold in O_THRESHOLDS:
         tokens, found = likeliest_pii(scores, o_threshold=o_threshold)
-        sure = scores[tokens, OUTSIDE_ID] < SURE
-        key = (document.document, tokens.tobytes(), found.tobytes(), sure.tobytes())
-        if key not in self.counted:
-            labels = label_document(document, scores, o_threshold=o_threshold, rules=self.rules)
-            self.counted[key] = row_counts(document, labels)
-        return self.counted[key]
+        keys.append((tokens.tobytes(), found.tobytes()))
+        if keys[-1] not in counts:
+            labels = label_document(document, scores, o_threshold=o_threshold, rules=rules)
+            counts[keys[-1]] = row_counts(document, labels)
+    return [counts[key] for key in keys]

@@ -193,7 +193,8 @@ def save_checkpoint(
     carried = {**(tensors or {}), **random_states(accelerator)}
     if accelerator.is_main_process:
         with _replaced(folder / "checkpoint") as inside:
-            accelerator.save_state(str(inside))
+            # cuDNN keeps all weights of an LSTM in one block of memory, and safetensors would take them for copies.
+            accelerator.save_state(str(inside), safe_serialization=False)
             save_file(carried, inside / "carried.safetensors")
             write_json(inside / "position.json", position)
     accelerator.wait_for_everyone()

@@ -135,7 +135,7 @@ def test_training_documents_without_labels_are_an_error(predict, documents, caps
     assert "unlabelled.json" in capsys.readouterr().err
 
 
-def test_errors_can_choose_weights_and_refuses_runs_of_different_data(
+def test_errors_can_choose_the_threshold_and_refuses_runs_of_different_data(
     cross_validated, documents, tiny_presets, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)

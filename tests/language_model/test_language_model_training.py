@@ -73,8 +73,9 @@ def without_clocks(history):
 def assert_equal_runs(one, other):
     """Compare the kept weights, the history, and the state of training of two run folders, bit for bit."""
     assert without_clocks(read_json(one / "history.json")) == without_clocks(read_json(other / "history.json"))
-    for file in ("model/model.safetensors", "checkpoint/model.safetensors", "checkpoint/carried.safetensors"):
-        tensors, others = load_file(one / file), load_file(other / file)
+    for file in ("model/model.safetensors", "checkpoint/pytorch_model.bin", "checkpoint/carried.safetensors"):
+        load = torch.load if file.endswith(".bin") else load_file
+        tensors, others = load(one / file), load(other / file)
         assert tensors.keys() == others.keys()
         assert [name for name in tensors if not torch.equal(tensors[name], others[name])] == []
 
@@ -237,7 +238,7 @@ def test_a_run_is_not_resumed_with_other_sizes_settings_or_text(sizes, settings,
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("file", ["carried.safetensors", "model.safetensors", "optimizer.bin", "position.json"])
+@pytest.mark.parametrize("file", ["carried.safetensors", "pytorch_model.bin", "optimizer.bin", "position.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut short"])
 def test_a_damaged_checkpoint_is_an_error_that_names_it(file, damage, tmp_path):
     fit_language_model(new_model(), split_bytes(TEXT), CONFIG, tmp_path, deadline=0.0)

@@ -15,9 +15,8 @@ from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.split import split_documents
 from pii_kit.submission import submission_rows, true_rows, write_submission
-from pii_kit.training import out_of_fold
 from pii_kit.training.ensemble import load_ensemble
-from pii_kit.training.out_of_fold import keep_out_of_fold, save_out_of_fold
+from pii_kit.training.out_of_fold import keep_out_of_fold, labels_by_other_folds, save_out_of_fold
 from pii_kit.training.runs import fingerprint
 from pii_kit.windows import cut_windows
 
@@ -80,7 +79,7 @@ def test_runs_of_different_data_are_not_compared(tmp_path, documents):
         compare.find_runs(runs, documents)
 
 
-def test_the_average_is_weighted_and_has_a_decision_with_the_rules_of_all(tmp_path, documents, monkeypatch):
+def test_the_average_is_the_mean_and_has_a_decision_with_the_rules_of_all(tmp_path, documents, monkeypatch):
     runs = {
         "one": write_run(tmp_path / "one", documents, probability=0.5),
         "two": write_run(tmp_path / "two", documents, probability=0.9),
@@ -90,15 +89,14 @@ def test_the_average_is_weighted_and_has_a_decision_with_the_rules_of_all(tmp_pa
 
     def choose(members, scored, rules):
         asked.append((members, scored, rules))
-        return [0.25, 0.75], 0.7
+        return 0.7
 
-    def choose_nested(members, scored, rules):
-        """The labels of a fold are decided on the documents of the others."""
-        nested.append((len(members), frozenset(document.document for document in scored)))
-        return [0.25, 0.75][-len(members) :], 0.7
+    def nest(members, folds, rules, *, original=compare.labels_by_other_folds):
+        nested.append((len(members), [[document.document for document in fold] for fold in folds], rules))
+        return original(members, folds, rules)
 
-    monkeypatch.setattr(compare, "choose_weights", choose)
-    monkeypatch.setattr(out_of_fold, "choose_weights", choose_nested)
+    monkeypatch.setattr(compare, "choose_threshold", choose)
+    monkeypatch.setattr(compare, "labels_by_other_folds", nest)
     result = compare.compare_out_of_fold(runs, documents, average="both")
     rules = [*DEFAULT_RULES, "add_author_lines"]
     [(members, scored, asked_rules)] = asked
@@ -107,13 +105,15 @@ def test_the_average_is_weighted_and_has_a_decision_with_the_rules_of_all(tmp_pa
     assert result.decisions["both"] == {"o_threshold": 0.7, "rules": rules}
     for document, (same, scores) in zip(documents, result.predictions("both"), strict=True):
         assert document is same
-        np.testing.assert_allclose(scores, 0.25 * members[0].of(document) + 0.75 * members[1].of(document), atol=1e-6)
-        np.testing.assert_allclose(scores, certain(document.labels, 0.8), atol=1e-6)
-    expected = [label_document(*pair, o_threshold=0.7, rules=rules) for pair in result.predictions("both")]
-    assert result.labels["both"] == expected
-    numbers = frozenset(document.document for document in documents)
-    others = [numbers - set(read_json(runs["one"] / f"fold_{k}" / "run.json")["validation"]) for k in range(3)]
-    assert nested == [(n, of_fold) for n in (1, 1, 2) for of_fold in others]
+        np.testing.assert_allclose(scores, (members[0].of(document) + members[1].of(document)) / 2, atol=1e-6)
+        np.testing.assert_allclose(scores, certain(document.labels, 0.7), atol=1e-6)
+    folds = [read_json(runs["one"] / f"fold_{k}" / "run.json")["validation"] for k in range(3)]
+    assert [(n, list(map(sorted, of_folds))) for n, of_folds, _ in nested] == [
+        (n, list(map(sorted, folds))) for n in (1, 1, 2)
+    ]
+    assert [rules for _, _, rules in nested] == [list(DEFAULT_RULES), rules, rules]
+    by_number = labels_by_other_folds(members, [[d for d in documents if d.document in fold] for fold in folds], rules)
+    assert result.labels["both"] == [by_number[document.document] for document in documents]
 
 
 def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tmp_path, documents):
@@ -164,14 +164,13 @@ def test_spacy_trains_on_the_recorded_folds_and_seed_of_the_run(tmp_path, docume
     assert labels[validation[0].document] == label_with_spacy(pipeline, validation[0])
 
 
-def test_test_documents_are_scored_by_each_run_and_by_the_weighted_average(cross_validated, documents):
+def test_test_documents_are_scored_by_each_run_and_by_the_average(cross_validated, documents):
     runs = {name: cross_validated(seed)[0] for name, seed in (("one", 0), ("two", 1))}
     result = compare.compare_out_of_fold(runs, documents, average="both")
-    result = replace(result, weights=[0.1, 0.9])
     test = [replace(document, document=document.document + 10**6) for document in documents[:5]]
     ensembles = [load_ensemble([run]) for run in runs.values()]
     means = [[scores for _, scores in ensemble.predict(test)] for ensemble in ensembles]
-    both = [0.1 * one + 0.9 * two for one, two in zip(*means, strict=True)]
+    both = [(one + two) / 2 for one, two in zip(*means, strict=True)]
     expected = {}
     for name, scores in zip(("one", "two", "both"), (*means, both), strict=True):
         labels = [label_document(*pair, **result.decisions[name]) for pair in zip(test, scores, strict=True)]

@@ -10,7 +10,7 @@ from pii_kit.rules import DEFAULT_RULES, label_document
 from pii_kit.sample import make_documents
 from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach
 from pii_kit.training.folds import load_folds_out_of_fold, train_folds
-from pii_kit.training.out_of_fold import average_out_of_fold, choose_weights
+from pii_kit.training.out_of_fold import average_out_of_fold, choose_threshold
 from pii_kit.training.runs import fold_folders, load_tagger, save_tagger
 
 
@@ -36,20 +36,20 @@ def test_the_rules_are_those_of_the_runs_decisions(cross_validated, tmp_path):
     assert load_ensemble([one, other]).rules == ("add_emails", "add_urls", "add_phones")
 
 
-def test_several_runs_have_equal_weights_without_documents(cross_validated):
+def test_several_runs_have_the_mean_of_their_thresholds_without_documents(cross_validated):
     runs = [cross_validated(seed) for seed in (0, 1)]
     ensemble = load_ensemble([run for run, _ in runs])
     assert ensemble.weights == pytest.approx([1 / 6] * 6) and ensemble.of_run == (0, 0, 0, 1, 1, 1)
     assert ensemble.o_threshold == pytest.approx(sum(result["o_threshold"] for _, result in runs) / 2)
 
 
-def test_with_documents_weights_and_threshold_are_chosen_with_the_rules(cross_validated, documents):
+def test_with_documents_the_threshold_is_chosen_with_the_rules(cross_validated, documents):
     runs = [cross_validated(seed)[0] for seed in (0, 1)]
     ensemble = load_ensemble(runs, documents=documents)
     members = [load_folds_out_of_fold(run) for run in runs]
-    weights, o_threshold = choose_weights(members, documents, DEFAULT_RULES)
-    assert ensemble.rules == DEFAULT_RULES and ensemble.o_threshold == o_threshold
-    assert ensemble.weights == pytest.approx([weight / 3 for weight in weights for _ in range(3)])
+    assert ensemble.rules == DEFAULT_RULES
+    assert ensemble.o_threshold == choose_threshold(members, documents, DEFAULT_RULES)
+    assert ensemble.weights == pytest.approx([1 / 6] * 6)
 
 
 def test_one_run_keeps_its_own_threshold_with_documents(cross_validated, documents):
@@ -57,7 +57,7 @@ def test_one_run_keeps_its_own_threshold_with_documents(cross_validated, documen
     assert load_ensemble([run], documents=documents).o_threshold == result["o_threshold"]
 
 
-def test_weights_cannot_be_chosen_for_a_run_without_out_of_fold_probabilities(cross_validated, documents, tmp_path):
+def test_a_threshold_cannot_be_chosen_for_a_run_without_out_of_fold_probabilities(cross_validated, documents, tmp_path):
     copy = shutil.copytree(cross_validated(1)[0], tmp_path / "copy")
     (copy / "fold_1" / "tagger" / "out_of_fold.safetensors").unlink()
     with pytest.raises(KitError, match=f"{copy}: holds no out-of-fold probabilities"):
@@ -175,11 +175,10 @@ def test_training_documents_are_out_of_fold_and_others_predicted_in_the_order_of
         np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
-def test_several_runs_are_averaged_with_their_weights_in_and_out_of_fold(cross_validated, documents):
+def test_several_runs_are_averaged_in_and_out_of_fold(cross_validated, documents):
     runs = [cross_validated(seed)[0] for seed in (0, 1)]
     ensemble, found = predict(runs, [*documents, *OTHERS])
-    weights = [sum(ensemble.weights[:3]), sum(ensemble.weights[3:])]
-    average = average_out_of_fold([load_folds_out_of_fold(run) for run in runs], weights)
+    average = average_out_of_fold([load_folds_out_of_fold(run) for run in runs])
     predicted = dict((document.document, scores) for document, scores in ensemble.predict(OTHERS))
     for document, scores in found.predictions:
         expected = predicted[document.document] if document in OTHERS else average.of(document)

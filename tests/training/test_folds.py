@@ -32,7 +32,7 @@ from pii_kit.training.folds import (
     train_preset,
 )
 from pii_kit.training.loop import Clock
-from pii_kit.training.out_of_fold import choose_weights, keep_out_of_fold, labels_by_other_folds, load_out_of_fold
+from pii_kit.training.out_of_fold import choose_threshold, keep_out_of_fold, labels_by_other_folds, load_out_of_fold
 from pii_kit.training.runs import fingerprint, fold_folders, is_whole, load_tagger, save_tagger
 
 pytestmark = pytest.mark.usefixtures("tiny_presets")
@@ -101,7 +101,7 @@ def test_the_result_is_the_score_with_thresholds_of_the_other_folds(run, documen
     folds = [[doc for doc, _ in out_of_fold_predictions(run / f"fold_{k}", documents)] for k in range(3)]
     labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
     rows = submission_rows((document.document, labels[document.document]) for document in documents)
-    _, o_threshold = choose_weights([kept], documents, DEFAULT_RULES)
+    o_threshold = choose_threshold([kept], documents, DEFAULT_RULES)
     decision = read_json(run / "decision.json")
     assert result["o_threshold"] == decision["o_threshold"] == o_threshold
     assert decision["rules"] == list(DEFAULT_RULES)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
+from conftest import likely, make_document, tiny_mobilebert, tiny_sha_rnn
 from safetensors.torch import load_file
 
 from pii_kit.augment import AugmentConfig
@@ -22,7 +22,7 @@ from pii_kit.training import TrainConfig
 from pii_kit.training import loop as train
 from pii_kit.training.loop import SECONDS_TO_SAVE, Clock, fit, is_finished, kept_epoch, out_of_patience, validate
 from pii_kit.training.out_of_fold import load_out_of_fold
-from pii_kit.training.runs import load_tagger
+from pii_kit.training.runs import load_tagger, training_seconds
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -80,6 +80,34 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
     for (name, one), other in zip(unbroken.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
     assert without_clocks(resumed_history) == without_clocks(history)
+
+
+def test_weights_in_one_block_of_memory_resume(parts, sha_rnn_tagger, tmp_path):
+    def in_one_block():  # as cuDNN keeps the weights of an LSTM
+        model = fresh("sha_rnn", sha_rnn_tagger)
+        parameters = [parameter for name, parameter in model.named_parameters() if "lstm" in name]
+        block = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        views = block.split([parameter.numel() for parameter in parameters])
+        for parameter, view in zip(parameters, views, strict=True):
+            parameter.data = view.view_as(parameter)
+        return model
+
+    model, resumed = in_one_block(), in_one_block()
+    fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path)
+    torch.nn.init.zeros_(next(resumed.parameters()))
+    fit(resumed, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path, resume=True)
+    for (name, one), other in zip(model.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_the_time_in_which_a_teacher_predicts_counts_as_training(parts, sha_rnn_tagger, tmp_path):
+    def teach():
+        time.sleep(3)
+        return [[(document, likely(np.random.default_rng(0), document.labels)) for document in parts[0]]]
+
+    model = fresh("sha_rnn", sha_rnn_tagger)
+    fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path, make_variants=teach)
+    assert training_seconds([tmp_path])["elapsed_seconds"] >= 3
 
 
 def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
