@@ -1,6 +1,7 @@
 """Decide labels from probabilities: a threshold on P(O), then BIO repair."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,29 +15,20 @@ O_THRESHOLDS = (
 )  # fmt: skip
 
 
-def decide(probabilities: np.ndarray, *, o_threshold: float) -> list[str]:
+def decide(
+    probabilities: np.ndarray, *, o_threshold: float, by_type: Mapping[str, float] = MappingProxyType({})
+) -> list[str]:
     """Return labels (token) for probabilities (token, label): the most likely PII where P(O) < o_threshold, else O.
 
-    The labels are then repaired by `repair_bio`.
+    `by_type` holds other thresholds for some PII types; a token's type is that of its most likely PII label. The labels
+    are then repaired by `repair_bio`.
 
     >>> decide(np.eye(15)[[0, 2, 2]] * 0.9 + 0.1 / 15, o_threshold=0.9)
     ['O', 'B-NAME_STUDENT', 'I-NAME_STUDENT']
-    """
-    labels = [OUTSIDE] * len(probabilities)
-    for token, label in zip(*likeliest_pii(probabilities, o_threshold=o_threshold), strict=True):
-        labels[token] = LABELS[label]
-    return repair_bio(labels)
-
-
-def decide_by_type(probabilities: np.ndarray, *, o_threshold: float, thresholds: Mapping[str, float]) -> list[str]:
-    """Return labels as `decide` does, with a threshold on P(O) for each PII type, `o_threshold` for types without one.
-
-    A token's type is that of its most likely PII label.
-
-    >>> decide_by_type(np.eye(15)[[0, 1, 3]] * 0.9 + 0.1 / 15, o_threshold=0.9, thresholds={"EMAIL": 0.001})
+    >>> decide(np.eye(15)[[0, 1, 3]] * 0.9 + 0.1 / 15, o_threshold=0.9, by_type={"EMAIL": 0.001})
     ['O', 'B-NAME_STUDENT', 'O']
     """
-    limits = [thresholds.get(type_of(label) or OUTSIDE, o_threshold) for label in LABELS]
+    limits = [by_type.get(type_of(label) or OUTSIDE, o_threshold) for label in LABELS]
     labels = [OUTSIDE] * len(probabilities)
     for token, label in zip(*likeliest_pii(probabilities, o_threshold=max(limits)), strict=True):
         if probabilities[token, OUTSIDE_ID] < limits[label]:

@@ -1,9 +1,9 @@
 """Predict probabilities (token, label) of documents with trained taggers, alone or as an ensemble."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -86,7 +86,7 @@ def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_size: int)
 class Ensemble:
     """Trained taggers with `weights` (tagger, sum 1), the threshold on P(O), and the names of the rules.
 
-    `of_run` (tagger) is the index of the run that a tagger belongs to.
+    `of_run` (tagger) is the index of the run that a tagger belongs to. `by_type` has thresholds of some PII types.
     """
 
     taggers: tuple[Tagger, ...]
@@ -94,6 +94,7 @@ class Ensemble:
     of_run: tuple[int, ...]
     o_threshold: float
     rules: tuple[str, ...]
+    by_type: Mapping[str, float] = field(default_factory=dict)
 
     def predict(self, documents: Iterable[Document], *, batch_size: int = 16) -> Iterator[tuple[Document, np.ndarray]]:
         """Yield each document with its probabilities (token, label): the weighted mean over taggers."""
@@ -122,4 +123,6 @@ class Ensemble:
 
     def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
         """Decide the labels (token) of a document from its probabilities (token, label)."""
-        return label_document(document, probabilities, o_threshold=self.o_threshold, rules=self.rules)
+        return label_document(
+            document, probabilities, o_threshold=self.o_threshold, by_type=self.by_type, rules=self.rules
+        )

@@ -10,6 +10,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
+from types import MappingProxyType
 
 import numpy as np
 
@@ -198,10 +199,16 @@ def apply_rules(
 
 
 def label_document(
-    document: Document, probabilities: np.ndarray, *, o_threshold: float, rules: Sequence[str] = DEFAULT_RULES
+    document: Document,
+    probabilities: np.ndarray,
+    *,
+    o_threshold: float,
+    by_type: Mapping[str, float] = MappingProxyType({}),
+    rules: Sequence[str] = DEFAULT_RULES,
 ) -> list[str]:
-    """Decide the labels (token) of a document from its probabilities (token, label): threshold first, then rules."""
-    return apply_rules(document, decide(probabilities, o_threshold=o_threshold), probabilities, rules)
+    """Decide the labels (token) of a document from its probabilities (token, label): thresholds first, then rules."""
+    labels = decide(probabilities, o_threshold=o_threshold, by_type=by_type)
+    return apply_rules(document, labels, probabilities, rules)
 
 
 def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, int]]:

@@ -24,8 +24,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_verb(verbs: Any, function: Callable, text: str) -> argparse.ArgumentParser:
-    """Add a verb with the name of the function that runs it."""
-    verb = verbs.add_parser(function.__name__, help=text, description=text)
+    """Add a verb with the name of the function that runs it, hyphens for underscores."""
+    verb = verbs.add_parser(function.__name__.replace("_", "-"), help=text, description=text)
     verb.set_defaults(function=function)
     return verb
 

@@ -1,19 +1,22 @@
-"""`python -m pii_kit redact`: redact essays, or restore the original of redacted ones."""
+"""`python -m pii_kit redact` and `redact-eval`: redact essays, restore the original, and measure what survives."""
 
 import argparse
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pii_kit.cli import add_path, add_runs, add_verb, share, whole
 from pii_kit.cli.taggers import load_runs
-from pii_kit.data import DataWarning, Document
-from pii_kit.decide import decide_by_type
-from pii_kit.files import KitError, write_json
+from pii_kit.data import DataWarning, read_documents
+from pii_kit.files import KitError, atomic_write, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
+from pii_kit.metrics import recall_bound
+from pii_kit.predict import Ensemble
 from pii_kit.redact import MODES, Redaction, normalise
+from pii_kit.redact.evaluate import evaluate_redaction
 from pii_kit.redact.forms import read_files
 from pii_kit.redact.release import (
     check_output,
@@ -25,8 +28,8 @@ from pii_kit.redact.release import (
     write_mapping,
     write_output,
 )
-from pii_kit.rules import apply_rules
 from pii_kit.submission import label_documents, read_submission
+from pii_kit.training.ensemble import predict_labelled, with_recall
 from pii_kit.training.runs import fingerprint_tagger, fold_folders
 
 KEY = "PII_KIT_KEY"
@@ -44,13 +47,22 @@ def redact(args: argparse.Namespace) -> None:
         return
     if not args.mode or bool(args.submission) == bool(args.run):
         raise KitError("redact needs --mode, and either --submission or --run")
-    if args.threshold and not args.run:
-        raise KitError("--threshold needs --run: a submission has no probabilities")
+    if (args.threshold or args.recall) and not args.run:
+        raise KitError("--threshold and --recall need --run: a submission has no probabilities")
     settings = _settings(args)
     files = read_files(args.data)
     documents = [item.document for item in items_of(files)]
-    release = redact_files(files, _labels(args, documents), settings)
-    report = report_of(release, settings, _sources(args))
+    if args.run:
+        ensemble = _ensemble(args)
+        predictions = [(ensemble.label(*pair), pair[1]) for pair in ensemble.predict(documents)]
+        labels: list[Sequence[str]] = [of_document for of_document, _ in predictions]
+        sources = _runs(args) | {"o_threshold": ensemble.o_threshold, "thresholds": dict(ensemble.by_type)}
+    else:
+        rows = read_submission(args.submission, documents)
+        predictions, labels = [], [document.labels or () for document in label_documents(documents, rows)]
+        sources = {"submission_sha256": hash_of(args.submission.read_bytes())}
+    release = redact_files(files, labels, settings)
+    report = report_of(release, settings, sources, predictions)
     if args.report:
         write_json(args.report, report)
     n_leaks = len(release.unexplained)
@@ -129,29 +141,36 @@ def _denied(line: str, path: Path, number: int) -> tuple[str, str]:
     return text.strip(), pii_type
 
 
-def _labels(args: argparse.Namespace, documents: Sequence[Document]) -> list[Sequence[str]]:
-    """Return the labels (document, token) of the submission, or those that the runs predict."""
-    if args.submission:
-        rows = read_submission(args.submission, documents)
-        return [document.labels or () for document in label_documents(documents, rows)]
+def _ensemble(args: argparse.Namespace) -> Ensemble:
+    """Load the runs; with --recall, choose their threshold and print what it finds."""
+    if args.recall and not args.train:
+        raise KitError("--recall needs --train TRAIN.json, the essays that the runs were trained on")
     ensemble = load_runs(args)
-    thresholds = dict(args.threshold or ())
-    return [
-        apply_rules(
-            document,
-            decide_by_type(probabilities, o_threshold=ensemble.o_threshold, thresholds=thresholds),
-            probabilities,
-            ensemble.rules,
-        )
-        for document, probabilities in ensemble.predict(documents)
-    ]
+    if args.recall:
+        ensemble, found = with_recall(ensemble, args.run, read_documents(args.train, labels_required=True), args.recall)
+        counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"
+        bound = recall_bound(found.tp, found.fn)
+        print(f"P(O) < {ensemble.o_threshold:g} finds {counts}; so few rows support a recall of {bound:.3f} or more")
+    return replace(ensemble, by_type=dict(args.threshold or ()))
 
 
-def _sources(args: argparse.Namespace) -> dict[str, Any]:
-    if args.submission:
-        return {"submission_sha256": hash_of(args.submission.read_bytes())}
-    taggers = [fingerprint_tagger(folder) for run in args.run for folder in fold_folders(run)]
-    return {"taggers": taggers, "thresholds": dict(args.threshold or ())}
+def _runs(args: argparse.Namespace) -> dict[str, Any]:
+    return {"taggers": [fingerprint_tagger(folder) for run in args.run for folder in fold_folders(run)]}
+
+
+def redact_eval(args: argparse.Namespace) -> None:
+    documents = read_documents(args.truth, labels_required=True)
+    ensemble = _ensemble(args)
+    found = predict_labelled(ensemble, args.run, documents)
+    shown = [document for document, _ in found.predictions]
+    settings = Redaction(mode="type", mentions=args.mentions == "all")
+    table = evaluate_redaction(shown, [ensemble.label(*pair) for pair in found.predictions], settings)
+    if args.out:
+        with atomic_write(args.out) as handle:
+            table.to_csv(handle, index_label="counted", lineterminator="\n")
+    high = ". Somewhat high: the threshold was chosen on the same documents" * (found.n_predicted < len(shown))
+    print(f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}{high}.")
+    print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
 
 
 def _threshold(text: str) -> tuple[str, float]:
@@ -162,7 +181,7 @@ def _threshold(text: str) -> tuple[str, float]:
 
 
 def add_redact_verbs(verbs) -> None:
-    """Add the verb redact."""
+    """Add the verbs redact and redact-eval."""
     text = "replace PII in essays: JSON, JSON lines, csv or parquet files, text files or a folder of these"
     verb = add_verb(verbs, redact, text)
     add_path(verb, "--data", "IN", "the essays; with --restore, the redacted ones")
@@ -171,14 +190,10 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument(
         "--submission", type=Path, metavar="FILE.csv", help="labels of the essays, as predict writes them"
     )
-    add_runs(verb, required=False)
-    text = "with --run: a token is PII of this type where P(O) is lower; repeat for several types"
-    verb.add_argument("--threshold", type=_threshold, action="append", metavar="TYPE=P", help=text)
+    _add_decision(verb, required=False)
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds draw equal surrogates")
     text = f"file with a secret key, for hash and surrogate; default: the environment variable {KEY}"
     verb.add_argument("--key-file", type=Path, metavar="FILE", help=text)
-    text = "replace all further mentions of labelled strings, or labelled ones alone"
-    verb.add_argument("--mentions", choices=("all", "labelled"), default="all", help=text)
     verb.add_argument("--allow", type=Path, metavar="FILE", help="strings that are never replaced, one in each line")
     text = "strings that are always replaced, one in each line, as names or as TYPE<TAB>text"
     verb.add_argument("--deny", type=Path, metavar="FILE", help=text)
@@ -189,3 +204,19 @@ def add_redact_verbs(verbs) -> None:
     text = "release nothing, with exit code 2, if the leak check finds anything that it cannot explain"
     verb.add_argument("--strict", action="store_true", help=text)
     verb.add_argument("--restore", action="store_true", help="write the original essays again")
+
+    text = "measure what a redaction with runs leaves in labelled essays, and which other words it replaces"
+    verb = add_verb(verbs, redact_eval, text)
+    add_path(verb, "--truth", "LABELLED.json", "labelled essays; the training essays are labelled out of fold")
+    _add_decision(verb, required=True)
+    verb.add_argument("--out", type=Path, metavar="FILE.csv", help="write the table too")
+
+
+def _add_decision(verb: argparse.ArgumentParser, *, required: bool) -> None:
+    add_runs(verb, required=required)
+    text = "with --run: a token is PII of this type where P(O) is lower; repeat for several types"
+    verb.add_argument("--threshold", type=_threshold, action="append", metavar="TYPE=P", help=text)
+    text = "with --run and --train: choose the threshold that finds this share of rows out of fold"
+    verb.add_argument("--recall", type=share, metavar="SHARE", help=text)
+    text = "replace all further mentions of labelled strings, or labelled ones alone"
+    verb.add_argument("--mentions", choices=("all", "labelled"), default="all", help=text)

@@ -41,7 +41,8 @@ def find_leaks(items: Sequence[Item], redacted: Sequence[Redacted], settings: Re
     leaks = []
     for item, one in zip(items, redacted, strict=True):
         for name, text in {"full_text": one.document.full_text, **item.others}.items():
-            found = {**_elsewhere(text, one, finder, holders), **_own(text, one, settings)}
+            own = {change.original: change.pii_type for change in one.changes}
+            found = {**_elsewhere(text, one, finder, holders), **_find(text, own, settings)}
             for (start, end), (pii_type, reason) in sorted(found.items()):
                 if name != "full_text" or not _is_placeholder(one, start, end):
                     leak = Leak(
@@ -60,11 +61,16 @@ def _is_placeholder(redacted: Redacted, start: int, end: int) -> bool:
     return "█" in change.text or change.text.startswith((f"[{change.pii_type}]", f"[{change.pii_type}:"))
 
 
-def _own(text: str, redacted: Redacted, settings: Redaction) -> Found:
-    """Find strings and parts of strings that were replaced in this document; parts also inside words."""
-    if not redacted.changes:
+def survives_in(redacted: Redacted, string: str, pii_type: str, settings: Redaction) -> bool:
+    """Return whether a string, or a part of it, is in the new text of a document without a reason."""
+    found = _find(redacted.document.full_text, {string: pii_type}, settings)
+    return any(not reason and not _is_placeholder(redacted, *place) for place, (_, reason) in found.items())
+
+
+def _find(text: str, types: Mapping[str, str], settings: Redaction) -> Found:
+    """Find strings and parts of strings, given with their types; parts also inside words."""
+    if not types:
         return {}
-    types = {change.original: change.pii_type for change in redacted.changes}
     places = [(start, end, types[string]) for start, end, string in Finder(types, loose=True).find(text)]
     folded = fold(text)
     parts = {fold(part): pii_type for string, pii_type in types.items() for part in parts_of(string, pii_type)}

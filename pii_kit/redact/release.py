@@ -2,14 +2,18 @@
 
 import base64
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from pii_kit.files import KitError, atomic_folder, atomic_write
+from pii_kit.labels import OUTSIDE, OUTSIDE_ID, spans_of
 from pii_kit.redact import Redacted, Redaction
 from pii_kit.redact.document import redact_document
 from pii_kit.redact.edits import Edit, edited, rebuild
@@ -167,13 +171,29 @@ def hash_of(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
-def report_of(release: Release, settings: Redaction, sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the report of a release: counts, places and hashes, never text. `sources` tells where labels came from."""
+def report_of(
+    release: Release,
+    settings: Redaction,
+    sources: Mapping[str, Any],
+    predictions: Iterable[tuple[Sequence[str], np.ndarray]] = (),
+) -> dict[str, Any]:
+    """Return the report of a release: counts, places and hashes, never text.
+
+    `sources` tells where the labels came from. With `predictions`, the labels (token) and probabilities (token, label)
+    of each document, the report has the probability of the labelled spans, and the documents to look at first are also
+    those in which taggers expect further PII.
+    """
     mentions, kept = [], []
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("spans", "mentions", "kept")}
-    weights: Counter[int] = Counter()  # documents → how much a person should look at them
+    weights: dict[int, float] = defaultdict(float)  # document → how much a person should look at it
     for leak in release.leaks:
         weights[leak.document] += 1 if leak.reason else UNEXPLAINED_WEIGHT
+    spans: dict[str, list[float]] = {}  # type → mean probability of PII in each labelled span
+    for one, (labels, probabilities) in zip(release.redacted, predictions, strict=False):
+        is_pii = 1 - probabilities[:, OUTSIDE_ID]
+        for first, end, pii_type in spans_of(labels):
+            spans.setdefault(pii_type, []).append(float(is_pii[first:end].mean()))
+        weights[one.document.document] += float(is_pii[[label == OUTSIDE for label in labels]].sum())
     for one in release.redacted:
         number = one.document.document
         for change in one.changes:
@@ -201,7 +221,10 @@ def report_of(release: Release, settings: Redaction, sources: Mapping[str, Any])
         "output_sha256": [hash_of(content) for content in release.contents],
         "documents": len(release.redacted),
         "changed_documents": sum(bool(one.changes) for one in release.redacted),
-        "types": {one: {name: of_types[one] for name, of_types in counts.items()} for one in types},
+        "types": {
+            one: {name: of_types[one] for name, of_types in counts.items()} | _probability(spans.get(one, ()))
+            for one in types
+        },
         "mentions": mentions,
         "kept": kept,
         "leaks": {
@@ -213,5 +236,9 @@ def report_of(release: Release, settings: Redaction, sources: Mapping[str, Any])
                 for leak in release.leaks
             ],
         },
-        "look_at_first": [number for number, _ in weights.most_common(N_FIRST)],
+        "look_at_first": sorted(weights, key=lambda number: -weights[number])[:N_FIRST],
     }
+
+
+def _probability(spans: Sequence[float]) -> dict[str, float]:
+    return {"mean_probability": fmean(spans), "lowest_probability": min(spans)} if spans else {}

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,18 @@ from tqdm import tqdm
 
 from pii_kit.data import Document
 from pii_kit.files import KitError, atomic_folder, read_json, write_json
-from pii_kit.metrics import Predictions
+from pii_kit.metrics import Predictions, Score
 from pii_kit.models.onnx import OnnxModel, write_onnx
 from pii_kit.predict import Ensemble, Tagger, predict_documents
 from pii_kit.training.distill import Taught
 from pii_kit.training.folds import load_folds_out_of_fold
-from pii_kit.training.out_of_fold import choose_threshold, load_out_of_fold, save_out_of_fold
+from pii_kit.training.out_of_fold import (
+    OutOfFold,
+    choose_threshold,
+    load_out_of_fold,
+    save_out_of_fold,
+    threshold_for_recall,
+)
 from pii_kit.training.runs import (
     fingerprint,
     fingerprint_tagger,
@@ -54,11 +60,7 @@ def load_ensemble(
     rules = tuple(dict.fromkeys(rule for _, of_run in decisions for rule in of_run))
     o_threshold = sum(threshold for threshold, _ in decisions) / len(runs)
     if documents and len(runs) > 1:
-        kept = [load_folds_out_of_fold(run) for run in runs]
-        members = [of_run for of_run in kept if of_run is not None]
-        if len(members) < len(runs):
-            raise KitError(f"{runs[kept.index(None)]}: holds no out-of-fold probabilities to choose a threshold on")
-        o_threshold = choose_threshold(members, documents, rules)
+        o_threshold = choose_threshold(_members(runs), documents, rules)
     return Ensemble(
         taggers=tuple(tagger for of_run in taggers for tagger in of_run),
         weights=tuple(1 / len(runs) / len(of_run) for of_run in taggers for _ in of_run),
@@ -66,6 +68,25 @@ def load_ensemble(
         o_threshold=o_threshold,
         rules=rules,
     )
+
+
+def with_recall(
+    ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document], recall: float
+) -> tuple[Ensemble, Score]:
+    """Return the ensemble of `runs` with the threshold of `threshold_for_recall`, and what it finds out of fold.
+
+    Raises KitError as `threshold_for_recall` does, and for a run without out-of-fold probabilities.
+    """
+    o_threshold, score = threshold_for_recall(_members(runs), documents, ensemble.rules, recall)
+    return replace(ensemble, o_threshold=o_threshold), score
+
+
+def _members(runs: Sequence[str | Path]) -> list[OutOfFold]:
+    kept = [load_folds_out_of_fold(run) for run in runs]
+    members = [of_run for of_run in kept if of_run is not None]
+    if len(members) < len(runs):
+        raise KitError(f"{runs[kept.index(None)]}: holds no out-of-fold probabilities to choose a threshold on")
+    return members
 
 
 def _check_same_data(runs: Sequence[str | Path], folders: Sequence[Sequence[Path]]) -> None:

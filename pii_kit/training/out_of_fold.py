@@ -3,6 +3,7 @@
 Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about one in a hundred of a trained tagger.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from pii_kit.data import Document
+from pii_kit.data import Document, true_labels
 from pii_kit.decide import O_THRESHOLDS, likeliest_pii
 from pii_kit.files import KitError
-from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.metrics import row_counts, safe_threshold
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
+from pii_kit.metrics import Score, row_counts, safe_threshold
 from pii_kit.rules import label_document
 
 KEPT_BELOW = 0.99999
@@ -135,13 +136,45 @@ def choose_threshold(members: Sequence[OutOfFold], documents: Sequence[Document]
     Raises:
         KitError: no document was validated by every run.
     """
+    return _safest([_counts(doc, _mean(members, doc), rules) for doc in _shared(members, documents)])
+
+
+def _shared(members: Sequence[OutOfFold], documents: Sequence[Document]) -> list[Document]:
     shared = [document for document in documents if all(member.holds(document) for member in members)]
     if not shared:
         raise KitError(
             f"none of {len(documents)} labelled documents was in a validation fold of every run; "
             "pass the documents that the runs were trained on, or none for the mean of their thresholds"
         )
-    return _safest([_counts(document, _mean(members, document), rules) for document in shared])
+    return shared
+
+
+def threshold_for_recall(
+    members: Sequence[OutOfFold], documents: Sequence[Document], rules: Sequence[str], recall: float
+) -> tuple[float, Score]:
+    """Choose the lowest of O_THRESHOLDS at which the runs' average finds this share of the true rows out of fold.
+
+    A row counts as found if its token has any PII label, which is what redaction needs. The arguments are those of
+    `choose_threshold`. All types share the threshold, because rare types have too few rows for one of their own.
+
+    Returns:
+        The threshold, and the counts of rows found, of other tokens found, and of rows missed.
+
+    Raises:
+        KitError: as `choose_threshold`, there are no true rows, or no threshold finds enough of them.
+    """
+    shared = _shared(members, documents)
+    for o_threshold in O_THRESHOLDS:
+        pairs: Counter[tuple[bool, bool]] = Counter()
+        for doc in shared:
+            labels = label_document(doc, _mean(members, doc), o_threshold=o_threshold, rules=rules)
+            pairs.update(
+                (true != OUTSIDE, label != OUTSIDE) for true, label in zip(true_labels(doc), labels, strict=True)
+            )
+        score = Score(tp=pairs[True, True], fp=pairs[False, True], fn=pairs[True, False])
+        if score.tp and score.recall >= recall:
+            return o_threshold, score
+    raise KitError(f"a recall of {recall:g} cannot be reached: at most {score.tp} of {score.tp + score.fn} are found")
 
 
 def labels_by_other_folds(

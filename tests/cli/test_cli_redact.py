@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import stat
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pii_kit.__main__ import main
@@ -121,7 +123,9 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
         (["--submission", "labels.csv"], "--mode"),
         (["--mode", "type"], "either --submission or --run"),
         (["--mode", "type", "--submission", "labels.csv", "--run", "r"], "either --submission or --run"),
-        (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "needs --run"),
+        (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "need --run"),
+        (["--mode", "type", "--submission", "labels.csv", "--recall", ".9"], "need --run"),
+        (["--mode", "type", "--run", "r", "--recall", ".9"], "needs --train TRAIN.json"),
         (["--restore"], "--mapping"),
         (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
         (["--mode", "type", "--submission", "labels.csv", "--report", "in.json"], "used twice"),
@@ -178,3 +182,19 @@ def test_a_wrong_threshold_is_refused(folder, wrong):
     with pytest.raises(SystemExit) as stop:
         redact("--run", "r", "--threshold", wrong)
     assert stop.value.code == 2
+
+
+def test_recall_chooses_the_threshold_and_redact_eval_measures_it(folder, cross_validated, documents, capsys):
+    (run, _), essays = cross_validated(0), documents
+    write_documents("train.json", essays)
+    arguments = ["--run", str(run), "--train", "train.json", "--recall", ".4"]
+    assert main(["redact-eval", "--truth", "train.json", *arguments, "--out", "eval.csv"]) == 0
+    printed = capsys.readouterr().out
+    found, rows = map(int, re.search(r"finds (\d+) of (\d+) rows out of fold", printed).groups())
+    assert 0.4 * rows <= found <= rows == len(true_rows(essays))
+    table = pd.read_csv("eval.csv", index_col="counted")
+    assert table.loc["rows", "n"] == rows and table.loc["rows", "good"] >= found
+    assert "Somewhat high" in printed and "out of fold" in printed
+    assert redact(*arguments, "--report", "report.json") == 0
+    report = json.loads((folder / "report.json").read_text())
+    assert f"P(O) < {report['o_threshold']:g} finds {found} of {rows}" in capsys.readouterr().out

@@ -22,6 +22,7 @@ from pii_kit.training.out_of_fold import (
     labels_by_other_folds,
     load_out_of_fold,
     save_out_of_fold,
+    threshold_for_recall,
 )
 
 
@@ -132,6 +133,9 @@ def test_a_document_is_recognized_by_number_length_and_labels(predictions):
 def test_an_unlabelled_document_is_not_recognized(predictions):
     kept = keep_out_of_fold(predictions)
     assert not any(kept.holds(replace(document, labels=None)) for document, _ in predictions)
+
+
+KINDS = ((True, True), (False, True), (True, False))  # of (true, found): right, false, missed
 
 
 def runs_of(seed: int, n_members: int) -> tuple[list, list]:
@@ -246,3 +250,23 @@ def test_labelled_documents_that_no_run_validated_are_an_error():
     others = [replace(document, document=document.document + 5000) for document in documents]
     with pytest.raises(KitError, match=r"none of 12 labelled documents was in a validation fold of every run; pass"):
         choose_threshold(members, others, ())
+
+
+def test_the_lowest_threshold_that_finds_enough_rows_is_chosen():
+    members, documents = runs_of(5, 2)
+    average = average_out_of_fold(members)
+
+    def find(o_threshold):
+        labels = [label_document(doc, average.of(doc), o_threshold=o_threshold) for doc in documents]
+        true, found = (np.concatenate(of) for of in ([doc.labels for doc in documents], labels))
+        return tuple(
+            int(np.sum(((true != "O") == of_true) & ((found != "O") == of_found))) for of_true, of_found in KINDS
+        )
+
+    for recall in (0.2, 0.45):
+        threshold, score = threshold_for_recall(members, documents, DEFAULT_RULES, recall)
+        assert (score.tp, score.fp, score.fn) == find(threshold) and score.recall >= recall
+        below = [find(one) for one in O_THRESHOLDS if one < threshold]
+        assert all(found < recall * (found + missed) for found, _, missed in below)
+    with pytest.raises(KitError, match=r"1\.1 cannot be reached: at most \d+ of \d+ are found"):
+        threshold_for_recall(members, documents, DEFAULT_RULES, 1.1)
