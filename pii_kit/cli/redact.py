@@ -28,6 +28,7 @@ from pii_kit.redact.release import (
     write_mapping,
     write_output,
 )
+from pii_kit.report.redaction_page import write_redaction_page
 from pii_kit.submission import label_documents, read_submission
 from pii_kit.training.ensemble import predict_labelled, with_recall
 from pii_kit.training.runs import fingerprint_tagger, fold_folders
@@ -65,6 +66,7 @@ def redact(args: argparse.Namespace) -> None:
     report = report_of(release, settings, sources, predictions)
     if args.report:
         write_json(args.report, report)
+        write_redaction_page(args.report.with_suffix(".html"), report)
     n_leaks = len(release.unexplained)
     if args.strict and n_leaks:
         where = f"{args.report} lists them" if args.report else "--report FILE.json lists them"
@@ -199,7 +201,7 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument("--deny", type=Path, metavar="FILE", help=text)
     text = "write what restores the original, for the owner's eyes only; with --restore, read it"
     verb.add_argument("--mapping", type=Path, metavar="MAP.json", help=text)
-    text = "write counts, places and hashes, but no text"
+    text = "write counts, places and hashes, but no text; beside it FILE.html shows them"
     verb.add_argument("--report", type=Path, metavar="FILE.json", help=text)
     text = "release nothing, with exit code 2, if the leak check finds anything that it cannot explain"
     verb.add_argument("--strict", action="store_true", help=text)
