@@ -76,6 +76,12 @@ def test_a_hash_needs_a_key_from_a_file_or_the_environment(folder, monkeypatch, 
     assert redact("--key-file", "missing", mode="hash") == 2
 
 
+def test_a_key_is_never_taken_from_the_command_line(folder, capsys):
+    with pytest.raises(SystemExit) as stop:
+        redact("--key", SECRET, mode="hash")
+    assert stop.value.code == 2 and not (folder / "out.json").exists()
+
+
 def test_a_short_key_is_a_warning(folder, capsys):
     (folder / "key").write_text("abc")
     assert redact("--key-file", "key", mode="hash") == 0
