@@ -1,6 +1,4 @@
-"use strict";
 const form = document.querySelector("form"), hint = document.getElementById("hint");
-const find = (selector, root = document) => [...root.querySelectorAll(selector)];
 const boxes = {kind: find("[name=kind]"), type: find("[name=type]")};
 const essays = find("article").map(article => ({article, spans: find(".span", article).map(span =>
   ({span, kind: span.dataset.kind, types: span.dataset.types.split(" "), size: find("mark", span).length}))}));
@@ -43,11 +41,6 @@ function writeAddress() {
   try { history.replaceState(null, "", "#" + wanted); } catch { /* a page inside a notebook has no address */ }
 }
 
-function unfold(fold, open) {
-  fold.setAttribute("aria-expanded", open);
-  fold.nextElementSibling.hidden = !open;
-}
-
 function showHint(mark) {
   hint.textContent = mark.dataset.hint;
   hint.hidden = false;
@@ -73,16 +66,6 @@ document.addEventListener("scroll", () => {
   if (!hint.hidden && focused.matches("mark")) showHint(focused); else hideHint();
 });
 document.addEventListener("keydown", event => event.key === "Escape" && hideHint());
-document.addEventListener("click", event => {
-  const button = event.target;
-  if (button.matches(".fold")) unfold(button, button.getAttribute("aria-expanded") === "false");
-  if (button.matches(".whole")) {
-    const open = button.getAttribute("aria-pressed") === "false";
-    button.setAttribute("aria-pressed", open);
-    button.textContent = open ? "Show less" : "Show all text";
-    find(".fold", button.closest("article")).forEach(fold => unfold(fold, open));
-  }
-});
 form.addEventListener("change", () => { show(); writeAddress(); });
 document.getElementById("reset").addEventListener("click", () => { form.reset(); show(); writeAddress(); });
 addEventListener("hashchange", readAddress);

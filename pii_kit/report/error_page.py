@@ -1,12 +1,8 @@
 """Write the errors on labelled documents as one self-contained HTML page with filters."""
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from html import escape
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
@@ -16,8 +12,8 @@ from pii_kit.data import Document, spell, true_labels
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, type_of
 from pii_kit.metrics import BETA, Score
-from pii_kit.pieces import encodable
 from pii_kit.report import ERROR_COLOURS, error_kind, neighbourhoods
+from pii_kit.report.page import build_page, escaped, read_asset
 
 KIND_SIGNS = {"missed": "−", "false": "+", "wrong label": "≠", "correct": "✓"}
 KIND_LINES = {"missed": "double", "false": "dashed", "wrong label": "wavy", "correct": "solid"}
@@ -80,7 +76,13 @@ def write_error_page(
         key=lambda essay: (essay.score.fn == 0, -essay.cost, essay.document.document),
     )
     with atomic_write(path) as handle:
-        handle.writelines(_page(checked, listed, _text(title), _text(note)))
+        style = "".join(
+            f'[data-kind="{kind}"] {{ --colour: {ERROR_COLOURS[kind]}; --underline: {line}; }}\n'
+            for kind, line in KIND_LINES.items()
+        )
+        without_script = read_asset("error_page_noscript.css")
+        body = _body(checked, listed, escaped(title), escaped(note))
+        handle.writelines(build_page("error_page", title, body, style=style, without_script=without_script))
 
 
 def check_document(document: Document, probabilities: np.ndarray, labels: Sequence[str]) -> CheckedDocument:
@@ -119,36 +121,15 @@ def _hint(index: int, true: str, predicted: str, scores: np.ndarray) -> str:
     return "\n".join(lines)
 
 
-def _page(
+def _body(
     checked: Sequence[CheckedDocument], listed: Sequence[CheckedDocument], title: str, note: str
 ) -> Iterator[str]:
-    """Yield the parts of the page; title and note are escaped already."""
-    names = ("error_page.css", "error_page_noscript.css", "error_page.js")
-    style, without_script, script = ((files("pii_kit.report") / name).read_text(encoding="utf-8") for name in names)
-    # If text of a document ever broke out of its element, it still could not run a script or load a file.
-    script_hash = b64encode(sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
-    colours = "".join(
-        f'[data-kind="{kind}"] {{ --colour: {ERROR_COLOURS[kind]}; --kind-line: {line}; }}\n'
-        for kind, line in KIND_LINES.items()
-    )
-    yield (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{style}{colours}</style>\n"
-        f"<noscript><style>\n{without_script}</style></noscript>\n</head>\n<body>\n"
-    )
+    """Yield the parts of the page's body; title and note are escaped already."""
     yield _header(checked, listed, title, note)
     yield _filters([mark for essay in listed for mark in essay.marks])
     yield '<main aria-label="Documents">\n'
     yield from map(_article, listed)
-    yield f'</main>\n<pre id="hint" role="tooltip" hidden></pre>\n<script>{script}</script>\n</body>\n</html>\n'
-
-
-def _text(text: str) -> str:
-    """Escape text for HTML; lone surrogates, which UTF-8 cannot encode, become question marks."""
-    return escape(encodable(text))
+    yield '</main>\n<pre id="hint" role="tooltip" hidden></pre>\n'
 
 
 def _header(checked: Sequence[CheckedDocument], listed: Sequence[CheckedDocument], title: str, note: str) -> str:
@@ -217,7 +198,7 @@ def _article(essay: CheckedDocument) -> str:
 
 
 def _spelled(document: Document, start: int, stop: int) -> str:
-    return _text(spell(document.tokens[start:stop], document.trailing_whitespace[start:stop]))
+    return escaped(spell(document.tokens[start:stop], document.trailing_whitespace[start:stop]))
 
 
 def _folded(document: Document, start: int, stop: int) -> str:
@@ -250,7 +231,7 @@ def _span(document: Document, marks: Sequence[Mark]) -> str:
     text = ""
     for mark in marks:
         token, space = document.tokens[mark.token_index], document.trailing_whitespace[mark.token_index]
-        text += f'<mark tabindex="0"{_sign(token)} title="{mark.hint}">{_text(token)}</mark>'
+        text += f'<mark tabindex="0"{_sign(token)} title="{mark.hint}">{escaped(token)}</mark>'
         text += " " * (space and mark.token_index < last)
     caption = f"<small>{KIND_SIGNS[kind]} {kind} {name}</small>"
     return f'<span class="span" data-kind="{kind}" data-types="{" ".join(types)}">{text}{caption}</span>'

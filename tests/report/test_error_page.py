@@ -5,7 +5,6 @@ from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
-from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from pii_kit.labels import LABEL_TO_ID, LABELS, PII_TYPES
 from pii_kit.metrics import micro_fbeta
 from pii_kit.report import error_counts
 from pii_kit.report.error_page import AROUND, check_document, write_error_page
+from pii_kit.report.page import read_asset
 from pii_kit.submission import submission_rows, true_rows
 
 TRUE = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT", "a@b.org": "B-EMAIL"}
@@ -268,7 +268,7 @@ def test_a_page_without_documents_to_list_is_written(tmp_path, text):
 def test_the_policy_allows_exactly_the_script_of_the_page(tmp_path, predicted):
     html = page_of(tmp_path, *predicted).read_text()
     [script] = re.findall("<script>(.*?)</script>", html, re.DOTALL)
-    assert script == (files("pii_kit.report") / "error_page.js").read_text()
+    assert script == read_asset("page.js") + read_asset("error_page.js")
     digest = b64encode(sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'\"" in html
 
