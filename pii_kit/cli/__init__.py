@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pii_kit.labels import PII_TYPES
+
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Help that shows a default only where there is one."""
@@ -42,6 +44,19 @@ def add_runs(verb: argparse.ArgumentParser, *, required: bool = True) -> None:
     text = "the essays that the runs were trained on, to choose the threshold of several runs"
     verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
     verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")
+
+
+def add_thresholds(verb: argparse.ArgumentParser, condition: str = "") -> None:
+    """Add the argument that sets the thresholds of single PII types; `condition` starts its help."""
+    text = f"{condition}a token is PII of this type where P(O) is lower; repeat for several types"
+    verb.add_argument("--threshold", type=_threshold, action="append", metavar="TYPE=P", help=text)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    pii_type, _, value = text.partition("=")
+    if pii_type not in PII_TYPES:
+        raise argparse.ArgumentTypeError(f"expected TYPE=P with one of {', '.join(PII_TYPES)}, found {text!r}")
+    return pii_type, share(value)
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pii_kit.cli import add_path, add_runs, add_verb, share, whole
+from pii_kit.cli import add_path, add_runs, add_thresholds, add_verb, whole
 from pii_kit.cli.taggers import load_runs
 from pii_kit.data import DataWarning, Document
 from pii_kit.decide import decide_by_type
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.redact import MODES, Redaction, normalise
+from pii_kit.redact.decisions import read_decisions
 from pii_kit.redact.forms import read_files
 from pii_kit.redact.release import (
     check_output,
@@ -32,20 +33,20 @@ from pii_kit.training.runs import fingerprint_tagger, fold_folders
 KEY = "PII_KIT_KEY"
 SHORT_KEY = 16  # bytes
 WRITTEN = ("out", "mapping", "report")
-READ = ("data", "submission", "key_file", "allow", "deny", "mapping")
+READ = ("data", "submission", "decisions", "key_file", "allow", "deny", "mapping")
 
 
 def redact(args: argparse.Namespace) -> None:
     _check_paths(args)
     if args.restore:
-        if not args.mapping or args.mode or args.submission or args.run or args.report:
+        if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report:
             raise KitError("--restore takes --data, --mapping and --out alone")
         print(f"{args.out}: {restore(args.data, args.mapping, args.out)} files restored")
         return
-    if not args.mode or bool(args.submission) == bool(args.run):
-        raise KitError("redact needs --mode, and either --submission or --run")
+    if not args.mode or sum(map(bool, (args.submission, args.run, args.decisions))) != 1:
+        raise KitError("redact needs --mode, and exactly one of --submission, --run and --decisions")
     if args.threshold and not args.run:
-        raise KitError("--threshold needs --run: a submission has no probabilities")
+        raise KitError("--threshold needs --run: only a run has probabilities")
     settings = _settings(args)
     files = read_files(args.data)
     documents = [item.document for item in items_of(files)]
@@ -129,8 +130,12 @@ def _denied(line: str, path: Path, number: int) -> tuple[str, str]:
     return text.strip(), pii_type
 
 
-def _labels(args: argparse.Namespace, documents: Sequence[Document]) -> list[Sequence[str]]:
-    """Return the labels (document, token) of the submission, or those that the runs predict."""
+def _labels(args: argparse.Namespace, documents: Sequence[Document]) -> Sequence[Sequence[str]]:
+    """Return the labels (document, token) of the submission or the decisions, or those that the runs predict."""
+    if args.decisions:
+        labels, n_spans, n_undecided = read_decisions(args.decisions, documents)
+        print(f"{args.decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
+        return labels
     if args.submission:
         rows = read_submission(args.submission, documents)
         return [document.labels or () for document in label_documents(documents, rows)]
@@ -150,15 +155,10 @@ def _labels(args: argparse.Namespace, documents: Sequence[Document]) -> list[Seq
 def _sources(args: argparse.Namespace) -> dict[str, Any]:
     if args.submission:
         return {"submission_sha256": hash_of(args.submission.read_bytes())}
+    if args.decisions:
+        return {"decisions_sha256": hash_of(args.decisions.read_bytes())}
     taggers = [fingerprint_tagger(folder) for run in args.run for folder in fold_folders(run)]
     return {"taggers": taggers, "thresholds": dict(args.threshold or ())}
-
-
-def _threshold(text: str) -> tuple[str, float]:
-    pii_type, _, value = text.partition("=")
-    if pii_type not in PII_TYPES:
-        raise argparse.ArgumentTypeError(f"expected TYPE=P with one of {', '.join(PII_TYPES)}, found {text!r}")
-    return pii_type, share(value)
 
 
 def add_redact_verbs(verbs) -> None:
@@ -171,9 +171,10 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument(
         "--submission", type=Path, metavar="FILE.csv", help="labels of the essays, as predict writes them"
     )
+    text = "labels of the essays, as the page of review saves them"
+    verb.add_argument("--decisions", type=Path, metavar="FILE.json", help=text)
     add_runs(verb, required=False)
-    text = "with --run: a token is PII of this type where P(O) is lower; repeat for several types"
-    verb.add_argument("--threshold", type=_threshold, action="append", metavar="TYPE=P", help=text)
+    add_thresholds(verb, "with --run: ")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds draw equal surrogates")
     text = f"file with a secret key, for hash and surrogate; default: the environment variable {KEY}"
     verb.add_argument("--key-file", type=Path, metavar="FILE", help=text)

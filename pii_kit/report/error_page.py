@@ -76,13 +76,16 @@ def write_error_page(
         key=lambda essay: (essay.score.fn == 0, -essay.cost, essay.document.document),
     )
     with atomic_write(path) as handle:
-        style = "".join(
+        style = read_asset("error_page.css") + "".join(
             f'[data-kind="{kind}"] {{ --colour: {ERROR_COLOURS[kind]}; --underline: {line}; }}\n'
             for kind, line in KIND_LINES.items()
         )
-        without_script = read_asset("error_page_noscript.css")
-        body = _body(checked, listed, escaped(title), escaped(note))
-        handle.writelines(build_page("error_page", title, body, style=style, without_script=without_script))
+        body, without_script = (
+            _body(checked, listed, escaped(title), escaped(note)),
+            read_asset("error_page_noscript.css"),
+        )
+        page = build_page(title, body, style=style, scripts=["error_page.js"], without_script=without_script)
+        handle.writelines(page)
 
 
 def check_document(document: Document, probabilities: np.ndarray, labels: Sequence[str]) -> CheckedDocument:

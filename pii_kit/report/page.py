@@ -1,7 +1,7 @@
 """Build HTML pages of one file: their style and script are inside, and they load nothing."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -10,14 +10,14 @@ from pii_kit.pieces import encodable
 
 
 def build_page(
-    name: str, title: str, body: Iterable[str], *, style: str = "", without_script: str = ""
+    title: str, body: Iterable[str], *, style: str, scripts: Sequence[str], without_script: str = ""
 ) -> Iterator[str]:
     """Yield the parts of a page around the HTML of its body. `title` is plain text.
 
-    The page has the style and script that all pages share, those of its own `name`, and more rules in `style`. The
-    rules in `without_script` apply where JavaScript is off.
+    `style` is added to the style that all pages share, and `scripts` to their script. The rules in `without_script`
+    apply where JavaScript is off.
     """
-    script = read_asset("page.js") + read_asset(f"{name}.js")
+    script = "".join(map(read_asset, ("page.js", *scripts)))
     # If text of a document ever broke out of its element, it still could not run a script or load a file.
     script_hash = b64encode(sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
@@ -25,7 +25,7 @@ def build_page(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escaped(title)}</title>\n<style>\n{read_asset('page.css')}{read_asset(f'{name}.css')}{style}</style>\n"
+        f"<title>{escaped(title)}</title>\n<style>\n{read_asset('page.css')}{style}</style>\n"
         f"<noscript><style>\n{without_script}</style></noscript>\n</head>\n<body>\n"
     )
     yield from body

@@ -119,8 +119,11 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
     ("arguments", "message"),
     [
         (["--submission", "labels.csv"], "--mode"),
-        (["--mode", "type"], "either --submission or --run"),
-        (["--mode", "type", "--submission", "labels.csv", "--run", "r"], "either --submission or --run"),
+        (["--mode", "type"], "exactly one of --submission, --run and --decisions"),
+        (
+            ["--mode", "type", "--submission", "labels.csv", "--run", "r"],
+            "exactly one of --submission, --run and --decisions",
+        ),
         (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "needs --run"),
         (["--restore"], "--mapping"),
         (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
