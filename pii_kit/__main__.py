@@ -11,6 +11,7 @@ from pii_kit.cli.data import add_data_verbs
 from pii_kit.cli.kaggle import add_kaggle_verbs
 from pii_kit.cli.language_model import add_language_model_verbs
 from pii_kit.cli.redact import add_redact_verbs
+from pii_kit.cli.review import add_review_verb
 from pii_kit.cli.taggers import add_tagger_verbs
 from pii_kit.data import DataWarning
 from pii_kit.files import KitError
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(title="verbs", required=True, metavar="VERB")
     add_data_verbs(verbs)
     add_tagger_verbs(verbs)
+    add_review_verb(verbs)
     add_redact_verbs(verbs)
     add_language_model_verbs(verbs)
     add_kaggle_verbs(verbs)

@@ -113,14 +113,15 @@ def run_elsewhere(python: Path, place: Path, *arguments: str) -> str:
 
 
 def test_a_wheel_alone_runs_commands_and_a_notebook(python, tmp_path, cross_validated, documents):
-    """Everything that is read from package data is in the wheel: topics, schema, style and script of the error page."""
+    """Everything that is read from package data is in the wheel: topics, schema, and what pages are made of."""
     where = run_elsewhere(python, tmp_path, "-c", "import pii_kit; print(pii_kit.__file__)")
     assert not Path(where.strip()).is_relative_to(ROOT)
     run_elsewhere(python, tmp_path, "-m", "pii_kit", "sample", "--out", "made_up", "--documents", "20")
     write_documents(tmp_path / "train.json", documents)
     run = str(cross_validated(0)[0])
     run_elsewhere(python, tmp_path, "-m", "pii_kit", "errors", "--run", run, "--data", "train.json", "--out", "e.html")
-    assert "</script>" in (tmp_path / "e.html").read_text()
+    run_elsewhere(python, tmp_path, "-m", "pii_kit", "review", "--run", run, "--data", "train.json", "--out", "r.html")
+    assert all("</script>" in (tmp_path / name).read_text() for name in ("e.html", "r.html"))
     predict = ["predict", "--run", run, "--data", "made_up/test.json", "--out", "predicted.csv"]
     run_elsewhere(python, tmp_path, "-m", "pii_kit", *predict)
     check = ["check", "--data", "made_up/test.json", "--submission", "predicted.csv"]

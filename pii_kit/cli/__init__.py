@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pii_kit.labels import PII_TYPES
+
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Help that shows a default only where there is one."""
@@ -36,12 +38,23 @@ def add_path(verb: Any, name: str, metavar: str, text: str) -> None:
 
 
 def add_runs(verb: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add the arguments that choose the taggers that a verb averages."""
+    """Add the arguments that choose the taggers that a verb averages, and their thresholds."""
     text = "folder of a run or of an exported tagger; repeat to average several"
     verb.add_argument("--run", type=Path, required=required, action="append", metavar="DIR", help=text)
     text = "the essays that the runs were trained on, to choose the threshold of several runs"
     verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
     verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")
+    text = "a token is PII of this type where P(O) is lower; repeat for several types"
+    verb.add_argument("--threshold", type=_threshold, action="append", metavar="TYPE=P", help=text)
+    text = "with --train: choose the threshold of the other types that finds this share of rows out of fold"
+    verb.add_argument("--recall", type=share, metavar="SHARE", help=text)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    pii_type, _, value = text.partition("=")
+    if pii_type not in PII_TYPES:
+        raise argparse.ArgumentTypeError(f"expected TYPE=P with one of {', '.join(PII_TYPES)}, found {text!r}")
+    return pii_type, share(value)
 
 
 def whole(least: int) -> Callable[[str], int]:

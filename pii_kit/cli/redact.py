@@ -4,18 +4,18 @@ import argparse
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pii_kit.cli import add_path, add_runs, add_verb, share, whole
+import numpy as np
+
+from pii_kit.cli import add_path, add_runs, add_verb, whole
 from pii_kit.cli.taggers import load_runs
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.files import KitError, atomic_write, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
-from pii_kit.metrics import recall_bound
-from pii_kit.predict import Ensemble
 from pii_kit.redact import MODES, Redaction, normalise
+from pii_kit.redact.decisions import read_decisions
 from pii_kit.redact.evaluate import evaluate_redaction
 from pii_kit.redact.forms import read_files
 from pii_kit.redact.release import (
@@ -30,37 +30,47 @@ from pii_kit.redact.release import (
 )
 from pii_kit.report.redaction_page import write_redaction_page
 from pii_kit.submission import label_documents, read_submission
-from pii_kit.training.ensemble import predict_labelled, with_recall
+from pii_kit.training.ensemble import predict_labelled
 from pii_kit.training.runs import fingerprint_tagger, fold_folders
 
 KEY = "PII_KIT_KEY"
 SHORT_KEY = 16  # bytes
 WRITTEN = ("out", "mapping", "report")
-READ = ("data", "submission", "key_file", "allow", "deny", "mapping")
+READ = ("data", "submission", "decisions", "key_file", "allow", "deny", "mapping")
 
 
 def redact(args: argparse.Namespace) -> None:
     _check_paths(args)
     if args.restore:
-        if not args.mapping or args.mode or args.submission or args.run or args.report:
+        if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report:
             raise KitError("--restore takes --data, --mapping and --out alone")
         print(f"{args.out}: {restore(args.data, args.mapping, args.out)} files restored")
         return
-    if not args.mode or bool(args.submission) == bool(args.run):
-        raise KitError("redact needs --mode, and either --submission or --run")
+    if not args.mode or sum(map(bool, (args.submission, args.run, args.decisions))) != 1:
+        raise KitError("redact needs --mode, and exactly one of --submission, --run and --decisions")
     if (args.threshold or args.recall) and not args.run:
-        raise KitError("--threshold and --recall need --run: a submission has no probabilities")
+        raise KitError("--threshold and --recall need --run: only a run has probabilities")
     settings = _settings(args)
     files = read_files(args.data)
     documents = [item.document for item in items_of(files)]
+    predictions: list[tuple[list[str], np.ndarray]] = []
     if args.run:
-        ensemble = _ensemble(args)
+        ensemble = load_runs(args)
         predictions = [(ensemble.label(*pair), pair[1]) for pair in ensemble.predict(documents)]
-        labels: list[Sequence[str]] = [of_document for of_document, _ in predictions]
-        sources = _runs(args) | {"o_threshold": ensemble.o_threshold, "thresholds": dict(ensemble.by_type)}
+        labels: Sequence[Sequence[str]] = [of_document for of_document, _ in predictions]
+        taggers = [fingerprint_tagger(folder) for run in args.run for folder in fold_folders(run)]
+        sources: dict[str, Any] = {
+            "taggers": taggers,
+            "o_threshold": ensemble.o_threshold,
+            "thresholds": dict(ensemble.by_type),
+        }
+    elif args.decisions:
+        labels, n_spans, n_undecided = read_decisions(args.decisions, documents)
+        print(f"{args.decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
+        sources = {"decisions_sha256": hash_of(args.decisions.read_bytes())}
     else:
         rows = read_submission(args.submission, documents)
-        predictions, labels = [], [document.labels or () for document in label_documents(documents, rows)]
+        labels = [document.labels or () for document in label_documents(documents, rows)]
         sources = {"submission_sha256": hash_of(args.submission.read_bytes())}
     release = redact_files(files, labels, settings)
     report = report_of(release, settings, sources, predictions)
@@ -143,26 +153,9 @@ def _denied(line: str, path: Path, number: int) -> tuple[str, str]:
     return text.strip(), pii_type
 
 
-def _ensemble(args: argparse.Namespace) -> Ensemble:
-    """Load the runs; with --recall, choose their threshold and print what it finds."""
-    if args.recall and not args.train:
-        raise KitError("--recall needs --train TRAIN.json, the essays that the runs were trained on")
-    ensemble = load_runs(args)
-    if args.recall:
-        ensemble, found = with_recall(ensemble, args.run, read_documents(args.train, labels_required=True), args.recall)
-        counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"
-        bound = recall_bound(found.tp, found.fn)
-        print(f"P(O) < {ensemble.o_threshold:g} finds {counts}; so few rows support a recall of {bound:.3f} or more")
-    return replace(ensemble, by_type=dict(args.threshold or ()))
-
-
-def _runs(args: argparse.Namespace) -> dict[str, Any]:
-    return {"taggers": [fingerprint_tagger(folder) for run in args.run for folder in fold_folders(run)]}
-
-
 def redact_eval(args: argparse.Namespace) -> None:
     documents = read_documents(args.truth, labels_required=True)
-    ensemble = _ensemble(args)
+    ensemble = load_runs(args)
     found = predict_labelled(ensemble, args.run, documents)
     shown = [document for document, _ in found.predictions]
     settings = Redaction(mode="type", mentions=args.mentions == "all")
@@ -175,13 +168,6 @@ def redact_eval(args: argparse.Namespace) -> None:
     print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
 
 
-def _threshold(text: str) -> tuple[str, float]:
-    pii_type, _, value = text.partition("=")
-    if pii_type not in PII_TYPES:
-        raise argparse.ArgumentTypeError(f"expected TYPE=P with one of {', '.join(PII_TYPES)}, found {text!r}")
-    return pii_type, share(value)
-
-
 def add_redact_verbs(verbs) -> None:
     """Add the verbs redact and redact-eval."""
     text = "replace PII in essays: JSON, JSON lines, csv or parquet files, text files or a folder of these"
@@ -192,10 +178,13 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument(
         "--submission", type=Path, metavar="FILE.csv", help="labels of the essays, as predict writes them"
     )
-    _add_decision(verb, required=False)
+    text = "labels of the essays, as the page of review saves them"
+    verb.add_argument("--decisions", type=Path, metavar="FILE.json", help=text)
+    add_runs(verb, required=False)
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds draw equal surrogates")
     text = f"file with a secret key, for hash and surrogate; default: the environment variable {KEY}"
     verb.add_argument("--key-file", type=Path, metavar="FILE", help=text)
+    _add_mentions(verb)
     verb.add_argument("--allow", type=Path, metavar="FILE", help="strings that are never replaced, one in each line")
     text = "strings that are always replaced, one in each line, as names or as TYPE<TAB>text"
     verb.add_argument("--deny", type=Path, metavar="FILE", help=text)
@@ -210,15 +199,11 @@ def add_redact_verbs(verbs) -> None:
     text = "measure what a redaction with runs leaves in labelled essays, and which other words it replaces"
     verb = add_verb(verbs, redact_eval, text)
     add_path(verb, "--truth", "LABELLED.json", "labelled essays; the training essays are labelled out of fold")
-    _add_decision(verb, required=True)
+    add_runs(verb)
+    _add_mentions(verb)
     verb.add_argument("--out", type=Path, metavar="FILE.csv", help="write the table too")
 
 
-def _add_decision(verb: argparse.ArgumentParser, *, required: bool) -> None:
-    add_runs(verb, required=required)
-    text = "with --run: a token is PII of this type where P(O) is lower; repeat for several types"
-    verb.add_argument("--threshold", type=_threshold, action="append", metavar="TYPE=P", help=text)
-    text = "with --run and --train: choose the threshold that finds this share of rows out of fold"
-    verb.add_argument("--recall", type=share, metavar="SHARE", help=text)
+def _add_mentions(verb: argparse.ArgumentParser) -> None:
     text = "replace all further mentions of labelled strings, or labelled ones alone"
     verb.add_argument("--mentions", choices=("all", "labelled"), default="all", help=text)

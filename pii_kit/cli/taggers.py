@@ -10,12 +10,12 @@ from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_write
 from pii_kit.kaggle import deadline_in
 from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
-from pii_kit.metrics import micro_fbeta
+from pii_kit.metrics import micro_fbeta, recall_bound
 from pii_kit.predict import Ensemble
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import PRESETS
-from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach
+from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach, with_recall
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
 
@@ -83,9 +83,17 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def load_runs(args: argparse.Namespace) -> Ensemble:
-    """Load the ensemble that the arguments of `add_runs` choose."""
+    """Load the ensemble that the arguments of `add_runs` choose; with --recall, print what its threshold finds."""
+    if args.recall and not args.train:
+        raise KitError("--recall needs --train TRAIN.json, the essays that the runs were trained on")
     documents = read_documents(args.train, labels_required=True) if args.train else []
-    return load_ensemble(args.run, documents=documents, mixed_data=args.mixed_data, device=working_devices()[0])
+    ensemble = load_ensemble(args.run, documents=documents, mixed_data=args.mixed_data, device=working_devices()[0])
+    if args.recall:
+        ensemble, found = with_recall(ensemble, args.run, documents, args.recall)
+        counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"
+        bound = recall_bound(found.tp, found.fn)
+        print(f"P(O) < {ensemble.o_threshold:g} finds {counts}; so few rows support a recall of {bound:.3f} or more")
+    return replace(ensemble, by_type=dict(args.threshold or ()))
 
 
 def export(args: argparse.Namespace) -> None:

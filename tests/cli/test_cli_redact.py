@@ -11,12 +11,14 @@ import pytest
 
 from pii_kit.__main__ import main
 from pii_kit.cli import redact as verb
+from pii_kit.cli import taggers
 from pii_kit.data import document_of_spans, read_documents, spell, write_documents
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.predict import Ensemble
 from pii_kit.submission import true_rows, write_submission
 
 NAME, EMAIL, *_ = PII_TYPES
+ONE_SOURCE = "exactly one of --submission, --run and --decisions"
 SECRET = "a long random text of a test"
 
 
@@ -127,8 +129,8 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
     ("arguments", "message"),
     [
         (["--submission", "labels.csv"], "--mode"),
-        (["--mode", "type"], "either --submission or --run"),
-        (["--mode", "type", "--submission", "labels.csv", "--run", "r"], "either --submission or --run"),
+        (["--mode", "type"], ONE_SOURCE),
+        (["--mode", "type", "--submission", "labels.csv", "--run", "r"], ONE_SOURCE),
         (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "need --run"),
         (["--mode", "type", "--submission", "labels.csv", "--recall", ".9"], "need --run"),
         (["--mode", "type", "--run", "r", "--recall", ".9"], "needs --train TRAIN.json"),
@@ -172,7 +174,7 @@ def test_runs_label_plain_text_with_thresholds_by_type(folder, monkeypatch, sha_
             yield document, scores
 
     monkeypatch.setattr(Ensemble, "predict", predict)
-    monkeypatch.setattr(verb, "load_runs", lambda args: ensemble)
+    monkeypatch.setattr(taggers, "load_ensemble", lambda runs, **_: ensemble)
     monkeypatch.setattr(verb, "fold_folders", lambda run: [])
     arguments = {"data": "essay.txt", "out": "out.txt"}
     assert redact("--run", "r", **arguments) == 0

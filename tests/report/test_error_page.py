@@ -1,5 +1,4 @@
 import re
-import shutil
 import subprocess
 from base64 import b64encode
 from dataclasses import replace
@@ -8,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from chromium import CHROMIUM, needs_chromium
 from conftest import make_document
 
 from pii_kit.data import Document
@@ -20,8 +20,6 @@ from pii_kit.report.page import read_asset
 from pii_kit.submission import submission_rows, true_rows
 
 TRUE = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT", "a@b.org": "B-EMAIL"}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 class Page(HTMLParser):

@@ -1,0 +1,108 @@
+"""`python -m pii_kit review`, and `redact` with the decisions that its page saves."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from pii_kit.__main__ import main
+from pii_kit.cli import taggers
+from pii_kit.labels import LABELS, OUTSIDE_ID
+from pii_kit.predict import Ensemble
+from pii_kit.redact.decisions import FORMAT, fingerprint_texts
+from pii_kit.redact.forms import read_files
+from pii_kit.redact.release import items_of
+
+NAME = "NAME_STUDENT"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, sha_rnn_tagger):
+    """A folder with a csv file; the run is a stub that takes capital letters for names, and is unsure of "we"."""
+    ensemble = Ensemble(taggers=(sha_rnn_tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.9, rules=())
+
+    def predict(self, documents):
+        for document in documents:
+            scores = np.zeros((len(document.tokens), len(LABELS)))
+            scores[:, OUTSIDE_ID] = [
+                0.3 if token.istitle() else 0.95 if token == "we" else 1 for token in document.tokens
+            ]
+            scores[:, LABELS.index(f"B-{NAME}")] = 1 - scores[:, OUTSIDE_ID]
+            yield document, scores
+
+    monkeypatch.setattr(Ensemble, "predict", predict)
+    monkeypatch.setattr(taggers, "load_ensemble", lambda runs, **_: ensemble)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_text("text\nAna and we met Bob\nnobody\n")
+    return tmp_path
+
+
+def review(*more: str) -> int:
+    return main(["review", "--data", "in.csv", "--run", "runs/a", "--out", "review.html", *more])
+
+
+def redact(*more: str) -> int:
+    return main(["redact", "--data", "in.csv", "--mode", "type", "--out", "out.csv", *more])
+
+
+def write_decisions(folder, *spans) -> None:
+    """Write decisions about the first document: start, end, decision."""
+    documents = [item.document for item in items_of(read_files(folder / "in.csv"))]
+    names = ("start", "end", "type", "decision")
+    entries = [dict(zip(names, (start, end, NAME, decision), strict=True)) for start, end, decision in spans]
+    content = {"format": FORMAT, "data": fingerprint_texts(documents), "documents": {"0": entries}}
+    (folder / "decisions.json").write_text(json.dumps(content))
+
+
+def test_review_writes_a_page_with_detections_and_suggestions(folder, capsys):
+    assert review("--threshold", "EMAIL=.5") == 0
+    assert "2 detections and 1 suggestions in 2 documents" in capsys.readouterr().out
+    page = (folder / "review.html").read_text()
+    assert "Detections of a: P(O) &lt; 0.9, EMAIL: 0.5." in page
+    data = json.loads(re.search('type="application/json" id="data">(.*)</script>', page)[1])
+    assert data["documents"] == [
+        ["0", ["Ana ", "and ", "we ", "met ", "Bob"], [[0, 1, 0, 0.7, 0], [2, 3, 0, 0.05, 1], [4, 5, 0, 0.7, 0]]],
+        ["1", ["nobody"], []],
+    ]
+
+
+def test_a_threshold_of_a_type_turns_detections_into_suggestions(folder, capsys):
+    assert review("--threshold", f"{NAME}=.2") == 0
+    assert "0 detections and 2 suggestions" in capsys.readouterr().out
+
+
+def test_review_never_overwrites_its_input(folder, capsys):
+    before = (folder / "in.csv").read_bytes()
+    assert main(["review", "--data", "in.csv", "--run", "a", "--out", "./in.csv"]) == 2
+    assert "is the input" in capsys.readouterr().err and (folder / "in.csv").read_bytes() == before
+
+
+def test_redact_uses_decisions_and_counts_undecided_detections_as_accepted(folder, capsys):
+    write_decisions(folder, (0, 1, "rejected"), (2, 3, "accepted"), (4, 5, "undecided"))
+    assert redact("--decisions", "decisions.json", "--report", "report.json") == 0
+    assert (folder / "out.csv").read_text() == "text\nAna and [NAME_STUDENT] met [NAME_STUDENT]\nnobody\n"
+    assert "1 of 3 detections undecided" in capsys.readouterr().out
+    assert len(json.loads((folder / "report.json").read_text())["decisions_sha256"]) == 64
+
+
+def test_decisions_about_other_essays_are_refused_and_nothing_is_written(folder, capsys):
+    write_decisions(folder, (0, 1, "accepted"))
+    (folder / "in.csv").write_text("text\nEva and we met Bob\nnobody\n")
+    assert redact("--decisions", "decisions.json") == 2
+    error = capsys.readouterr().err
+    assert "decisions.json: these are decisions about other documents" in error and error.count("\n") == 1
+    assert not (folder / "out.csv").exists()
+
+
+@pytest.mark.parametrize("more", [["--run", "a"], ["--submission", "labels.csv"]])
+def test_redact_takes_one_source_of_labels(folder, capsys, more):
+    write_decisions(folder)
+    assert redact("--decisions", "decisions.json", *more) == 2
+    assert "exactly one of" in capsys.readouterr().err
+
+
+def test_decisions_are_never_overwritten(folder, capsys):
+    write_decisions(folder)
+    assert redact("--decisions", "decisions.json", "--report", "decisions.json") == 2
+    assert "used twice" in capsys.readouterr().err

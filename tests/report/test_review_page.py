@@ -1,0 +1,304 @@
+import json
+import os
+import re
+import stat
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+
+import pytest
+from chromium import needs_chromium, open_chromium, wait_until
+from conftest import make_document
+
+from pii_kit.data import Document
+from pii_kit.redact.decisions import Detection, fingerprint_texts, read_decisions
+from pii_kit.report.page import read_asset
+from pii_kit.report.review_page import write_review_page
+
+NAME, EMAIL = "NAME_STUDENT", "EMAIL"
+HALF = chr(0xD800)
+HOSTILE = '</script><script>document.title="run"</script> <img src=x onerror=document.title="run"> &lt; <!-- \u202e\x00'
+
+
+def detection(start, end, pii_type=NAME, *, margin=1.0, is_suggestion=False) -> Detection:
+    return Detection(start=start, end=end, pii_type=pii_type, chance=0.75, margin=margin, is_suggestion=is_suggestion)
+
+
+class Parts(HTMLParser):
+    """Parse a page: its tags, its text, and the text of each script."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags, self.text, self.scripts, self.inside = [], "", [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.inside = tag
+        assert not {"src", "href", "action"} & dict(attributes).keys()
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts.append(data)
+        elif self.inside != "style":
+            self.text += data
+
+
+def page_of(tmp_path, documents, detections, **texts):
+    path = tmp_path / "page.html"
+    write_review_page(path, documents, detections, **{"title": "Review", **texts})
+    return path
+
+
+def test_the_document_with_the_most_uncertain_detection_comes_first_and_those_without_any_last(tmp_path):
+    documents = [make_document("Hi Ann Lee", number) for number in (1, 2, 3, 4, 2**63 - 1)]
+    margins = [(), (2.0,), (3.0, 1.0), (), (1.5,)]
+    detections = [[detection(i, i + 1, margin=margin) for i, margin in enumerate(of_one)] for of_one in margins]
+    data = json.loads(Parts(page_of(tmp_path, documents, detections).read_text()).scripts[0])
+    assert [number for number, *_ in data["documents"]] == ["3", str(2**63 - 1), "2", "1", "4"]
+    assert data["fingerprint"] == fingerprint_texts(documents)
+    assert data["documents"][0][1:] == [["Hi ", "Ann ", "Lee"], [[0, 1, 0, 0.75, 0], [1, 2, 0, 0.75, 0]]]
+
+
+def test_hostile_text_stays_inside_the_data_and_the_title_is_escaped(tmp_path):
+    document = make_document(HOSTILE)
+    parts = Parts(page_of(tmp_path, [document], [[]], title=HOSTILE + HALF, note=HOSTILE).read_text(encoding="utf-8"))
+    assert parts.tags.count("script") == 2 and "img" not in parts.tags and len(parts.scripts) == 2
+    assert parts.text.count(HOSTILE) == 3  # two titles and the note
+    assert "".join(json.loads(parts.scripts[0])["documents"][0][1]) == document.full_text
+
+
+def test_the_policy_allows_exactly_the_script_of_the_page_and_nothing_is_loaded(tmp_path):
+    html = page_of(tmp_path, [make_document("Hi")], [[]]).read_text()
+    _, script = Parts(html).scripts
+    assert script == "".join(map(read_asset, ("page.js", "review_view.js", "review_page.js")))
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in html
+    assert not re.search(r"https?:|@import|url\(|\bfetch\b|XMLHttpRequest|<link|<iframe|Storage", html)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_only_the_owner_can_read_the_page(tmp_path):
+    assert stat.S_IMODE(page_of(tmp_path, [], []).stat().st_mode) == 0o600
+
+
+TEXT = "Hi Ann Lee, Ann wrote to a@b.org on Monday"  # tokens: Hi Ann Lee , Ann wrote to a@b.org on Monday
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with open_chromium(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+@pytest.fixture
+def review(browser, tmp_path):
+    """Open a page of three documents, the first without and the last with hostile text.
+
+    The page shows document 2 (a detection Ann Lee, a suggestion Monday), document 3 (a detection Ann), document 1.
+    """
+    documents = [make_document("Monday it rained", 1), make_document(TEXT, 2), make_document("Ann " + HOSTILE, 3)]
+    detections = [[], [detection(1, 3, margin=0.5), detection(9, 10, is_suggestion=True)], [detection(0, 1, EMAIL)]]
+    browser.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    path = page_of(tmp_path, documents, detections)
+
+    class Review:
+        def __init__(self):
+            self.press, self.evaluate, self.click, self.drag = (
+                browser.press,
+                browser.evaluate,
+                browser.click,
+                browser.drag,
+            )
+            self.browser, self.documents, self.file = browser, documents, tmp_path / "decisions.json"
+            self.open()
+
+        def open(self):
+            browser.evaluate("typeof unsaved === 'undefined' || (unsaved = false)")  # or Chromium asks to stay
+            browser.open(path)
+
+        def status(self) -> str:
+            return browser.evaluate("document.querySelector('[role=status]').textContent")
+
+        def spans(self) -> dict[str, dict[tuple[int, int], tuple[str, str]]]:
+            """Save, and return the spans of each document in the file: place to type and decision."""
+            self.file.unlink(missing_ok=True)
+            browser.press("s")
+            wait_until(lambda: self.file.exists() and self.file.read_text().endswith("}"))
+            content = json.loads(self.file.read_text())
+            return {
+                number: {(one["start"], one["end"]): (one["type"], one["decision"]) for one in spans}
+                for number, spans in content["documents"].items()
+            }
+
+    return Review()
+
+
+ANN_LEE, MONDAY, ANN = (1, 3), (9, 10), (4, 5)
+UNDECIDED = {"2": {ANN_LEE: (NAME, "undecided")}, "3": {(0, 1): (EMAIL, "undecided")}}
+
+
+@needs_chromium
+def test_without_decisions_the_file_holds_the_detections_and_no_suggestions(review):
+    assert review.status() == "0 of 3 decided"
+    assert review.spans() == UNDECIDED
+    assert not set(re.findall(r"\w+", TEXT)) & set(re.findall(r"\w+", review.file.read_text()))
+
+
+@needs_chromium
+def test_keys_accept_reject_and_change_the_type_and_go_to_the_next_undecided_one(review):
+    review.press("a", "r", "6")
+    assert review.status() == "3 of 3 decided. Save the decisions."
+    assert review.spans() == {
+        "2": {ANN_LEE: (NAME, "accepted"), MONDAY: (NAME, "rejected")},
+        "3": {(0, 1): ("URL_PERSONAL", "accepted")},
+    }
+
+
+@needs_chromium
+def test_the_mouse_decides_too(review):
+    review.click("[data-start='9']")
+    review.click("[data-key=a]")
+    review.click("[data-start='1']")
+    review.click("[data-key='4']")
+    assert review.spans()["2"] == {ANN_LEE: ("ID_NUM", "accepted"), MONDAY: (NAME, "accepted")}
+
+
+@needs_chromium
+def test_keys_select_tokens_and_add_them(review):
+    review.press(*["ArrowRight"] * 4, "Shift+ArrowRight", "2")  # after Ann Lee: , Ann wrote to, and a@b.org
+    assert review.spans()["2"] == {ANN_LEE: (NAME, "undecided"), (6, 8): (EMAIL, "accepted")}
+
+
+@needs_chromium
+def test_a_selection_by_mouse_is_added_as_whole_tokens(review):
+    box = review.evaluate(
+        "(() => { const text = document.querySelector(\"[data-start='3']\").firstChild, range = new Range();"
+        "const at = text.data.indexOf('a@b.org'); range.setStart(text, at + 2); range.setEnd(text, at + 5);"
+        "const box = range.getBoundingClientRect(); return [box.left, box.right, box.top + box.height / 2]; })()"
+    )
+    left, right, middle = box
+    review.drag((left, middle), (right, middle))
+    review.press("2")
+    assert review.spans()["2"] == {ANN_LEE: (NAME, "undecided"), (7, 8): (EMAIL, "accepted")}
+
+
+@needs_chromium
+def test_a_span_with_other_ends_takes_the_place_of_the_old_one(review):
+    review.press("Shift+ArrowLeft", "1")
+    assert review.spans()["2"] == {ANN_LEE: (NAME, "rejected"), (0, 3): (NAME, "accepted")}
+
+
+@needs_chromium
+def test_a_document_without_detections_can_be_reached_and_marked_by_keys(review):
+    review.press("J", "J", "ArrowRight", "Shift+ArrowRight", "1")
+    assert review.spans() == {**UNDECIDED, "1": {(0, 2): (NAME, "accepted")}}
+
+
+@needs_chromium
+@pytest.mark.parametrize(("times", "others"), [(1, {}), (2, {"1": {(0, 1): (NAME, "accepted")}})])
+def test_a_decision_applies_to_all_mentions_in_the_document_or_in_all(review, times, others):
+    review.press("j", *["m"] * times, "a")  # Monday
+    expected = {**UNDECIDED, "2": {ANN_LEE: (NAME, "undecided"), MONDAY: (NAME, "accepted")}}
+    assert review.spans() == {**expected, **others}
+    assert review.evaluate("document.querySelector('[data-scope]').getAttribute('aria-pressed')") == "true"
+
+
+@needs_chromium
+def test_all_mentions_of_an_added_string_are_found_but_not_inside_another_span(review):
+    review.press("ArrowRight", "ArrowRight", "m", "m", "1")  # the second Ann of the document
+    assert review.spans() == {
+        "2": {ANN_LEE: (NAME, "undecided"), ANN: (NAME, "accepted")},
+        "3": {(0, 1): (NAME, "accepted")},
+    }
+
+
+@needs_chromium
+def test_undo_takes_back_one_step_with_all_its_mentions(review):
+    review.press("a", "m", "m", "a", "u")
+    assert review.spans() == {**UNDECIDED, "2": {ANN_LEE: (NAME, "accepted")}}
+    review.press("u")
+    assert review.spans() == UNDECIDED
+    assert review.evaluate("document.querySelector('[data-key=u]').disabled")
+
+
+@needs_chromium
+def test_saved_decisions_are_loaded_again_and_others_are_refused(review, tmp_path):
+    review.press("Shift+ArrowLeft", "2", "j", "r")
+    before, content = review.spans(), review.file.read_text()
+    review.open()
+    root = review.browser.send("DOM.getDocument")["root"]["nodeId"]
+    node = review.browser.send("DOM.querySelector", nodeId=root, selector="[type=file]")["nodeId"]
+
+    def load(text: str) -> str:
+        path = tmp_path / "kept.json"
+        path.write_text(text)
+        review.evaluate("message.textContent = ''")
+        review.browser.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        return review.browser.wait_for("message.textContent")
+
+    assert "not a file of decisions" in load("{}")
+    assert "decisions about other documents" in load(content.replace('"data": "', '"data": "0'))
+    assert "a wrong span in document 2" in load(content.replace('"end": 3', '"end": 99'))
+    assert review.spans() == UNDECIDED
+    assert load(content) == "3 of 4 decided. Loaded kept.json."
+    assert review.spans() == before
+
+
+@needs_chromium
+def test_leaving_is_only_stopped_while_decisions_are_unsaved(review):
+    leaves = "dispatchEvent(new Event('beforeunload', {cancelable: true}))"
+    assert review.evaluate(leaves)
+    review.press("a")
+    assert not review.evaluate(leaves)
+    review.press("s")
+    assert review.evaluate(leaves)
+
+
+@needs_chromium
+def test_hostile_text_is_shown_and_does_nothing(review):
+    review.evaluate("document.getElementById('suggestions').focus()")
+    shown = review.evaluate("document.querySelectorAll('.essay')[1].textContent")
+    assert "</script><script>" in shown and "onerror" in shown and "\u202e" in shown
+    assert review.evaluate("document.title") == "Review"
+    assert review.evaluate("document.querySelectorAll('script, img').length") == 2
+
+
+@needs_chromium
+def test_hidden_suggestions_are_not_counted_and_not_visited(review):
+    review.click("#suggestions")
+    assert review.status() == "0 of 2 decided"
+    review.evaluate("document.querySelector('mark').focus()")
+    review.press("j", "r")
+    assert review.spans()["3"] == {(0, 1): (EMAIL, "rejected")}
+
+
+@needs_chromium
+def test_what_the_page_saves_is_what_redact_reads(review):
+    review.press("a", "a", "r")
+    review.spans()
+    labels, n_spans, n_undecided = read_decisions(review.file, review.documents)
+    assert labels[1][1:3] == ["B-NAME_STUDENT", "I-NAME_STUDENT"] and labels[1][9] == "B-NAME_STUDENT"
+    assert set(labels[0] + labels[2]) == {"O"} and (n_spans, n_undecided) == (3, 0)
+
+
+@needs_chromium
+def test_text_with_lone_surrogates_can_be_decided(browser, tmp_path):
+    document = Document(document=1, full_text=f"a{HALF} b", tokens=(f"a{HALF}", "b"), trailing_whitespace=(True, False))
+    browser.open(page_of(tmp_path, [document], [[detection(0, 1)]]))
+    browser.press("a")
+    assert browser.evaluate("message.textContent").startswith("1 of 1 decided")
+    browser.evaluate("unsaved = false")
+
+
+@needs_chromium
+@pytest.mark.parametrize("texts", [[], [""], ["\n"]])
+def test_a_page_without_detections_opens(browser, tmp_path, texts):
+    documents = [make_document(text, number) for number, text in enumerate(texts)]
+    browser.open(page_of(tmp_path, documents, [[] for _ in documents]))
+    browser.press("a", "j", "J", "ArrowRight", "m", "1", "?")
+    assert browser.evaluate("message.textContent").startswith("0 of 0 decided")
+    assert browser.evaluate("document.querySelector('dialog').open")
