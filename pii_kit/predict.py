@@ -1,7 +1,7 @@
 """Predict probabilities (token, label) of documents with trained taggers, alone or as an ensemble."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -120,6 +120,11 @@ class Ensemble:
             taggers.append(tagger)
         return replace(self, taggers=tuple(taggers))
 
-    def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
-        """Decide the labels (token) of a document from its probabilities (token, label)."""
-        return label_document(document, probabilities, o_threshold=self.o_threshold, rules=self.rules)
+    def label(self, document: Document, probabilities: np.ndarray, thresholds: Mapping[str, float] = {}) -> list[str]:
+        """Decide the labels (token) of a document from its probabilities (token, label).
+
+        `thresholds` on P(O) of single PII types take the place of the ensemble's.
+        """
+        return label_document(
+            document, probabilities, o_threshold=self.o_threshold, thresholds=thresholds, rules=self.rules
+        )

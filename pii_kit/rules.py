@@ -14,7 +14,7 @@ from itertools import accumulate, groupby, pairwise
 import numpy as np
 
 from pii_kit.data import Document, spell
-from pii_kit.decide import decide, repair_bio
+from pii_kit.decide import decide_by_type, repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL as EMAIL_TYPE
 from pii_kit.labels import ID_NUM, NAME_STUDENT, OUTSIDE, OUTSIDE_ID, STREET_ADDRESS, URL_PERSONAL, spans_of, type_of
@@ -198,10 +198,16 @@ def apply_rules(
 
 
 def label_document(
-    document: Document, probabilities: np.ndarray, *, o_threshold: float, rules: Sequence[str] = DEFAULT_RULES
+    document: Document,
+    probabilities: np.ndarray,
+    *,
+    o_threshold: float,
+    thresholds: Mapping[str, float] = {},
+    rules: Sequence[str] = DEFAULT_RULES,
 ) -> list[str]:
-    """Decide the labels (token) of a document from its probabilities (token, label): threshold first, then rules."""
-    return apply_rules(document, decide(probabilities, o_threshold=o_threshold), probabilities, rules)
+    """Decide the labels (token) of a document from its probabilities (token, label): thresholds first, then rules."""
+    labels = decide_by_type(probabilities, o_threshold=o_threshold, thresholds=thresholds)
+    return apply_rules(document, labels, probabilities, rules)
 
 
 def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, int]]:
