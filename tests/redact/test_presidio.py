@@ -32,7 +32,7 @@ KNOWN = {  # token: its likeliest label and its P(O)
     "ana.silva77@x.de": (f"B-{EMAIL}", 0.3),
     "bo@y.de": (f"B-{EMAIL}", 0.3),
     "12": (f"B-{ADDRESS}", 0.2),
-    "\n": (f"I-{ADDRESS}", 0.2),
+    **dict.fromkeys(("\n", "\n ", "\n\n", "\n\n "), (f"I-{ADDRESS}", 0.2)),
     "Lund": (f"I-{ADDRESS}", 0.2),
 }
 
@@ -50,11 +50,15 @@ def predict(self, documents):
 
 @pytest.fixture
 def recognizer(monkeypatch):
-    """A function that makes a recognizer whose ensemble, with threshold .5 and all rules, knows the tokens of KNOWN."""
-    ensemble = Ensemble(taggers=(), weights=(), of_run=(), o_threshold=0.5, rules=DEFAULT_RULES)
+    """A function that makes a recognizer whose ensemble, with threshold .5, knows the tokens of KNOWN."""
     monkeypatch.setattr(Ensemble, "predict", predict)
-    monkeypatch.setattr(kit, "load_ensemble", lambda runs, **more: ensemble)
-    return lambda **more: PiiKitRecognizer("run", **more)
+
+    def make(*, rules=DEFAULT_RULES, **more) -> PiiKitRecognizer:
+        ensemble = Ensemble(taggers=(), weights=(), of_run=(), o_threshold=0.5, rules=rules)
+        monkeypatch.setattr(kit, "load_ensemble", lambda runs, **more: ensemble)
+        return PiiKitRecognizer("run", **more)
+
+    return make
 
 
 def analyzer_of(recognizer, *, own=False) -> AnalyzerEngine:
@@ -114,6 +118,10 @@ def test_the_example_of_the_readme_runs(cross_validated, tmp_path, monkeypatch, 
 )
 def test_a_result_is_exactly_the_text_of_its_tokens(recognizer, text, expected):
     assert found(text, recognizer()) == expected
+
+
+def test_a_result_has_no_whitespace_around_it_even_without_rules(recognizer):
+    assert found("At \n Lund \n\n and\n\nLund\n.", recognizer(rules=())) == [(ADDRESS, "Lund")] * 2
 
 
 def test_a_result_has_the_score_of_its_surest_token_and_an_explanation(recognizer):
