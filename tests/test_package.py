@@ -23,7 +23,7 @@ COMMANDS = {"kaggle", "six", "onnx", "jupyterlab", "ipykernel", "ipywidgets"}
 
 
 def name_of(requirement: str) -> str:
-    return re.match(r"[\w.-]+", requirement)[0].lower()
+    return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
 
 
 def imported_distributions() -> set[str]:
@@ -36,7 +36,8 @@ def imported_distributions() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.split(".")[0])
     distributions = importlib.metadata.packages_distributions()
-    return {distributions.get(name, [name])[0].lower() for name in modules - sys.stdlib_module_names - {"pii_kit"}}
+    modules -= sys.stdlib_module_names | {"pii_kit"}
+    return {name_of(distributions.get(name, [name])[0]) for name in modules}
 
 
 def test_the_project_declares_what_it_imports_and_nothing_else():

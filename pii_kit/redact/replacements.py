@@ -144,10 +144,8 @@ class DocumentSurrogates:
         return self._random(f"initial {letter}").choice([c for c in "ABCDEGHJKLMNPRST" if c.lower() != letter])
 
     def _make(self, draw: Surrogates, original: str, pii_type: str) -> str:
-        if pii_type == EMAIL and (match := ADDRESS.search(original)):
-            local = self._handle(match[0].split("@")[0], draw)
-            domain = faker_of(draw.rng, "en_US").free_email_domain()
-            return f"{original[: match.start()]}{local}@{domain}{original[match.end() :]}"
+        if pii_type == EMAIL and ADDRESS.search(original):
+            return ADDRESS.sub(lambda match: self._address(match[0], draw), original)
         if pii_type == USERNAME:
             return self._handle(original, draw)
         if pii_type == URL_PERSONAL:
@@ -156,6 +154,9 @@ class DocumentSurrogates:
             address = draw.address()
             return address if "\n" in original else re.sub(r"\s*\n\s*", ", ", address)
         return SYMBOLS.sub(lambda match: _other(match[0], draw), original)
+
+    def _address(self, text: str, draw: Surrogates) -> str:
+        return f"{self._handle(text.split('@')[0], draw)}@{faker_of(draw.rng, 'en_US').free_email_domain()}"
 
     def _handles(self) -> dict[str, str]:
         """Return the words of names as they are written in addresses → their surrogates, longest first."""

@@ -153,6 +153,11 @@ def test_addresses_are_made_from_the_surrogate_of_the_name_they_hold(seed):
     assert user == handles[0][0] + handles[1]
 
 
+def test_each_address_of_a_span_is_replaced():
+    new = text_of(essay(("ana@x.de, bo@y.de", EMAIL)), "surrogate")
+    assert re.fullmatch(r"\w+@[\w.]+, \w+@[\w.]+", new) and not re.search("ana|bo@|[xy].de", new)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_numbers_keep_their_form_and_few_of_their_digits(seed):
     document = essay("Call ", ("+49 (170) 123-4567", PHONE), " id ", ("AB-12345", ID))

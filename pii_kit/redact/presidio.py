@@ -1,0 +1,128 @@
+"""The kit in Microsoft Presidio: a recognizer that uses trained runs, and an operator that writes surrogates."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from pii_kit.data import Document, tokenize
+from pii_kit.files import KitError
+from pii_kit.labels import OUTSIDE_ID, PII_TYPES, spans_of
+from pii_kit.redact import Redaction
+from pii_kit.redact.replacements import DocumentSurrogates
+from pii_kit.training.ensemble import load_ensemble
+
+try:
+    from presidio_analyzer import AnalysisExplanation, EntityRecognizer, RecognizerResult
+    from presidio_analyzer.nlp_engine import NlpArtifacts
+    from presidio_anonymizer.entities import OperatorConfig
+    from presidio_anonymizer.operators import Operator, OperatorType
+except ModuleNotFoundError:
+    raise KitError("this needs Presidio: pip install presidio-analyzer presidio-anonymizer") from None
+
+NAME, EMAIL, _, _, PHONE, URL, ADDRESS = PII_TYPES  # Presidio has no entity for user names or for any ID
+PRESIDIO_NAMES = {NAME: "PERSON", EMAIL: "EMAIL_ADDRESS", PHONE: "PHONE_NUMBER", URL: "URL", ADDRESS: "LOCATION"}
+TYPES = {kind: kind for kind in PII_TYPES} | {name: kind for kind, name in PRESIDIO_NAMES.items()}
+LEAST_SCORE = 1e-6  # Presidio drops results with a score of 0
+OPERATOR = "pii_kit_surrogate"
+SURROGATES = "surrogates"  # the operator's parameter
+
+
+class PiiKitRecognizer(EntityRecognizer):
+    """Finds the PII that `python -m pii_kit redact --run` labels; further mentions of it are not searched.
+
+    `runs` are one or more folders, averaged as by `load_ensemble`. `thresholds` (PII type) on P(O) take the place of
+    theirs. With `presidio_names`, entities have Presidio's names where it has some (`PRESIDIO_NAMES`).
+
+    The score of a result is 1 − P(O) of its token with the lowest P(O). Runs choose thresholds that miss little, so
+    right results can have low scores, near 0 where a rule labelled them: a score threshold of Presidio loses these.
+
+    Raises:
+        KitError: as `load_ensemble`, or a threshold has an unknown type or is not from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        runs: str | Path | Sequence[str | Path],
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        presidio_names: bool = False,
+        mixed_data: bool = False,
+        device: str = "cpu",
+        supported_language: str = "en",
+    ) -> None:
+        for pii_type, threshold in (thresholds or {}).items():
+            if pii_type not in PII_TYPES or not 0 <= threshold <= 1:
+                raise KitError(f"threshold {pii_type}={threshold}; expected 0 to 1 for one of {', '.join(PII_TYPES)}")
+        self._names = {kind: PRESIDIO_NAMES.get(kind, kind) if presidio_names else kind for kind in PII_TYPES}
+        runs = [runs] if isinstance(runs, str | Path) else runs
+        ensemble = load_ensemble(runs, mixed_data=mixed_data, device=device)
+        self._ensemble = replace(ensemble, by_type=dict(thresholds or {}))
+        super().__init__(supported_entities=[*self._names.values()], supported_language=supported_language)
+
+    def load(self) -> None:
+        """Do nothing: the constructor has loaded the runs."""
+
+    def analyze(
+        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
+    ) -> list[RecognizerResult]:
+        """Return the PII of a text of any length, of the named entities; NLP artifacts are not used."""
+        tokens, spaces = tokenize(text)
+        document = Document(document=0, full_text=text, tokens=tokens, trailing_whitespace=spaces)
+        ((_, probabilities),) = self._ensemble.predict([document])
+        edges = [0, *accumulate(len(token) + space for token, space in zip(tokens, spaces, strict=True))]
+        results = []
+        for first, end, pii_type in spans_of(self._ensemble.label(document, probabilities)):
+            span = text[edges[first] : edges[end]]
+            start = edges[end] - len(span.lstrip())
+            if not span.strip() or self._names[pii_type] not in entities:
+                continue
+            p_outside = float(probabilities[first:end, OUTSIDE_ID].min())
+            score = max(1 - p_outside, LEAST_SCORE)
+            limit = self._ensemble.by_type.get(pii_type, self._ensemble.o_threshold)
+            reason = f"{pii_type}: lowest P(O) {p_outside:.4g}, threshold {limit:.4g}"
+            explanation = AnalysisExplanation(type(self).__name__, score, textual_explanation=reason)
+            found = RecognizerResult(self._names[pii_type], start, start + len(span.strip()), score, explanation)
+            results.append(found)
+        return results
+
+
+class SurrogateOperator(Operator):
+    """Replaces PII with surrogates. `surrogate_operators` makes its configuration for one text."""
+
+    def operate(self, text: str, params: Mapping[str, Any] = {}) -> str:
+        """Return the surrogate of `text`; the same text of the same type has the same surrogate."""
+        return params[SURROGATES](text, TYPES[params["entity_type"]])
+
+    def validate(self, params: Mapping[str, Any] = {}) -> None:
+        """Raise KitError if the parameters are not those of `surrogate_operators`, or the entity has no surrogates."""
+        if not isinstance(params.get(SURROGATES), DocumentSurrogates):
+            raise KitError(f"operator {OPERATOR}: no {SURROGATES}; expected the operators of surrogate_operators")
+        if params["entity_type"] not in TYPES:
+            raise KitError(f"operator {OPERATOR}: entity {params['entity_type']}; expected one of {', '.join(TYPES)}")
+
+    def operator_name(self) -> str:
+        """Return the operator's name."""
+        return OPERATOR
+
+    def operator_type(self) -> OperatorType:
+        """Return that the operator anonymizes."""
+        return OperatorType.Anonymize
+
+
+def surrogate_operators(
+    text: str, results: Iterable[RecognizerResult], *, seed: int = 0, key: bytes | None = None
+) -> dict[str, OperatorConfig]:
+    """Return the operators (entity name) that replace the `results` of one text, for `AnonymizerEngine.anonymize`.
+
+    They share their surrogates, so a person keeps one name in the text, also in e-mail addresses and user names. Equal
+    seeds draw equal names for different people: give each text its own seed, or all texts one key, with which a person
+    keeps the name in all of them (`DocumentSurrogates`). Presidio's other entities are left to other operators.
+    """
+    found = [(text[one.start : one.end], TYPES[one.entity_type]) for one in sorted(results) if one.entity_type in TYPES]
+    document = Document(document=0, full_text=text, tokens=(), trailing_whitespace=())
+    surrogates = DocumentSurrogates(Redaction(mode="surrogate", seed=seed, key=key), document, found)
+    for original, pii_type in found:  # drawn in the order of the text, as by `redact`; Presidio replaces from the end
+        surrogates(original, pii_type)
+    return {name: OperatorConfig(OPERATOR, {SURROGATES: surrogates}) for name in TYPES}

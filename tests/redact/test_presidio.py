@@ -1,0 +1,259 @@
+"""The kit in Presidio: its results are those of `redact`, at the right places, and surrogates are consistent."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+from presidio_analyzer.nlp_engine import NoOpNlpEngine
+from presidio_anonymizer import AnonymizerEngine
+from presidio_anonymizer.entities import OperatorConfig, RecognizerResult
+
+from pii_kit.__main__ import main
+from pii_kit.data import document_of_spans
+from pii_kit.files import KitError
+from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
+from pii_kit.predict import Ensemble
+from pii_kit.redact import Redaction
+from pii_kit.redact import presidio as kit
+from pii_kit.redact.document import redact_document
+from pii_kit.redact.presidio import PiiKitRecognizer, SurrogateOperator, surrogate_operators
+from pii_kit.rules import DEFAULT_RULES
+
+ROOT = Path(__file__).parents[2]
+NAME, EMAIL, USERNAME, ID, PHONE, URL, ADDRESS = PII_TYPES
+KNOWN = {  # token: its likeliest label and its P(O)
+    "Ana": (f"B-{NAME}", 0.1),
+    "Silva": (f"I-{NAME}", 0.6),
+    "AB-12345": (f"B-{ID}", 0.4),
+    "ana.silva77@x.de": (f"B-{EMAIL}", 0.3),
+    "bo@y.de": (f"B-{EMAIL}", 0.3),
+    "12": (f"B-{ADDRESS}", 0.2),
+    **dict.fromkeys(("\n", "\n ", "\n\n", "\n\n "), (f"I-{ADDRESS}", 0.2)),
+    "Lund": (f"I-{ADDRESS}", 0.2),
+}
+
+
+def predict(self, documents):
+    """Stand in for a model: known tokens are PII."""
+    for document in documents:
+        scores = np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32)
+        for place, token in enumerate(document.tokens):
+            label, p_outside = KNOWN.get(token, (LABELS[1], 1.0))
+            scores[place, LABELS.index(label)] = 1 - p_outside
+            scores[place, OUTSIDE_ID] = p_outside
+        yield document, scores
+
+
+@pytest.fixture
+def recognizer(monkeypatch):
+    """A function that makes a recognizer whose ensemble, with threshold .5, knows the tokens of KNOWN."""
+    monkeypatch.setattr(Ensemble, "predict", predict)
+
+    def make(*, rules=DEFAULT_RULES, **more) -> PiiKitRecognizer:
+        ensemble = Ensemble(taggers=(), weights=(), of_run=(), o_threshold=0.5, rules=rules)
+        monkeypatch.setattr(kit, "load_ensemble", lambda runs, **more: ensemble)
+        return PiiKitRecognizer("run", **more)
+
+    return make
+
+
+def analyzer_of(recognizer, *, own=False) -> AnalyzerEngine:
+    engine = NoOpNlpEngine([{"lang_code": "en", "model_name": ""}])
+    registry = RecognizerRegistry([recognizer])
+    if own:
+        registry.load_predefined_recognizers(nlp_engine=engine)
+    return AnalyzerEngine(registry, engine)
+
+
+def found(text, recognizer, **more) -> list[tuple[str, str]]:
+    results = analyzer_of(recognizer).analyze(text, language="en", **more)
+    return [(one.entity_type, text[one.start : one.end]) for one in sorted(results)]
+
+
+def anonymized(text, results, **more) -> str:
+    engine = AnonymizerEngine()
+    engine.add_anonymizer(SurrogateOperator)
+    return engine.anonymize(text, results, surrogate_operators(text, results, **more)).text
+
+
+def results_of(text, *spans) -> list[RecognizerResult]:
+    """Results at the places of strings, given in the order of the text with their entities."""
+    results, done = [], 0
+    for span, entity in spans:
+        start = text.index(span, done)
+        done = start + len(span)
+        results.append(RecognizerResult(entity, start, done, 0.9))
+    return results
+
+
+def test_the_example_of_the_readme_runs(cross_validated, tmp_path, monkeypatch, capsys):
+    run, _ = cross_validated(1)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "sha_rnn").symlink_to(run, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    section = (ROOT / "README.md").read_text().split("### In Presidio\n")[1].split("\n## ")[0]
+    (example,) = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    variables: dict = {}
+    exec(example, variables)
+    printed = capsys.readouterr().out
+    assert any(one.start <= 22 and one.end >= 43 for one in variables["results"])
+    assert "@" in printed and "ana.silva@example.org" not in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ana Silva met", [(NAME, "Ana")]),
+        ("  🐱 I   am  Ana ,\n\n\tAB-12345  ", [(NAME, "Ana"), (ID, "AB-12345")]),
+        ("é👩‍👩‍👧 e\u0301 Ana\u00a0Ana\r\nAna", [(NAME, "Ana")] * 3),
+        ("At 12 \nLund\n\n", [(ADDRESS, "12 \nLund")]),
+        ("\ud83d Ana", [(NAME, "Ana")]),
+        ("", []),
+        (" \n", []),
+    ],
+)
+def test_a_result_is_exactly_the_text_of_its_tokens(recognizer, text, expected):
+    assert found(text, recognizer()) == expected
+
+
+def test_a_result_has_no_whitespace_around_it_even_without_rules(recognizer):
+    assert found("At \n Lund \n\n and\n\nLund\n.", recognizer(rules=())) == [(ADDRESS, "Lund")] * 2
+
+
+def test_a_result_has_the_score_of_its_surest_token_and_an_explanation(recognizer):
+    text = "By Ana Silva"
+    (one,) = analyzer_of(recognizer(thresholds={NAME: 0.7})).analyze(text, language="en", return_decision_process=True)
+    assert (one.start, one.end) == (3, 12) and one.score == pytest.approx(0.9)
+    assert one.analysis_explanation.textual_explanation == "NAME_STUDENT: lowest P(O) 0.1, threshold 0.7"
+
+
+def test_what_only_a_rule_labels_is_not_lost(recognizer):
+    """Presidio drops results with a score of 0."""
+    assert found("Write to zoe@z.de", recognizer()) == [(EMAIL, "zoe@z.de")]
+
+
+def test_the_threshold_of_a_type_changes_this_type_alone(recognizer):
+    text = "Ana Silva AB-12345"
+    assert found(text, recognizer()) == [(NAME, "Ana"), (ID, "AB-12345")]
+    assert found(text, recognizer(thresholds={NAME: 0.7})) == [(NAME, "Ana Silva"), (ID, "AB-12345")]
+    assert found(text, recognizer(thresholds={ID: 0.3})) == [(NAME, "Ana")]
+
+
+@pytest.mark.parametrize("thresholds", [{"NAME": 0.2}, {NAME: 1.5}])
+def test_a_wrong_threshold_is_an_error(recognizer, thresholds):
+    with pytest.raises(KitError, match="expected 0 to 1 for one of NAME_STUDENT"):
+        recognizer(thresholds=thresholds)
+
+
+def test_only_the_entities_that_were_asked_for_are_found(recognizer):
+    text = "Ana ana.silva77@x.de AB-12345"
+    assert found(text, recognizer(), entities=[EMAIL]) == [(EMAIL, "ana.silva77@x.de")]
+    asked = found(text, recognizer(presidio_names=True), entities=["PERSON", ID])
+    assert asked == [("PERSON", "Ana"), (ID, "AB-12345")]
+
+
+def test_entities_have_presidios_names_where_it_has_some(recognizer):
+    expected = {"PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "LOCATION", USERNAME, ID}
+    assert set(analyzer_of(recognizer(presidio_names=True)).get_supported_entities()) == expected
+    assert set(analyzer_of(recognizer()).get_supported_entities()) == {*PII_TYPES}
+
+
+def test_a_long_text_is_not_truncated(recognizer, cross_validated, monkeypatch):
+    text = "Some words. " * 100_000 + "Ana "  # longer than spaCy's pipelines accept
+    (one,) = analyzer_of(recognizer()).analyze(text, language="en")
+    assert (one.start, one.end) == (1_200_000, 1_200_003)
+    monkeypatch.undo()
+    text = "Some words here. " * 300 + "zoe@z.de"  # many windows of a real tagger
+    results = analyzer_of(PiiKitRecognizer(cross_validated(1)[0])).analyze(text, language="en")
+    assert any(one.start <= 5100 and one.end == 5108 for one in results)
+
+
+def test_results_are_what_redact_replaces(cross_validated, documents, tmp_path):
+    run, _ = cross_validated(1)
+    analyzer = analyzer_of(PiiKitRecognizer(run, thresholds={NAME: 1.0}))
+    for number, document in enumerate(documents[:4]):
+        text = document.full_text
+        (tmp_path / "in.txt").write_bytes(text.encode())
+        files = ["--data", str(tmp_path / "in.txt"), "--out", str(tmp_path / f"{number}.txt")]
+        threshold = ["--threshold", f"{NAME}=1", "--mentions", "labelled"]
+        assert main(["redact", *files, "--run", str(run), "--mode", "type", *threshold]) == 0
+        for one in sorted(analyzer.analyze(text, language="en"), reverse=True):
+            text = f"{text[: one.start]}[{one.entity_type}]{text[one.end :]}"
+        assert text != document.full_text and (tmp_path / f"{number}.txt").read_bytes().decode() == text
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("presidio_names", [False, True])
+def test_surrogates_are_consistent_in_one_text(recognizer, seed, presidio_names):
+    text = "By Ana Silva, ana.silva77@x.de. Ana is AB-12345."
+    analyzer = analyzer_of(recognizer(thresholds={NAME: 0.7}, presidio_names=presidio_names))
+    results = analyzer.analyze(text, language="en")
+    new = anonymized(text, results, seed=seed)
+    first, last, email, again, number = re.fullmatch(r"By (\S+) (\S+), (\S+)\. (\S+) is (\S+)\.", new).groups()
+    assert first == again and number != "AB-12345" and not re.search(r"\b(ana|silva)\b", new, re.IGNORECASE)
+    assert email.startswith(re.sub("[^a-z.]", "", f"{first}.{last}".lower()))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_surrogates_are_those_of_redact(seed):
+    spans = [("Ana Silva", NAME), (" 🐱 ", None), ("a.silva@x.de", EMAIL), (" ", None), ("bob77", USERNAME)]
+    spans += [(" ", None), ("+49 170 123456", PHONE), ("\n\n", None), ("Bo Li", NAME), (" x", None)]
+    document = document_of_spans(0, spans)
+    settings = Redaction(mode="surrogate", seed=seed, mentions=False)
+    text = document.full_text
+    results = results_of(text, *((span, pii_type) for span, pii_type in spans if pii_type))
+    assert (
+        anonymized(text, results, seed=seed) == redact_document(document, document.labels, settings).document.full_text
+    )
+
+
+def test_with_a_key_a_person_keeps_the_name_in_all_texts():
+    texts = ["Ana wrote", "I am Ana, again"]
+    names = {
+        anonymized(text, results_of(text, ("Ana", "PERSON")), seed=seed, key=b"a key of a test").split()[2 * seed]
+        for seed, text in enumerate(texts)
+    }
+    assert len({name.strip(",") for name in names}) == 1
+
+
+def test_neighbours_that_presidio_merges_are_all_replaced():
+    """The anonymizer joins results of one entity with a space between; no e-mail address may survive in them."""
+    text = "To ana.silva77@x.de bo@y.de Ana Silva Bo Li"
+    spans = [("ana.silva77@x.de", EMAIL), ("bo@y.de", EMAIL), ("Ana Silva", NAME), ("Bo Li", NAME)]
+    new = anonymized(text, results_of(text, *spans))
+    assert not re.search(r"ana|silva|bo\b|li\b|x\.de|y\.de", new, re.IGNORECASE)
+    assert [("@" in word) for word in new.split()] == [False, True, True, False, False, False, False]
+
+
+def test_presidios_own_recognizers_and_operators_work_beside(recognizer):
+    text = "Ana paid with 4111 1111 1111 1111"
+    results = analyzer_of(recognizer(), own=True).analyze(text, language="en", entities=[NAME, "CREDIT_CARD"])
+    assert anonymized(text, results).endswith(" paid with <CREDIT_CARD>")
+
+
+@pytest.mark.parametrize(
+    ("entity", "params", "message"),
+    [
+        (NAME, {}, "expected the operators of surrogate_operators"),
+        ("CREDIT_CARD", surrogate_operators("x", [])[NAME].params, "entity CREDIT_CARD"),
+    ],
+)
+def test_an_operator_without_its_surrogates_is_an_error(entity, params, message):
+    engine = AnonymizerEngine()
+    engine.add_anonymizer(SurrogateOperator)
+    results, operators = results_of("Ana", ("Ana", entity)), {entity: OperatorConfig(kit.OPERATOR, params)}
+    with pytest.raises(KitError, match=message):
+        engine.anonymize("Ana", results, operators)
+
+
+def test_without_presidio_the_error_says_what_to_install():
+    hidden = "import sys; sys.modules.update(presidio_anonymizer=None)"  # spaCy itself imports the analyzer
+    done = subprocess.run(
+        [sys.executable, "-c", f"{hidden}; import pii_kit.redact.presidio"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode and "KitError" in done.stderr
+    assert "pip install presidio-analyzer presidio-anonymizer" in done.stderr
