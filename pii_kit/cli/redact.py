@@ -3,21 +3,20 @@
 import argparse
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pii_kit.cli import add_path, add_runs, add_verb, share, whole
 from pii_kit.cli.taggers import load_runs
 from pii_kit.data import DataWarning, Document
-from pii_kit.decide import decide_by_type
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.redact import MODES, Redaction, normalise
 from pii_kit.redact.forms import read_files
+from pii_kit.redact.ray_engine import redact_on_ray
 from pii_kit.redact.release import (
     check_output,
-    hash_of,
     items_of,
     redact_files,
     report_of,
@@ -25,9 +24,8 @@ from pii_kit.redact.release import (
     write_mapping,
     write_output,
 )
-from pii_kit.rules import apply_rules
+from pii_kit.redact.table import TableConfig, predict_labels
 from pii_kit.submission import label_documents, read_submission
-from pii_kit.training.runs import fingerprint_tagger, fold_folders
 
 KEY = "PII_KIT_KEY"
 SHORT_KEY = 16  # bytes
@@ -38,7 +36,7 @@ READ = ("data", "submission", "key_file", "allow", "deny", "mapping")
 def redact(args: argparse.Namespace) -> None:
     _check_paths(args)
     if args.restore:
-        if not args.mapping or args.mode or args.submission or args.run or args.report:
+        if not args.mapping or args.mode or args.submission or args.run or args.report or args.engine:
             raise KitError("--restore takes --data, --mapping and --out alone")
         print(f"{args.out}: {restore(args.data, args.mapping, args.out)} files restored")
         return
@@ -46,11 +44,16 @@ def redact(args: argparse.Namespace) -> None:
         raise KitError("redact needs --mode, and either --submission or --run")
     if args.threshold and not args.run:
         raise KitError("--threshold needs --run: a submission has no probabilities")
-    settings = _settings(args)
+    if (args.address or args.workers) and not args.engine:
+        raise KitError("--address and --workers need --engine ray")
+    config = _config(args)
+    if args.engine:
+        _redact_folder(args, config)
+        return
     files = read_files(args.data)
     documents = [item.document for item in items_of(files)]
-    release = redact_files(files, _labels(args, documents), settings)
-    report = report_of(release, settings, _sources(args))
+    release = redact_files(files, _labels(args, documents), config.settings)
+    report = report_of(release, config.settings, config.sources())
     if args.report:
         write_json(args.report, report)
     n_leaks = len(release.unexplained)
@@ -60,11 +63,26 @@ def redact(args: argparse.Namespace) -> None:
     if args.mapping:
         write_mapping(args.mapping, release)
     write_output(args.out, release.output)
-    n_spans, n_mentions = (sum(of_type[name] for of_type in report["types"].values()) for name in ("spans", "mentions"))
-    print(
-        f"{args.out}: {len(documents)} documents; {n_spans} spans and {n_mentions} further mentions replaced; ", end=""
+    _print_summary(args.out, report)
+
+
+def _redact_folder(args: argparse.Namespace, config: TableConfig) -> None:
+    if args.mapping:
+        raise KitError("--engine ray writes no mapping; redact the files one by one for that")
+    report = redact_on_ray(
+        args.data, args.out, config, strict=args.strict, address=args.address, n_workers=args.workers
     )
-    print(f"leaks: {n_leaks} unexplained, {len(release.leaks) - n_leaks} with a reason")
+    if args.report:
+        write_json(args.report, report)
+    _print_summary(args.out, report)
+
+
+def _print_summary(out: Path, report: Mapping[str, Any]) -> None:
+    n_spans, n_mentions = (sum(of_type[name] for of_type in report["types"].values()) for name in ("spans", "mentions"))
+    print(f"{out}: {report['documents']} documents; ", end="")
+    print(f"{n_spans} spans and {n_mentions} further mentions replaced; ", end="")
+    leaks = report["leaks"]
+    print(f"leaks: {leaks['unexplained']} unexplained, {sum(leaks['explained'].values())} with a reason")
 
 
 def _check_paths(args: argparse.Namespace) -> None:
@@ -78,17 +96,26 @@ def _check_paths(args: argparse.Namespace) -> None:
         if args.data.is_dir() and args.data.resolve() in path.resolve().parents:
             raise KitError(f"{path}: is inside the input folder; write the outputs elsewhere")
         seen.add(path.resolve())
-    check_output(args.out, is_folder=args.data.is_dir())
+    if not args.engine:  # a job on Ray may go on in a folder of files
+        check_output(args.out, is_folder=args.data.is_dir())
 
 
-def _settings(args: argparse.Namespace) -> Redaction:
-    return Redaction(
+def _config(args: argparse.Namespace) -> TableConfig:
+    settings = Redaction(
         mode=args.mode,
         seed=args.seed,
         key=_key(args.key_file) if args.mode in ("hash", "surrogate") else None,
         mentions=args.mentions == "all",
         allow=frozenset(_lines(args.allow)),
         deny=tuple(_denied(line, args.deny, number) for number, line in enumerate(_lines(args.deny), 1)),
+    )
+    return TableConfig(
+        settings=settings,
+        runs=tuple(args.run or ()),
+        submission=args.submission,
+        train=args.train,
+        mixed_data=args.mixed_data,
+        thresholds=tuple(args.threshold or ()),
     )
 
 
@@ -134,24 +161,7 @@ def _labels(args: argparse.Namespace, documents: Sequence[Document]) -> list[Seq
     if args.submission:
         rows = read_submission(args.submission, documents)
         return [document.labels or () for document in label_documents(documents, rows)]
-    ensemble = load_runs(args)
-    thresholds = dict(args.threshold or ())
-    return [
-        apply_rules(
-            document,
-            decide_by_type(probabilities, o_threshold=ensemble.o_threshold, thresholds=thresholds),
-            probabilities,
-            ensemble.rules,
-        )
-        for document, probabilities in ensemble.predict(documents)
-    ]
-
-
-def _sources(args: argparse.Namespace) -> dict[str, Any]:
-    if args.submission:
-        return {"submission_sha256": hash_of(args.submission.read_bytes())}
-    taggers = [fingerprint_tagger(folder) for run in args.run for folder in fold_folders(run)]
-    return {"taggers": taggers, "thresholds": dict(args.threshold or ())}
+    return predict_labels(load_runs(args), documents, dict(args.threshold or ()))
 
 
 def _threshold(text: str) -> tuple[str, float]:
@@ -188,4 +198,10 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument("--report", type=Path, metavar="FILE.json", help=text)
     text = "release nothing, with exit code 2, if the leak check finds anything that it cannot explain"
     verb.add_argument("--strict", action="store_true", help=text)
+    text = "redact a folder of parquet or JSON lines files on Ray; a job that was interrupted goes on"
+    verb.add_argument("--engine", choices=("ray",), help=text)
+    text = "with --engine: address of a Ray cluster; default: this machine"
+    verb.add_argument("--address", metavar="ADDRESS", help=text)
+    text = "with --engine: number of workers; default: one for each processor core"
+    verb.add_argument("--workers", type=whole(1), metavar="N", help=text)
     verb.add_argument("--restore", action="store_true", help="write the original essays again")

@@ -12,6 +12,8 @@ from pii_kit.cli import redact as verb
 from pii_kit.data import document_of_spans, read_documents, spell, write_documents
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.predict import Ensemble
+from pii_kit.redact import table
+from pii_kit.redact.release import hash_of
 from pii_kit.submission import true_rows, write_submission
 
 NAME, EMAIL, *_ = PII_TYPES
@@ -98,8 +100,8 @@ def test_a_report_has_hashes_and_settings_and_no_text(folder):
     text = (folder / "report.json").read_text()
     report = json.loads(text)
     assert report["settings"]["mentions"] == "labelled" and report["types"][EMAIL]["spans"] == 1
-    assert report["output_sha256"] == [verb.hash_of((folder / "out.json").read_bytes())]
-    assert report["submission_sha256"] == verb.hash_of((folder / "labels.csv").read_bytes())
+    assert report["output_sha256"] == [hash_of((folder / "out.json").read_bytes())]
+    assert report["submission_sha256"] == hash_of((folder / "labels.csv").read_bytes())
     assert not any(word in text.lower() for word in ("silva", "ana.", "names"))
 
 
@@ -122,6 +124,9 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
         (["--mode", "type"], "either --submission or --run"),
         (["--mode", "type", "--submission", "labels.csv", "--run", "r"], "either --submission or --run"),
         (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "needs --run"),
+        (["--mode", "type", "--submission", "labels.csv", "--workers", "2"], "need --engine"),
+        (["--mode", "type", "--submission", "labels.csv", "--engine", "ray"], "expected a folder"),
+        (["--mode", "type", "--submission", "labels.csv", "--engine", "ray", "--mapping", "m"], "no mapping"),
         (["--restore"], "--mapping"),
         (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
         (["--mode", "type", "--submission", "labels.csv", "--report", "in.json"], "used twice"),
@@ -163,7 +168,7 @@ def test_runs_label_plain_text_with_thresholds_by_type(folder, monkeypatch, sha_
 
     monkeypatch.setattr(Ensemble, "predict", predict)
     monkeypatch.setattr(verb, "load_runs", lambda args: ensemble)
-    monkeypatch.setattr(verb, "fold_folders", lambda run: [])
+    monkeypatch.setattr(table, "fold_folders", lambda run: [])
     arguments = {"data": "essay.txt", "out": "out.txt"}
     assert redact("--run", "r", **arguments) == 0
     assert (folder / "out.txt").read_text() == "By Ana Silva"
