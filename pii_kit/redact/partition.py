@@ -22,7 +22,7 @@ from pii_kit.redact.forms import json_entries, parquet_module
 from pii_kit.redact.table import TableConfig, add_reports, redact_rows
 
 BLOCK = 1024  # documents that are in memory at a time; a multiple of `predict.DOCUMENTS_AT_A_TIME`
-NAMED = 5  # documents in an error
+NAMED = 5  # documents, or files, in an error
 Redact = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -104,10 +104,10 @@ def redact_file(path: Path, out: Path, config: TableConfig, *, strict: bool) -> 
     return report["documents"]
 
 
-def finished(out: Path, name: str) -> dict[str, Any] | None:
-    """Return the record of a finished file, or None."""
+def finished(out: Path, name: str) -> dict[str, Any]:
+    """Return the record of a finished file, empty if it is not finished."""
     path = _reports(out) / f"{name}.json"
-    return read_json(path) if path.exists() and (out / name).exists() else None
+    return read_json(path) if path.exists() and (out / name).exists() else {}
 
 
 def _reports(out: Path) -> Path:

@@ -11,13 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 from pii_kit.files import KitError, in_one_line
-from pii_kit.redact.partition import close_job, count_try, finished, open_job, partitions, redact_file
+from pii_kit.redact.partition import NAMED, close_job, count_try, finished, open_job, partitions, redact_file
 from pii_kit.redact.table import TableConfig, add_reports, read_rows
 
 TRIES = 3  # of a file, also if its worker is killed; Ray itself would start it again and again
 CPUS = 0.5  # of a worker. Whole ones would take all there are, and Ray Data's own tasks would wait for ever
 OBJECT_STORE = 100 * 2**20  # bytes on this machine: only names and numbers go through it
-NAMED = 5  # failed files in the error
 
 
 class _Worker:
@@ -80,7 +79,7 @@ def redact_on_ray(
         raise KitError(f"{data}: {len(failed)} of {len(paths)} files failed, the others are in {out}: {first}")
     report: dict[str, Any] = {}
     for path in paths:
-        report = add_reports(report, (finished(out, path.name) or {})["report"])
+        report = add_reports(report, finished(out, path.name)["report"])
     if n_rows not in (None, report["labelled_tokens"]):
         raise KitError(
             f"{config.submission}: {n_rows} rows label {report['labelled_tokens']} tokens of {data}; do not use {out}; "

@@ -109,6 +109,7 @@ def redact_rows(table: pd.DataFrame, config: TableConfig) -> tuple[pd.DataFrame,
     return new, {name: report[name] for name in COUNTS} | {
         "leaks": leaks_report,
         "documents_with_unexplained_leaks": sorted({leak.document for leak in release.unexplained}),
+        "texts_that_differ_from_tokens": sum(item.text_differs for item in items),
         "labelled_tokens": sum(label != OUTSIDE for of_one in labels for label in of_one),
     }
 
@@ -135,11 +136,13 @@ def _text_column(table: pd.DataFrame) -> str:
 
 
 def _items(table: pd.DataFrame) -> list[Item]:
-    _text_column(table)
+    text = _text_column(table)
     if "document" not in table.columns:
         raise KitError("the table has no column document; expected a whole number for each document, and none twice")
     if not table.columns.is_unique:
         raise KitError("the table has two columns of the same name")
+    if isinstance(table[text].dtype, pd.CategoricalDtype):
+        raise KitError(f"{text}: a categorical column, whose dtype holds the texts; expected strings")
     items = []
     for position, row in enumerate(table.to_dict("records")):
         entry = {name: _cell(value) for name, value in row.items()}

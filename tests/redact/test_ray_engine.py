@@ -63,6 +63,7 @@ def kill_a_worker(out: Path, killed: list[int]) -> None:
     os.kill(killed[0], signal.SIGKILL)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_job_survives_killed_workers_a_bad_file_and_being_killed_itself(essays, tmp_path, monkeypatch):
     pytest.importorskip("ray.data", reason="pip install 'ray[data]'")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # by default they wait for everything else on a busy machine

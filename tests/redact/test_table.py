@@ -116,6 +116,7 @@ def test_the_leak_check_searches_other_columns(tmp_path):
         ({"document": [None], "text": ["a"]}, "document: expected a whole number, found null"),
         ({"document": [3], "text": [None]}, "document 3: full_text: expected a string, found null"),
         ({"document": [3, 3], "text": ["a", "b"]}, "1 document numbers are used twice"),
+        ({"document": [3], "text": pd.Categorical(["a"])}, "text: a categorical column"),
         ({"document": [3], "text": ["a"], "tokens": [["a"]]}, "document 3: trailing_whitespace missing"),
     ],
 )
