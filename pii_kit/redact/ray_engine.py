@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pii_kit.redact.table import TableConfig, add_reports, read_rows
 
 TRIES = 3  # of a file, also if its worker is killed; Ray itself would start it again and again
 CPUS = 0.5  # of a worker. Whole ones would take all there are, and Ray Data's own tasks would wait for ever
+CONNECT_SECONDS = 10
 OBJECT_STORE = 100 * 2**20  # bytes on this machine: only names and numbers go through it
 
 
@@ -55,10 +57,12 @@ def redact_on_ray(
     `address`, all machines must see the same folders.
 
     Raises:
-        KitError: Ray is not installed, the output is of another job, files could not be redacted, or the submission
-            has rows of documents that no file holds. All other files are finished.
+        KitError: Ray is not installed, nothing answers at `address`, the output is of another job, files could not be
+            redacted (all others are finished), or the submission has rows of documents that no file holds.
     """
     ray = _ray_module()
+    if address:
+        _check_address(address)
     paths = partitions(data.resolve())
     out = out.resolve()
     n_rows = len(read_rows(config.submission)) if config.submission else None
@@ -97,6 +101,16 @@ def _ray_module() -> Any:
     except ImportError:
         raise KitError("--engine ray needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow") from None
     return ray
+
+
+def _check_address(address: str) -> None:
+    """Raise KitError if nothing answers at HOST:PORT. Ray itself would try for ever."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise KitError(f"{address}: no Ray cluster answers: {error}") from None
 
 
 @contextmanager

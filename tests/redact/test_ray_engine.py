@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -141,6 +142,15 @@ def test_a_submission_of_other_documents_is_an_error(essays, tmp_path, in_this_p
     (folder / "0.jsonl").unlink()
     with pytest.raises(KitError, match=r"rows label \d+ tokens .* do not use"):
         redact_on_ray(folder, tmp_path / "out", config)
+
+
+def test_an_address_where_nothing_answers_is_an_error(essays, tmp_path, in_this_process):
+    folder, config, _ = essays
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # it does not listen
+        with pytest.raises(KitError, match="no Ray cluster answers"):
+            redact_on_ray(folder, tmp_path / "out", config, address=f"127.0.0.1:{unused.getsockname()[1]}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_ray_there_is_a_clear_error_and_nothing_is_written(essays, tmp_path, monkeypatch):
