@@ -110,7 +110,7 @@ def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:
 _ITEMS = {"tokens": (str, "a string"), "trailing_whitespace": (bool, "true or false"), "labels": (str, "a string")}
 
 
-def check_entry(entry: Any, path: Path, position: int, labels_required: bool = False) -> Document:
+def check_entry(entry: Any, path: Path | str, position: int, labels_required: bool = False) -> Document:
     """Return the document of a parsed JSON object. Raises KitError, which names file, document and field."""
     where = f"{path}: entry {position}"
     if not isinstance(entry, dict):

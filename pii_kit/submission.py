@@ -1,5 +1,6 @@
 """Turn labels into submission rows, write them as csv, and check a csv before it is submitted."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -57,7 +58,7 @@ def write_submission(path: str | Path, rows: pd.DataFrame) -> None:
         rows.to_csv(handle, index=False, columns=COLUMNS, lineterminator="\n")
 
 
-def read_submission(path: str | Path, documents: Iterable[Document]) -> pd.DataFrame:
+def read_submission(path: str | Path, documents: Iterable[Document] | None) -> pd.DataFrame:
     """Read a submission. Raises KitError with every problem that `check_submission` finds."""
     problems = check_submission(path, documents)
     if problems:
@@ -65,10 +66,11 @@ def read_submission(path: str | Path, documents: Iterable[Document]) -> pd.DataF
     return pd.read_csv(path, dtype={"document": "int64", "token": "int64", "label": "str"}, keep_default_na=False)
 
 
-def check_submission(path: str | Path, documents: Iterable[Document]) -> list[str]:
+def check_submission(path: str | Path, documents: Iterable[Document] | None) -> list[str]:
     """Return every problem for which Kaggle would refuse the file, or a row cannot be right; an empty list if none.
 
-    Problems name their rows by the expected row_id: the first row after the header is row 0.
+    Without documents (None), rows may name any document and token. Problems name their rows by the expected row_id:
+    the first row after the header is row 0.
 
     Raises:
         KitError: the file cannot be read as a csv table.
@@ -84,7 +86,7 @@ def check_submission(path: str | Path, documents: Iterable[Document]) -> list[st
     if list(table.columns) != COLUMNS:
         return [f"columns are {','.join(map(str, table.columns))}; expected {','.join(COLUMNS)}, in this order"]
 
-    n_tokens = {document.document: len(document.tokens) for document in documents}
+    n_tokens = None if documents is None else {document.document: len(document.tokens) for document in documents}
     bad_rows: dict[str, list[int]] = {}
     seen: set[tuple] = set()
     for row, values in enumerate(table.fillna("").itertuples(index=False, name=None)):
@@ -93,7 +95,7 @@ def check_submission(path: str | Path, documents: Iterable[Document]) -> list[st
     return [f"{problem} ({_name_rows(rows)})" for problem, rows in bad_rows.items()]
 
 
-def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int], seen: set[tuple]) -> Iterator[str]:
+def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int] | None, seen: set[tuple]) -> Iterator[str]:
     (row_id, document, token), label = map(_whole_number, values[:3]), values[3]
     for name, value, number in zip(COLUMNS, values, (row_id, document, token, 0), strict=True):
         if not value:
@@ -102,9 +104,9 @@ def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int], seen
             yield f"{name}: not a whole number"
     if row_id not in (None, row):
         yield "row_id: does not count 0, 1, 2, …"
-    if document is not None and document not in n_tokens:
+    if document is not None and n_tokens is not None and document not in n_tokens:
         yield "document: not in the data"
-    elif document is not None and token is not None and not 0 <= token < n_tokens[document]:
+    elif document is not None and token is not None and not 0 <= token < (n_tokens or {}).get(document, math.inf):
         yield "token: outside its document"
     if label == OUTSIDE:
         yield "label: O, which is not submitted"

@@ -18,8 +18,8 @@ from pii_kit.data import write_documents
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pii_kit"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# Installed to be run as commands, or by Jupyter, and never imported by the package.
-COMMANDS = {"kaggle", "six", "onnx", "jupyterlab", "ipykernel", "ipywidgets"}
+# Installed to be run as commands, by Jupyter, or for an example, and never imported by the package.
+COMMANDS = {"kaggle", "six", "onnx", "jupyterlab", "ipykernel", "ipywidgets", "pyspark"}
 
 
 def name_of(requirement: str) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pii_kit.redact import MODES, Redaction, normalise
 from pii_kit.redact.decisions import read_decisions
 from pii_kit.redact.evaluate import evaluate_redaction
 from pii_kit.redact.forms import read_files
+from pii_kit.redact.ray_engine import redact_on_ray
 from pii_kit.redact.release import (
     check_output,
     hash_of,
@@ -28,10 +29,11 @@ from pii_kit.redact.release import (
     write_mapping,
     write_output,
 )
+from pii_kit.redact.table import TableConfig
 from pii_kit.report.redaction_page import write_redaction_page
 from pii_kit.submission import label_documents, read_submission
 from pii_kit.training.ensemble import predict_labelled
-from pii_kit.training.runs import fingerprint_tagger, fold_folders
+from pii_kit.training.runs import fingerprint_runs
 
 KEY = "PII_KIT_KEY"
 SHORT_KEY = 16  # bytes
@@ -42,7 +44,7 @@ READ = ("data", "submission", "decisions", "key_file", "allow", "deny", "mapping
 def redact(args: argparse.Namespace) -> None:
     _check_paths(args)
     if args.restore:
-        if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report:
+        if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report or args.engine:
             raise KitError("--restore takes --data, --mapping and --out alone")
         print(f"{args.out}: {restore(args.data, args.mapping, args.out)} files restored")
         return
@@ -50,7 +52,12 @@ def redact(args: argparse.Namespace) -> None:
         raise KitError("redact needs --mode, and exactly one of --submission, --run and --decisions")
     if (args.threshold or args.recall) and not args.run:
         raise KitError("--threshold and --recall need --run: only a run has probabilities")
+    if (args.address or args.workers) and not args.engine:
+        raise KitError("--address and --workers need --engine ray")
     settings = _settings(args)
+    if args.engine:
+        _redact_folder(args, settings)
+        return
     files = read_files(args.data)
     documents = [item.document for item in items_of(files)]
     predictions: list[tuple[list[str], np.ndarray]] = []
@@ -58,12 +65,8 @@ def redact(args: argparse.Namespace) -> None:
         ensemble = load_runs(args)
         predictions = [(ensemble.label(*pair), pair[1]) for pair in ensemble.predict(documents)]
         labels: Sequence[Sequence[str]] = [of_document for of_document, _ in predictions]
-        taggers = [fingerprint_tagger(folder) for run in args.run for folder in fold_folders(run)]
-        sources: dict[str, Any] = {
-            "taggers": taggers,
-            "o_threshold": ensemble.o_threshold,
-            "thresholds": dict(ensemble.by_type),
-        }
+        limits = {"o_threshold": ensemble.o_threshold, "thresholds": dict(ensemble.by_type)}
+        sources: dict[str, Any] = {"taggers": fingerprint_runs(args.run)} | limits
     elif args.decisions:
         labels, n_spans, n_undecided = read_decisions(args.decisions, documents)
         print(f"{args.decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
@@ -84,11 +87,37 @@ def redact(args: argparse.Namespace) -> None:
     if args.mapping:
         write_mapping(args.mapping, release)
     write_output(args.out, release.output)
-    n_spans, n_mentions = (sum(of_type[name] for of_type in report["types"].values()) for name in ("spans", "mentions"))
-    print(
-        f"{args.out}: {len(documents)} documents; {n_spans} spans and {n_mentions} further mentions replaced; ", end=""
+    _print_summary(args.out, report)
+
+
+def _redact_folder(args: argparse.Namespace, settings: Redaction) -> None:
+    if args.mapping:
+        raise KitError("--engine ray writes no mapping; redact the files one by one for that")
+    if args.decisions:
+        raise KitError("--engine ray needs --submission or --run: decisions are about a single file")
+    config = TableConfig(
+        settings=settings,
+        runs=tuple(args.run or ()),
+        submission=args.submission,
+        train=args.train,
+        mixed_data=args.mixed_data,
+        recall=args.recall,
+        thresholds=tuple(args.threshold or ()),
     )
-    print(f"leaks: {n_leaks} unexplained, {len(release.leaks) - n_leaks} with a reason")
+    report = redact_on_ray(
+        args.data, args.out, config, strict=args.strict, address=args.address, n_workers=args.workers
+    )
+    if args.report:
+        write_json(args.report, report)
+    _print_summary(args.out, report)
+
+
+def _print_summary(out: Path, report: Mapping[str, Any]) -> None:
+    n_spans, n_mentions = (sum(of_type[name] for of_type in report["types"].values()) for name in ("spans", "mentions"))
+    print(f"{out}: {report['documents']} documents; ", end="")
+    print(f"{n_spans} spans and {n_mentions} further mentions replaced; ", end="")
+    leaks = report["leaks"]
+    print(f"leaks: {leaks['unexplained']} unexplained, {sum(leaks['explained'].values())} with a reason")
 
 
 def _check_paths(args: argparse.Namespace) -> None:
@@ -102,7 +131,8 @@ def _check_paths(args: argparse.Namespace) -> None:
         if args.data.is_dir() and args.data.resolve() in path.resolve().parents:
             raise KitError(f"{path}: is inside the input folder; write the outputs elsewhere")
         seen.add(path.resolve())
-    check_output(args.out, is_folder=args.data.is_dir())
+    if not args.engine:  # a job on Ray may continue in a folder of files
+        check_output(args.out, is_folder=args.data.is_dir())
 
 
 def _settings(args: argparse.Namespace) -> Redaction:
@@ -194,6 +224,12 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument("--report", type=Path, metavar="FILE.json", help=text)
     text = "release nothing, with exit code 2, if the leak check finds anything that it cannot explain"
     verb.add_argument("--strict", action="store_true", help=text)
+    text = "redact a folder of parquet or JSON lines files on Ray; the same command resumes an interrupted job"
+    verb.add_argument("--engine", choices=("ray",), help=text)
+    text = "with --engine: address of a Ray cluster; default: this machine"
+    verb.add_argument("--address", metavar="ADDRESS", help=text)
+    text = "with --engine: number of workers; default: one for each processor core"
+    verb.add_argument("--workers", type=whole(1), metavar="N", help=text)
     verb.add_argument("--restore", action="store_true", help="write the original essays again")
 
     text = "measure what a redaction with runs leaves in labelled essays, and which other words it replaces"

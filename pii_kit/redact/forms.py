@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -80,16 +80,22 @@ def _read_file(path: Path, form: str, name: str, number: int) -> File:
         numbers = list(range(number, number + len(entries)))
     items: list[Item] = []
     for position, ((entry, places), one) in enumerate(zip(entries, numbers, strict=True)):
-        items.append(_item(entry, places, one, path, position))
-    if len(set(numbers)) < len(numbers):
-        raise KitError(f"{path}: {len(numbers) - len(set(numbers))} document numbers are used twice")
+        items.append(item_of(entry, places, one, path, position))
+    check_items(items, path)
+    return File(name=name, form=form, content=content, items=tuple(items))
+
+
+def check_items(items: Sequence[Item], path: Path | str) -> None:
+    """Raise KitError if a document number is used twice; warn of texts that differ from their tokens."""
+    n_numbers = len({item.document.document for item in items})
+    if n_numbers < len(items):
+        raise KitError(f"{path}: {len(items) - n_numbers} document numbers are used twice")
     n_different = sum(item.text_differs for item in items)
     if n_different:
         where = f"{path}: full_text differs from the tokens in {n_different} of {len(items)} documents"
         warnings.warn(
             f"{where}; the tokens are used, and the output's text is what they spell", DataWarning, stacklevel=2
         )
-    return File(name=name, form=form, content=content, items=tuple(items))
 
 
 def _decode(content: bytes, path: Path) -> str:
@@ -99,7 +105,8 @@ def _decode(content: bytes, path: Path) -> str:
         raise KitError(f"{path}: not UTF-8 text at byte {error.start}; convert the file first") from None
 
 
-def _item(entry: dict[str, Any], places: Mapping, number: int | None, path: Path, position: int) -> Item:
+def item_of(entry: dict[str, Any], places: Mapping, number: int | None, path: Path | str, position: int) -> Item:
+    """Return a document of its fields. Raises KitError, which names `path`, document and field."""
     name = next((name for name in TEXT_FIELDS if name in entry), None)
     if name is None:
         raise KitError(f"{path}: entry {position}: full_text missing; expected a field full_text or text")
@@ -109,7 +116,7 @@ def _item(entry: dict[str, Any], places: Mapping, number: int | None, path: Path
         given["tokens"], given["trailing_whitespace"] = tokenize(text) if isinstance(text, str) else ((), ())
     document = check_entry({"document": number, "full_text": text, **given}, path, position)
     others = {
-        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_plain)
         for key, value in entry.items()
         if key not in (name, "document", *LIST_FIELDS)
     }
@@ -121,11 +128,16 @@ def _item(entry: dict[str, Any], places: Mapping, number: int | None, path: Path
     )
 
 
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold in place of a value of numpy or of another library."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
 def _text_entry(text: str, start: int, path: Path) -> Iterator[Entry]:
     yield {"full_text": text[start:]}, {"full_text": (start, len(text))}
 
 
-def _json_entries(text: str, start: int, path: Path) -> Iterator[Entry]:
+def json_entries(text: str, start: int, path: Path | str) -> Iterator[Entry]:
     """Yield the objects of a JSON list, or of JSON lines, with the places of their values."""
     place = _skip(text, start)
     in_list = text.startswith("[", place)
@@ -149,7 +161,7 @@ def _json_entries(text: str, start: int, path: Path) -> Iterator[Entry]:
         raise KitError(f"{path}: not JSON, or too large a number: {type(error).__name__}") from None
 
 
-def _json_object(text: str, place: int, path: Path) -> Entry:
+def _json_object(text: str, place: int, path: Path | str) -> Entry:
     entry: dict[str, Any] = {}
     places: dict[str, tuple[int, int]] = {}
     place = _skip(text, place + 1)
@@ -225,6 +237,6 @@ def _parquet_entries(content: bytes, path: Path) -> list[Entry]:
 
 _ENTRIES: Mapping[str, Callable[[str, int, Path], Iterator[Entry]]] = {
     "text": _text_entry,
-    "json": _json_entries,
+    "json": json_entries,
     "csv": _csv_entries,
 }

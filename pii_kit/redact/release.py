@@ -171,6 +171,18 @@ def hash_of(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
+def describe(settings: Redaction) -> dict[str, Any]:
+    """Return the settings without their strings."""
+    return {
+        "mode": settings.mode,
+        "seed": settings.seed,
+        "key": settings.key is not None,
+        "mentions": "all" if settings.mentions else "labelled",
+        "allowed": len(settings.allow),
+        "denied": len(settings.deny),
+    }
+
+
 def report_of(
     release: Release,
     settings: Redaction,
@@ -208,14 +220,7 @@ def report_of(
             )
     types = sorted(set().union(*counts.values()))
     return {
-        "settings": {
-            "mode": settings.mode,
-            "seed": settings.seed,
-            "key": settings.key is not None,
-            "mentions": "all" if settings.mentions else "labelled",
-            "allowed": len(settings.allow),
-            "denied": len(settings.deny),
-        },
+        "settings": describe(settings),
         **sources,
         "input_sha256": [hash_of(file.content) for file in release.files],
         "output_sha256": [hash_of(content) for content in release.contents],

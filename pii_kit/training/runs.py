@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -57,6 +57,11 @@ def fingerprint_tagger(folder: str | Path) -> str:
         with open(path, "rb") as handle:
             digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def fingerprint_runs(runs: Sequence[str | Path]) -> list[str]:
+    """Return `fingerprint_tagger` of all taggers of runs, in order."""
+    return [fingerprint_tagger(folder) for run in runs for folder in fold_folders(run)]
 
 
 def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = None) -> None:

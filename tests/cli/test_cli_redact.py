@@ -134,6 +134,10 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
         (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "need --run"),
         (["--mode", "type", "--submission", "labels.csv", "--recall", ".9"], "need --run"),
         (["--mode", "type", "--run", "r", "--recall", ".9"], "needs --train TRAIN.json"),
+        (["--mode", "type", "--submission", "labels.csv", "--workers", "2"], "need --engine"),
+        (["--mode", "type", "--submission", "labels.csv", "--engine", "ray"], "expected a folder"),
+        (["--mode", "type", "--submission", "labels.csv", "--engine", "ray", "--mapping", "m"], "no mapping"),
+        (["--mode", "type", "--decisions", "d.json", "--engine", "ray"], "--engine ray needs --submission or --run"),
         (["--restore"], "--mapping"),
         (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
         (["--mode", "type", "--submission", "labels.csv", "--report", "in.json"], "used twice"),
@@ -175,7 +179,7 @@ def test_runs_label_plain_text_with_thresholds_by_type(folder, monkeypatch, sha_
 
     monkeypatch.setattr(Ensemble, "predict", predict)
     monkeypatch.setattr(taggers, "load_ensemble", lambda runs, **_: ensemble)
-    monkeypatch.setattr(verb, "fold_folders", lambda run: [])
+    monkeypatch.setattr(verb, "fingerprint_runs", lambda runs: [])
     arguments = {"data": "essay.txt", "out": "out.txt"}
     assert redact("--run", "r", **arguments) == 0
     assert (folder / "out.txt").read_text() == "By Ana Silva"

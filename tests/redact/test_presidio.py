@@ -95,7 +95,7 @@ def test_the_example_of_the_readme_runs(cross_validated, tmp_path, monkeypatch, 
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "sha_rnn").symlink_to(run, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
-    section = (ROOT / "README.md").read_text().split("### In Presidio\n")[1].split("\n## ")[0]
+    section = (ROOT / "README.md").read_text().split("### In Presidio\n")[1].split("\n##")[0]
     (example,) = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
     variables: dict = {}
     exec(example, variables)
