@@ -20,7 +20,7 @@ from pii_kit.submission import Row, submission_rows, true_rows
 
 BETA = 5.0
 # A row pays if its probability is above F5 / 26. Taggers are trained with weight .1 of O, which makes that P(O) < .73.
-CAUTIOUS = 0.7
+LEAST, CAUTIOUS = 0.5, 0.7
 LEVEL, N_SAMPLES = 0.95, 1000  # confidence level and number of samples of bootstrap intervals
 Predictions = Sequence[tuple[Document, np.ndarray]]  # documents with their probabilities (token, label)
 
@@ -189,13 +189,14 @@ def safe_threshold(counts: np.ndarray) -> tuple[float, float]:
     `counts` are right, false and missed rows (threshold, document, 3). Few documents with PII cannot tell thresholds
     apart, and models miss more in new documents than in those that settings were chosen on. A miss costs F5 as much as
     25 false rows. So the highest threshold up to CAUTIOUS is taken whose F5 is within one standard error of the best
-    (Breiman et al. 1984, section 3.4.3; the error by bootstrap over documents), or the best one if that is higher.
+    (Breiman et al. 1984, section 3.4.3; the error by bootstrap over documents), or the best one if that is higher, but
+    none below LEAST: lower ones lost more on documents that were not trained on than they had gained out of fold.
     """
     curve = pd.DataFrame({"f5": [Score(*of_threshold.sum(0)).f for of_threshold in counts]}, index=list(O_THRESHOLDS))
     best, f5 = best_threshold(curve), float(curve["f5"].max())
     error = np.std(_bootstrap(counts[O_THRESHOLDS.index(best)]))
     as_good = curve.index[(curve["f5"] >= f5 - error) & (curve.index <= CAUTIOUS)]
-    return f5, max(best, *as_good) if len(as_good) else best
+    return f5, max(best, LEAST, *as_good)
 
 
 def best_threshold(curve: pd.DataFrame) -> float:
