@@ -161,7 +161,7 @@ def real_words(rng, document):
 
 
 def cautious(members, documents, rules) -> float:
-    """The threshold from .5 to .7 that misses least and is as good as the best within a standard error, from full rows."""
+    """The threshold from .5 to .7 that misses least, as good as the best within a standard error, from full rows."""
     average = average_out_of_fold(members)
     predictions = [(document, average.of(document)) for document in documents]
     curve = threshold_curve(predictions, rules=rules)
