@@ -32,7 +32,7 @@ from pii_kit.redact.release import (
 from pii_kit.redact.table import TableConfig
 from pii_kit.report.redaction_page import write_redaction_page
 from pii_kit.submission import label_documents, read_submission
-from pii_kit.training.ensemble import predict_labelled
+from pii_kit.training.ensemble import labels_out_of_fold, predict_labelled
 from pii_kit.training.runs import fingerprint_runs
 
 KEY = "PII_KIT_KEY"
@@ -123,6 +123,8 @@ def _print_summary(out: Path, report: Mapping[str, Any]) -> None:
 def _check_paths(args: argparse.Namespace) -> None:
     """Check that no file is written over another one of the command, or raise KitError."""
     written = [path for name in WRITTEN if (path := getattr(args, name)) and not (args.restore and name == "mapping")]
+    if args.report:
+        written.append(args.report.with_suffix(".html"))
     read = [path for name in READ if (path := getattr(args, name)) and (args.restore or name != "mapping")]
     seen = {path.resolve() for path in read}
     for path in written:
@@ -188,13 +190,16 @@ def redact_eval(args: argparse.Namespace) -> None:
     ensemble = load_runs(args)
     found = predict_labelled(ensemble, args.run, documents)
     shown = [document for document, _ in found.predictions]
-    settings = Redaction(mode="type", mentions=args.mentions == "all")
-    table = evaluate_redaction(shown, [ensemble.label(*pair) for pair in found.predictions], settings)
+    validated = labels_out_of_fold(ensemble, args.run, shown, recall=args.recall)
+    labels = [validated.get(pair[0].document) or ensemble.label(*pair) for pair in found.predictions]
+    table = evaluate_redaction(shown, labels, Redaction(mode="type", mentions=args.mentions == "all"))
     if args.out:
         with atomic_write(args.out) as handle:
             table.to_csv(handle, index_label="counted", lineterminator="\n")
-    high = ". Somewhat high: the threshold was chosen on the same documents" * (found.n_predicted < len(shown))
-    print(f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}{high}.")
+    chosen = f"{len(validated)} documents have the threshold that the other folds choose"
+    high = "; somewhat high: other thresholds were chosen on the same documents"
+    is_high = len(validated) < len(shown) - found.n_predicted
+    print(f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}; {chosen}{high * is_high}.")
     print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
 
 
@@ -220,7 +225,7 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument("--deny", type=Path, metavar="FILE", help=text)
     text = "write what restores the original, for the owner's eyes only; with --restore, read it"
     verb.add_argument("--mapping", type=Path, metavar="MAP.json", help=text)
-    text = "write counts, places and hashes, but no text; beside it FILE.html shows them"
+    text = "write counts, places and hashes, but no text, and FILE.html, which shows them; with --engine counts alone"
     verb.add_argument("--report", type=Path, metavar="FILE.json", help=text)
     text = "release nothing, with exit code 2, if the leak check finds anything that it cannot explain"
     verb.add_argument("--strict", action="store_true", help=text)

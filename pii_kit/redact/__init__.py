@@ -16,7 +16,7 @@ COMMON_NAME = 2  # category of the lexicon
 LONGEST_WORD = 40  # looking up a longer string as a word takes too long, and it is none
 RUNS = re.compile(r"[^\W\d_]{3,}|\d{4,}")
 _MARKS = r"\s\d\x00-\x1f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff'’‘`.,;:!?()\[\]{}<>/\\|&+@_\"“”«»‐-―-"
-# A word of a name. An apostrophe may stand before two letters or more: O'Hara, but not Ana's.
+# A name word. An apostrophe may stand before two letters or more: O'Hara, but not Ana's.
 NAME_WORD = re.compile(rf"[^{_MARKS}]+(?:['’][^{_MARKS}]{{2,}})*")
 _NAMES_THAT_ARE_WORDS = frozenset(word.casefold() for word in NAME_WORDS["first"])
 

@@ -12,7 +12,7 @@ from pii_kit.redact.finder import Finder, fold
 from pii_kit.redact.forms import Item
 
 ORDINARY, INSIDE, ALLOWED = "ordinary word", "part of another word", "allowed"
-OTHER_DOCUMENT = "single word of another document"
+OTHER_DOCUMENT = "one-word string of another document"
 Found = dict[tuple[int, int], tuple[str, str]]  # place → type, reason
 
 

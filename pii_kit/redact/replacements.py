@@ -5,6 +5,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
+from spacy.matcher.levenshtein import levenshtein  # type: ignore[import-not-found]
+
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import Document
 from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME
@@ -53,8 +55,8 @@ class DocumentSurrogates:
     Each surrogate has a random state of its own. With a key it is the HMAC of the original, so that all documents share
     it. Without, it comes from the seed, the document number and the position of the original among the document's,
     never from the original itself: otherwise anybody could try names until one gives the surrogate. A surrogate that
-    is similar to its original or occurs in the document is drawn again, so in rare documents it differs from the other
-    documents' one.
+    is similar to its original or occurs in the document is drawn again; so even with a key a person can have another
+    surrogate in a document that holds the usual one.
     """
 
     def __init__(self, settings: Redaction, document: Document, originals: Sequence[tuple[str, str]]) -> None:
@@ -63,7 +65,7 @@ class DocumentSurrogates:
         self._positions: dict[str, int] = {}
         self._document = fold(document.full_text)
         self._drawn: dict[tuple[str, str], str] = {}
-        self._words: dict[str, str] = {}  # folded word of a name → surrogate
+        self._words: dict[str, str] = {}  # folded name word → surrogate
         self._taken: set[str] = set()
         self._people = [list(map(fold, name_words(text))) for text, pii_type in originals if pii_type == NAME_STUDENT]
         for person in self._people:
@@ -102,7 +104,7 @@ class DocumentSurrogates:
         return any(fold(run) in self._document for run in RUNS.findall(new) if not is_ordinary(run))
 
     def _new_word(self, word: str) -> None:
-        """Draw the surrogate of a word of a name; by the word alone, so that it is the same in all documents."""
+        """Draw the surrogate of a name word; with a key it depends on the word alone, and is equal in all documents."""
         if word in self._words:
             return
         entry = dict(zip(LISTS, look_up(word[:LONGEST_WORD]), strict=True))
@@ -118,7 +120,7 @@ class DocumentSurrogates:
         self._taken |= {self._words[word].casefold()}
 
     def _name(self, text: str) -> str:
-        """Replace each word of a name, initials by initials; connectors and what is between the words stay."""
+        """Replace each name word, initials by initials; connectors and what is between the words stay."""
         words = list(map(fold, name_words(text)))
 
         def new(match: re.Match) -> str:
@@ -159,7 +161,7 @@ class DocumentSurrogates:
         return f"{self._handle(text.split('@')[0], draw)}@{faker_of(draw.rng, 'en_US').free_email_domain()}"
 
     def _handles(self) -> dict[str, str]:
-        """Return the words of names as they are written in addresses → their surrogates, longest first."""
+        """Return name words as they are written in addresses → their surrogates, longest first."""
         handles = {handle_of(word): handle_of(new) for word, new in self._words.items()}
         return {word: handles[word] for word in sorted(handles, key=len, reverse=True) if len(word) >= LEAST_HANDLE}
 
@@ -217,13 +219,4 @@ def is_similar(original: str, new: str) -> bool:
     n_letters, n_digits = sum(map(str.isalpha, old)), sum(map(str.isdigit, old))
     if n_digits and any(old[i : i + 4].isdigit() and old[i : i + 4] in new for i in range(len(old) - 3)):
         return True
-    return n_letters > max(2, n_digits) and _edit_distance(old, new) <= max(2, len(old) // 3)
-
-
-def _edit_distance(a: str, b: str) -> int:
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        diagonal, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
-    return row[-1]
+    return n_letters > max(2, n_digits) and levenshtein(old, new) <= max(2, len(old) // 3)

@@ -27,7 +27,7 @@ from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, true_rows
 from pii_kit.training.ensemble import load_ensemble
-from pii_kit.training.folds import load_folds_out_of_fold
+from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_threshold, labels_by_other_folds
 from pii_kit.training.runs import fingerprint, fold_folders, load_tagger
 
@@ -95,12 +95,11 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document],
     decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
     decisions[average] = {"o_threshold": choose_threshold(members, scored, rules), "rules": rules}
-    validated = [set(read_json(fold / "run.json")["validation"]) for fold in fold_folders(next(iter(runs.values())))]
-    folds = [[document for document in scored if document.document in of_fold] for of_fold in validated]
+    folds = validated_documents(next(iter(runs.values())), scored)
     labels = {}
     groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, average: members}
     for name, group in groups.items():
-        by_number = labels_by_other_folds(group, [fold for fold in folds if fold], decisions[name]["rules"])
+        by_number = labels_by_other_folds(group, folds, decisions[name]["rules"])
         labels[name] = [by_number[document.document] for document in scored]
     every = dict(zip([*runs, average], [*members, average_out_of_fold(members)], strict=True))
     return Comparison(scored, every, decisions, labels)

@@ -80,12 +80,11 @@ def write_error_page(
             f'[data-kind="{kind}"] {{ --colour: {ERROR_COLOURS[kind]}; --underline: {line}; }}\n'
             for kind, line in KIND_LINES.items()
         )
-        body, without_script = (
-            _body(checked, listed, escaped(title), escaped(note)),
-            read_asset("error_page_noscript.css"),
+        body = _body(checked, listed, escaped(title), escaped(note))
+        without_script = read_asset("error_page_noscript.css")
+        handle.writelines(
+            build_page(title, body, style=style, scripts=["error_page.js"], without_script=without_script)
         )
-        page = build_page(title, body, style=style, scripts=["error_page.js"], without_script=without_script)
-        handle.writelines(page)
 
 
 def check_document(document: Document, probabilities: np.ndarray, labels: Sequence[str]) -> CheckedDocument:

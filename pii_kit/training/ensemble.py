@@ -15,10 +15,11 @@ from pii_kit.metrics import Predictions, Score
 from pii_kit.models.onnx import OnnxModel, write_onnx
 from pii_kit.predict import Ensemble, Tagger, predict_documents
 from pii_kit.training.distill import Taught
-from pii_kit.training.folds import load_folds_out_of_fold
+from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
 from pii_kit.training.out_of_fold import (
     OutOfFold,
     choose_threshold,
+    labels_by_other_folds,
     load_out_of_fold,
     save_out_of_fold,
     threshold_for_recall,
@@ -79,6 +80,24 @@ def with_recall(
     """
     o_threshold, score = threshold_for_recall(_members(runs), documents, ensemble.rules, recall)
     return replace(ensemble, o_threshold=o_threshold), score
+
+
+def labels_out_of_fold(
+    ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document], *, recall: float | None = None
+) -> dict[int, list[str]]:
+    """Return the labels (token) by number of those labelled documents that all runs have validated, in several folds.
+
+    They are those of `labels_by_other_folds`, so that neither a tagger nor a threshold knows the document: with the
+    folds of the first run, and the ensemble's rules and thresholds of types. Raises KitError as it does.
+    """
+    members = [of_run for run in runs if (of_run := load_folds_out_of_fold(run)) is not None]
+    shared = [document for document in documents if all(of_run.holds(document) for of_run in members)]
+    if len(members) < len(runs) or not shared:
+        return {}
+    folds = validated_documents(runs[0], shared)
+    if len(folds) < 2:
+        return {}
+    return labels_by_other_folds(members, folds, ensemble.rules, recall=recall, by_type=ensemble.by_type)
 
 
 def _members(runs: Sequence[str | Path]) -> list[OutOfFold]:

@@ -4,9 +4,10 @@ Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from safetensors import SafetensorError
@@ -163,37 +164,39 @@ def threshold_for_recall(
     Raises:
         KitError: as `choose_threshold`, there are no true rows, or no threshold finds enough of them.
     """
-    shared = _shared(members, documents)
-    for o_threshold in O_THRESHOLDS:
-        pairs: Counter[tuple[bool, bool]] = Counter()
-        for doc in shared:
-            labels = label_document(doc, _mean(members, doc), o_threshold=o_threshold, rules=rules)
-            pairs.update(
-                (true != OUTSIDE, label != OUTSIDE) for true, label in zip(true_labels(doc), labels, strict=True)
-            )
-        score = Score(tp=pairs[True, True], fp=pairs[False, True], fn=pairs[True, False])
-        if score.tp and score.recall >= recall:
-            return o_threshold, score
-    raise KitError(f"a recall of {recall:g} cannot be reached: at most {score.tp} of {score.tp + score.fn} are found")
+    counts = [_counts(doc, _mean(members, doc), rules, found_counts) for doc in _shared(members, documents)]
+    o_threshold = _lowest(counts, recall)
+    return o_threshold, Score(*np.sum(counts, axis=0)[O_THRESHOLDS.index(o_threshold)].tolist())
 
 
 def labels_by_other_folds(
-    members: Sequence[OutOfFold], folds: Sequence[Sequence[Document]], rules: Sequence[str]
+    members: Sequence[OutOfFold],
+    folds: Sequence[Sequence[Document]],
+    rules: Sequence[str],
+    *,
+    recall: float | None = None,
+    by_type: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[int, list[str]]:
     """Return labels (token) by document number, of each fold with the threshold of the other folds.
 
-    Their score is an honest estimate of the runs' average, and of a single run, on new documents: the threshold of
-    `choose_threshold` would give the documents that it was chosen on a score that is too high. A single fold has no
-    others.
+    The threshold is that of `choose_threshold`, or with a `recall` that of `threshold_for_recall`; `by_type` has fixed
+    ones for some PII types. The score of the labels is an honest estimate of the runs' average, and of a single run, on
+    new documents: a threshold that was chosen on these documents too would score too high. A single fold has no others.
+
+    Raises:
+        KitError: no threshold reaches the recall.
     """
+    count = row_counts if recall is None else found_counts
     scores = {doc.document: _mean(members, doc) for fold in folds for doc in fold}
-    counts = [[_counts(doc, scores[doc.document], rules) for doc in fold] for fold in folds]
+    counts = [[_counts(doc, scores[doc.document], rules, count) for doc in fold] for fold in folds]
     labels = {}
     for place, fold in enumerate(folds):
-        others = [of_doc for other in (*counts[:place], *counts[place + 1 :]) for of_doc in other]
-        o_threshold = _safest(others or counts[place])
+        others = [of_doc for other in (*counts[:place], *counts[place + 1 :]) for of_doc in other] or counts[place]
+        chosen = _safest(others) if recall is None else _lowest(others, recall)
         for doc in fold:
-            labels[doc.document] = label_document(doc, scores[doc.document], o_threshold=o_threshold, rules=rules)
+            labels[doc.document] = label_document(
+                doc, scores[doc.document], o_threshold=chosen, by_type=by_type, rules=rules
+            )
     return labels
 
 
@@ -206,8 +209,30 @@ def _safest(counts: Sequence[Sequence[tuple[int, int, int]]]) -> float:
     return safe_threshold(np.array(counts).swapaxes(0, 1))[1]
 
 
-def _counts(document: Document, scores: np.ndarray, rules: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Return right, false and missed rows of a document for each of O_THRESHOLDS.
+def _lowest(counts: Sequence[Sequence[tuple[int, int, int]]], recall: float) -> float:
+    """Return the lowest threshold that reaches a recall, from counts (document, threshold, 3) of `found_counts`."""
+    scores = [Score(*of_threshold) for of_threshold in np.sum(counts, axis=0).tolist()]
+    for o_threshold, score in zip(O_THRESHOLDS, scores, strict=True):
+        if score.tp and score.recall >= recall:
+            return o_threshold
+    most, n_rows = max(score.tp for score in scores), scores[0].tp + scores[0].fn
+    raise KitError(f"a recall of {recall:g} cannot be reached: at most {most} of {n_rows} rows are found")
+
+
+def found_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int]:
+    """Return how many true rows of a document have any PII label, how many other tokens have one, and missed rows."""
+    both = zip(true_labels(document), labels, strict=True)
+    pairs = Counter((true != OUTSIDE, label != OUTSIDE) for true, label in both)
+    return pairs[True, True], pairs[False, True], pairs[True, False]
+
+
+def _counts(
+    document: Document,
+    scores: np.ndarray,
+    rules: Sequence[str],
+    count: Callable[[Document, Sequence[str]], tuple[int, int, int]] = row_counts,
+) -> list[tuple[int, int, int]]:
+    """Return what `count` finds in the labels of a document for each of O_THRESHOLDS.
 
     Rules are slow, and run once for thresholds that give the same labels.
     """
@@ -218,5 +243,5 @@ def _counts(document: Document, scores: np.ndarray, rules: Sequence[str]) -> lis
         keys.append((tokens.tobytes(), found.tobytes()))
         if keys[-1] not in counts:
             labels = label_document(document, scores, o_threshold=o_threshold, rules=rules)
-            counts[keys[-1]] = row_counts(document, labels)
+            counts[keys[-1]] = count(document, labels)
     return [counts[key] for key in keys]

@@ -199,14 +199,14 @@ def test_a_wrong_threshold_is_refused(folder, wrong):
 def test_recall_chooses_the_threshold_and_redact_eval_measures_it(folder, cross_validated, documents, capsys):
     (run, _), essays = cross_validated(0), documents
     write_documents("train.json", essays)
-    arguments = ["--run", str(run), "--train", "train.json", "--recall", ".4"]
+    arguments = ["--run", str(run), "--train", "train.json", "--recall", ".3"]
     assert main(["redact-eval", "--truth", "train.json", *arguments, "--out", "eval.csv"]) == 0
     printed = capsys.readouterr().out
     found, rows = map(int, re.search(r"finds (\d+) of (\d+) rows out of fold", printed).groups())
-    assert 0.4 * rows <= found <= rows == len(true_rows(essays))
+    assert 0.3 * rows <= found <= rows == len(true_rows(essays))
     table = pd.read_csv("eval.csv", index_col="counted")
-    assert table.loc["rows", "n"] == rows and table.loc["rows", "good"] >= found
-    assert "Somewhat high" in printed and "out of fold" in printed
+    assert table.loc["rows", "n"] == rows
+    assert f"{len(essays)} documents have the threshold that the other folds choose." in printed
     assert redact(*arguments, "--report", "report.json") == 0
     report = json.loads((folder / "report.json").read_text())
     assert f"P(O) < {report['o_threshold']:g} finds {found} of {rows}" in capsys.readouterr().out

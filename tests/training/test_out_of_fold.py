@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from pii_kit.decide import O_THRESHOLDS, decide
 from pii_kit.files import KitError
-from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.metrics import best_threshold, bootstrap_scores, decided_rows, threshold_curve
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.submission import true_rows
@@ -268,5 +268,26 @@ def test_the_lowest_threshold_that_finds_enough_rows_is_chosen():
         assert (score.tp, score.fp, score.fn) == find(threshold) and score.recall >= recall
         below = [find(one) for one in O_THRESHOLDS if one < threshold]
         assert all(found < recall * (found + missed) for found, _, missed in below)
-    with pytest.raises(KitError, match=r"1\.1 cannot be reached: at most \d+ of \d+ are found"):
+    with pytest.raises(KitError, match=r"1\.1 cannot be reached: at most \d+ of \d+ rows are found"):
         threshold_for_recall(members, documents, DEFAULT_RULES, 1.1)
+
+
+def test_with_a_recall_each_fold_has_the_threshold_that_finds_enough_in_the_others():
+    members, documents = runs_of(4, 2)
+    folds = [documents[:4], documents[4:7], documents[7:]]
+    labels = labels_by_other_folds(members, folds, DEFAULT_RULES, recall=0.3)
+    average, chosen = average_out_of_fold(members), set()
+    for place, fold in enumerate(folds):
+        others = [doc for other in (*folds[:place], *folds[place + 1 :]) for doc in other]
+        threshold, _ = threshold_for_recall(members, others, DEFAULT_RULES, 0.3)
+        chosen.add(threshold)
+        for doc in fold:
+            assert labels[doc.document] == label_document(doc, average.of(doc), o_threshold=threshold)
+    assert len(chosen) > 1
+
+
+def test_thresholds_of_types_are_fixed_for_all_folds():
+    members, documents = runs_of(4, 2)
+    folds, nothing = [documents[:5], documents[5:]], dict.fromkeys(PII_TYPES, 1e-9)
+    labels = labels_by_other_folds(members, folds, (), by_type=nothing)
+    assert {label for of_document in labels.values() for label in of_document} == {"O"}
