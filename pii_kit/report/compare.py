@@ -95,7 +95,7 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document],
     decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
     decisions[average] = {"o_threshold": choose_threshold(members, scored, rules), "rules": rules}
-    folds = validated_documents(next(iter(runs.values())), scored)
+    folds = [fold for fold in validated_documents(next(iter(runs.values())), scored) if fold]
     labels = {}
     groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, average: members}
     for name, group in groups.items():

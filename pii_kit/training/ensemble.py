@@ -94,7 +94,7 @@ def labels_out_of_fold(
     shared = [document for document in documents if all(of_run.holds(document) for of_run in members)]
     if len(members) < len(runs) or not shared:
         return {}
-    folds = validated_documents(runs[0], shared)
+    folds = [fold for fold in validated_documents(runs[0], shared) if fold]
     if len(folds) < 2:
         return {}
     return labels_by_other_folds(members, folds, ensemble.rules, recall=recall, by_type=ensemble.by_type)

@@ -244,8 +244,8 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     The score is that of `labels_by_other_folds`: each fold's labels with the threshold of the other folds.
     """
     folds, kept = validated_documents(folder, documents), load_folds_out_of_fold(folder)
-    assert kept is not None  # `validated_documents` refuses a fold without
     scored = [document for fold in folds for document in fold]
+    assert kept is not None  # `validated_documents` refuses a fold without
     o_threshold = choose_threshold([kept], scored, DEFAULT_RULES)
     labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
     truth, rows = true_rows(scored), submission_rows((doc.document, labels[doc.document]) for doc in scored)
@@ -258,12 +258,8 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
 
 
 def validated_documents(folder: str | Path, documents: Sequence[Document]) -> list[list[Document]]:
-    """Return the documents that each fold of a run validated, without folds that validated none of them.
-
-    Raises KitError if a fold has no out-of-fold probabilities.
-    """
-    folds = [[doc for doc, _ in out_of_fold_predictions(of_fold, documents)] for of_fold in fold_folders(folder)]
-    return [fold for fold in folds if fold]
+    """Return the documents that each fold validated. Raises KitError if a fold has no out-of-fold probabilities."""
+    return [[doc for doc, _ in out_of_fold_predictions(of_fold, documents)] for of_fold in fold_folders(folder)]
 
 
 def load_folds_out_of_fold(folder: str | Path) -> OutOfFold | None:
