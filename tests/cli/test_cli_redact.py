@@ -141,6 +141,7 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
         (["--restore"], "--mapping"),
         (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
         (["--mode", "type", "--submission", "labels.csv", "--report", "in.json"], "used twice"),
+        (["--mode", "type", "--submission", "labels.csv", "--report", "page.html"], "used twice"),  # the page's name
     ],
 )
 def test_arguments_that_do_not_fit_are_one_line(folder, capsys, arguments, message):
