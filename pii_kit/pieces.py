@@ -4,8 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 # known, but not those in a new document; with three the shares are about the same.
 WORD_DOCUMENTS = 3
 PIECES_FILE = "pieces.json"
+LEARNING = Lock()  # tokenizers of taggers on several devices are shared by threads
 METASPACE = "Metaspace"  # how `tokenizers` calls SentencePiece's treatment of spaces
 
 
@@ -58,6 +60,38 @@ class DocumentPieces:
     starts: np.ndarray
 
 
+@dataclass(frozen=True, kw_only=True)
+class _KnownTexts:
+    """What a tokenizer knows of the texts it has met, so that each is encoded once. Arrays are (text,) if not said.
+
+    `ids` holds the pieces of all texts one after the other; `starts` and `lengths` say where those of a text are.
+    `features` (2, text, feature) are those of the token as it is, and as a word. `word` is the number of its lower
+    case, `is_lower` whether it is that itself, `is_common` whether that is among the tokenizer's words.
+    """
+
+    ids: np.ndarray = field(default_factory=partial(np.empty, 0, np.int32))
+    starts: np.ndarray = field(default_factory=partial(np.empty, 0, np.int64))
+    lengths: np.ndarray = field(default_factory=partial(np.empty, 0, np.int64))
+    features: np.ndarray = field(default_factory=partial(np.empty, (2, 0, N_FEATURES), np.int8))
+    word: np.ndarray = field(default_factory=partial(np.empty, 0, np.int32))
+    is_lower: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
+    is_common: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
+
+    def with_more(
+        self, *, pieces: Sequence[Sequence[int]], features: Sequence, **columns: Sequence[int]
+    ) -> "_KnownTexts":
+        """Return the table with more texts: of each the pieces, the features (text, 2, feature), and other columns."""
+        lengths = np.array(list(map(len, pieces)))
+        more = {name: np.append(getattr(self, name), np.array(column)) for name, column in columns.items()}
+        return _KnownTexts(
+            ids=np.append(self.ids, np.concatenate(pieces).astype(np.int32)),
+            starts=np.append(self.starts, len(self.ids) + np.cumsum(lengths) - lengths),
+            lengths=np.append(self.lengths, lengths),
+            features=np.append(self.features, np.array(features, dtype=np.int8).swapaxes(0, 1), axis=1),
+            **more,
+        )
+
+
 @dataclass
 class PieceTokenizer:
     """A `tokenizers` tokenizer that is called token by token, so that pieces and tokens are aligned by construction.
@@ -75,7 +109,9 @@ class PieceTokenizer:
     tokenizer: Tokenizer
     words: frozenset[str] = frozenset()
     specials: Mapping[str, str] = field(default_factory=lambda: SPECIALS)
-    _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _rows: dict[str, int] = field(default_factory=dict, repr=False)  # text → its row of the table
+    _words: dict[str, int] = field(default_factory=dict, repr=False)  # lower case of a token → its number
+    _table: "_KnownTexts" = field(default_factory=lambda: _KnownTexts(), repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
@@ -101,21 +137,23 @@ class PieceTokenizer:
 
     def cut(self, document: Document) -> DocumentPieces:
         """Cut a document into pieces."""
-        texts, space_before = [], self.space_starts_lines
-        for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
-            texts.append(" " + token if space_before and not token.isspace() else token)
-            space_before = space or (self.space_starts_lines and token.isspace())
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
-        for text, encoding in zip(new, encodings, strict=True):
-            self._known[text] = tuple(encoding.ids) or (self.unknown_id,)
-        ids_of_tokens = [self._known[text] for text in texts]
-        lengths = np.fromiter(map(len, ids_of_tokens), dtype=np.int64, count=len(texts))
-        own_words = _lower_words(document)
-        rows = [self._features_of(token, own_words) for token in document.tokens]
-        features = np.array(rows, dtype=np.int8).reshape(-1, N_FEATURES)
-        ids = np.fromiter((piece for ids in ids_of_tokens for piece in ids), dtype=np.int32, count=lengths.sum())
-        features, starts = np.repeat(features, lengths, axis=0), np.cumsum(lengths) - lengths
+        tokens, spaces = document.tokens, document.trailing_whitespace
+        if self.space_starts_lines:
+            spaces = [space or token.isspace() for token, space in zip(tokens, spaces, strict=True)]
+        before = [self.space_starts_lines, *spaces][: len(tokens)]
+        pairs = zip(tokens, before, strict=True)
+        texts = [" " + token if space and not token.isspace() else token for token, space in pairs]
+        if not self._rows.keys() >= set(texts):
+            self._learn(dict(zip(texts, tokens, strict=True)))
+        known = self._table
+        rows = np.fromiter(map(self._rows.__getitem__, texts), dtype=np.int64, count=len(texts))
+        lengths, word = known.lengths[rows], known.word[rows]
+        starts = np.cumsum(lengths) - lengths
+        ids = known.ids[np.repeat(known.starts[rows] - starts, lengths) + np.arange(lengths.sum())]
+        is_own = np.zeros(len(self._words), dtype=bool)
+        is_own[word[known.is_lower[rows]]] = True
+        is_word = known.is_common[rows] | is_own[word]
+        features = np.repeat(known.features[is_word.astype(np.int8), rows], lengths, axis=0)
         if self.document_ends and texts:
             top, bottom = self.document_ends
             ids = np.concatenate([[top], ids, [bottom]]).astype(np.int32)
@@ -123,10 +161,24 @@ class PieceTokenizer:
             starts = starts + 1
         return DocumentPieces(ids=ids, features=features, starts=starts)
 
-    def _features_of(self, token: str, own_words: set[str]) -> tuple[int, ...]:
-        rows, rows_of_word = features_of(token)
-        is_word = rows != rows_of_word and (token.lower() in self.words or token.lower() in own_words)
-        return rows_of_word if is_word else rows
+    def _learn(self, tokens_of_texts: Mapping[str, str]) -> None:
+        """Add the texts that are new to the table, each with its token: the same text without the space before it."""
+        with LEARNING:
+            new = {text: token for text, token in tokens_of_texts.items() if text not in self._rows}
+            if not new:  # another thread has learned them
+                return
+            encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
+            lowers = [token.lower() for token in new.values()]
+            for lower in lowers:
+                self._words.setdefault(lower, len(self._words))
+            self._table = self._table.with_more(
+                pieces=[encoding.ids or [self.unknown_id] for encoding in encodings],
+                features=[features_of(token) for token in new.values()],
+                word=[self._words[lower] for lower in lowers],
+                is_lower=[token.islower() and token.isalpha() for token in new.values()],
+                is_common=[lower in self.words for lower in lowers],
+            )
+            self._rows |= zip(new, range(len(self._rows), len(self._table.word)), strict=True)
 
 
 def train_byte_pairs(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:

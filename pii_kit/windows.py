@@ -104,7 +104,7 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
         labels[cut.starts] = [LABEL_TO_ID[label] for label in document.labels]
     ends = tokenizer.window_ends
     inner_size = size - 2 if ends else size
-    spans = window_spans(len(cut.ids), size=inner_size, overlap=overlap, starts=sorted({0, *cut.starts.tolist()}))
+    spans = window_spans(len(cut.ids), size=inner_size, overlap=overlap, starts=np.union1d(0, cut.starts).tolist())
 
     def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]
@@ -143,13 +143,17 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor
     (batch, piece, label), zero where no token starts.
     """
 
-    def padded(arrays, value: int) -> torch.Tensor:
-        return pad_sequence([torch.from_numpy(array).long() for array in arrays], batch_first=True, padding_value=value)
+    lengths = np.array(list(map(len, windows)))
 
-    lengths = torch.tensor([len(window) for window in windows])
+    def padded(arrays: Sequence[np.ndarray], value: int) -> torch.Tensor:
+        batch = np.full((len(arrays), lengths.max(), *arrays[0].shape[1:]), value, dtype=np.int64)
+        for row, array in zip(batch, arrays, strict=True):
+            row[: len(array)] = array
+        return torch.from_numpy(batch)
+
     batch = {
         "input_ids": padded([window.pieces for window in windows], pad_id),
-        "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+        "attention_mask": torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).long(),
         "feature_ids": padded([window.features for window in windows], 0),
     }
     if any(window.probabilities is not None for window in windows):

@@ -20,8 +20,8 @@ def test_every_token_of_every_document_has_probabilities(tagger, documents):
 
 
 def test_batches_and_their_padding_never_change_a_probability(tagger, documents):
-    one_by_one = [scores for _, scores in predict_documents([tagger], documents, batch_size=1)]
-    together = [scores for _, scores in predict_documents([tagger], documents, batch_size=64)]
+    one_by_one = [scores for _, scores in predict_documents([tagger], documents, batch_pieces=1)]
+    together = [scores for _, scores in predict_documents([tagger], documents, batch_pieces=10_000)]
     for one, other in zip(one_by_one, together, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 

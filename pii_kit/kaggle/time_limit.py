@@ -24,14 +24,13 @@ from tqdm import tqdm
 from pii_kit.data import Document
 from pii_kit.kaggle import in_rerun
 from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.predict import DOCUMENTS_AT_A_TIME, Ensemble, Tagger, predict_group
+from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Ensemble, Tagger, predict_group
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES, apply_rules
 from pii_kit.submission import Row, label_rows, rows_table, write_submission
 from pii_kit.training.parallel import working_devices
 
 EARLY_RULES = (*DEFAULT_RULES, "add_author_lines")  # models find author lines themselves; without a model the rule pays
-BATCH_SIZE = 16  # windows; halved when a GPU runs out of memory
 N_TIMINGS = 10  # the slowest of the latest timings is planned with; older ones say little about a busy machine
 SAFETY = 1.25  # a step starts only if 1.25 times the time that it should take is left
 SECONDS_BETWEEN_WRITES = 60
@@ -161,7 +160,8 @@ class _Work:
     """Predictions of an ensemble before a deadline, with the timings (seconds per token) that decide what is begun."""
 
     def __init__(self, ensemble: Ensemble, deadline: float):
-        self.ensemble, self.deadline, self.batch_size = ensemble, deadline, BATCH_SIZE
+        self.ensemble, self.deadline = ensemble, deadline
+        self.batch_pieces = dict(PIECES_PER_BATCH)  # halved when a device runs out of memory
         self.timings = {key: deque([0.0], maxlen=N_TIMINGS) for key in (DECIDE, *ensemble.of_run)}
         self.written = self.write_seconds = 0.0
         self.errors = 0
@@ -226,14 +226,15 @@ class _Work:
 
     def predict(self, tagger: Tagger, documents: Sequence[Document]) -> list[np.ndarray]:
         """Return probabilities (token, label) of each document; halve the batch size while memory runs out."""
+        kind = tagger.model.device.type
         while True:
-            size = self.batch_size
+            n_pieces = self.batch_pieces[kind]
             try:
-                return predict_group(tagger, documents, batch_size=size)
+                return predict_group(tagger, documents, batch_pieces=n_pieces)
             except torch.OutOfMemoryError:
-                if size == 1:
+                if n_pieces <= tagger.window_size:  # no batch held more than one window
                     raise
-            self.batch_size = min(self.batch_size, size // 2)  # another thread may have halved it already
+            self.batch_pieces[kind] = min(self.batch_pieces[kind], n_pieces // 2)  # another thread may have halved it
             torch.cuda.empty_cache()
 
     def slowest(self, key: int) -> float:

@@ -60,7 +60,8 @@ def look_up(token: str) -> tuple[int, ...]:
     ((2, 1, 0, 2), (3, 3, 1, 2), (6, 0, 0, 0))
     """
     lexicon, word = read_lexicon(), token.lower()
-    found = [lexicon[form] for form in {word, without_accents(word)} if form in lexicon]
+    forms = {word} if word.isascii() else {word, without_accents(word)}
+    found = [lexicon[form] for form in forms if form in lexicon]
     return tuple(map(max, *found, (0,) * len(LISTS))) if found else (MISSPELT if _is_misspelt(word) else 0, 0, 0, 0)
 
 

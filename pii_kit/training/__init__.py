@@ -34,7 +34,7 @@ class TrainConfig:
         batch_size: number of windows in a batch, over all processes.
         accumulation_steps: number of batches whose gradients make one optimizer step.
         window_size: size of a window, in pieces.
-        overlap: number of pieces that neighbouring windows share.
+        overlap: number of pieces that neighbouring windows share in training; in prediction at most `loop.OVERLAP`.
         optimizer: one of `optim.OPTIMIZERS`.
         learning_rate: highest learning rate, reached after the warm-up.
         head_rate: factor of the learning rate for the new parts of a pretrained encoder: classifier and features.

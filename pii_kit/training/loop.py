@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 # Position of a training: finished epochs; batches, sum of losses and seconds of the current epoch.
 BEGINNING: dict[str, Any] = {"epoch": 0, "batch": 0, "loss": 0.0, "seconds": 0.0}
 SECONDS_TO_SAVE = 5.0
+OVERLAP = 8  # of windows in prediction, in pieces; more costs time and found no more rows (ledger)
 
 
 def fit(
@@ -246,9 +247,8 @@ def validate(
     model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
 ) -> tuple[Tagger, OutOfFold, dict]:
     """Return the tagger with its threshold, its predictions for the validation documents, and its score on rows."""
-    tagger = Tagger(
-        model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=config.overlap, o_threshold=1.0
-    )
+    overlap = min(config.overlap, OVERLAP)
+    tagger = Tagger(model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=overlap, o_threshold=1.0)
     with optim.full_precision(model):
         predictions = list(predict_documents([tagger], validation))
     curve = threshold_curve(predictions, *([[config.o_threshold]] if config.o_threshold else []))

@@ -8,7 +8,6 @@ from conftest import essay_of_labels, likely, make_document
 
 from pii_kit.kaggle import time_limit
 from pii_kit.kaggle.time_limit import (
-    BATCH_SIZE,
     Labelled,
     label_by_rules,
     label_in_time,
@@ -16,7 +15,7 @@ from pii_kit.kaggle.time_limit import (
     write_early_submission,
 )
 from pii_kit.metrics import micro_fbeta
-from pii_kit.predict import DOCUMENTS_AT_A_TIME, Ensemble
+from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Ensemble
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.sample import make_documents
@@ -78,7 +77,7 @@ class Clock:
         monkeypatch.setattr(time_limit, "write_submission", write_slowly)
         monkeypatch.setattr(time_limit, "predict_group", self.ask)
 
-    def ask(self, tagger, documents, *, batch_size):
+    def ask(self, tagger, documents, *, batch_pieces):
         self.before_asking()
         model = getattr(tagger.model.config, "encoder", tagger.model.config).model_type
         self.asked.append((model, [document.document for document in documents]))
@@ -166,7 +165,7 @@ def test_without_a_limit_the_file_is_that_of_the_ensemble_byte_for_byte(label, e
     write_submission(tmp_path / "plain.csv", rows)
     assert (tmp_path / RIGHT).read_bytes() == (tmp_path / "plain.csv").read_bytes() != (tmp_path / EARLY).read_bytes()
     assert 100 < len(rows) == done.rows
-    assert (done.documents, done.by_all_models, done.by_fewer_models, done.by_rules) == (135, 135, 0, 0)
+    assert (done.documents, done.by_all_models, done.by_fewer_models, done.by_rules) == (len(essays), len(essays), 0, 0)
     assert (done.models, done.errors) == (4, 0) and done.seconds > 0
 
 
@@ -175,11 +174,11 @@ def test_two_devices_share_the_work_and_change_nothing(label, monkeypatch, tmp_p
     alone = (tmp_path / RIGHT).read_bytes()
     both, threads, predict = threading.Barrier(2, timeout=20), set(), time_limit.predict_group
 
-    def meet(tagger, documents, *, batch_size):
+    def meet(tagger, documents, *, batch_pieces):
         if threading.get_ident() not in threads:
             threads.add(threading.get_ident())
             both.wait()  # each thread has begun before the other goes on
-        return predict(tagger, documents, batch_size=batch_size)
+        return predict(tagger, documents, batch_pieces=batch_pieces)
 
     monkeypatch.setattr(time_limit, "predict_group", meet)
     done = label(devices=["cpu", "cpu"])
@@ -355,10 +354,10 @@ def test_in_a_rerun_the_other_runs_label_all_if_one_run_always_fails(label, essa
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
     clock = Clock(monkeypatch, sha_rnn=0.001, mobilebert=0.001)
 
-    def fail(tagger, documents, *, batch_size):
+    def fail(tagger, documents, *, batch_pieces):
         if tagger.model.config.model_type.startswith("sha_rnn"):
             raise RuntimeError("CUDA error: device-side assert triggered")
-        return clock.ask(tagger, documents, batch_size=batch_size)
+        return clock.ask(tagger, documents, batch_pieces=batch_pieces)
 
     monkeypatch.setattr(time_limit, "predict_group", fail)
     done = label()
@@ -400,20 +399,20 @@ def test_in_a_rerun_a_full_disk_leaves_the_file_written_before(label, essays, mo
 def test_batches_are_halved_until_they_fit_and_stay_so(label, ensemble, monkeypatch):
     tried, predict = [], time_limit.predict_group
 
-    def small_memory(tagger, documents, *, batch_size):
-        tried.append(batch_size)
-        if batch_size > 4:
+    def small_memory(tagger, documents, *, batch_pieces):
+        tried.append(batch_pieces)
+        if batch_pieces > 256:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return predict(tagger, documents, batch_size=batch_size)
+        return predict(tagger, documents, batch_pieces=batch_pieces)
 
     monkeypatch.setattr(time_limit, "predict_group", small_memory)
     done = label(documents=make_documents(8, seed=2))
-    assert tried == [BATCH_SIZE, 8, *[4] * 8]
+    assert tried == [PIECES_PER_BATCH["cpu"], 512, *[256] * 8]
     assert (done.by_all_models, done.errors) == (8, 0)
 
 
 def test_a_single_window_that_does_not_fit_into_memory_is_an_error(label, monkeypatch):
-    def no_memory(tagger, documents, *, batch_size):
+    def no_memory(tagger, documents, *, batch_pieces):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(time_limit, "predict_group", no_memory)
