@@ -137,7 +137,7 @@ class PieceTokenizer:
 
     def cut(self, document: Document) -> DocumentPieces:
         """Cut a document into pieces."""
-        tokens, spaces = document.tokens, document.trailing_whitespace
+        tokens, spaces = document.tokens, list(document.trailing_whitespace)
         if self.space_starts_lines:
             spaces = [space or token.isspace() for token, space in zip(tokens, spaces, strict=True)]
         before = [self.space_starts_lines, *spaces][: len(tokens)]

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ import torch
 from transformers import PreTrainedModel
 
 from pii_kit.data import Document
+from pii_kit.files import KitError
 from pii_kit.labels import LABELS
-from pii_kit.models.onnx import OnnxModel
+from pii_kit.models.onnx import OnnxModel, can_convert, write_onnx
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.rules import label_document
 from pii_kit.windows import Window, collate, cut_windows, merge_windows
@@ -22,6 +25,10 @@ from pii_kit.windows import Window, collate, cut_windows, merge_windows
 DOCUMENTS_AT_A_TIME = 64
 # Padding included. More pieces do not fit the caches of a CPU core; fewer leave a GPU waiting.
 PIECES_PER_BATCH = {"cpu": 1024, "cuda": 8192}
+
+
+ENGINES = ("auto", "torch", "onnx", "onnx-int8")
+TOKENS_THAT_PAY = 100_000  # with fewer tokens, converting the models to ONNX takes longer than it saves
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,9 @@ def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_pieces: in
             torch.set_num_threads(n_threads)
     else:
         of_batches = list(map(predict, batches))
-    found = {index: scores for pair in zip(batches, of_batches, strict=True) for index, scores in zip(*pair, strict=True)}
+    found = {
+        index: scores for pair in zip(batches, of_batches, strict=True) for index, scores in zip(*pair, strict=True)
+    }
     return [found[index] for index in range(len(windows))]
 
 
@@ -159,8 +168,36 @@ class Ensemble:
             taggers.append(tagger)
         return replace(self, taggers=tuple(taggers))
 
+    def with_engine(self, engine: str, *, n_tokens: int = TOKENS_THAT_PAY) -> "Ensemble":
+        """Return the ensemble with its models converted for an engine of ENGINES; exported models stay as they are.
+
+        "onnx" computes what PyTorch does, in other kernels. "onnx-int8" rounds weights to 8 bits, which changes
+        probabilities a little. "auto" is "onnx" on a CPU, if its packages are installed and `n_tokens` are enough to
+        pay for the conversion, else "torch".
+
+        Raises:
+            KitError: a model is on a GPU, or as `write_onnx`.
+        """
+        on_cpu = all(tagger.model.device.type == "cpu" for tagger in self.taggers)
+        if engine == "auto":
+            engine = "onnx" if on_cpu and can_convert() and n_tokens >= TOKENS_THAT_PAY else "torch"
+        if engine == "torch":
+            return self
+        if not on_cpu:
+            raise KitError(f"engine {engine!r} runs on a CPU only, and the models are on a GPU; choose engine 'torch'")
+        return replace(self, taggers=tuple(_converted(tagger, int8=engine == "onnx-int8") for tagger in self.taggers))
+
     def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
         """Decide the labels (token) of a document from its probabilities (token, label)."""
         return label_document(
             document, probabilities, o_threshold=self.o_threshold, by_type=self.by_type, rules=self.rules
         )
+
+
+def _converted(tagger: Tagger, *, int8: bool) -> Tagger:
+    if isinstance(tagger.model, OnnxModel):
+        return tagger
+    with TemporaryDirectory() as folder:
+        sizes = {"n_pieces": tagger.tokenizer.n_pieces, "window_size": tagger.window_size}
+        write_onnx(tagger.model, Path(folder), **sizes, int8=int8)
+        return replace(tagger, model=OnnxModel(Path(folder)))

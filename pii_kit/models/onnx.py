@@ -1,6 +1,7 @@
-"""Write a tagger's model to ONNX, and run it in ONNX Runtime as the PyTorch model is called."""
+"""Convert a tagger's model to ONNX, in fp32 or int8, and run it in ONNX Runtime as the PyTorch model is called."""
 
 import importlib.util
+import logging
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,7 @@ class OnnxModel:
         except ModuleNotFoundError:
             raise KitError(f"{folder / FILE}: needs onnxruntime (pip install onnxruntime)") from None
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = 1  # `predict_group` gives each core a batch of its own
         try:
             self.config = AutoConfig.from_pretrained(folder)
             self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
@@ -66,24 +67,38 @@ class _Logits(nn.Module):
         return self.model(**dict(zip(INPUTS, inputs, strict=True))).logits
 
 
-def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_size: int) -> float:
+def can_convert() -> bool:
+    """Return whether the packages that `write_onnx` needs are installed."""
+    return not _missing()
+
+
+def _missing() -> list[str]:
+    return [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+
+
+def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_size: int, int8: bool = False) -> float:
     """Write a model and its config into a folder, for any number and length of windows; compare it with PyTorch.
 
-    `n_pieces` is the size of the vocabulary, `window_size` the longest window in pieces.
+    `n_pieces` is the size of the vocabulary, `window_size` the longest window in pieces. With `int8`, weights are
+    rounded to 8 bits, one scale for each output, and inputs of products as they come; the logits then differ.
 
     Returns:
         The largest difference between a logit in ONNX Runtime and in PyTorch, on random windows of several shapes.
 
     Raises:
-        KitError: onnx or onnxruntime is not installed, the model cannot be represented in ONNX, or the difference is
-            above LARGEST_DIFFERENCE.
+        KitError: onnx or onnxruntime is not installed, the model cannot be represented in ONNX, or the difference in
+            fp32 is above LARGEST_DIFFERENCE.
     """
-    if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
+    if missing := _missing():
         raise KitError(f"export needs {' and '.join(missing)} (pip install {' '.join(missing)})")
     model.config.save_pretrained(folder)
     try:
         _export(model, folder / FILE, n_pieces)
         difference, largest = _compare(model, OnnxModel(folder), n_pieces, window_size)
+        if difference <= LARGEST_DIFFERENCE * largest and int8:
+            _round_to_int8(folder / FILE)
+            difference, _ = _compare(model, OnnxModel(folder), n_pieces, window_size)
+            return difference
     except KitError:
         raise
     except Exception as error:  # the exporter's and onnxruntime's own exceptions have no common base class
@@ -94,6 +109,18 @@ def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_si
             f"not exported: a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"
         )
     return difference
+
+
+def _round_to_int8(path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # onnxruntime advises pre-processing, which its sessions do by themselves
+    try:
+        quantize_dynamic(path, path, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        logger.setLevel(level)
 
 
 def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from pii_kit.data import Document
 from pii_kit.files import KitError, atomic_folder, read_json, write_json
-from pii_kit.metrics import Predictions, Score
+from pii_kit.metrics import Predictions, Score, decided_rows, micro_fbeta
 from pii_kit.models.onnx import OnnxModel, write_onnx
 from pii_kit.predict import Ensemble, Tagger, predict_documents
+from pii_kit.submission import true_rows
 from pii_kit.training.distill import Taught
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
 from pii_kit.training.out_of_fold import (
@@ -202,22 +203,54 @@ def _extra(run: str | Path) -> set[str]:
     return {one for manifest in manifests for one in manifest.get("extra") or ()}
 
 
-def export_run(run: str | Path, folder: str | Path) -> float:
+def export_run(run: str | Path, folder: str | Path, *, int8: Sequence[Document] = ()) -> float:
     """Export all taggers of a run to ONNX into a new folder that works like a run's; return `write_onnx`'s difference.
 
+    With `int8`, the labelled documents that the run was trained on, weights are rounded to 8 bits.
+
     Raises:
-        KitError: `folder` exists, the run is exported already, or as `write_onnx`; then nothing is written.
+        KitError: `folder` exists, the run is exported already, or as `write_onnx`; or the taggers in int8 miss more
+            rows than in fp32 of the documents that each did not train on. Then nothing is written.
     """
     run, folder = Path(run), Path(folder)
     if folder.exists():
         raise KitError(f"{folder}: exists already; choose a new folder")
     with atomic_folder(folder) as inside:
-        difference = max(_export_tagger(of_fold, inside / of_fold.relative_to(run)) for of_fold in fold_folders(run))
+        of_folds = fold_folders(run)
+        difference = max(
+            _export_tagger(of_fold, inside / of_fold.relative_to(run), int8=bool(int8)) for of_fold in of_folds
+        )
         _copy_json(run, inside)
+        if int8:
+            _check_int8(run, inside, int8)
     return difference
 
 
-def _export_tagger(run: Path, inside: Path) -> float:
+def _check_int8(run: Path, exported: Path, documents: Sequence[Document]) -> None:
+    """Raise KitError if exported taggers miss more rows of their validation documents than those of the run."""
+    before: list[tuple[Document, np.ndarray]] = []
+    after: list[tuple[Document, np.ndarray]] = []
+    taggers = [load_tagger(of_fold) for of_fold in fold_folders(exported)]
+    for of_fold, tagger in zip(fold_folders(run), taggers, strict=True):
+        kept = load_out_of_fold(of_fold / "tagger")
+        held = [document for document in documents if kept is not None and kept.holds(document)]
+        before += [(document, kept.of(document)) for document in held if kept is not None]
+        after += predict_documents([tagger], held)
+    truth = true_rows(document for document, _ in before)
+    if truth.empty:
+        raise KitError(f"{run}: no taggers held out essays with PII among these; expected the run's training essays")
+    o_threshold, rules = _decision(run, taggers)
+    missed, further = (
+        micro_fbeta(truth, decided_rows(predictions, o_threshold=o_threshold, rules=rules)).fn
+        for predictions in (before, after)
+    )
+    if further > missed:
+        raise KitError(
+            f"not exported: in 8 bits, {run} misses {further} of {len(truth)} rows out of fold, not {missed}"
+        )
+
+
+def _export_tagger(run: Path, inside: Path, *, int8: bool) -> float:
     tagger = load_tagger(run)
     if isinstance(tagger.model, OnnxModel):
         raise KitError(f"{run}: is exported already")
@@ -227,7 +260,8 @@ def _export_tagger(run: Path, inside: Path) -> float:
     if (kept := load_out_of_fold(run / "tagger")) is not None:
         save_out_of_fold(folder, kept)
     _copy_json(run, inside)
-    return write_onnx(tagger.model, folder, n_pieces=tagger.tokenizer.n_pieces, window_size=tagger.window_size)
+    sizes = {"n_pieces": tagger.tokenizer.n_pieces, "window_size": tagger.window_size}
+    return write_onnx(tagger.model, folder, **sizes, int8=int8)
 
 
 def _copy_json(run: Path, inside: Path) -> None:
