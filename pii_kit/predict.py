@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from pii_kit.data import Document
 from pii_kit.files import KitError
-from pii_kit.labels import LABELS
+from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.models.onnx import OnnxModel, can_convert, write_onnx
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.rules import label_document
@@ -41,9 +41,20 @@ class Tagger:
     overlap: int
     o_threshold: float
 
+    def on(self, device: str | torch.device) -> "Tagger":
+        """Return the tagger with a copy of its model on a device. One that is there, and ONNX's, stays."""
+        if isinstance(self.model, OnnxModel) or self.model.device == torch.device(device):
+            return self
+        model: Any = deepcopy(self.model)  # the types of transformers do not allow `.to`
+        return replace(self, model=model.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
 
 def predict_documents(
-    taggers: Sequence[Tagger],
+    taggers: "Sequence[Tagger | Cascade]",
     documents: Iterable[Document],
     *,
     weights: Sequence[float] | None = None,
@@ -63,16 +74,27 @@ def predict_documents(
 
 
 def predict_group(
-    tagger: Tagger, documents: Sequence[Document], *, batch_pieces: int | None = None
+    tagger: "Tagger | Cascade",
+    documents: Sequence[Document],
+    *,
+    batch_pieces: int | None = None,
+    wanted: Sequence[np.ndarray] | None = None,
 ) -> list[np.ndarray]:
-    """Return the probabilities (token, label) of each document by one tagger, all windows held in memory."""
+    """Return the probabilities (token, label) of each document by one tagger, all windows held in memory.
+
+    With `wanted`, a mask (token,) of each document, other tokens are read only as context, and theirs mean nothing.
+    """
+    if isinstance(tagger, Cascade):
+        return tagger.predict(documents, batch_pieces=batch_pieces)
+    masks: Sequence[np.ndarray | None] = [None] * len(documents) if wanted is None else wanted
     windows = [
-        cut_windows(document, tagger.tokenizer, size=tagger.window_size, overlap=tagger.overlap)
-        for document in documents
+        cut_windows(document, tagger.tokenizer, size=tagger.window_size, overlap=tagger.overlap, wanted=of_document)
+        if of_document is None or of_document.any()
+        else []
+        for document, of_document in zip(documents, masks, strict=True)
     ]
     flat = [window for of_document in windows for window in of_document]
-    device = tagger.model.device.type
-    scores = iter(_predict_windows(tagger, flat, batch_pieces or PIECES_PER_BATCH[device]))
+    scores = iter(_predict_windows(tagger, flat, batch_pieces or PIECES_PER_BATCH[tagger.device.type]))
     return [
         merge_windows(len(document.tokens), of_document, list(islice(scores, len(of_document))), len(LABELS))
         for document, of_document in zip(documents, windows, strict=True)
@@ -85,7 +107,7 @@ def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_pieces: in
     On a CPU each core works on a batch of its own: small models gain little from sharing one.
     """
     tagger.model.eval()
-    kind = tagger.model.device.type
+    kind = tagger.device.type
     precision = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)  # threads do not inherit them
 
     @torch.inference_mode()
@@ -93,7 +115,7 @@ def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_pieces: in
         inputs = collate([windows[index] for index in batch], pad_id=tagger.tokenizer.pad_id)
         inputs.pop("labels", None)
         with torch.autocast(kind, precision[0], enabled=precision[1]):
-            logits = tagger.model(**{name: tensor.to(tagger.model.device) for name, tensor in inputs.items()}).logits
+            logits = tagger.model(**{name: tensor.to(tagger.device) for name, tensor in inputs.items()}).logits
         scores = logits.float().softmax(-1).cpu().numpy()
         return [of_window[: len(windows[index])] for index, of_window in zip(batch, scores, strict=True)]
 
@@ -130,13 +152,58 @@ def similar_length_batches(lengths: Sequence[int], batch_pieces: int) -> list[li
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Taggers of a cascade with their `weights`. Tokens whose mean P(O) is below `pass_below` go on to the next one."""
+
+    taggers: tuple[Tagger, ...]
+    weights: tuple[float, ...]
+    pass_below: float
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Taggers in stages: the first reads all tokens, each other one those that all before it find suspect.
+
+    The probabilities of a token are the mean over the taggers that read it. The idea is that of Viola and Jones (2001).
+    """
+
+    stages: tuple[Stage, ...]
+
+    def predict(self, documents: Sequence[Document], *, batch_pieces: int | None = None) -> list[np.ndarray]:
+        """Return the probabilities (token, label) of each document."""
+        wanted = [np.ones(len(document.tokens), dtype=bool) for document in documents]
+        totals = [np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32) for document in documents]
+        weights = [np.zeros((len(document.tokens), 1), dtype=np.float32) for document in documents]
+        for place, stage in enumerate(self.stages):
+            for tagger, weight in zip(stage.taggers, stage.weights, strict=True):
+                masks = wanted if place else None
+                scores = predict_group(tagger, documents, batch_pieces=batch_pieces, wanted=masks)
+                for total, seen, mask, found in zip(totals, weights, wanted, scores, strict=True):
+                    total[mask] += weight * found[mask]
+                    seen[mask] += weight
+            for total, seen, mask in zip(totals, weights, wanted, strict=True):
+                mask &= total[:, OUTSIDE_ID] < stage.pass_below * seen[:, 0]
+        return [total / seen for total, seen in zip(totals, weights, strict=True)]
+
+    def on(self, device: str | torch.device) -> "Cascade":
+        """Return the cascade with copies of its models on a device, as `Tagger.on` does."""
+        return Cascade(
+            tuple(replace(stage, taggers=tuple(tagger.on(device) for tagger in stage.taggers)) for stage in self.stages)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.stages[0].taggers[0].device
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """Trained taggers with `weights` (tagger, sum 1), the threshold on P(O), and the names of the rules.
 
     `of_run` (tagger) is the index of the run that a tagger belongs to. `by_type` has thresholds of some PII types.
     """
 
-    taggers: tuple[Tagger, ...]
+    taggers: tuple[Tagger | Cascade, ...]
     weights: tuple[float, ...]
     of_run: tuple[int, ...]
     o_threshold: float
@@ -160,16 +227,10 @@ class Ensemble:
 
     def on(self, device: str | torch.device) -> "Ensemble":
         """Return the ensemble with copies of its models on a device. Models that are there, and ONNX's, stay."""
-        taggers = []
-        for tagger in self.taggers:
-            if not isinstance(tagger.model, OnnxModel) and tagger.model.device != torch.device(device):
-                model: Any = deepcopy(tagger.model)  # the types of transformers do not allow `.to`
-                tagger = replace(tagger, model=model.to(device))
-            taggers.append(tagger)
-        return replace(self, taggers=tuple(taggers))
+        return replace(self, taggers=tuple(tagger.on(device) for tagger in self.taggers))
 
     def with_engine(self, engine: str, *, n_tokens: int = TOKENS_THAT_PAY) -> "Ensemble":
-        """Return the ensemble with its models converted for an engine of ENGINES; exported models stay as they are.
+        """Return the ensemble with its models converted for an engine of ENGINES; exported ones and cascades stay.
 
         "onnx" computes what PyTorch does, in other kernels. "onnx-int8" rounds weights to 8 bits, which changes
         probabilities a little. "auto" is "onnx" on a CPU, if its packages are installed and `n_tokens` are enough to
@@ -178,14 +239,16 @@ class Ensemble:
         Raises:
             KitError: a model is on a GPU, or as `write_onnx`.
         """
-        on_cpu = all(tagger.model.device.type == "cpu" for tagger in self.taggers)
+        on_cpu = all(tagger.device.type == "cpu" for tagger in self.taggers)
         if engine == "auto":
             engine = "onnx" if on_cpu and can_convert() and n_tokens >= TOKENS_THAT_PAY else "torch"
         if engine == "torch":
             return self
         if not on_cpu:
             raise KitError(f"engine {engine!r} runs on a CPU only, and the models are on a GPU; choose engine 'torch'")
-        return replace(self, taggers=tuple(_converted(tagger, int8=engine == "onnx-int8") for tagger in self.taggers))
+        int8 = engine == "onnx-int8"
+        converted = (_converted(tagger, int8=int8) if isinstance(tagger, Tagger) else tagger for tagger in self.taggers)
+        return replace(self, taggers=tuple(converted))
 
     def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
         """Decide the labels (token) of a document from its probabilities (token, label)."""

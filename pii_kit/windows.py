@@ -15,6 +15,7 @@ from pii_kit.pieces import PieceTokenizer
 
 IGNORED = -100  # the label id that torch's cross-entropy ignores
 NO_TOKEN = -1
+CONTEXT = 40  # tokens on each side of one that a later stage of a cascade reads
 PII_BELOW = 0.9  # a token with a teacher's P(O) below this counts as PII when an epoch's windows are chosen
 
 
@@ -90,10 +91,13 @@ def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | Non
     return spans
 
 
-def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, overlap: int) -> list[Window]:
+def cut_windows(
+    document: Document, tokenizer: PieceTokenizer, *, size: int, overlap: int, wanted: np.ndarray | None = None
+) -> list[Window]:
     """Cut a document into windows of at most `size` pieces, including [CLS] and [SEP] where the tokenizer has them.
 
-    Each token starts in at least one window. An empty document has no windows.
+    Each token starts in at least one window. An empty document has no windows. Where not all tokens are `wanted`
+    (token,), the windows hold those that are, and CONTEXT tokens on each side of them.
     """
     cut = tokenizer.cut(document)
     token_index = np.full(len(cut.ids), NO_TOKEN, dtype=np.int32)
@@ -104,7 +108,14 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
         labels[cut.starts] = [LABEL_TO_ID[label] for label in document.labels]
     ends = tokenizer.window_ends
     inner_size = size - 2 if ends else size
-    spans = window_spans(len(cut.ids), size=inner_size, overlap=overlap, starts=np.union1d(0, cut.starts).tolist())
+    edges = np.union1d(0, cut.starts)
+    spans = []
+    for region in _regions(len(cut.starts), wanted):
+        start = int(cut.starts[region.start]) if region.start else 0
+        end = int(cut.starts[region.stop]) if region.stop < len(cut.starts) else len(cut.ids)
+        inside = (edges[(edges >= start) & (edges < end)] - start).tolist()
+        inner = window_spans(end - start, size=inner_size, overlap=overlap, starts=inside)
+        spans += [range(start + span.start, start + span.stop) for span in inner]
 
     def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]
@@ -122,10 +133,26 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
     ]
 
 
+def _regions(n_tokens: int, wanted: np.ndarray | None) -> list[range]:
+    """Return the ranges of tokens to cut windows from: all, or those `wanted` (token,) and CONTEXT around each."""
+    if wanted is None:
+        return [range(n_tokens)] if n_tokens else []
+    regions: list[range] = []
+    for token in np.flatnonzero(wanted).tolist():
+        start, stop = max(token - CONTEXT, 0), min(token + CONTEXT + 1, n_tokens)
+        if regions and start <= regions[-1].stop:
+            start = regions.pop().start
+        regions.append(range(start, stop))
+    return regions
+
+
 def merge_windows(
     n_tokens: int, windows: Iterable[Window], probabilities: Iterable[np.ndarray], n_labels: int
 ) -> np.ndarray:
-    """Merge probabilities (piece, label) of a document's windows into (token, label): the mean over windows."""
+    """Merge probabilities (piece, label) of a document's windows into (token, label): the mean over windows.
+
+    Those of a token that is in no window are zero.
+    """
     total = np.zeros((n_tokens, n_labels))
     count = np.zeros((n_tokens, 1))
     for window, scores in zip(windows, probabilities, strict=True):
@@ -133,7 +160,7 @@ def merge_windows(
         tokens = window.token_index[starts]
         total[tokens] += scores[starts]
         count[tokens] += 1
-    return (total / count).astype(np.float32)
+    return (total / np.maximum(count, 1)).astype(np.float32)
 
 
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from pii_kit.predict import ENGINES, Ensemble
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import PRESETS
+from pii_kit.training.cascade import make_cascade
 from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach, with_recall
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
@@ -70,6 +71,11 @@ def predict(args: argparse.Namespace) -> None:
     documents = read_documents(args.data)
     ensemble = load_runs(args)
     ensemble = ensemble.with_engine(args.engine, n_tokens=sum(len(document.tokens) for document in documents))
+    if args.cascade:
+        ensemble, recalls = make_cascade(ensemble, args.run)
+        for number, stage in enumerate(recalls, start=1):
+            kept = f"{stage.n_passed} of {stage.n_rows} rows out of fold"
+            print(f"stage {number} passes on tokens with P(O) < {stage.pass_below:g}: {kept}")
     if args.o_threshold:
         ensemble = replace(ensemble, o_threshold=args.o_threshold)
     with TemporaryDirectory() as scratch:
@@ -163,6 +169,8 @@ def add_tagger_verbs(verbs) -> None:
     text = "finish in N minutes; where time is short, fewer models or rules alone label an essay"
     verb.add_argument("--minutes", type=positive, metavar="N", help=text)
 
+    text = "save time: the smallest model reads everything, larger ones only what smaller ones find suspect"
+    verb.add_argument("--cascade", action="store_true", help=text)
     text = "what computes the models; auto: onnx on a CPU if its packages are there and the essays are many, else torch"
     verb.add_argument("--engine", choices=ENGINES, default="auto", help=text)
 

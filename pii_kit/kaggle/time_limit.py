@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pii_kit.data import Document
 from pii_kit.kaggle import in_rerun
 from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Ensemble, Tagger, predict_group
+from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Cascade, Ensemble, Tagger, predict_group
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES, apply_rules
 from pii_kit.submission import Row, label_rows, rows_table, write_submission
@@ -35,6 +35,7 @@ N_TIMINGS = 10  # the slowest of the latest timings is planned with; older ones 
 SAFETY = 1.25  # a step starts only if 1.25 times the time that it should take is left
 SECONDS_BETWEEN_WRITES = 60
 DECIDE = -1  # key of the timings from probabilities to rows; those of runs have the keys 0, 1, …
+Taggers = Sequence[Tagger | Cascade]
 Rows = Mapping[int, Sequence[Row]]  # document number → rows
 logger = logging.getLogger(__name__)
 
@@ -118,12 +119,12 @@ def label_in_time(
     sample = by_length[len(by_length) // 2 :][:1]  # a document of usual length
     rows, count, work = dict(found), Counter[int](), _Work(ensemble, deadline)
     pool, bar = ThreadPoolExecutor(len(devices)), tqdm(total=len(documents), desc="documents", mininterval=10)
-    running: dict[Future[tuple[Rows, int]], tuple[Sequence[Tagger], Sequence[Document]]] = {}
+    running: dict[Future[tuple[Rows, int]], tuple[Taggers, Sequence[Document]]] = {}
     try:
         work.write(path, rows)
         for device in devices:
             with work.surviving():
-                taggers: Sequence[Tagger] = ensemble.on(device).taggers
+                taggers: Taggers = ensemble.on(device).taggers
                 running[pool.submit(work.measure, taggers, sample)] = taggers, ()
         while running:
             for done in wait(running, return_when=FIRST_COMPLETED).done:
@@ -190,7 +191,7 @@ class _Work:
             self.written = time.monotonic()
             self.write_seconds = self.written - began
 
-    def measure(self, taggers: Sequence[Tagger], sample: Sequence[Document]) -> tuple[Rows, int]:
+    def measure(self, taggers: Taggers, sample: Sequence[Document]) -> tuple[Rows, int]:
         """Time a tagger of each run on the sample."""
         for place in map(self.ensemble.of_run.index, sorted(set(self.ensemble.of_run))):
             with self.surviving():
@@ -204,7 +205,7 @@ class _Work:
         speeds = [self.slowest(run) for run in range(max(self.ensemble.of_run) + 1)]
         return plan_taggers(self.ensemble.of_run, speeds, n_tokens, n_devices * self.seconds_left())
 
-    def label(self, taggers: Sequence[Tagger], group: Sequence[Document], plan: Sequence[int]) -> tuple[Rows, int]:
+    def label(self, taggers: Taggers, group: Sequence[Document], plan: Sequence[int]) -> tuple[Rows, int]:
         """Return the rows of a group by those of the planned taggers for which there is time, and their number."""
         scores: dict[int, list[np.ndarray]] = {}
         n_tokens, of_run = max(1, _count_tokens(group)), self.ensemble.of_run
@@ -224,15 +225,15 @@ class _Work:
         self.timings[DECIDE].append((time.monotonic() - began) / n_tokens)
         return rows, len(scores)
 
-    def predict(self, tagger: Tagger, documents: Sequence[Document]) -> list[np.ndarray]:
+    def predict(self, tagger: Tagger | Cascade, documents: Sequence[Document]) -> list[np.ndarray]:
         """Return probabilities (token, label) of each document; halve the batch size while memory runs out."""
-        kind = tagger.model.device.type
+        kind = tagger.device.type
         while True:
             n_pieces = self.batch_pieces[kind]
             try:
                 return predict_group(tagger, documents, batch_pieces=n_pieces)
             except torch.OutOfMemoryError:
-                if n_pieces <= tagger.window_size:  # no batch held more than one window
+                if n_pieces <= 1:  # each batch held one window
                     raise
             self.batch_pieces[kind] = min(self.batch_pieces[kind], n_pieces // 2)  # another thread may have halved it
             torch.cuda.empty_cache()

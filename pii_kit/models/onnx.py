@@ -40,6 +40,7 @@ class OnnxModel:
             self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions have no common base class
             raise KitError(f"{folder / FILE}: cannot be loaded: {in_one_line(error)}") from None
+        self.size = (folder / FILE).stat().st_size
         self.inputs = [entry.name for entry in self.session.get_inputs()]
 
     def __call__(self, **batch: torch.Tensor) -> SimpleNamespace:
@@ -50,6 +51,10 @@ class OnnxModel:
     def to(self, device: str | torch.device) -> "OnnxModel":
         """Return the model itself: it runs on the CPU, whatever the device."""
         return self
+
+    def get_memory_footprint(self) -> int:
+        """Return the size of the file in bytes, named as in transformers."""
+        return self.size
 
     def eval(self) -> "OnnxModel":
         """Return the model itself: an exported model has no dropout."""

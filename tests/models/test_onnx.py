@@ -13,9 +13,10 @@ from pii_kit.files import KitError
 from pii_kit.lexicon import N_FEATURES, N_ROWS
 from pii_kit.models import onnx
 from pii_kit.models.onnx import OnnxModel
-from pii_kit.predict import predict_documents
+from pii_kit.predict import Ensemble, predict_documents
+from pii_kit.sample import make_documents
 from pii_kit.training.ensemble import export_run
-from pii_kit.training.runs import load_tagger, save_tagger
+from pii_kit.training.runs import fold_folders, load_tagger, save_tagger
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -152,3 +153,57 @@ def test_a_model_without_onnxruntime_is_an_error_that_says_what_to_install(sha_r
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(KitError, match="pip install onnxruntime"):
         load_tagger(tmp_path / "exported")
+
+
+def ensemble_of(tagger):
+    return Ensemble(taggers=(tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.5, rules=())
+
+
+@pytest.mark.parametrize(("engine", "most"), [("onnx", 1e-4), ("onnx-int8", 0.05)])
+def test_engines_give_the_probabilities_of_pytorch(engine, most, run, documents):
+    """Those of int8 nearly, with weights that are far from each other: a few large ones leave others few levels."""
+    ensemble = ensemble_of(load_tagger(run))
+    converted = ensemble.with_engine(engine)
+    assert isinstance(converted.taggers[0].model, OnnxModel)
+    assert converted.with_engine("onnx").taggers == converted.taggers
+    pairs = list(zip(ensemble.predict(documents), converted.predict(documents), strict=True))
+    differences = np.concatenate([np.abs(one - other) for (_, one), (_, other) in pairs])
+    assert 0 < differences.mean() < most / 10 and differences.max() < 5 * most
+
+
+def test_the_engine_is_chosen_by_the_number_of_tokens(sha_rnn_tagger, monkeypatch):
+    ensemble = ensemble_of(sha_rnn_tagger)
+    assert ensemble.with_engine("torch") is ensemble.with_engine("auto", n_tokens=99_999) is ensemble
+    assert isinstance(ensemble.with_engine("auto", n_tokens=100_000).taggers[0].model, OnnxModel)
+    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
+    assert ensemble.with_engine("auto", n_tokens=10**9) is ensemble
+
+
+def test_an_export_to_int8_rounds_the_weights_of_each_fold(cross_validated, documents, tmp_path):
+    import onnx as onnx_format
+
+    run, _ = cross_validated(0)
+    export_run(run, tmp_path / "exported", int8=documents)
+    files = sorted((tmp_path / "exported").glob("fold_*/tagger/model.onnx"))
+    assert len(files) == len(fold_folders(run))
+    for file in files:
+        kinds = {tensor.data_type for tensor in onnx_format.load(file).graph.initializer if len(tensor.dims) > 1}
+        assert onnx_format.TensorProto.INT8 in kinds
+
+
+def test_an_export_to_int8_that_misses_more_rows_is_not_kept(cross_validated, documents, tmp_path, monkeypatch):
+    run, result = cross_validated(0)
+
+    def nothing(taggers, documents):
+        outside = np.eye(15, dtype=np.float32)[0]
+        return [(document, np.tile(outside, (len(document.tokens), 1))) for document in documents]
+
+    monkeypatch.setattr("pii_kit.training.ensemble.predict_documents", nothing)
+    n_rows = result["tp"] + result["fn"]
+    with pytest.raises(
+        KitError, match=rf"not exported: in 8 bits, .* misses \d+ of {n_rows} rows out of fold, not \d+"
+    ):
+        export_run(run, tmp_path / "exported", int8=documents)
+    assert not (tmp_path / "exported").exists()
+    with pytest.raises(KitError, match="expected the run's training essays"):
+        export_run(run, tmp_path / "exported", int8=make_documents(3, seed=99))
