@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pii_kit.labels import LABELS, OUTSIDE, OUTSIDE_ID, type_of
+from pii_kit.labels import LABELS, OUTSIDE, OUTSIDE_ID, pii_places, type_of
 
 # F5 = 26·TP / (26·TP + 25·FN + FP) rewards a row that is right with probability p if p > F5 / 26. So a token is
 # labelled as PII long before PII is more likely than O. These thresholds are tried.
@@ -50,10 +50,10 @@ def repair_bio(labels: Sequence[str]) -> list[str]:
     >>> repair_bio(["I-EMAIL", "I-EMAIL", "I-NAME_STUDENT"])
     ['B-EMAIL', 'I-EMAIL', 'B-NAME_STUDENT']
     """
-    repaired, before = list(labels), None
-    for index, label in enumerate(labels):
-        pii_type = None if label == OUTSIDE else type_of(label)  # most labels are O; this keeps them fast
-        if before != pii_type and label.startswith("I-"):
+    repaired = list(labels)
+    for index in pii_places(labels):
+        pii_type = type_of(labels[index])
+        before = type_of(labels[index - 1]) if index else None
+        if before != pii_type and labels[index].startswith("I-"):
             repaired[index] = f"B-{pii_type}"
-        before = pii_type
     return repaired

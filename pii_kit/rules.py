@@ -8,8 +8,8 @@ linear in the length of the document, however long a single token is.
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate, groupby, pairwise
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +18,17 @@ from pii_kit.data import Document, spell
 from pii_kit.decide import decide, repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL as EMAIL_TYPE
-from pii_kit.labels import ID_NUM, NAME_STUDENT, OUTSIDE, OUTSIDE_ID, STREET_ADDRESS, URL_PERSONAL, spans_of, type_of
+from pii_kit.labels import (
+    ID_NUM,
+    NAME_STUDENT,
+    OUTSIDE,
+    OUTSIDE_ID,
+    STREET_ADDRESS,
+    URL_PERSONAL,
+    pii_places,
+    spans_of,
+    type_of,
+)
 
 Rule = Callable[[Document, Sequence[str], np.ndarray], list[str]]
 
@@ -66,7 +76,10 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
     A token after removed whitespace starts a new entity: a line break between two names of a list is much more common
     than one inside a name.
     """
-    result = [OUTSIDE if token.isspace() else label for token, label in zip(document.tokens, labels, strict=True)]
+    result = list(labels)
+    for index in pii_places(labels):
+        if document.tokens[index].isspace():
+            result[index] = OUTSIDE
     for first, end, pii_type in _same_type_runs(labels):
         visible = [i for i in range(first, end) if not document.tokens[i].isspace()]
         if pii_type == STREET_ADDRESS and visible:
@@ -148,12 +161,14 @@ def propagate_lone_names(document: Document, labels: Sequence[str], probabilitie
     left alone, and copied labels are not copied again.
     """
     tokens = document.tokens
-    lower = {token for token in tokens if token.islower()}
     sure = {
         tokens[first]
         for first, end, pii_type in spans_of(labels)
         if pii_type == NAME_STUDENT and end == first + 1 and probabilities[first, OUTSIDE_ID] < SURE
     }
+    if not sure:
+        return list(labels)
+    lower = {token for token in tokens if token.islower()}
     names = {name for name in sure if len(name) >= MIN_NAME_LENGTH and name.istitle() and name.lower() not in lower}
     return [
         f"B-{NAME_STUDENT}" if label == OUTSIDE and token in names else label
@@ -256,12 +271,16 @@ def is_institutional(address: str) -> bool:
     return bool(host and _INSTITUTION.search(host[1].rstrip(".")))
 
 
-def _same_type_runs(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """Longest stretches of one PII type, whatever their B- and I-: (first token, end token, type)."""
-    for pii_type, group in groupby(range(len(labels)), key=lambda index: type_of(labels[index])):
-        places = list(group)
-        if pii_type is not None:
-            yield places[0], places[-1] + 1, pii_type
+def _same_type_runs(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Return the longest stretches of one PII type, whatever their B- and I-: (first token, end token, type)."""
+    runs: list[tuple[int, int, str]] = []
+    for index in pii_places(labels):
+        pii_type = labels[index][2:]
+        if runs and runs[-1][1:] == (index, pii_type):
+            runs[-1] = runs[-1][0], index + 1, pii_type
+        else:
+            runs.append((index, index + 1, pii_type))
+    return runs
 
 
 def _drop(document: Document, labels: Sequence[str], pii_type: str, is_wrong: Callable[[str], bool]) -> list[str]:
