@@ -169,7 +169,7 @@ def add_tagger_verbs(verbs) -> None:
     text = "finish in N minutes; where time is short, fewer models or rules alone label an essay"
     verb.add_argument("--minutes", type=positive, metavar="N", help=text)
 
-    text = "save time: the smallest model reads everything, larger ones only what smaller ones find suspect"
+    text = "save time: one small model reads everything, the others only what it and smaller ones find suspect"
     verb.add_argument("--cascade", action="store_true", help=text)
     text = "what computes the models; auto: onnx on a CPU if its packages are there and the essays are many, else torch"
     verb.add_argument("--engine", choices=ENGINES, default="auto", help=text)

@@ -10,6 +10,8 @@ from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
 from pii_kit.predict import Cascade, Ensemble, Stage, Tagger
 from pii_kit.training.folds import load_folds_out_of_fold
+from pii_kit.training.out_of_fold import OutOfFold
+from pii_kit.windows import CONTEXT
 
 RECALL = 0.995  # of the rows that reach a stage, and so of all rows: those lost by a stage before it count as lost
 PASS_BELOW = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
@@ -27,28 +29,42 @@ class StageRecall:
 def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemble, list[StageRecall]]:
     """Return an ensemble that gives nearly the labels of `ensemble` in less time, and what its stages pass on.
 
-    Runs come in the order of their models' sizes. The first tagger of the first run reads all tokens, the others of
-    this run and those of the second what it finds suspect, those of the third what these find suspect on average, and
-    so on. A stage passes on what is below the lowest of PASS_BELOW that keeps RECALL of the true rows, or rather below
-    the one above that, because new documents have rows that are harder to find.
+    The first tagger of one run, the proposer, reads all tokens. Its other taggers and those of the smallest other run
+    read what it finds suspect, those of the next larger run what these find suspect on average, and so on. The proposer
+    is of the run with which the whole is expected to take least time. A stage passes on what is below the lowest of
+    PASS_BELOW that keeps RECALL of the true rows, or rather below the one above that, because new documents have rows
+    that are harder to find.
 
     Raises:
         KitError: a run holds no out-of-fold probabilities of rows, or the runs hold those of different documents.
     """
-    members = [[place for place, run in enumerate(ensemble.of_run) if run == number] for number in range(len(runs))]
-    members.sort(key=lambda places: _size(ensemble.taggers[places[0]]))
-    of_rows = [_of_true_rows(Path(runs[ensemble.of_run[places[0]]])) for places in members]
-    rows = of_rows[0][0]
-    if not len(rows) or any(not np.array_equal(rows, others) for others, _ in of_rows):
+    kept = [_kept(Path(run)) for run in runs]
+    rows = kept[0].true_rows()
+    if not len(rows) or any(not np.array_equal(rows, of_run.true_rows()) for of_run in kept):
         raise KitError(f"{', '.join(map(str, runs))}: a cascade needs runs with out-of-fold rows of the same documents")
+    of_rows = [of_run.probabilities[of_run.label != OUTSIDE_ID, OUTSIDE_ID] for of_run in kept]
+    needed = RECALL * len(rows)
+    sizes = [_size(ensemble.taggers[ensemble.of_run.index(run)]) for run in range(len(runs))]
+
+    def expected_size(run: int) -> float:
+        """Return the bytes of weights that a token meets on average if this run proposes."""
+        n_suspect = (kept[run].probabilities[:, OUTSIDE_ID] < _pass_below(of_rows[run], needed)).sum()
+        share = min(n_suspect * CONTEXT / kept[run].n_tokens.sum(), 1)
+        return sizes[run] + share * sum(sizes[other] for other in ensemble.of_run)
+
+    order = sorted(range(len(runs)), key=sizes.__getitem__)
+    proposer = min(order, key=expected_size)
+    order = [proposer, *(run for run in order if run != proposer)]
+    members = [[place for place, of_run in enumerate(ensemble.of_run) if of_run == run] for run in order]
     first, *others = members[0]
     groups = [[first], [*others, *(members[1] if len(runs) > 1 else ())], *members[2:]]
+    groups = [group for group in groups if group]
     recalls, stages, passed = [], [], np.ones(len(rows), dtype=bool)
-    for place, group in enumerate(group for group in groups if group):
+    for place, group in enumerate(groups):
         pass_below = 1.0
         if place < len(groups) - 1:
-            mean = np.mean([scores for _, scores in of_rows[: place + 1]], axis=0)
-            pass_below = max(_pass_below(mean[passed], RECALL * len(rows)), ensemble.o_threshold)
+            mean = np.mean([of_rows[run] for run in order[: place + 1]], axis=0)
+            pass_below = max(_pass_below(mean[passed], needed), ensemble.o_threshold)
             passed &= mean < pass_below
             recalls.append(StageRecall(pass_below, int(passed.sum()), len(rows)))
         taggers, weights = ([values[index] for index in group] for values in (ensemble.taggers, ensemble.weights))
@@ -60,13 +76,10 @@ def _size(tagger: Tagger | Cascade) -> int:
     return tagger.model.get_memory_footprint() if isinstance(tagger, Tagger) else 0
 
 
-def _of_true_rows(run: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return document and token (row, 2) of the true rows that a run has validated, and their P(O) (row,)."""
-    kept = load_folds_out_of_fold(run)
-    if kept is None:
+def _kept(run: Path) -> OutOfFold:
+    if (kept := load_folds_out_of_fold(run)) is None:
         raise KitError(f"{run}: holds no out-of-fold probabilities, which a cascade chooses its thresholds on")
-    true = kept.label != OUTSIDE_ID
-    return np.stack([kept.document[true], kept.token[true]], axis=1), kept.probabilities[true, OUTSIDE_ID]
+    return kept
 
 
 def _pass_below(scores: np.ndarray, n_needed: float) -> float:
