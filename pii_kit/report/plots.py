@@ -159,6 +159,41 @@ def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_speed(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Plot the tokens per second of `bench.table_of`, with the floor of each line that has one."""
+    ax = _axes(ax, width=8.0, height=0.8 + 0.28 * len(lines))
+    ax.barh(lines.index, lines["tokens_per_second"], color=BLUE)
+    floors = lines["floor_tokens_per_second"].dropna()
+    ax.plot(floors, floors.index, "|", color=ORANGE, markersize=12, markeredgewidth=2, label="matrix products alone")
+    for place, speed in enumerate(lines["tokens_per_second"]):
+        ax.annotate(f"{speed:,.0f}", (speed, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlabel="tokens per second", title="Speed of prediction")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def plot_growth(curves: pd.DataFrame, *, by: str, ax: Axes | None = None) -> Axes:
+    """Plot `bench.Bench.curves`: seconds against the number of "documents", or a document's seconds against "length"."""
+    ax = _axes(ax)
+    for name, line in curves.groupby("name", sort=False):
+        seconds = line["seconds"] if by == "documents" else line["seconds"] / line["documents"]
+        ax.plot(line[by], seconds, marker="o", label=name)
+    names = {
+        "documents": ("documents", "seconds"),
+        "length": ("length of a document in tokens", "seconds per document"),
+    }
+    ax.set(xlabel=names[by][0], ylabel=names[by][1], xscale="log", yscale="log")
+    ax.set_xticks(sorted(set(curves[by])))
+    ax.set_title(f"Cost by {'number' if by == 'documents' else 'length'} of documents")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
 def plot_bpc(history: pd.DataFrame, *, yardsticks: Mapping[str, float] | None = None, ax: Axes | None = None) -> Axes:
     """Plot a language model's history: bits per character by step, the step kept, and compressors as lines."""
     ax = _axes(ax)
