@@ -1,4 +1,5 @@
-# demo: the five notebooks on made-up essays. bench: the speed of the demo's runs. test, lint: what CI runs. notebooks: JupyterLab. Each sets up .venv first.
+# demo: the five notebooks on made-up essays. bench: the speed of the demo's runs. test, lint: what CI runs.
+# notebooks: JupyterLab. Each sets up .venv first.
 PYTHON ?= python3
 
 .PHONY: demo bench test lint notebooks

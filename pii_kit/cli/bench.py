@@ -2,18 +2,26 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
 
 from pii_kit.cli import add_verb, whole
 from pii_kit.cli.data import CHECKOUT
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_folder, write_json
 from pii_kit.predict import ENGINES
-from pii_kit.report.bench import N_DOCUMENTS, Bench, long_documents, run_bench
+from pii_kit.report.bench import N_DOCUMENTS, N_PIPELINE, SIZES, long_documents, run_bench
 from pii_kit.report.compare import labelled_test_documents
 from pii_kit.report.plots import plot_growth, plot_speed
 
 COLUMNS = {
+    "documents": ("documents", "{:,}"),
+    "length": ("length", "{:,}"),
+    "seconds": ("seconds", "{:.2f}"),
     "documents_per_second": ("documents/s", "{:,.1f}"),
     "tokens_per_second": ("tokens/s", "{:,.0f}"),
     "times_spacy": ("× spaCy", "{:.2f}"),
@@ -44,7 +52,7 @@ def bench(args: argparse.Namespace) -> None:
         if not args.data:
             labelled = labelled_test_documents(demo / "essays")
             training = training or read_documents(demo / "essays" / "train.json", labels_required=True)
-    done = run_bench(
+    lines, curves, about = run_bench(
         runs,
         engines=args.engine or MEASURED,
         documents=labelled[:N_DOCUMENTS] if args.data else long_documents(),
@@ -52,48 +60,47 @@ def bench(args: argparse.Namespace) -> None:
         training=training,
         repeats=args.repeats,
     )
-    text = as_text(done)
+    text = as_text(lines, curves, about)
+    figure, (top, middle, bottom) = plt.subplots(
+        3, figsize=(9, 8 + len(lines) / 4), height_ratios=[1 + len(lines) / 14, 1, 1], layout="constrained"
+    )
+    plot_speed(lines, top)
+    plot_growth(curves[curves["length"] == SIZES[0][1]], by="documents", ax=middle)
+    plot_growth(curves[curves["documents"] <= SIZES[0][0]], by="length", ax=bottom)
     with atomic_folder(args.out) as inside:
-        tables = {"lines": done.lines.reset_index(), "curves": done.curves}
+        tables = {"lines": lines.reset_index(), "curves": curves}
         records = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-        write_json(inside / RESULT, {**done.about, **records})
+        write_json(inside / RESULT, {**about, **records})
         (inside / "bench.txt").write_text(text, encoding="utf-8")
-        plots = {
-            "speed": plot_speed(done.lines),
-            "number": plot_growth(done.curves.query("length == 100"), by="documents"),
-            "length": plot_growth(done.curves.query("documents <= 100"), by="length"),
-        }
-        for name, ax in plots.items():
-            ax.figure.savefig(inside / f"{name}.png", dpi=120)
-    print(f"{text}\n{args.out}: {RESULT}, bench.txt, {', '.join(f'{name}.png' for name in plots)}")
+        figure.savefig(inside / "bench.png", dpi=120)
+    plt.close(figure)
+    print(f"{text}\n{args.out}: {RESULT}, bench.txt, bench.png")
 
 
-def as_text(done: Bench) -> str:
-    """Return the machine, both tables and what their columns mean, as text."""
-    machine, about = done.about["machine"], done.about
+def as_text(lines: pd.DataFrame, curves: pd.DataFrame, about: Mapping[str, Any]) -> str:
+    """Return the machine and both tables as text, with what their columns mean."""
+    machine = about["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    shown = {column: title for column, (title, _) in COLUMNS.items() if column in done.lines}
-    table = done.lines.assign(setting=done.lines["setting"].fillna("")).rename(columns=shown)[list(shown.values())]
-    formats = {title: form.format for title, form in COLUMNS.values()}
-    curves = done.curves.pivot(index=["documents", "length"], columns="name", values="seconds")
-    ratios = done.curves.pivot(index=["documents", "length"], columns="name", values="times_spacy")
-    f5 = f"F5: {about['f5_documents']} documents with {about['f5_rows']} rows, which no run was trained on."
+    f5 = f"F5 is on {about['f5_documents']} documents with {about['f5_rows']} rows, which no run was trained on."
     return f"""\
 {machine["processor"]}, {machine["cores"]} cores, load average {machine["load_average"][0]:.1f}; {versions}
 fp32 matrix product: {about["matrix_product_flops"] / 1e9:,.0f} GFLOP/s
 
-{table.to_string(formatters=formats, na_rep="")}
+{_as_text(lines)}
 
-Medians of {about["repeats"]} turns. × spaCy, × pipeline: tokens per second over those of the peer in the same turns.
-Peak MiB: the whole process, libraries included. Floor: the time of a tagger's fp32 matrix products alone.
-{f5 if about["f5_documents"] else "No F5: it needs labelled documents that no run was trained on (--data)."}
+Medians of {about["repeats"]} turns. × spaCy, × pipeline: tokens/s as a multiple of the peer's in the same turns.
+Pipeline: transformers' token-classification with the weights of the same fold, on {N_PIPELINE} of the documents.
+Peak MiB is that of the whole process, libraries included. Floor: the matrix products of a tagger in fp32, alone.
+{f5 if about["f5_documents"] else "There is no F5: it needs labelled documents that no run was trained on (--data)."}
 
-Seconds by number of documents and their length in tokens:
-{curves[done.curves["name"].unique()].to_string(float_format="{:.2f}".format)}
-
-Times as fast as spaCy's NER:
-{ratios[done.curves["name"].unique()].to_string(float_format="{:.2f}".format)}
+{_as_text(curves.set_index("name"))}
 """
+
+
+def _as_text(table: pd.DataFrame) -> str:
+    shown = {column: title for column, (title, _) in COLUMNS.items() if column in table}
+    formats = {title: form.format for title, form in COLUMNS.values()}
+    return table.rename(columns=shown)[list(shown.values())].to_string(formatters=formats, na_rep="")
 
 
 def add_bench_verb(verbs) -> None:
@@ -109,5 +116,5 @@ def add_bench_verb(verbs) -> None:
     text = "what computes the models; repeat for several; default: all"
     verb.add_argument("--engine", action="append", choices=MEASURED, help=text)
     verb.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="number of turns of each line")
-    text = "folder for bench.json, bench.txt and plots; an earlier result there is replaced"
+    text = "folder for bench.json, bench.txt and bench.png; an earlier result there is replaced"
     verb.add_argument("--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help=text)

@@ -1,9 +1,8 @@
 """Compare how fast taggers predict on this machine's CPU with spaCy's NER and with transformers' pipeline."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, pipeline
 
 from pii_kit.data import Document, spell
+from pii_kit.files import KitError
 from pii_kit.metrics import micro_fbeta
 from pii_kit.models import flops
 from pii_kit.models.encoder import EncoderForTokenClassification
+from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Ensemble, Tagger
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.report.timing import Loaded, Worker, in_turns, machine, matrix_rate, start_worker
@@ -72,7 +72,7 @@ def load_spacy(training: Sequence[Document]) -> Loaded:
     recognizer = train_spacy_ner(training) if training else train_spacy_ner(make_documents(20, seed=0), epochs=1)
     return Loaded(
         predict=lambda documents, **setting: list(recognizer.pipe([doc.full_text for doc in documents], **setting)),
-        settings=[{"n_process": n} for n in sorted({1, psutil.cpu_count() or 1})],
+        settings=[{"n_process": n} for n in sorted({1, torch.get_num_threads()})],
         label=(lambda documents: [label_with_spacy(recognizer, doc) for doc in documents]) if training else None,
     )
 
@@ -101,7 +101,7 @@ def pipeline_of(tagger: Tagger) -> Any:
         unk_token=tagger.tokenizer.specials["unknown"],
         model_max_length=tagger.window_size,
     )
-    settings = {"stride": tagger.overlap, "aggregation_strategy": "first", "device": "cpu"}
+    settings: Any = {"stride": tagger.overlap, "aggregation_strategy": "first", "device": "cpu"}
     return pipeline("token-classification", model=model.eval(), tokenizer=tokenizer, **settings)
 
 
@@ -120,13 +120,11 @@ def operations(ensemble: Ensemble, documents: Sequence[Document]) -> float:
     return total
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What was measured: a table `lines` by name, a table `curves`, and `about`, the machine and the settings."""
-
-    lines: pd.DataFrame
-    curves: pd.DataFrame
-    about: dict[str, Any]
+def new_to_all(labelled: Sequence[Document], runs: Sequence[Path], training: Sequence[Document]) -> list[Document]:
+    """Return the labelled documents that no run was trained on, and that are not among spaCy's training documents."""
+    trained = {document.tokens for document in training}
+    of_runs = [{document.document for document in not_trained_on(run, labelled)} for run in runs]
+    return [doc for doc in labelled if doc.tokens not in trained and all(doc.document in of_run for of_run in of_runs)]
 
 
 def run_bench(
@@ -137,50 +135,64 @@ def run_bench(
     labelled: Sequence[Document],
     training: Sequence[Document],
     repeats: int,
-) -> Bench:
-    """Measure each run, one of its folds, and all runs together, in each engine.
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Measure one fold and all folds of each run, and all runs together, in each engine.
 
-    Speed is measured on `documents`. F5 is measured on those `labelled` documents that no run was trained on, and
-    that are not among the `training` documents of spaCy's NER. Whatever is measured runs in a process of its own, in
-    turns with its peers, so that a machine that is slow for a while is slow for both.
+    Whatever is measured runs in a process of its own, in turns with its peers, so that a machine that is slow for a
+    while is slow for both. F5 is measured on `new_to_all` documents.
 
-    Raises KitError as `load_ensemble` and `Ensemble.with_engine` do.
+    Returns:
+        The table of `table_of` on `documents`; the table of `_curves` for spaCy and, in its fastest engine, one fold of
+        each run; the machine and all seconds.
+
+    Raises:
+        KitError: a run is exported, or as `load_ensemble` and `Ensemble.with_engine`.
     """
-    about = {"machine": machine(), "matrix_product_flops": matrix_rate(), "repeats": repeats}
-    of_runs = [{document.document for document in not_trained_on(run, labelled)} for run in runs]
-    trained = {document.tokens for document in training}
-    new = [doc for doc in labelled if doc.tokens not in trained and all(doc.document in of_run for of_run in of_runs)]
+    for run in runs:
+        if any(run.rglob(ONNX_FILE)):
+            raise KitError(f"{run}: an exported run; choose the run itself, whose models bench converts")
+    about: dict[str, Any] = {"machine": machine(), "matrix_product_flops": (rate := matrix_rate()), "repeats": repeats}
+    new = new_to_all(labelled, runs, training)
     about |= {"f5_documents": len(new), "f5_rows": len(true_rows(new))}
     turns: list[dict[str, list[float]]] = []
     facts: dict[str, dict[str, Any]] = {}
-    few = documents[:N_PIPELINE]
+    loads: dict[str, Callable[[], Loaded]] = {}
+    of_one_fold: list[list[str]] = []  # names, one for each engine
 
-    def add(name: str, worker: Worker, timed: Sequence[Document], **more: Any) -> tuple[Worker, Sequence[Document]]:
+    def add(name: str, worker: Worker, timed: Sequence[Document], **more: float) -> tuple[Worker, Sequence[Document]]:
         logger.info("%s", name)
-        labels = worker.labels(new) if new else None
-        facts[name] = {**_facts(worker, timed), "f5": _f5(new, labels), **more}
+        n_tokens = sum(len(document.tokens) for document in timed)
+        facts[name] = {"documents": len(timed), "tokens": n_tokens, "setting": worker.setting, **more}
+        facts[name] |= {"load_seconds": worker.load_seconds, "peak_mib": worker.peak_memory / 2**20}
+        if new and (labels := worker.labels(new)):
+            rows = submission_rows(zip((document.document for document in new), labels, strict=True))
+            facts[name]["f5"] = micro_fbeta(true_rows(new), rows).f
         return worker, timed
 
-    with start_worker(partial(load_spacy, training), documents) as spacy:
-        peers = {SPACY: add(SPACY, spacy, documents)}
+    with ExitStack() as stack:
+        spacy = stack.enter_context(start_worker(partial(load_spacy, training), documents))
+        of_spacy = {SPACY: add(SPACY, spacy, documents)}
         for subject, folders in _subjects(runs):
             ensemble = load_ensemble(folders, mixed_data=True)
-            floor = operations(ensemble, documents) / about["matrix_product_flops"]
-            with ExitStack() as stack:
-                of_subject = dict(peers)
+            floor_seconds = operations(ensemble, documents) / rate
+            with ExitStack() as of_subject:
+                peers = dict(of_spacy)
                 if len(ensemble.taggers) == 1 and isinstance(ensemble.taggers[0].model, EncoderForTokenClassification):
-                    worker = stack.enter_context(start_worker(partial(load_pipeline, folders[0]), few))
-                    name = f"{PIPELINE}, {subject}"
-                    of_subject[name] = add(name, worker, few)
-                for engine in engines:
-                    with start_worker(partial(load_taggers, folders, engine), documents) as worker:
-                        name = f"{subject}, {engine}"
-                        tasks = {name: add(name, worker, documents, floor_seconds=floor), **of_subject}
-                        turns.append(in_turns(tasks, repeats))
+                    few, name = documents[:N_PIPELINE], f"{PIPELINE}, {subject}"
+                    worker = of_subject.enter_context(start_worker(partial(load_pipeline, folders[0]), few))
+                    peers[name] = add(name, worker, few)
+                for name, engine in ((f"{subject}, {engine}", engine) for engine in engines):
+                    loads[name] = partial(load_taggers, folders, engine)
+                    with start_worker(loads[name], documents) as worker:
+                        own = add(name, worker, documents, floor_seconds=floor_seconds)
+                        turns.append(in_turns({name: own, **peers}, repeats))
+            if len(ensemble.taggers) == 1:
+                of_one_fold.append([f"{subject}, {engine}" for engine in engines])
         lines = table_of(turns, facts)
-        about["turns"] = turns
-        curves = _curves(spacy, runs, engines, lines, documents, repeats)
-    return Bench(lines, curves, about)
+        fastest = [lines.loc[names, "tokens_per_second"].idxmax() for names in of_one_fold]
+        workers = {name: stack.enter_context(start_worker(loads[name], documents)) for name in fastest}
+        curves = _curves({SPACY: spacy, **workers}, repeats)
+    return lines, curves, about | {"turns": turns}
 
 
 def _subjects(runs: Sequence[Path]) -> Iterator[tuple[str, list[Path]]]:
@@ -195,23 +207,6 @@ def _subjects(runs: Sequence[Path]) -> Iterator[tuple[str, list[Path]]]:
         yield "all runs", list(runs)
 
 
-def _facts(worker: Worker, documents: Sequence[Document]) -> dict[str, Any]:
-    return {
-        "documents": len(documents),
-        "tokens": sum(len(document.tokens) for document in documents),
-        "setting": ", ".join(f"{name} {value}" for name, value in worker.setting.items()),
-        "load_seconds": worker.load_seconds,
-        "peak_mib": worker.peak_memory / 2**20,
-    }
-
-
-def _f5(documents: Sequence[Document], labels: Sequence[Sequence[str]] | None) -> float:
-    if labels is None:
-        return float("nan")
-    numbers = [document.document for document in documents]
-    return micro_fbeta(true_rows(documents), submission_rows(zip(numbers, labels, strict=True))).f
-
-
 def table_of(turns: Sequence[Mapping[str, Sequence[float]]], facts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Return one line for each name in `facts`, from the seconds of all its turns.
 
@@ -222,48 +217,28 @@ def table_of(turns: Sequence[Mapping[str, Sequence[float]]], facts: Mapping[str,
     for name, fact in facts.items():
         shared = [turn for turn in turns if name in turn]
         seconds = np.concatenate([turn[name] for turn in shared])
-        median = np.median(seconds)
-        line = {
-            **fact,
-            "documents_per_second": fact["documents"] / median,
-            "tokens_per_second": fact["tokens"] / median,
-        }
-        line |= {"fastest_seconds": seconds.min(), "slowest_seconds": seconds.max()}
-        if "floor_seconds" in fact:
-            line["floor_tokens_per_second"] = fact["tokens"] / fact["floor_seconds"]
-            line["share_of_floor"] = fact["floor_seconds"] / median
+        median, floor = np.median(seconds), fact.get("floor_seconds", np.nan)
+        line = {**fact, **{f"{unit}_per_second": fact[unit] / median for unit in ("documents", "tokens")}}
+        line |= {"floor_tokens_per_second": fact["tokens"] / floor, "share_of_floor": floor / median}
         for kind, column in ((SPACY, "times_spacy"), (PIPELINE, "times_pipeline")):
-            peer = next((other for other in shared[0] if other.startswith(kind)), name)
-            if peer != name:
+            line[column] = np.nan
+            for peer in (other for other in shared[0] if other.startswith(kind) and name not in (SPACY, other)):
                 of_peer = np.concatenate([turn[peer] for turn in shared]) / facts[peer]["tokens"]
                 line[column] = float(np.median(of_peer / (seconds / fact["tokens"])))
         lines[name] = line
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("name")
 
 
-def _curves(
-    spacy: Worker,
-    runs: Sequence[Path],
-    engines: Sequence[str],
-    lines: pd.DataFrame,
-    documents: Sequence[Document],
-    repeats: int,
-) -> pd.DataFrame:
-    """Return median seconds by number and length of documents: spaCy's, and of a fold of each run in its best engine."""
+def _curves(workers: Mapping[str, Worker], repeats: int) -> pd.DataFrame:
+    """Return the median seconds of workers, one of them SPACY, for each of SIZES, each in its fastest setting."""
     rows = []
-    with ExitStack() as stack:
-        workers = {SPACY: spacy}
-        for subject, folders in _subjects(runs):
-            if subject.endswith(", 1 fold"):
-                engine = lines["tokens_per_second"][[f"{subject}, {engine}" for engine in engines]].argmax()
-                load = partial(load_taggers, folders, engines[engine])
-                workers[f"{subject}, {engines[engine]}"] = stack.enter_context(start_worker(load, documents))
-        for n_documents, length in SIZES:
-            logger.info("%d documents of %d tokens", n_documents, length)
-            made = documents_of(n_documents, length)
-            seconds = in_turns({name: (worker, made) for name, worker in workers.items()}, repeats)
-            for name, of_name in seconds.items():
-                times_spacy = float(np.median(np.array(seconds[SPACY]) / of_name))
-                row = {"name": name, "documents": n_documents, "length": length, "seconds": float(np.median(of_name))}
-                rows.append({**row, "times_spacy": times_spacy})
+    for n_documents, length in SIZES:
+        logger.info("%d documents of %d tokens", n_documents, length)
+        made = documents_of(n_documents, length)
+        settings = {name: worker.choose_setting(made) for name, worker in workers.items()}
+        seconds = in_turns({name: (worker, made) for name, worker in workers.items()}, repeats)
+        for name, setting in settings.items():
+            row = {"name": name, "documents": n_documents, "length": length, "setting": setting}
+            row |= {"seconds": float(np.median(seconds[name]))}
+            rows.append({**row, "times_spacy": float(np.median(np.divide(seconds[SPACY], seconds[name])))})
     return pd.DataFrame(rows)

@@ -50,14 +50,14 @@ def _seconds(documents: Sequence[Document]) -> float:
     return time.perf_counter() - began
 
 
-def _choose_setting(documents: Sequence[Document]) -> dict[str, int]:
-    _loaded[0].predict(documents[:1])  # the first call allocates memory and loads more of the libraries
-    seconds = []
-    for setting in _loaded[0].settings:
-        _setting.update(setting)
-        seconds.append(_seconds(documents))
-    _setting.update(_loaded[0].settings[int(np.argmin(seconds))])
-    return _setting
+def _choose_setting(documents: Sequence[Document]) -> str:
+    if len(_loaded[0].settings) > 1:
+        seconds = []
+        for setting in _loaded[0].settings:
+            _setting.update(setting)
+            seconds.append(_seconds(documents))
+        _setting.update(_loaded[0].settings[int(np.argmin(seconds))])
+    return ", ".join(f"{name} {value}" for name, value in _setting.items())
 
 
 def _label(documents: Sequence[Document]) -> list[list[str]] | None:
@@ -74,12 +74,17 @@ class Worker:
     def __init__(self, pool: ProcessPoolExecutor, load: Callable[[], Loaded], documents: Sequence[Document]):
         self.pool, self.peak_memory = pool, 0
         pid, self.load_seconds = self._ask(_load, load)
-        self.setting: dict[str, int] = self._ask(_choose_setting, documents)
+        self.seconds(documents)  # the first time is slower: memory is allocated, code is loaded
+        self.setting = self.choose_setting(documents)
         process, once_more = psutil.Process(pid), pool.submit(_seconds, documents)
         while not wait([once_more], timeout=0.01).done:
             with suppress(psutil.NoSuchProcess):  # a child that ended since it was listed
                 tree = [process, *process.children(recursive=True)]
                 self.peak_memory = max(self.peak_memory, sum(one.memory_info().rss for one in tree))
+
+    def choose_setting(self, documents: Sequence[Document]) -> str:
+        """Use the setting that is fastest on documents from now on, and return it."""
+        return self._ask(_choose_setting, documents)
 
     def seconds(self, documents: Sequence[Document]) -> float:
         """Predict documents, and return the seconds that it took."""
