@@ -1,8 +1,10 @@
-# demo: the five notebooks on made-up essays. test, lint: what CI runs. notebooks: JupyterLab. Each sets up .venv first.
+# demo: the five notebooks on made-up essays. bench: the speed of the demo's runs. test, lint: what CI runs.
+# notebooks: JupyterLab. Each sets up .venv first.
 PYTHON ?= python3
 
-.PHONY: demo test lint notebooks
+.PHONY: demo bench test lint notebooks
 demo: .venv/ready ; .venv/bin/python -m pii_kit demo
+bench: .venv/ready ; .venv/bin/python -m pii_kit bench
 test: .venv/ready ; .venv/bin/python -m pytest -n 2
 lint: .venv/ready
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/nbstripout --verify notebooks/*.ipynb

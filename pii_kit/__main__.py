@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from pii_kit.cli import Parser
+from pii_kit.cli.bench import add_bench_verb
 from pii_kit.cli.data import add_data_verbs
 from pii_kit.cli.kaggle import add_kaggle_verbs
 from pii_kit.cli.language_model import add_language_model_verbs
@@ -23,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(title="verbs", required=True, metavar="VERB")
     add_data_verbs(verbs)
     add_tagger_verbs(verbs)
+    add_bench_verb(verbs)
     add_review_verb(verbs)
     add_redact_verbs(verbs)
     add_language_model_verbs(verbs)

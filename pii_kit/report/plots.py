@@ -159,6 +159,39 @@ def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_speed(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Plot the tokens per second of `bench.table_of`, and the floor of each line that has one."""
+    ax = _axes(ax, width=8.0, height=1.0 + 0.28 * len(lines))
+    speeds, floors = lines["tokens_per_second"], lines["floor_tokens_per_second"]
+    ax.barh(lines.index, speeds, color=BLUE)
+    ax.plot(floors, lines.index, "|", color=ORANGE, markersize=12, markeredgewidth=2, label="fp32 products alone")
+    for place, (speed, floor) in enumerate(zip(speeds, floors, strict=True)):
+        right = np.nanmax([speed, floor])
+        ax.annotate(f"{speed:,.0f}", (right, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlabel="tokens per second", title="Speed of prediction")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def plot_growth(curves: pd.DataFrame, *, by: str, ax: Axes | None = None) -> Axes:
+    """Plot curves of `bench.run_bench`: seconds by number of "documents", or a document's seconds by "length"."""
+    ax = _axes(ax)
+    for place, (name, line) in enumerate(curves.groupby("name", sort=False)):
+        seconds = line["seconds"] if by == "documents" else line["seconds"] / line["documents"]
+        ax.plot(line[by], seconds, marker="o", color=(BLUE, ORANGE, GREEN, GREY)[place % 4], label=name)
+    ax.set(xscale="log", yscale="log", title=f"Time by {'number' if by == 'documents' else 'length'} of documents")
+    ax.set(xlabel="documents" if by == "documents" else "tokens in a document")
+    ax.set(ylabel="seconds" if by == "documents" else "seconds per document")
+    ax.set_xticks(sorted(set(curves[by])))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.yaxis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
 def plot_bpc(history: pd.DataFrame, *, yardsticks: Mapping[str, float] | None = None, ax: Axes | None = None) -> Axes:
     """Plot a language model's history: bits per character by step, the step kept, and compressors as lines."""
     ax = _axes(ax)

@@ -176,15 +176,10 @@ def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: 
     for place, run in enumerate(runs):
         members = [index for index, of_run in enumerate(ensemble.of_run) if of_run == place]
         weights = [ensemble.weights[index] for index in members]
-        scores, known = {}, set()
-        if (kept := load_folds_out_of_fold(run)) is not None:
+        kept, scores = load_folds_out_of_fold(run), {}
+        if kept is not None:
             scores = {doc.document: sum(weights) * kept.of(doc) for doc in documents if kept.holds(doc)}
-            known = set(zip(kept.documents.tolist(), kept.n_tokens.tolist(), strict=True))
-        others = [doc for doc in documents if (doc.document, len(doc.tokens)) not in known]
-        if scores and not is_whole(run):
-            others = []
-        extra = _extra(run)
-        others = [doc for doc in others if not extra or fingerprint([doc]) not in extra]
+        others = not_trained_on(run, documents)
         taggers = [ensemble.taggers[index] for index in members]
         scores |= {doc.document: found for doc, found in predict_documents(taggers, others, weights=weights)}
         predicted |= {doc.document for doc in others}
@@ -195,6 +190,18 @@ def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: 
         n_predicted=sum(doc.document in predicted for doc in shown),
         n_left_out=len(documents) - len(shown),
     )
+
+
+def not_trained_on(run: str | Path, documents: Sequence[Document]) -> list[Document]:
+    """Return the documents that a run was certainly not trained on, as `predict_labelled` decides it."""
+    kept, extra = load_folds_out_of_fold(run), _extra(run)
+    known: set[tuple[int, int]] = set()
+    if kept is not None:
+        known = set(zip(kept.documents.tolist(), kept.n_tokens.tolist(), strict=True))
+        if not is_whole(run) and any(kept.holds(document) for document in documents):
+            return []
+    others = [document for document in documents if (document.document, len(document.tokens)) not in known]
+    return [document for document in others if not extra or fingerprint([document]) not in extra]
 
 
 def _extra(run: str | Path) -> set[str]:

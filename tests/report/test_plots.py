@@ -35,6 +35,18 @@ BPC = pd.DataFrame({"step": [10, 20, 30], "training_bpc": [5.0, 3.0, 2.0], "vali
 MEMORY = pd.DataFrame({"memory": [0, 500, 2000], "bpc": [2.5, 2.3, 2.2], "seconds": [1.0, 1.5, 3.0]})
 COSTS = pd.DataFrame({"tokens_per_second": [900.0, 12_000.0], "f5": [0.9, 0.7]}, index=["large", "small"])
 
+SPEEDS = pd.DataFrame(
+    {"tokens_per_second": [300.0, 100.0], "floor_tokens_per_second": [np.nan, 400.0]}, index=["peer", "tagger"]
+)
+CURVES = pd.DataFrame(
+    {
+        "name": ["peer", "tagger", "peer", "tagger"],
+        "documents": [100, 100, 10, 10],
+        "length": [100, 100, 1000, 1000],
+        "seconds": [4.0, 2.0, 5.0, 3.0],
+    }
+)
+
 
 def certain(document):
     """Return probabilities (token, label) with about 0.9 for the labels of FOUND."""
@@ -62,6 +74,8 @@ def tables(essays, found) -> dict:
 PLOTS = tables(ESSAYS, FOUND) | {
     "plot_learning": ((HISTORY,), {}),
     "plot_cost": ((COSTS,), {}),
+    "plot_speed": ((SPEEDS,), {}),
+    "plot_growth": ((CURVES,), {"by": "length"}),
     "plot_bpc": ((BPC,), {"yardsticks": {"gzip": 2.9, "bzip2": 2.3, "xz": 2.2}}),
     "plot_bpc_by_memory": ((MEMORY,), {}),
 }
@@ -244,6 +258,22 @@ def test_every_model_is_at_its_speed_and_score():
     (points,) = ax.collections
     assert points.get_offsets().tolist() == [[900, 0.9], [12_000, 0.7]]
     assert {text.get_text(): text.xy for text in ax.texts} == {"large": (900, 0.9), "small": (12_000, 0.7)}
+
+
+def test_speeds_are_bars_with_floors_where_there_are_any():
+    ax = draw("plot_speed", PLOTS)
+    assert widths(ax) == [300, 100]
+    assert texts(ax) == ["300", "100"]
+    (floors,) = ax.get_lines()
+    np.testing.assert_equal(floors.get_xdata(), [np.nan, 400])
+
+
+def test_time_by_number_is_of_all_documents_and_by_length_of_one():
+    assert curves(draw("plot_growth", PLOTS)) == {
+        "peer": [[100, 0.04], [1000, 0.5]],
+        "tagger": [[100, 0.02], [1000, 0.3]],
+    }
+    assert curves(plots.plot_growth(CURVES, by="documents"))["peer"] == [[100, 4], [10, 5]]
 
 
 def test_bpc_is_drawn_with_the_kept_weights_and_the_compressors():

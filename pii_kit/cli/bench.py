@@ -1,0 +1,120 @@
+"""`python -m pii_kit bench`: the speed of runs on this machine, beside peers."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from pii_kit.cli import add_verb, whole
+from pii_kit.cli.data import CHECKOUT
+from pii_kit.data import read_documents
+from pii_kit.files import KitError, atomic_folder, write_json
+from pii_kit.predict import ENGINES
+from pii_kit.report.bench import N_DOCUMENTS, N_PIPELINE, SIZES, long_documents, run_bench
+from pii_kit.report.compare import labelled_test_documents
+from pii_kit.report.plots import plot_growth, plot_speed
+
+COLUMNS = {
+    "documents": ("documents", "{:,}"),
+    "length": ("length", "{:,}"),
+    "seconds": ("seconds", "{:.2f}"),
+    "documents_per_second": ("documents/s", "{:,.1f}"),
+    "tokens_per_second": ("tokens/s", "{:,.0f}"),
+    "times_spacy": ("× spaCy", "{:.2f}"),
+    "times_pipeline": ("× pipeline", "{:.2f}"),
+    "peak_mib": ("peak MiB", "{:,.0f}"),
+    "f5": ("F5", "{:.3f}"),
+    "floor_tokens_per_second": ("floor tokens/s", "{:,.0f}"),
+    "share_of_floor": ("of the floor", "{:.0%}"),
+    "setting": ("fastest setting", "{}"),
+}
+RESULT = "bench.json"
+MEASURED = [engine for engine in ENGINES if engine != "auto"]
+
+
+def bench(args: argparse.Namespace) -> None:
+    if args.out.exists() and not (args.out / RESULT).exists():
+        raise KitError(f"{args.out}: exists already and is no result of bench; choose a new folder")
+    runs, labelled, training = args.run, [], []
+    if args.data:
+        labelled = read_documents(args.data, labels_required=True)
+    if args.train:
+        training = read_documents(args.train, labels_required=True)
+    if not runs:
+        demo = CHECKOUT / "outputs" / "demo"
+        runs = sorted(folds.parent for folds in demo.glob("runs/*/folds.json"))
+        if not runs:
+            raise KitError(f"{demo / 'runs'}: no trained runs; run `make demo` first, or choose runs with --run DIR")
+        if not args.data:
+            labelled = labelled_test_documents(demo / "essays")
+            training = training or read_documents(demo / "essays" / "train.json", labels_required=True)
+    lines, curves, about = run_bench(
+        runs,
+        engines=args.engine or MEASURED,
+        documents=labelled[:N_DOCUMENTS] if args.data else long_documents(),
+        labelled=labelled,
+        training=training,
+        repeats=args.repeats,
+    )
+    text = as_text(lines, curves, about)
+    figure, (top, middle, bottom) = plt.subplots(
+        3, figsize=(9, 8 + len(lines) / 4), height_ratios=[1 + len(lines) / 14, 1, 1], layout="constrained"
+    )
+    plot_speed(lines, top)
+    plot_growth(curves[curves["length"] == SIZES[0][1]], by="documents", ax=middle)
+    plot_growth(curves[curves["documents"] <= SIZES[0][0]], by="length", ax=bottom)
+    with atomic_folder(args.out) as inside:
+        tables = {"lines": lines.reset_index(), "curves": curves}
+        records = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        write_json(inside / RESULT, {**about, **records})
+        (inside / "bench.txt").write_text(text, encoding="utf-8")
+        figure.savefig(inside / "bench.png", dpi=120)
+    plt.close(figure)
+    print(f"{text}\n{args.out}: {RESULT}, bench.txt, bench.png")
+
+
+def as_text(lines: pd.DataFrame, curves: pd.DataFrame, about: Mapping[str, Any]) -> str:
+    """Return the machine and both tables as text, with what their columns mean."""
+    machine = about["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    f5 = f"F5 is on {about['f5_documents']} documents with {about['f5_rows']} rows, which no run was trained on."
+    return f"""\
+{machine["processor"]}, {machine["cores"]} cores, load average {machine["load_average"][0]:.1f}; {versions}
+fp32 matrix product: {about["matrix_product_flops"] / 1e9:,.0f} GFLOP/s
+
+{_as_text(lines)}
+
+Medians of {about["repeats"]} turns. × spaCy, × pipeline: tokens/s as a multiple of the peer's in the same turns.
+Pipeline: transformers' token-classification with the weights of the same fold, on {N_PIPELINE} of the documents.
+Peak MiB is that of the whole process, libraries included. Floor: the matrix products of a tagger in fp32, alone.
+{f5 if about["f5_documents"] else "There is no F5: it needs labelled documents that no run was trained on (--data)."}
+
+{_as_text(curves.set_index("name"))}
+"""
+
+
+def _as_text(table: pd.DataFrame) -> str:
+    shown = {column: title for column, (title, _) in COLUMNS.items() if column in table}
+    formats = {title: form.format for title, form in COLUMNS.values()}
+    return table.rename(columns=shown)[list(shown.values())].to_string(formatters=formats, na_rep="")
+
+
+def add_bench_verb(verbs) -> None:
+    """Add the verb bench."""
+    text = "measure how fast runs predict on this machine, beside spaCy's NER and transformers' pipeline"
+    verb = add_verb(verbs, bench, text)
+    text = "folder of a run; repeat for several; default: those of `make demo`"
+    verb.add_argument("--run", type=Path, action="append", metavar="DIR", help=text)
+    text = "labelled essays: speed on the first ones, F5 on those that no run was trained on; default: made-up essays"
+    verb.add_argument("--data", type=Path, metavar="LABELLED.json", help=text)
+    text = "essays to train spaCy's NER on, for its F5"
+    verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
+    text = "what computes the models; repeat for several; default: all"
+    verb.add_argument("--engine", action="append", choices=MEASURED, help=text)
+    verb.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="number of turns of each line")
+    text = "folder for bench.json, bench.txt and bench.png; an earlier result there is replaced"
+    verb.add_argument("--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help=text)
