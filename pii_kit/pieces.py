@@ -31,12 +31,12 @@ METASPACE = "Metaspace"  # how `tokenizers` calls SentencePiece's treatment of s
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
     """Return the words that at least WORD_DOCUMENTS of the documents have in lower case; they are hardly names."""
-    counts = Counter(word for document in documents for word in _lower_words(document))
+    counts = Counter(word for document in documents for word in set(document.tokens) if _is_lower_word(word))
     return frozenset(word for word, n_documents in counts.items() if n_documents >= WORD_DOCUMENTS)
 
 
-def _lower_words(document: Document) -> set[str]:
-    return {token for token in set(document.tokens) if token.islower() and token.isalpha()}
+def _is_lower_word(token: str) -> bool:
+    return token.islower() and token.isalpha()
 
 
 def encodable(text: str) -> str:
@@ -77,18 +77,15 @@ class _KnownTexts:
     is_lower: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
     is_common: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
 
-    def with_more(
-        self, *, pieces: Sequence[Sequence[int]], features: Sequence, **columns: Sequence[int]
-    ) -> "_KnownTexts":
+    def with_more(self, *, pieces: Sequence, features: Sequence, **columns: Sequence[int]) -> "_KnownTexts":
         """Return the table with more texts: of each the pieces, the features (text, 2, feature), and other columns."""
         lengths = np.array(list(map(len, pieces)))
-        more = {name: np.append(getattr(self, name), np.array(column)) for name, column in columns.items()}
         return _KnownTexts(
             ids=np.append(self.ids, np.concatenate(pieces).astype(np.int32)),
             starts=np.append(self.starts, len(self.ids) + np.cumsum(lengths) - lengths),
             lengths=np.append(self.lengths, lengths),
             features=np.append(self.features, np.array(features, dtype=np.int8).swapaxes(0, 1), axis=1),
-            **more,
+            **{name: np.append(getattr(self, name), np.array(column)) for name, column in columns.items()},
         )
 
 
@@ -165,17 +162,15 @@ class PieceTokenizer:
         """Add the texts that are new to the table, each with its token: the same text without the space before it."""
         with LEARNING:
             new = {text: token for text, token in tokens_of_texts.items() if text not in self._rows}
-            if not new:  # another thread has learned them
-                return
+            if not new:
+                return  # another thread has learned them
             encodings = self.tokenizer.encode_batch(list(map(encodable, new)), add_special_tokens=False)
             lowers = [token.lower() for token in new.values()]
-            for lower in lowers:
-                self._words.setdefault(lower, len(self._words))
             self._table = self._table.with_more(
                 pieces=[encoding.ids or [self.unknown_id] for encoding in encodings],
                 features=[features_of(token) for token in new.values()],
-                word=[self._words[lower] for lower in lowers],
-                is_lower=[token.islower() and token.isalpha() for token in new.values()],
+                word=[self._words.setdefault(lower, len(self._words)) for lower in lowers],
+                is_lower=list(map(_is_lower_word, new.values())),
                 is_common=[lower in self.words for lower in lowers],
             )
             self._rows |= zip(new, range(len(self._rows), len(self._table.word)), strict=True)

@@ -210,6 +210,11 @@ class Ensemble:
     rules: tuple[str, ...]
     by_type: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def members(self) -> list[Tagger]:
+        """The taggers, if they do not form a cascade."""
+        return [tagger for tagger in self.taggers if isinstance(tagger, Tagger)]
+
     def predict(self, documents: Iterable[Document]) -> Iterator[tuple[Document, np.ndarray]]:
         """Yield each document with its probabilities (token, label): the weighted mean over taggers."""
         return predict_documents(self.taggers, documents, weights=self.weights)

@@ -79,7 +79,7 @@ def load_spacy(training: Sequence[Document]) -> Loaded:
 
 def load_pipeline(run: Path) -> Loaded:
     """Load the model of a run's only tagger into transformers' pipeline, which is called with texts."""
-    (tagger,) = load_ensemble([run]).taggers
+    (tagger,) = load_ensemble([run]).members
     find = pipeline_of(tagger)
     return Loaded(
         predict=lambda documents, **setting: list(find([doc.full_text for doc in documents], **setting)),
@@ -108,13 +108,13 @@ def pipeline_of(tagger: Tagger) -> Any:
 def operations(ensemble: Ensemble, documents: Sequence[Document]) -> float:
     """Count the floating-point operations of the matrix products of all windows, without padding, in all taggers."""
     total, by_run = 0.0, {}
-    for run, tagger in zip(ensemble.of_run, ensemble.taggers, strict=True):
+    for run, tagger in zip(ensemble.of_run, ensemble.members, strict=True):
         if run not in by_run:  # the taggers of a run are alike
             with torch.device("meta"):
                 model = AutoModelForTokenClassification.from_config(tagger.model.config)
             lengths = (8, 16, 24)  # the count is a polynomial of degree 2
             by_run[run] = np.polyfit(lengths, [flops(model, n_pieces=length) for length in lengths], 2)
-        cuts = {"size": tagger.window_size, "overlap": tagger.overlap}
+        cuts: Any = {"size": tagger.window_size, "overlap": tagger.overlap}
         windows = [window for document in documents for window in cut_windows(document, tagger.tokenizer, **cuts)]
         total += float(np.polyval(by_run[run], list(map(len, windows))).sum())
     return total
@@ -177,7 +177,7 @@ def run_bench(
             floor_seconds = operations(ensemble, documents) / rate
             with ExitStack() as of_subject:
                 peers = dict(of_spacy)
-                if len(ensemble.taggers) == 1 and isinstance(ensemble.taggers[0].model, EncoderForTokenClassification):
+                if len(ensemble.members) == 1 and isinstance(ensemble.members[0].model, EncoderForTokenClassification):
                     few, name = documents[:N_PIPELINE], f"{PIPELINE}, {subject}"
                     worker = of_subject.enter_context(start_worker(partial(load_pipeline, folders[0]), few))
                     peers[name] = add(name, worker, few)
@@ -186,7 +186,7 @@ def run_bench(
                     with start_worker(loads[name], documents) as worker:
                         own = add(name, worker, documents, floor_seconds=floor_seconds)
                         turns.append(in_turns({name: own, **peers}, repeats))
-            if len(ensemble.taggers) == 1:
+            if len(ensemble.members) == 1:
                 of_one_fold.append([f"{subject}, {engine}" for engine in engines])
         lines = table_of(turns, facts)
         fastest = [lines.loc[names, "tokens_per_second"].idxmax() for names in of_one_fold]

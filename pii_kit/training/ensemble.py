@@ -141,7 +141,7 @@ def teach(
     """
     ensemble = load_ensemble(runs, mixed_data=mixed_data, device=device)
     folders = [folder for run in runs for folder in fold_folders(run)]
-    configs = [tagger.model.config for tagger in ensemble.taggers if isinstance(tagger, Tagger)]
+    configs = [tagger.model.config for tagger in ensemble.members]
     kinds = [getattr(config, "encoder", config).model_type for config in configs]
     teacher = tuple(f"{kind} {fingerprint_tagger(folder)}" for kind, folder in zip(kinds, folders, strict=True))
     predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="teacher's predictions")
