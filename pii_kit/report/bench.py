@@ -230,7 +230,10 @@ def table_of(turns: Sequence[Mapping[str, Sequence[float]]], facts: Mapping[str,
 
 
 def _curves(workers: Mapping[str, Worker], repeats: int) -> pd.DataFrame:
-    """Return the median seconds of workers, one of them SPACY, for each of SIZES, in the setting that is fastest on up to 1,000."""
+    """Return the median seconds of workers, one of them SPACY, for each of SIZES.
+
+    Each uses the setting that is fastest on the first 1,000 documents.
+    """
     rows = []
     for n_documents, length in SIZES:
         logger.info("%d documents of %d tokens", n_documents, length)
