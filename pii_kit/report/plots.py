@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 BLUE, ORANGE, GREEN, GREY = "#33658a", "#e07a3f", "#5b9a68", "#b8bec4"
 SCORES = (("f5", "F5", BLUE), ("precision", "precision", ORANGE), ("recall", "recall", GREEN))
@@ -164,12 +164,16 @@ def plot_speed(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = _axes(ax, width=8.0, height=1.0 + 0.28 * len(lines))
     speeds, floors = lines["tokens_per_second"], lines["floor_tokens_per_second"]
     ax.barh(lines.index, speeds, color=BLUE)
-    ax.plot(floors, lines.index, "|", color=ORANGE, markersize=12, markeredgewidth=2, label="fp32 products alone")
+    ax.plot(
+        floors, lines.index, "|", color=ORANGE, markersize=12, markeredgewidth=2, label="floor: matrix products alone"
+    )
     for place, (speed, floor) in enumerate(zip(speeds, floors, strict=True)):
         right = np.nanmax([speed, floor])
-        ax.annotate(f"{speed:,.0f}", (right, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        text = f"{speed:,.0f}" + f" ({speed / floor:.0%})" * (floor > 0)
+        ax.annotate(text, (right, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
     ax.invert_yaxis()
-    ax.set(xlabel="tokens per second", title="Speed of prediction")
+    ax.set(xlabel="tokens per second (in brackets: share of the floor)", title="Speed of prediction")
+    ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.legend(frameon=False, loc="lower right")
     return ax
@@ -188,6 +192,7 @@ def plot_growth(curves: pd.DataFrame, *, by: str, ax: Axes | None = None) -> Axe
     ax.xaxis.set_major_formatter("{x:,g}")
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 

@@ -263,7 +263,7 @@ def test_every_model_is_at_its_speed_and_score():
 def test_speeds_are_bars_with_floors_where_there_are_any():
     ax = draw("plot_speed", PLOTS)
     assert widths(ax) == [300, 100]
-    assert texts(ax) == ["300", "100"]
+    assert texts(ax) == ["300", "100 (25%)"]
     (floors,) = ax.get_lines()
     np.testing.assert_equal(floors.get_xdata(), [np.nan, 400])
 
