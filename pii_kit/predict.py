@@ -211,6 +211,12 @@ class Ensemble:
     by_type: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def n_models(self) -> int:
+        """The number of models, those of all stages of a cascade included."""
+        sizes = (sum(len(stage.taggers) for stage in each.stages) for each in self.taggers if isinstance(each, Cascade))
+        return len(self.members) + sum(sizes)
+
+    @property
     def members(self) -> list[Tagger]:
         """The taggers, if they do not form a cascade."""
         return [tagger for tagger in self.taggers if isinstance(tagger, Tagger)]

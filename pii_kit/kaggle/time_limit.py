@@ -150,7 +150,7 @@ def label_in_time(
         by_all_models=by_all,
         by_fewer_models=by_models - by_all,
         by_rules=len(documents) - by_models,
-        models=len(ensemble.taggers),
+        models=ensemble.n_models,
         rows=sum(map(len, rows.values())),
         errors=work.errors,
         seconds=time.monotonic() - began,

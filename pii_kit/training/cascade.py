@@ -36,14 +36,18 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     that are harder to find.
 
     Raises:
-        KitError: a run holds no out-of-fold probabilities of rows, or the runs hold those of different documents.
+        KitError: a run holds no out-of-fold probabilities, or the runs have validated no document with PII in common,
+            or documents with the same number but other labels.
     """
     kept = [_kept(Path(run)) for run in runs]
-    rows = kept[0].true_rows()
-    if not len(rows) or any(not np.array_equal(rows, of_run.true_rows()) for of_run in kept):
-        raise KitError(f"{', '.join(map(str, runs))}: a cascade needs runs with out-of-fold rows of the same documents")
-    of_rows = [of_run.probabilities[of_run.label != OUTSIDE_ID, OUTSIDE_ID] for of_run in kept]
-    needed = RECALL * len(rows)
+    validated = sorted(set.intersection(*(set(of_run.documents.tolist()) for of_run in kept)))
+    true = [(of_run.label != OUTSIDE_ID) & np.isin(of_run.document, validated) for of_run in kept]
+    rows = [np.stack([of.document[mask], of.token[mask], of.label[mask]]) for of, mask in zip(kept, true, strict=True)]
+    if not rows[0].size or any(not np.array_equal(rows[0], others) for others in rows):
+        names = ", ".join(map(str, runs))
+        raise KitError(f"{names}: no out-of-fold rows of the same documents; predict without a cascade")
+    of_rows = [of_run.probabilities[mask, OUTSIDE_ID] for of_run, mask in zip(kept, true, strict=True)]
+    n_rows, needed = rows[0].shape[1], RECALL * rows[0].shape[1]
     sizes = [_size(ensemble.taggers[ensemble.of_run.index(run)]) for run in range(len(runs))]
 
     def expected_size(run: int) -> float:
@@ -59,14 +63,14 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     first, *others = members[0]
     groups = [[first], [*others, *(members[1] if len(runs) > 1 else ())], *members[2:]]
     groups = [group for group in groups if group]
-    recalls, stages, passed = [], [], np.ones(len(rows), dtype=bool)
+    recalls, stages, passed = [], [], np.ones(n_rows, dtype=bool)
     for place, group in enumerate(groups):
         pass_below = 1.0
         if place < len(groups) - 1:
             mean = np.mean([of_rows[run] for run in order[: place + 1]], axis=0)
             pass_below = max(_pass_below(mean[passed], needed), ensemble.o_threshold)
             passed &= mean < pass_below
-            recalls.append(StageRecall(pass_below, int(passed.sum()), len(rows)))
+            recalls.append(StageRecall(pass_below, int(passed.sum()), n_rows))
         taggers, weights = ([values[index] for index in group] for values in (ensemble.taggers, ensemble.weights))
         stages.append(Stage(tuple(taggers), tuple(weights), pass_below))
     return replace(ensemble, taggers=(Cascade(tuple(stages)),), weights=(1.0,), of_run=(0,)), recalls

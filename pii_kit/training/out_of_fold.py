@@ -50,10 +50,6 @@ class OutOfFold:
     def _rows(self, document: Document) -> slice:
         return slice(*(np.searchsorted(self.document, document.document, side=side) for side in ("left", "right")))
 
-    def true_rows(self) -> np.ndarray:
-        """Return document and token (row, 2) of the true rows, all of which are kept."""
-        return np.stack([self.document, self.token], axis=1)[self.label != OUTSIDE_ID]
-
     def holds(self, document: Document) -> bool:
         """Check whether a labelled document was scored: the same number, length and labels.
 

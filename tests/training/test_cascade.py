@@ -6,9 +6,11 @@ from pii_kit.data import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
 from pii_kit.predict import Cascade, Stage, predict_documents
+from pii_kit.sample import make_documents
+from pii_kit.submission import true_rows
 from pii_kit.training.cascade import _pass_below, make_cascade
 from pii_kit.training.ensemble import load_ensemble
-from pii_kit.training.folds import train_folds
+from pii_kit.training.folds import load_folds_out_of_fold, train_folds
 
 
 def cascade_of(first, second, *, pass_below):
@@ -57,6 +59,7 @@ def test_the_stages_of_two_runs_hold_each_tagger_once_and_lose_no_row(cross_vali
     assert [len(stage.taggers) for stage in tagger.stages] == [1, len(ensemble.taggers) - 1]
     assert [member for stage in tagger.stages for member in stage.taggers] == list(ensemble.taggers)
     assert sum(weight for stage in tagger.stages for weight in stage.weights) == pytest.approx(1)
+    assert cascade.n_models == ensemble.n_models == len(ensemble.taggers)
     (recall,) = recalls
     assert 0.995 * recall.n_rows <= recall.n_passed <= recall.n_rows
     assert recall.pass_below >= ensemble.o_threshold
@@ -75,9 +78,20 @@ def test_predict_labels_with_a_cascade_and_prints_what_its_stages_keep(
     assert len((tmp_path / "out.csv").read_text().splitlines()) > 1
 
 
-def test_runs_of_different_documents_are_no_cascade(cross_validated, documents, tiny_presets, tmp_path):
-    run, _ = cross_validated(0)
-    train_folds("mobilebert", documents[:12], tmp_path / "half", preset="cpu", n_folds=3, folds=range(2), epochs=1)
-    runs = [run, tmp_path / "half"]
-    with pytest.raises(KitError, match="a cascade needs runs with out-of-fold rows of the same documents"):
+def half_run(documents, folder):
+    train_folds("mobilebert", documents[:12], folder, preset="cpu", n_folds=3, folds=range(2), epochs=1)
+    return folder
+
+
+def test_documents_that_a_run_has_not_validated_are_left_out(cross_validated, documents, tiny_presets, tmp_path):
+    """As when the time of one training ran out before all folds were trained."""
+    runs = [cross_validated(0)[0], half_run(documents, tmp_path / "half")]
+    _, (*_, recall) = make_cascade(load_ensemble(runs, mixed_data=True), runs)
+    validated = set(load_folds_out_of_fold(runs[1]).documents.tolist())
+    assert recall.n_rows == len(true_rows(document for document in documents if document.document in validated)) > 0
+
+
+def test_runs_of_different_documents_are_no_cascade(cross_validated, tiny_presets, tmp_path):
+    runs = [cross_validated(0)[0], half_run(make_documents(12, seed=7), tmp_path / "other")]
+    with pytest.raises(KitError, match="no out-of-fold rows of the same documents; predict without a cascade"):
         make_cascade(load_ensemble(runs, mixed_data=True), runs)
