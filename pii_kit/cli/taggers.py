@@ -70,14 +70,14 @@ def predict(args: argparse.Namespace) -> None:
     deadline = deadline_in(args.minutes)
     documents = read_documents(args.data)
     ensemble = load_runs(args)
+    if args.o_threshold:
+        ensemble = replace(ensemble, o_threshold=args.o_threshold)
     ensemble = ensemble.with_engine(args.engine, n_tokens=sum(len(document.tokens) for document in documents))
     if args.cascade:
         ensemble, recalls = make_cascade(ensemble, args.run)
         for number, stage in enumerate(recalls, start=1):
             kept = f"{stage.n_passed} of {stage.n_rows} rows out of fold"
             print(f"stage {number} passes on tokens with P(O) < {stage.pass_below:g}: {kept}")
-    if args.o_threshold:
-        ensemble = replace(ensemble, o_threshold=args.o_threshold)
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
         found = write_early_submission(partial, documents)
@@ -104,9 +104,9 @@ def load_runs(args: argparse.Namespace) -> Ensemble:
 
 
 def export(args: argparse.Namespace) -> None:
-    labelled = read_documents(args.int8, labels_required=True) if args.int8 else ()
+    labelled = read_documents(args.int8, labels_required=True) if args.int8 else None
     difference = export_run(args.run, args.out, int8=labelled)
-    precision = f"rounded to 8 bits without a further miss on {len(labelled)} essays; " if labelled else ""
+    precision = f"rounded to 8 bits without a further miss on {len(labelled)} essays; " if labelled is not None else ""
     print(f"{args.out}: exported; {precision}logits differ by {difference:.2g} at most from PyTorch's")
 
 

@@ -13,7 +13,8 @@ from pii_kit.training.folds import load_folds_out_of_fold
 from pii_kit.training.out_of_fold import OutOfFold
 from pii_kit.windows import CONTEXT
 
-RECALL = 0.995  # of the rows that reach a stage, and so of all rows: those lost by a stage before it count as lost
+RECALL = 0.995  # share of all true rows that has to get past each stage
+# Thresholds on P(O) that a stage may have.
 PASS_BELOW = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 
 
@@ -33,7 +34,7 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     read what it finds suspect, those of the next larger run what these find suspect on average, and so on. The proposer
     is of the run with which the whole is expected to take least time. A stage passes on what is below the lowest of
     PASS_BELOW that keeps RECALL of the true rows, or rather below the one above that, because new documents have rows
-    that are harder to find.
+    that are harder to find. It is never below a threshold of `ensemble`, which therefore has to be set before.
 
     Raises:
         KitError: a run holds no out-of-fold probabilities, or the runs have validated no document with PII in common,
@@ -63,12 +64,13 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     first, *others = members[0]
     groups = [[first], [*others, *(members[1] if len(runs) > 1 else ())], *members[2:]]
     groups = [group for group in groups if group]
+    thresholds = (ensemble.o_threshold, *ensemble.by_type.values())  # what they label has to reach the last stage
     recalls, stages, passed = [], [], np.ones(n_rows, dtype=bool)
     for place, group in enumerate(groups):
         pass_below = 1.0
         if place < len(groups) - 1:
             mean = np.mean([of_rows[run] for run in order[: place + 1]], axis=0)
-            pass_below = max(_pass_below(mean[passed], needed), ensemble.o_threshold)
+            pass_below = max(_pass_below(mean[passed], needed), *thresholds)
             passed &= mean < pass_below
             recalls.append(StageRecall(pass_below, int(passed.sum()), n_rows))
         taggers, weights = ([values[index] for index in group] for values in (ensemble.taggers, ensemble.weights))
@@ -88,5 +90,5 @@ def _kept(run: Path) -> OutOfFold:
 
 def _pass_below(scores: np.ndarray, n_needed: float) -> float:
     """Return the threshold of PASS_BELOW above the lowest that `n_needed` of the rows' P(O) are below."""
-    enough = [place for place, bound in enumerate(PASS_BELOW) if (scores < bound).sum() >= n_needed]
-    return PASS_BELOW[min([*enough, len(PASS_BELOW) - 1][0] + 1, len(PASS_BELOW) - 1)]
+    too_low = [bound for bound in PASS_BELOW[:-1] if (scores < bound).sum() < n_needed]
+    return PASS_BELOW[min(len(too_low) + 1, len(PASS_BELOW) - 1)]

@@ -210,7 +210,7 @@ def _extra(run: str | Path) -> set[str]:
     return {one for manifest in manifests for one in manifest.get("extra") or ()}
 
 
-def export_run(run: str | Path, folder: str | Path, *, int8: Sequence[Document] = ()) -> float:
+def export_run(run: str | Path, folder: str | Path, *, int8: Sequence[Document] | None = None) -> float:
     """Export all taggers of a run to ONNX into a new folder that works like a run's; return `write_onnx`'s difference.
 
     With `int8`, the labelled documents that the run was trained on, weights are rounded to 8 bits.
@@ -223,12 +223,12 @@ def export_run(run: str | Path, folder: str | Path, *, int8: Sequence[Document] 
     if folder.exists():
         raise KitError(f"{folder}: exists already; choose a new folder")
     with atomic_folder(folder) as inside:
-        of_folds = fold_folders(run)
+        is_int8 = int8 is not None
         difference = max(
-            _export_tagger(of_fold, inside / of_fold.relative_to(run), int8=bool(int8)) for of_fold in of_folds
+            _export_tagger(of_fold, inside / of_fold.relative_to(run), int8=is_int8) for of_fold in fold_folders(run)
         )
         _copy_json(run, inside)
-        if int8:
+        if int8 is not None:
             _check_int8(run, inside, int8)
     return difference
 

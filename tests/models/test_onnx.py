@@ -205,5 +205,6 @@ def test_an_export_to_int8_that_misses_more_rows_is_not_kept(cross_validated, do
     ):
         export_run(run, tmp_path / "exported", int8=documents)
     assert not (tmp_path / "exported").exists()
-    with pytest.raises(KitError, match="expected the run's training essays"):
-        export_run(run, tmp_path / "exported", int8=make_documents(3, seed=99))
+    for others in (make_documents(3, seed=99), []):
+        with pytest.raises(KitError, match="expected the run's training essays"):
+            export_run(run, tmp_path / "exported", int8=others)

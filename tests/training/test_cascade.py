@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,13 @@ def test_the_stages_of_two_runs_hold_each_tagger_once_and_lose_no_row(cross_vali
     (recall,) = recalls
     assert 0.995 * recall.n_rows <= recall.n_passed <= recall.n_rows
     assert recall.pass_below >= ensemble.o_threshold
+
+
+def test_no_token_that_a_threshold_labels_is_dropped(cross_validated):
+    runs = [cross_validated(0)[0]] * 2
+    for changes in ({"o_threshold": 0.9999}, {"by_type": {"EMAIL": 0.9999}}):
+        (cascade,) = make_cascade(replace(load_ensemble(runs), **changes), runs)[0].taggers
+        assert cascade.stages[0].pass_below >= 0.9999
 
 
 def test_predict_labels_with_a_cascade_and_prints_what_its_stages_keep(
