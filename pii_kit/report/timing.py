@@ -77,7 +77,9 @@ class Worker:
         self.seconds(documents)  # the first time is slower: memory is allocated, code is loaded
         self.setting = self.choose_setting(documents)
         process, once_more = psutil.Process(pid), pool.submit(_seconds, documents)
-        while not wait([once_more], timeout=0.01).done:
+        done = False
+        while not done:  # measured at least once, however fast the prediction is
+            done = bool(wait([once_more], timeout=0.01).done)
             with suppress(psutil.NoSuchProcess):  # a child that ended since it was listed
                 tree = [process, *process.children(recursive=True)]
                 self.peak_memory = max(self.peak_memory, sum(one.memory_info().rss for one in tree))
