@@ -31,7 +31,7 @@ TOKENS_THAT_PAY = 100_000  # with fewer tokens, converting the models to ONNX ta
 
 @dataclass(frozen=True)
 class FoldTagger:
-    """The trained model of one fold, in PyTorch or ONNX, with what it needs; `window_size` and `overlap` are in pieces."""
+    """The model of one fold, in PyTorch or ONNX, and what it takes to use it; sizes of windows are in pieces."""
 
     model: PreTrainedModel | OnnxModel
     tokenizer: PieceTokenizer
