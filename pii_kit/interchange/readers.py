@@ -35,13 +35,14 @@ class Annotated(NamedTuple):
 def read_annotations(path: str | Path, form: str, *, types: Mapping[str, str] = NO_TYPES) -> tuple[list[Document], int]:
     """Read a file in one of FORMS as labelled documents, and count the spans that had to be extended.
 
-    A span that starts or ends inside a token of `tokenize`, the competition's unit, is extended to the token's edge.
+    A span that starts or ends inside a token of `tokenize`, the competition's unit, is extended to the token's edge; a
+    token that two spans share belongs to the first.
     Whitespace is labelled as in train.json. Documents have the ids of the file if all are different whole numbers, else
     numbers from 0. `types` maps labels of the file to PII types; labels mapped to "" are dropped.
 
     Raises:
         KitError: the file is not in this form, a label is neither a PII type nor in `types`, or a place is outside its
-            text, empty, or shares a character or a token with another one.
+            text, empty, or shares a character with another one.
     """
     path = Path(path)
     if form not in FORMS:
@@ -85,9 +86,9 @@ def _labelled(document: Document, places: list[Place], where: str) -> tuple[Docu
             raise KitError(f"{place}: has only whitespace; expected a part of the text")
         start, end = end - len(span.lstrip()), start + len(span.rstrip())
         first, stop = covered_tokens(edges, start, end)
-        if labels[first] != OUTSIDE:
-            raise KitError(f"{place}: is in the same token as another span; expected one label for each token")
-        label_span(labels, first, stop, pii_type)
+        free = first + (labels[first] != OUTSIDE)
+        if free < stop:
+            label_span(labels, free, stop, pii_type)
         n_extended += edges[first] < start or end < edges[stop - 1] + len(document.tokens[stop - 1])
     labels = whitespace_is_outside(document, labels, NO_PROBABILITIES)
     return replace(document, labels=tuple(labels)), n_extended
