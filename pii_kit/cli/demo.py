@@ -1,6 +1,7 @@
 """`python -m pii_kit demo`: run notebooks 01 to 05 on made-up essays, and show what came out."""
 
 import argparse
+import logging
 import os
 import re
 import shutil
@@ -116,9 +117,12 @@ def _execute(notebook: Path, page: Path, parameters: dict[str, Any], *, title: s
             stderr_file=inner,
             on_cell_complete=inner.end_cell,
             coalesce_streams=True,
+            shutdown_kernel="immediate",  # after Ctrl-C a busy kernel would live for seconds
             extra_arguments=["--log-level=CRITICAL"],  # no warning about plain TCP: the essays are made up
         )
-        html, _ = HTMLExporter().from_filename(str(executed))
+        exporter = HTMLExporter()
+        exporter.log.setLevel(logging.ERROR)  # it warns that plots have no alternative text
+        html, _ = exporter.from_filename(str(executed))
         with atomic_write(page) as handle:
             handle.write(html)
 
@@ -199,10 +203,10 @@ def _show(out: Path, seed: int) -> None:
     for name, path in paths.items():
         print(f"{name:<32} {os.path.relpath(out / path)}")
     python = f"{os.path.relpath(sys.executable)} -m pii_kit"
-    run = os.path.relpath(out / "runs" / "sha_rnn")
+    own, run = "--data YOUR_TRAIN.json --run runs/sha_rnn", os.path.relpath(out / "runs" / "sha_rnn")
     print("\nNext: train on your own labelled essays, or redact a folder of text files with this run right away:")
-    print(f"  {python} train --model sha_rnn --data YOUR_TRAIN.json --run runs/sha_rnn")
-    print(f"  {python} redact --data ESSAYS --run {run} --mode surrogate --seed 1 --out redacted")
+    print(f"  {python} train --model sha_rnn {own}")
+    print(f"  {python} redact --data ESSAYS --run {run} \\\n    --mode surrogate --seed 1 --out redacted")
 
 
 def excerpts(text: str, redacted: Redacted) -> tuple[str, str]:
