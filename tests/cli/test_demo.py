@@ -190,11 +190,8 @@ sys.exit(main(["demo", "--documents", "2"]))
 
 def test_ctrl_c_ends_the_kernel_with_one_line_on_how_to_continue(tmp_path):
     code = {"cell_type": "code", "outputs": [], "execution_count": None}
-    parameters = code | {
-        "id": "parameters",
-        "metadata": {"tags": ["parameters"]},
-        "source": "DATA = None\nOUT = None\nSEED = 0",
-    }
+    given = {"tags": ["parameters"]}
+    parameters = code | {"id": "given", "metadata": given, "source": "DATA = None\nOUT = None\nSEED = 0"}
     source = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)"
     sleep = code | {"id": "sleep", "metadata": {}, "source": source}
     (tmp_path / "notebooks").mkdir()
