@@ -151,11 +151,11 @@ class InnerBar:
 @contextmanager
 def _progress(title: str, *, n_cells: int) -> Iterator[tqdm]:
     """Show a bar that counts cells and seconds in a terminal; elsewhere one line at the start and one at the end."""
-    form = "{desc} |{bar:10}| {elapsed}{postfix}"
-    began, ended = time.perf_counter(), threading.Event()
-    with tqdm(total=n_cells, desc=f"{title:<24}", bar_format=form, dynamic_ncols=True, disable=None) as bar:
-        if bar.disable:
-            print(title, file=sys.stderr, flush=True)
+    began, ended, in_terminal = time.perf_counter(), threading.Event(), sys.stderr.isatty()
+    if not in_terminal:
+        print(title, file=sys.stderr, flush=True)
+    form, name = "{desc} |{bar:10}| {elapsed}{postfix}", f"{title:<24}"
+    with tqdm(total=n_cells, desc=name, bar_format=form, dynamic_ncols=True, disable=not in_terminal) as bar:
 
         def tick() -> None:
             while not ended.wait(1):
@@ -170,7 +170,7 @@ def _progress(title: str, *, n_cells: int) -> Iterator[tqdm]:
             ended.set()
             ticking.join()
             bar.set_postfix_str("")
-    if bar.disable:
+    if not in_terminal:
         print(f"{title}: {time.perf_counter() - began:.0f} seconds", file=sys.stderr, flush=True)
 
 
