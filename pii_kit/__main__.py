@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pii_kit.cli import Parser
 from pii_kit.cli.bench import add_bench_verb
 from pii_kit.cli.data import add_data_verbs
+from pii_kit.cli.demo import add_demo_verb
 from pii_kit.cli.kaggle import add_kaggle_verbs
 from pii_kit.cli.language_model import add_language_model_verbs
 from pii_kit.cli.redact import add_redact_verbs
@@ -23,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     whole = Parser(prog="python -m pii_kit", description="Find PII in student essays.")
     verbs = whole.add_subparsers(title="verbs", required=True, metavar="VERB")
     add_data_verbs(verbs)
+    add_demo_verb(verbs)
     add_tagger_verbs(verbs)
     add_bench_verb(verbs)
     add_review_verb(verbs)
@@ -45,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KitError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; continue a training with --resume", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted; {str(interrupt) or 'continue a training with --resume'}", file=sys.stderr)
         return 130
     return 0
 

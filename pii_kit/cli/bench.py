@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from pii_kit.cli import add_verb, whole
-from pii_kit.cli.data import CHECKOUT
+from pii_kit.cli.demo import CHECKOUT
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_folder, write_json
 from pii_kit.predict import ENGINES

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import count, islice
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from spacy.util import minibatch
 from transformers import PreTrainedModel
 
 from pii_kit import models as cost
+from pii_kit.augment import AugmentConfig, augment
 from pii_kit.data import Document, true_labels
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
@@ -26,8 +28,8 @@ from pii_kit.rules import EMAIL as EMAIL_PATTERN
 from pii_kit.rules import label_span, matched_tokens
 
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
-PART_SIZE = 50  # tokens of a document that spaCy trains on at once
-CLEAN_SHARE = 0.02  # share of the parts without PII, which are most of the text, in each epoch
+PART_SIZE = 20  # tokens of a document that spaCy trains on at once
+CLEAN_SHARE = 0.1  # share of the parts without PII, which are most of the text, in each epoch
 
 _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
 # The order matters: the first pattern that matches a token labels it. If a pattern has groups, the group that took part
@@ -55,13 +57,13 @@ def label_with_patterns(document: Document) -> list[str]:
 
 
 def train_spacy_ner(
-    documents: Sequence[Document], *, seed: int = 0, epochs: int = 20, batch_size: int = 4, dropout: float = 0.2
+    documents: Sequence[Document], *, seed: int = 0, steps: int = 400, batch_size: int = 4, dropout: float = 0.2
 ) -> Language:
-    """Train a spaCy pipeline with one `ner` component on the CPU, from random weights.
+    """Train a spaCy pipeline with one `ner` component on the CPU, from random weights, in `steps` batches.
 
-    Documents are cut into parts of about PART_SIZE tokens. An epoch trains on all parts with PII and on a random
-    CLEAN_SHARE of the others. Equal documents and seeds give equal weights. The state of the global random number
-    generators is restored afterwards.
+    Each epoch augments the documents as our models do, cuts them into parts of about PART_SIZE tokens, and trains on
+    all parts with PII and on a random CLEAN_SHARE of the others. Equal documents and seeds give equal weights. The
+    state of the global random number generators is restored afterwards.
 
     Raises:
         KitError: A document has no labels, or no document has PII.
@@ -71,21 +73,31 @@ def train_spacy_ner(
     assert isinstance(recognizer, EntityRecognizer)
     for pii_type in PII_TYPES:
         recognizer.add_label(pii_type)
+    with_pii, _ = _examples(pipeline, documents)
+    if not with_pii:
+        raise KitError(f"none of {len(documents)} documents has PII; spaCy's NER needs some to train on")
+    with _seeded(seed):
+        optimizer = pipeline.initialize(lambda: with_pii)
+        for batch in islice(_batches(pipeline, documents, seed, batch_size), steps):
+            pipeline.update(batch, sgd=optimizer, drop=dropout)
+    return pipeline
+
+
+def _batches(pipeline: Language, documents: Sequence[Document], seed: int, size: int) -> Iterator[list[Example]]:
+    """Yield the batches of one epoch after another, without end."""
+    for epoch in count():
+        with_pii, clean = _examples(pipeline, augment(documents, AugmentConfig(), seed=seed, epoch=epoch))
+        chosen = with_pii + random.sample(clean, round(CLEAN_SHARE * len(clean)))
+        random.shuffle(chosen)
+        yield from minibatch(chosen, size)
+
+
+def _examples(pipeline: Language, documents: Sequence[Document]) -> tuple[list[Example], list[Example]]:
+    """Return the parts of labelled documents as training examples: those with PII, and the others."""
     parts = ((document, part) for document in documents for part in _parts(document.tokens, PART_SIZE))
     examples = [_example(pipeline, document, part) for document, part in parts]
     with_pii = [example for example in examples if example.reference.ents]
-    clean = [example for example in examples if not example.reference.ents]
-    if not with_pii:
-        raise KitError(f"none of {len(documents)} documents has PII; spaCy's NER needs some to train on")
-
-    with _seeded(seed):
-        optimizer = pipeline.initialize(lambda: with_pii)
-        for _ in range(epochs):
-            chosen = with_pii + random.sample(clean, round(CLEAN_SHARE * len(clean)))
-            random.shuffle(chosen)
-            for batch in minibatch(chosen, batch_size):
-                pipeline.update(batch, sgd=optimizer, drop=dropout)
-    return pipeline
+    return with_pii, [example for example in examples if not example.reference.ents]
 
 
 def label_with_spacy(pipeline: Language, document: Document) -> list[str]:
