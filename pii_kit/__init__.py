@@ -1,5 +1,11 @@
 """Find personally identifiable information in student essays.
 
+`Tagger` labels texts with trained runs, and `read_documents` reads essays in the competition's format:
+
+    from pii_kit import Tagger
+
+    spans = Tagger.load("runs/sha_rnn").label("My name is Ana Silva.")
+
 Data flows one way, and this is also a good order to read the modules in:
 
     labels → data → pieces → windows → models → predict → decide → rules → submission → metrics
@@ -10,8 +16,25 @@ has the commands, and `language_model` is SHA-RNN as its paper describes it.
 """
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pii_kit.data import read_documents
+    from pii_kit.tagger import PiiSpan, Tagger
+
+__all__ = ["PiiSpan", "Tagger", "read_documents"]
 
 # Lets torch count GPUs without initialising CUDA: a process that has initialised it cannot fork others for training.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 __version__ = "0.2.0"
+
+_MODULES = {"PiiSpan": "pii_kit.tagger", "Tagger": "pii_kit.tagger", "read_documents": "pii_kit.data"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: a plain `import pii_kit` loads neither torch nor spaCy."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

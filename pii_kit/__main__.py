@@ -10,6 +10,7 @@ from pii_kit.cli import Parser
 from pii_kit.cli.bench import add_bench_verb
 from pii_kit.cli.data import add_data_verbs
 from pii_kit.cli.demo import add_demo_verb
+from pii_kit.cli.interchange import add_convert_verb
 from pii_kit.cli.kaggle import add_kaggle_verbs
 from pii_kit.cli.language_model import add_language_model_verbs
 from pii_kit.cli.redact import add_redact_verbs
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add_bench_verb(verbs)
     add_review_verb(verbs)
     add_redact_verbs(verbs)
+    add_convert_verb(verbs)
     add_language_model_verbs(verbs)
     add_kaggle_verbs(verbs)
     return whole

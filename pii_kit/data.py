@@ -3,8 +3,10 @@
 import json
 import sys
 import warnings
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,25 @@ def spell(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
     'Hi, Ann'
     """
     return "".join(token + " " * space for token, space in zip(tokens, trailing_whitespace, strict=True))
+
+
+def token_edges(document: Document) -> list[int]:
+    """Return where each token starts in the text that the tokens spell, and then where this text ends, in characters.
+
+    >>> token_edges(document_of_text("Hi, Ann"))
+    [0, 2, 4, 7]
+    """
+    pairs = zip(document.tokens, document.trailing_whitespace, strict=True)
+    return [0, *accumulate(len(token) + space for token, space in pairs)]
+
+
+def covered_tokens(edges: Sequence[int], start: int, end: int) -> tuple[int, int]:
+    """Return (first, end token) of the tokens, given by `token_edges`, that have a character from `start` to `end`.
+
+    >>> covered_tokens([0, 2, 4, 7], 1, 5)
+    (0, 3)
+    """
+    return bisect_right(edges, start) - 1, bisect_left(edges, end)
 
 
 def read_documents(path: str | Path, *, labels_required: bool = False) -> list[Document]:
@@ -170,6 +191,12 @@ def tokenize(text: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     tokens = TOKENIZER(text.encode("utf-8", "replace").decode("utf-8"))
     places = [(token.idx, token.idx + len(token)) for token in tokens]
     return tuple(text[start:end] for start, end in places), tuple(bool(token.whitespace_) for token in tokens)
+
+
+def document_of_text(text: str, number: int = 0) -> Document:
+    """Return an unlabelled document of a text of any length, tokenized as the competition does."""
+    tokens, spaces = tokenize(text)
+    return Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces)
 
 
 def document_of_spans(number: int, spans: Sequence[Span]) -> Document:

@@ -30,8 +30,8 @@ TOKENS_THAT_PAY = 100_000  # with fewer tokens, converting the models to ONNX ta
 
 
 @dataclass(frozen=True)
-class Tagger:
-    """A trained model, in PyTorch or ONNX, and what it takes to use it; `window_size` and `overlap` are in pieces."""
+class FoldTagger:
+    """The model of one fold, in PyTorch or ONNX, and what it takes to use it; sizes of windows are in pieces."""
 
     model: PreTrainedModel | OnnxModel
     tokenizer: PieceTokenizer
@@ -39,7 +39,7 @@ class Tagger:
     overlap: int
     o_threshold: float
 
-    def on(self, device: str | torch.device) -> "Tagger":
+    def on(self, device: str | torch.device) -> "FoldTagger":
         """Return the tagger with a copy of its model on a device. One that is there, and ONNX's, stays."""
         if isinstance(self.model, OnnxModel) or self.model.device == torch.device(device):
             return self
@@ -52,7 +52,7 @@ class Tagger:
 
 
 def predict_documents(
-    taggers: "Sequence[Tagger | Cascade]",
+    taggers: "Sequence[FoldTagger | Cascade]",
     documents: Iterable[Document],
     *,
     weights: Sequence[float] | None = None,
@@ -72,7 +72,7 @@ def predict_documents(
 
 
 def predict_group(
-    tagger: "Tagger | Cascade",
+    tagger: "FoldTagger | Cascade",
     documents: Sequence[Document],
     *,
     batch_pieces: int | None = None,
@@ -99,7 +99,7 @@ def predict_group(
     ]
 
 
-def _predict_windows(tagger: Tagger, windows: Sequence[Window], batch_pieces: int) -> list[np.ndarray]:
+def _predict_windows(tagger: FoldTagger, windows: Sequence[Window], batch_pieces: int) -> list[np.ndarray]:
     """Return the probabilities (piece, label) of each window.
 
     On a CPU each core works on a batch of its own: small models gain little from sharing one.
@@ -153,7 +153,7 @@ def similar_length_batches(lengths: Sequence[int], batch_pieces: int) -> list[li
 class Stage:
     """Taggers of a cascade with their `weights`. Tokens whose mean P(O) is below `pass_below` go on to the next one."""
 
-    taggers: tuple[Tagger, ...]
+    taggers: tuple[FoldTagger, ...]
     weights: tuple[float, ...]
     pass_below: float
 
@@ -184,7 +184,7 @@ class Cascade:
         return [total / seen for total, seen in zip(totals, weights, strict=True)]
 
     def on(self, device: str | torch.device) -> "Cascade":
-        """Return the cascade with copies of its models on a device, as `Tagger.on` does."""
+        """Return the cascade with copies of its models on a device, as `FoldTagger.on` does."""
         return Cascade(
             tuple(replace(stage, taggers=tuple(tagger.on(device) for tagger in stage.taggers)) for stage in self.stages)
         )
@@ -201,7 +201,7 @@ class Ensemble:
     `of_run` (tagger) is the index of the run that a tagger belongs to. `by_type` has thresholds of some PII types.
     """
 
-    taggers: tuple[Tagger | Cascade, ...]
+    taggers: tuple[FoldTagger | Cascade, ...]
     weights: tuple[float, ...]
     of_run: tuple[int, ...]
     o_threshold: float
@@ -215,9 +215,9 @@ class Ensemble:
         return len(self.members) + sum(sizes)
 
     @property
-    def members(self) -> list[Tagger]:
+    def members(self) -> list[FoldTagger]:
         """The taggers; none if they form a cascade."""
-        return [tagger for tagger in self.taggers if isinstance(tagger, Tagger)]
+        return [tagger for tagger in self.taggers if isinstance(tagger, FoldTagger)]
 
     def predict(self, documents: Iterable[Document]) -> Iterator[tuple[Document, np.ndarray]]:
         """Yield each document with its probabilities (token, label): the weighted mean over taggers."""
@@ -256,7 +256,9 @@ class Ensemble:
         if not on_cpu:
             raise KitError(f"engine {engine!r} runs on a CPU only, and the models are on a GPU; choose engine 'torch'")
         int8 = engine == "onnx-int8"
-        converted = (_converted(tagger, int8=int8) if isinstance(tagger, Tagger) else tagger for tagger in self.taggers)
+        converted = (
+            _converted(tagger, int8=int8) if isinstance(tagger, FoldTagger) else tagger for tagger in self.taggers
+        )
         return replace(self, taggers=tuple(converted))
 
     def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
@@ -266,7 +268,7 @@ class Ensemble:
         )
 
 
-def _converted(tagger: Tagger, *, int8: bool) -> Tagger:
+def _converted(tagger: FoldTagger, *, int8: bool) -> FoldTagger:
     if isinstance(tagger.model, OnnxModel):
         return tagger
     with TemporaryDirectory() as folder:

@@ -7,14 +7,13 @@ linear in the length of the document, however long a single token is.
 
 import re
 import unicodedata
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 
-from pii_kit.data import Document, spell
+from pii_kit.data import Document, covered_tokens, spell, token_edges
 from pii_kit.decide import decide, repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL as EMAIL_TYPE
@@ -236,9 +235,8 @@ def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, i
     places = [match.span(match.lastindex or 0) for match in matches if match.lastindex or not pattern.groups]
     if not places:
         return []
-    lengths = (len(token) + space for token, space in zip(document.tokens, document.trailing_whitespace, strict=True))
-    edges = [0, *accumulate(lengths)]
-    return [(bisect_right(edges, start) - 1, bisect_left(edges, end)) for start, end in places]
+    edges = token_edges(document)
+    return [covered_tokens(edges, start, end) for start, end in places]
 
 
 def label_span(labels: list[str], first: int, end: int, pii_type: str) -> None:

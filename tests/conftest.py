@@ -22,7 +22,7 @@ from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
 from pii_kit.models.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
-from pii_kit.predict import Tagger
+from pii_kit.predict import FoldTagger
 from pii_kit.sample import make_documents
 from pii_kit.training import Preset, TrainConfig
 from pii_kit.training.folds import train_folds
@@ -128,10 +128,10 @@ def tiny_mobilebert(**changes) -> EncoderForTokenClassification:
 
 
 @pytest.fixture(scope="session")
-def sha_rnn_tagger(documents) -> Tagger:
+def sha_rnn_tagger(documents) -> FoldTagger:
     """An untrained SHA-RNN with small windows."""
     tokenizer = train_byte_pairs(documents, n_pieces=400)
-    return Tagger(
+    return FoldTagger(
         model=tiny_sha_rnn(vocab_size=tokenizer.n_pieces),
         tokenizer=tokenizer,
         window_size=64,
@@ -141,10 +141,10 @@ def sha_rnn_tagger(documents) -> Tagger:
 
 
 @pytest.fixture(scope="session")
-def mobilebert_tagger(documents) -> Tagger:
+def mobilebert_tagger(documents) -> FoldTagger:
     """An untrained MobileBERT with small windows."""
     tokenizer = train_word_pieces(documents, n_pieces=400)
-    return Tagger(
+    return FoldTagger(
         model=tiny_mobilebert(vocab_size=tokenizer.n_pieces),
         tokenizer=tokenizer,
         window_size=64,

@@ -6,12 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pii_kit.cli import add_path, add_runs, add_verb, positive, share, whole
+from pii_kit.cli.interchange import add_format, check_not_input, write_found
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_write
 from pii_kit.kaggle import deadline_in
 from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
 from pii_kit.metrics import micro_fbeta, recall_bound
 from pii_kit.predict import ENGINES, Ensemble
+from pii_kit.redact.forms import read_files
+from pii_kit.redact.release import items_of
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import PRESETS
@@ -68,7 +71,13 @@ def train(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     deadline = deadline_in(args.minutes)
-    documents = read_documents(args.data)
+    is_submission = args.format == "csv"
+    if args.minutes and not is_submission:
+        raise KitError("--minutes needs --format csv: only a submission can be finished by rules")
+    if not is_submission:
+        check_not_input(args.out, args.data)
+    files = [] if is_submission else read_files(args.data)
+    documents = read_documents(args.data) if is_submission else [item.document for item in items_of(files)]
     ensemble = load_runs(args)
     if args.o_threshold:
         ensemble = replace(ensemble, o_threshold=args.o_threshold)
@@ -78,6 +87,9 @@ def predict(args: argparse.Namespace) -> None:
         for number, stage in enumerate(recalls, start=1):
             kept = f"{stage.n_passed} of {stage.n_rows} rows out of fold"
             print(f"stage {number} passes on tokens with P(O) < {stage.pass_below:g}: {kept}")
+    if not is_submission:
+        write_found(args, files, ensemble)
+        return
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
         found = write_early_submission(partial, documents)
@@ -163,7 +175,8 @@ def add_tagger_verbs(verbs) -> None:
     verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
     add_runs(verb)
     add_path(verb, "--data", "TEST.json", "the essays to label")
-    add_path(verb, "--out", "FILE.csv", "the submission to write")
+    add_path(verb, "--out", "FILE", "the file to write")
+    add_format(verb)
     text = "a token is PII where P(O) is lower; default: as chosen in training"
     verb.add_argument("--o-threshold", type=share, metavar="P", help=text)
     text = "finish in N minutes; where time is short, fewer models or rules alone label an essay"

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pii_kit.data import Document
 from pii_kit.kaggle import in_rerun
 from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Cascade, Ensemble, Tagger, predict_group
+from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Cascade, Ensemble, FoldTagger, predict_group
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES, apply_rules
 from pii_kit.submission import Row, label_rows, rows_table, write_submission
@@ -35,7 +35,7 @@ N_TIMINGS = 10  # the slowest of the latest timings is planned with; older ones 
 SAFETY = 1.25  # a step starts only if 1.25 times the time that it should take is left
 SECONDS_BETWEEN_WRITES = 60
 DECIDE = -1  # key of the timings from probabilities to rows; those of runs have the keys 0, 1, …
-Taggers = Sequence[Tagger | Cascade]
+Taggers = Sequence[FoldTagger | Cascade]
 Rows = Mapping[int, Sequence[Row]]  # document number → rows
 logger = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ class _Work:
         self.timings[DECIDE].append((time.monotonic() - began) / n_tokens)
         return rows, len(scores)
 
-    def predict(self, tagger: Tagger | Cascade, documents: Sequence[Document]) -> list[np.ndarray]:
+    def predict(self, tagger: FoldTagger | Cascade, documents: Sequence[Document]) -> list[np.ndarray]:
         """Return probabilities (token, label) of each document; halve the batch size while memory runs out."""
         kind = tagger.device.type
         while True:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
-from pii_kit.data import Document, spell, tokenize
+from pii_kit.data import Document, spell, token_edges, tokenize
 from pii_kit.decide import repair_bio
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, spans_of
 from pii_kit.redact import Change, Kept, Redacted, Redaction, is_ordinary, name_words, normalise
@@ -26,9 +26,7 @@ def redact_document(document: Document, labels: Sequence[str], settings: Redacti
     original, they keep their labels, otherwise all of them get the type of the original's first label.
     """
     text = spell(document.tokens, document.trailing_whitespace)
-    starts = [0]
-    for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
-        starts.append(starts[-1] + len(token) + space)
+    starts = token_edges(document)
     document = replace(document, full_text=text)
     wanted, kept = _wanted(document, starts, labels, settings)
     if not wanted:

@@ -72,7 +72,7 @@ def _read_file(path: Path, form: str, name: str, number: int) -> File:
     if form == "parquet":
         entries = _parquet_entries(content, path)
     else:
-        text = _decode(content, path)
+        text = decode(content, path)
         start = len(BOM) * text.startswith(BOM)
         entries = list(_ENTRIES[form](text, start, path))
     numbers = [entry.get("document") for entry, _ in entries]
@@ -98,7 +98,8 @@ def check_items(items: Sequence[Item], path: Path | str) -> None:
         )
 
 
-def _decode(content: bytes, path: Path) -> str:
+def decode(content: bytes, path: Path) -> str:
+    """Return the text of a file in UTF-8. Raises KitError, which names the first byte that is not."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,17 +1,15 @@
 """The kit in Microsoft Presidio: a recognizer that uses trained runs, and an operator that writes surrogates."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pii_kit.data import Document, tokenize
+from pii_kit.data import Document
 from pii_kit.files import KitError
-from pii_kit.labels import OUTSIDE_ID, PII_TYPES, spans_of
+from pii_kit.labels import PII_TYPES
 from pii_kit.redact import Redaction
 from pii_kit.redact.replacements import DocumentSurrogates
-from pii_kit.training.ensemble import load_ensemble
+from pii_kit.tagger import Tagger
 
 try:
     from presidio_analyzer import AnalysisExplanation, EntityRecognizer, RecognizerResult
@@ -30,7 +28,7 @@ SURROGATES = "surrogates"  # the operator's parameter
 
 
 class PiiKitRecognizer(EntityRecognizer):
-    """Finds the PII that `python -m pii_kit redact --run` labels; further mentions of it are not searched.
+    """Finds the PII that `Tagger` and `python -m pii_kit redact --run` label; further mentions are not searched.
 
     `runs` are one or more folders, averaged as by `load_ensemble`. `thresholds` (PII type) on P(O) take the place of
     theirs. With `presidio_names`, entities have Presidio's names where it has some (`PRESIDIO_NAMES`).
@@ -39,7 +37,7 @@ class PiiKitRecognizer(EntityRecognizer):
     right results can have low scores, near 0 where a rule labelled them: a score threshold of Presidio loses these.
 
     Raises:
-        KitError: as `load_ensemble`, or a threshold has an unknown type or is not from 0 to 1.
+        KitError: as `Tagger.load`.
     """
 
     def __init__(
@@ -52,13 +50,9 @@ class PiiKitRecognizer(EntityRecognizer):
         device: str = "cpu",
         supported_language: str = "en",
     ) -> None:
-        for pii_type, threshold in (thresholds or {}).items():
-            if pii_type not in PII_TYPES or not 0 <= threshold <= 1:
-                raise KitError(f"threshold {pii_type}={threshold}; expected 0 to 1 for one of {', '.join(PII_TYPES)}")
         self._names = {kind: PRESIDIO_NAMES.get(kind, kind) if presidio_names else kind for kind in PII_TYPES}
         runs = [runs] if isinstance(runs, str | Path) else runs
-        ensemble = load_ensemble(runs, mixed_data=mixed_data, device=device)
-        self._ensemble = replace(ensemble, by_type=dict(thresholds or {}))
+        self._tagger = Tagger.load(*runs, thresholds=thresholds, mixed_data=mixed_data, device=device)
         super().__init__(supported_entities=[*self._names.values()], supported_language=supported_language)
 
     def load(self) -> None:
@@ -68,23 +62,16 @@ class PiiKitRecognizer(EntityRecognizer):
         self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         """Return the PII of a text of any length, of the named entities; NLP artifacts are not used."""
-        tokens, spaces = tokenize(text)
-        document = Document(document=0, full_text=text, tokens=tokens, trailing_whitespace=spaces)
-        ((_, probabilities),) = self._ensemble.predict([document])
-        edges = [0, *accumulate(len(token) + space for token, space in zip(tokens, spaces, strict=True))]
+        ensemble = self._tagger.ensemble
         results = []
-        for first, end, pii_type in spans_of(self._ensemble.label(document, probabilities)):
-            span = text[edges[first] : edges[end]]
-            start = edges[end] - len(span.lstrip())
-            if not span.strip() or self._names[pii_type] not in entities:
+        for span in self._tagger.label(text):
+            if self._names[span.type] not in entities:
                 continue
-            p_outside = float(probabilities[first:end, OUTSIDE_ID].min())
-            score = max(1 - p_outside, LEAST_SCORE)
-            limit = self._ensemble.by_type.get(pii_type, self._ensemble.o_threshold)
-            reason = f"{pii_type}: lowest P(O) {p_outside:.4g}, threshold {limit:.4g}"
+            score = max(span.probability, LEAST_SCORE)
+            limit = ensemble.by_type.get(span.type, ensemble.o_threshold)
+            reason = f"{span.type}: lowest P(O) {1 - span.probability:.4g}, threshold {limit:.4g}"
             explanation = AnalysisExplanation(type(self).__name__, score, textual_explanation=reason)
-            found = RecognizerResult(self._names[pii_type], start, start + len(span.strip()), score, explanation)
-            results.append(found)
+            results.append(RecognizerResult(self._names[span.type], span.start, span.end, score, explanation))
         return results
 
 

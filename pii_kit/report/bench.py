@@ -19,7 +19,7 @@ from pii_kit.metrics import micro_fbeta
 from pii_kit.models import flops
 from pii_kit.models.encoder import EncoderForTokenClassification
 from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.predict import Ensemble, Tagger
+from pii_kit.predict import Ensemble, FoldTagger
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.report.timing import Loaded, Worker, in_turns, machine, matrix_rate, start_worker
 from pii_kit.sample import make_documents
@@ -87,7 +87,7 @@ def load_pipeline(run: Path) -> Loaded:
     )
 
 
-def pipeline_of(tagger: Tagger) -> Any:
+def pipeline_of(tagger: FoldTagger) -> Any:
     """Return transformers' pipeline with an encoder's weights and windows, but without the features of words."""
     assert isinstance(tagger.model, EncoderForTokenClassification)
     config = tagger.model.config

@@ -22,7 +22,7 @@ from pii_kit.metrics import (
     row_set,
 )
 from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.predict import Tagger, predict_documents
+from pii_kit.predict import FoldTagger, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, true_rows
@@ -177,7 +177,7 @@ def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.Da
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def tokens_per_second(tagger: Tagger, documents: Sequence[Document], *, repeats: int = 3) -> float:
+def tokens_per_second(tagger: FoldTagger, documents: Sequence[Document], *, repeats: int = 3) -> float:
     """Return the tokens labelled per second, tokenization included, in the fastest of `repeats` repetitions."""
     seconds = []
     for _ in range(repeats):

@@ -8,7 +8,7 @@ import numpy as np
 
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
-from pii_kit.predict import Cascade, Ensemble, Stage, Tagger
+from pii_kit.predict import Cascade, Ensemble, FoldTagger, Stage
 from pii_kit.training.folds import load_folds_out_of_fold
 from pii_kit.training.out_of_fold import OutOfFold
 from pii_kit.windows import CONTEXT
@@ -78,8 +78,8 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     return replace(ensemble, taggers=(Cascade(tuple(stages)),), weights=(1.0,), of_run=(0,)), recalls
 
 
-def _size(tagger: Tagger | Cascade) -> int:
-    return tagger.model.get_memory_footprint() if isinstance(tagger, Tagger) else 0
+def _size(tagger: FoldTagger | Cascade) -> int:
+    return tagger.model.get_memory_footprint() if isinstance(tagger, FoldTagger) else 0
 
 
 def _kept(run: Path) -> OutOfFold:

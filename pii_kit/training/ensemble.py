@@ -13,7 +13,7 @@ from pii_kit.data import Document
 from pii_kit.files import KitError, atomic_folder, read_json, write_json
 from pii_kit.metrics import Predictions, Score, decided_rows, micro_fbeta
 from pii_kit.models.onnx import OnnxModel, write_onnx
-from pii_kit.predict import Ensemble, Tagger, predict_documents
+from pii_kit.predict import Ensemble, FoldTagger, predict_documents
 from pii_kit.submission import true_rows
 from pii_kit.training.distill import Taught
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
@@ -124,7 +124,7 @@ def _check_same_data(runs: Sequence[str | Path], folders: Sequence[Sequence[Path
         )
 
 
-def _decision(run: Path, taggers: Sequence[Tagger]) -> tuple[float, Sequence[str]]:
+def _decision(run: Path, taggers: Sequence[FoldTagger]) -> tuple[float, Sequence[str]]:
     """Return the threshold and rules of a run; without cross-validation, the mean threshold of its taggers."""
     if (run / "decision.json").exists():
         decision = read_json(run / "decision.json")

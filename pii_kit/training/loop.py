@@ -24,7 +24,7 @@ from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABELS
 from pii_kit.metrics import Predictions, as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.pieces import PieceTokenizer
-from pii_kit.predict import Tagger, predict_documents
+from pii_kit.predict import FoldTagger, predict_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import TrainConfig, optim, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
@@ -245,10 +245,12 @@ def _keep_tagger(
 
 def validate(
     model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
-) -> tuple[Tagger, OutOfFold, dict]:
+) -> tuple[FoldTagger, OutOfFold, dict]:
     """Return the tagger with its threshold, its predictions for the validation documents, and its score on rows."""
     overlap = min(config.overlap, OVERLAP)
-    tagger = Tagger(model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=overlap, o_threshold=1.0)
+    tagger = FoldTagger(
+        model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=overlap, o_threshold=1.0
+    )
     with optim.full_precision(model):
         predictions = list(predict_documents([tagger], validation))
     curve = threshold_curve(predictions, *([[config.o_threshold]] if config.o_threshold else []))

@@ -37,7 +37,7 @@ from pii_kit.models import load_model, save_model
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.models.onnx import OnnxModel
 from pii_kit.pieces import PieceTokenizer, read_tokenizer, write_tokenizer
-from pii_kit.predict import Tagger
+from pii_kit.predict import FoldTagger
 from pii_kit.training.out_of_fold import OutOfFold, save_out_of_fold
 from pii_kit.training.parallel import random_states, restore_random_state, sum_over_ranks
 
@@ -98,7 +98,7 @@ def _replaced(folder: Path) -> Iterator[Path]:
         raise KitError(f"{folder}: cannot be written ({before}): {in_one_line(error)}") from error
 
 
-def save_tagger(folder: Path, tagger: Tagger, kept: OutOfFold | None = None) -> None:
+def save_tagger(folder: Path, tagger: FoldTagger, kept: OutOfFold | None = None) -> None:
     """Replace the run's tagger and its out-of-fold probabilities."""
     with _replaced(folder / "tagger") as inside:
         model: Any = tagger.model  # never an exported one, which cannot be trained
@@ -121,14 +121,14 @@ def restore_kept_tagger(folder: Path) -> None:
         os.rename(folder / "kept_tagger", folder / "tagger")
 
 
-def save_tokenizer_and_decision(inside: Path, tagger: Tagger) -> None:
+def save_tokenizer_and_decision(inside: Path, tagger: FoldTagger) -> None:
     """Write all of a tagger except its model into the folder of the model."""
     write_tokenizer(inside, tagger.tokenizer)
     decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
     write_json(inside / "decision.json", decision)
 
 
-def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Tagger:
+def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> FoldTagger:
     """Load the tagger of a run folder, or of an exported folder, which always runs on the CPU.
 
     Raises KitError if it is missing or damaged.
@@ -140,7 +140,7 @@ def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Ta
     if getattr(model.config, "n_features", 0) not in (0, N_ROWS):
         raise KitError(f"{inside}: a table of {model.config.n_features} features, expected {N_ROWS}; train it again")
     tokenizer = read_tokenizer(inside)
-    return Tagger(model=model.to(device).eval(), tokenizer=tokenizer, **decision)
+    return FoldTagger(model=model.to(device).eval(), tokenizer=tokenizer, **decision)
 
 
 def save_language_model(folder: Path, model: PreTrainedModel) -> None:

@@ -12,6 +12,7 @@ from presidio_analyzer.nlp_engine import NoOpNlpEngine
 from presidio_anonymizer import AnonymizerEngine
 from presidio_anonymizer.entities import OperatorConfig, RecognizerResult
 
+import pii_kit.tagger
 from pii_kit.__main__ import main
 from pii_kit.data import document_of_spans
 from pii_kit.files import KitError
@@ -55,7 +56,7 @@ def recognizer(monkeypatch):
 
     def make(*, rules=DEFAULT_RULES, **more) -> PiiKitRecognizer:
         ensemble = Ensemble(taggers=(), weights=(), of_run=(), o_threshold=0.5, rules=rules)
-        monkeypatch.setattr(kit, "load_ensemble", lambda runs, **more: ensemble)
+        monkeypatch.setattr(pii_kit.tagger, "load_ensemble", lambda runs, **more: ensemble)
         return PiiKitRecognizer("run", **more)
 
     return make

@@ -7,7 +7,7 @@ from conftest import tiny_mobilebert
 
 from pii_kit.data import spell
 from pii_kit.models import flops
-from pii_kit.predict import Ensemble, Tagger
+from pii_kit.predict import Ensemble, FoldTagger
 from pii_kit.report import bench
 from pii_kit.report.bench import PIPELINE, SPACY, documents_of, load_spacy, new_to_all, operations, pipeline_of
 from pii_kit.sample import make_documents
@@ -45,7 +45,7 @@ def test_speeds_ratios_and_floors_are_those_worked_out_by_hand():
     assert all(math.isnan(table.loc[place]) for place in empty)
 
 
-def ensemble_of(*taggers: Tagger) -> Ensemble:
+def ensemble_of(*taggers: FoldTagger) -> Ensemble:
     n = len(taggers)
     return Ensemble(taggers=taggers, weights=(1 / n,) * n, of_run=(0,) * n, o_threshold=0.9, rules=())
 
@@ -88,7 +88,7 @@ def test_the_pipeline_reads_a_document_to_its_end(mobilebert_tagger, documents):
     model = tiny_mobilebert(vocab_size=mobilebert_tagger.tokenizer.n_pieces)
     with torch.no_grad():
         model.classifier.bias[1] += 100
-    tagger = Tagger(model=model, tokenizer=mobilebert_tagger.tokenizer, window_size=64, overlap=16, o_threshold=0.9)
+    tagger = FoldTagger(model=model, tokenizer=mobilebert_tagger.tokenizer, window_size=64, overlap=16, o_threshold=0.9)
     text = max((document.full_text for document in documents), key=len).strip()
     found = pipeline_of(tagger)([text])[0]
     assert found[0]["start"] == 0 and found[-1]["end"] == len(text)

@@ -1,0 +1,1 @@
+"""Exchange labels with other tools: write predictions for them, and read what people labelled with them."""
