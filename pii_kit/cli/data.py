@@ -16,7 +16,7 @@ def sample(args: argparse.Namespace) -> None:
 
 
 def score(args: argparse.Namespace) -> None:
-    documents = read_documents(args.truth, labels_required=True)
+    documents = read_documents(args.data, labels_required=True)
     truth = true_rows(documents)
     rows = read_submission(args.submission, documents)
     result = micro_fbeta(truth, rows)
@@ -34,9 +34,10 @@ def check(args: argparse.Namespace) -> None:
     print(f"{args.submission}: {len(rows)} rows, nothing wrong")
 
 
-def add_data_verbs(verbs) -> None:
-    """Add the verbs of this module to a parser."""
-    verb = add_verb(verbs, sample, "write made-up essays: train.json, test.json and test_labels.csv")
+def add_sample(verbs) -> None:
+    """Add the verb sample."""
+    text = "write made-up essays: train.json, test.json and test_labels.csv"
+    verb = add_verb(verbs, sample, text, "--out essays", "--out essays --documents 1000 --length 2.8 --seed 1")
     add_path(verb, "--out", "DIR", "output folder")
     verb.add_argument("--documents", type=whole(1), default=400, metavar="N", help="number of training essays")
     text = "number of test essays; default: a quarter of the training essays, at least 50"
@@ -45,11 +46,19 @@ def add_data_verbs(verbs) -> None:
     verb.add_argument("--length", type=positive, default=1.0, metavar="X", help=text)
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds make equal essays")
 
-    verb = add_verb(verbs, score, "score a submission on labelled essays")
-    add_path(verb, "--truth", "LABELLED.json", "labelled essays")
+
+def add_score(verbs) -> None:
+    """Add the verb score."""
+    example = "--data labelled.json --submission submission.csv"
+    verb = add_verb(verbs, score, "score a submission on labelled essays", example, f"{example} --json")
+    add_path(verb, "--data", "LABELLED.json", "labelled essays")
     add_path(verb, "--submission", "FILE.csv", "submission to score")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
-    verb = add_verb(verbs, check, "check a submission and list all errors")
+
+def add_check(verbs) -> None:
+    """Add the verb check."""
+    example = "--data test.json --submission submission.csv"
+    verb = add_verb(verbs, check, "check a submission and list all errors", example)
     add_path(verb, "--data", "TEST.json", "essays of the submission")
     add_path(verb, "--submission", "FILE.csv", "submission to check")
