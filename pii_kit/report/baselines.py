@@ -28,8 +28,8 @@ from pii_kit.rules import EMAIL as EMAIL_PATTERN
 from pii_kit.rules import label_span, matched_tokens
 
 NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
-PART_SIZE = 20  # tokens of a document that spaCy trains on at once
-CLEAN_SHARE = 0.1  # share of the parts without PII, which are most of the text, in each epoch
+PART_SIZE = 50  # tokens of a document that spaCy trains on at once
+CLEAN_SHARE = 0.02  # share of the parts without PII, which are most of the text, in each epoch
 
 _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
 # The order matters: the first pattern that matches a token labels it. If a pattern has groups, the group that took part
@@ -57,7 +57,7 @@ def label_with_patterns(document: Document) -> list[str]:
 
 
 def train_spacy_ner(
-    documents: Sequence[Document], *, seed: int = 0, steps: int = 400, batch_size: int = 4, dropout: float = 0.2
+    documents: Sequence[Document], *, seed: int = 0, steps: int = 250, batch_size: int = 4, dropout: float = 0.2
 ) -> Language:
     """Train a spaCy pipeline with one `ner` component on the CPU, from random weights, in `steps` batches.
 
