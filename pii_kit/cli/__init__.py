@@ -66,10 +66,11 @@ def add_path(verb: Any, name: str, metavar: str, text: str) -> None:
     verb.add_argument(name, type=Path, required=True, metavar=metavar, help=text)
 
 
-def add_runs(verb: argparse.ArgumentParser, *, required: bool = True) -> None:
+def add_runs(verb: argparse.ArgumentParser) -> None:
     """Add the arguments that choose the taggers that a verb averages, and their thresholds."""
-    text = "folder of a run or of an exported tagger; repeat to average several"
-    verb.add_argument("--run", type=Path, required=required, action="append", metavar="DIR", help=text)
+    text = "folder of a run or of an exported tagger; repeat to average several; default: the tagger that comes with "
+    text += "the kit, trained on made-up essays alone"
+    verb.add_argument("--run", type=Path, action="append", metavar="DIR", help=text)
     text = "the essays that the runs were trained on, to choose the threshold of several runs"
     verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
     verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")

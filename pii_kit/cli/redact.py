@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pii_kit.cli import add_path, add_runs, add_verb, given_threshold, whole
-from pii_kit.cli.taggers import load_runs
+from pii_kit.cli.taggers import load_runs, use_default_run
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.files import KitError, atomic_write, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
@@ -48,8 +48,10 @@ def redact(args: argparse.Namespace) -> None:
             raise KitError("--restore takes --data, --mapping and --out alone")
         print(f"{args.out}: {restore(args.data, args.mapping, args.out)} files restored")
         return
-    if not args.mode or sum(map(bool, (args.submission, args.run, args.decisions))) != 1:
-        raise KitError("redact needs --mode, and exactly one of --submission, --run and --decisions")
+    if not args.mode or sum(map(bool, (args.submission, args.run, args.decisions))) > 1:
+        raise KitError("redact needs --mode, and not more than one of --submission, --run and --decisions")
+    if not (args.submission or args.decisions or args.run):
+        use_default_run(args)
     if (args.threshold or args.recall) and not args.run:
         raise KitError("--threshold and --recall need --run: only a run has probabilities")
     if (args.address or args.workers) and not args.ray:
@@ -221,7 +223,7 @@ def add_redact(verbs) -> None:
     )
     text = "labels of the essays, as the page of review saves them"
     verb.add_argument("--decisions", type=Path, metavar="FILE.json", help=text)
-    add_runs(verb, required=False)
+    add_runs(verb)
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds draw equal surrogates")
     text = f"file with a secret key, for hash and surrogate; default: the environment variable {KEY}"
     verb.add_argument("--key-file", type=Path, metavar="FILE", help=text)

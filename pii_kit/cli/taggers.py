@@ -1,6 +1,7 @@
 """`python -m pii_kit train|predict|export|errors`: the arguments of these verbs, and what they print."""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import PRESETS
 from pii_kit.training.cascade import make_cascade
-from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach, with_recall
+from pii_kit.training.ensemble import DEFAULT_RUN, export_run, load_ensemble, predict_labelled, teach, with_recall
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
 
@@ -99,10 +100,22 @@ def predict(args: argparse.Namespace) -> None:
     print(f"P(O) < {ensemble.o_threshold:g}{late if done.by_all_models < done.documents else ''}")
 
 
+def use_default_run(args: argparse.Namespace) -> None:
+    """Choose the tagger that comes with the kit, and tell the user what it is."""
+    args.run = [DEFAULT_RUN]
+    print(
+        "no --run: using the tagger that comes with the kit, trained on made-up essays alone; "
+        "`train` makes a better one from your own labelled essays",
+        file=sys.stderr,
+    )
+
+
 def load_runs(args: argparse.Namespace) -> Ensemble:
     """Load the ensemble that the arguments of `add_runs` choose; with --recall, print what its threshold finds."""
     if args.recall and given_threshold(args):
         raise KitError("--recall chooses the threshold that --threshold P sets; expected one of them")
+    if not args.run:
+        use_default_run(args)
     if args.recall and not args.train:
         raise KitError("--recall needs --train TRAIN.json, the essays that the runs were trained on")
     documents = read_documents(args.train, labels_required=True) if args.train else []
