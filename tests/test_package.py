@@ -114,9 +114,10 @@ def run_elsewhere(python: Path, place: Path, *arguments: str) -> str:
 
 
 def test_a_wheel_alone_runs_commands_and_a_notebook(python, tmp_path, cross_validated, documents):
-    """Everything that is read from package data is in the wheel: topics, schema, and what pages are made of."""
+    """Everything that is read from package data is in the wheel: topics, schema, what pages are made of, py.typed."""
     where = run_elsewhere(python, tmp_path, "-c", "import pii_kit; print(pii_kit.__file__)")
     assert not Path(where.strip()).is_relative_to(ROOT)
+    assert (Path(where.strip()).parent / "py.typed").is_file()  # type checkers then read the annotations
     run_elsewhere(python, tmp_path, "-m", "pii_kit", "sample", "--out", "made_up", "--documents", "20")
     write_documents(tmp_path / "train.json", documents)
     run = str(cross_validated(0)[0])
