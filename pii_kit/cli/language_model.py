@@ -12,7 +12,7 @@ from pii_kit.language_model import bits_per_character, generate, read_bytes, spl
 from pii_kit.language_model.training import LanguageModelConfig, train_language_model
 from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig, byte_model_config
-from pii_kit.training.optim import OPTIMIZERS
+from pii_kit.training.optim import MIXED_PRECISION, OPTIMIZERS
 from pii_kit.training.parallel import working_devices
 from pii_kit.training.runs import load_language_model
 
@@ -88,8 +88,7 @@ def add_lm(verbs) -> None:
     settings, default = verb.add_argument_group("training"), LanguageModelConfig()
     _add_settings(settings, [(name, name, *kind, getattr(default, name), help) for name, *kind, help in TRAINING])
     settings.add_argument("--optimizer", choices=list(OPTIMIZERS), default=default.optimizer, help="optimizer")
-    precisions = ("auto", "no", "bf16", "fp16")
-    settings.add_argument("--mixed-precision", choices=precisions, default="auto", help="precision of products")
+    settings.add_argument("--mixed-precision", choices=MIXED_PRECISION, default="auto", help="precision of products")
 
     example = "--run runs/lm --data enwik8.zip --part test"
     verb = add_verb(verbs, eval, "measure the bits per character of a text, with state and memory carried", example)

@@ -5,8 +5,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from pii_kit.cli import add_path, add_runs, add_verb, given_threshold, positive, share, whole
+from pii_kit.cli import add_path, add_runs, add_verb, given_threshold, positive, whole
 from pii_kit.cli.interchange import add_format, check_not_input, write_found
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_write
@@ -18,14 +19,28 @@ from pii_kit.redact.forms import read_files
 from pii_kit.redact.release import items_of
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training import PRESETS
+from pii_kit.training import PRESETS, default_preset, look_up
 from pii_kit.training.cascade import make_cascade
 from pii_kit.training.ensemble import DEFAULT_RUN, export_run, load_ensemble, predict_labelled, teach, with_recall
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
+from pii_kit.training.settings import list_settings
 
 
 def train(args: argparse.Namespace) -> None:
+    settings = {name: getattr(args, name) for name in ("epochs", "learning_rate", "batch_size", "seed")}
+    changes = dict(args.changes or ())
+    for name, value in settings.items():
+        if value is not None and name in changes:
+            raise KitError(f"--set {name} and --{name.replace('_', '-')} are one setting; expected one of them")
+    settings["changes"] = changes
+    if args.list_settings:
+        preset = look_up(args.model, args.preset or default_preset(args.model), **settings)
+        rows = list_settings(preset, args.model)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for name, value, about in rows:
+            print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {about}".rstrip())
+        return
     if args.unlabelled and not args.teacher:
         raise KitError("--unlabelled needs --teacher: the runs that label these essays")
     documents = read_documents(args.data, labels_required=True)
@@ -44,16 +59,10 @@ def train(args: argparse.Namespace) -> None:
         deadline=deadline_in(args.minutes),
         n_processes=args.processes,
         weights=args.weights,
-        epochs=args.epochs,
-        seed=args.seed,
-        learning_rate=args.learning_rate,
-        batch_size=args.batch_size,
-        patience=args.patience,
-        checkpoint_steps=args.checkpoint_steps,
         extra=extra,
-        extra_share=args.extra_share,
         taught=taught,
         teachers=() if args.unlabelled else args.teacher or (),
+        **settings,
     )
     if not rank_state().is_main_process:
         return
@@ -151,11 +160,27 @@ def errors(args: argparse.Namespace) -> None:
     print(f"{args.out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}{high}")
 
 
+def _change(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
+    return name, value
+
+
+class _Listing(argparse.Action):
+    """Note that settings are to be listed, which needs no files."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, True)
+        for action in parser._actions:
+            action.required = action.required and action.dest == "model"
+
+
 def add_train(verbs) -> None:
     """Add the verb train."""
     examples = [
         "--model sha_rnn --data train.json --run runs/sha_rnn",
-        "--model encoder --weights FacebookAI/roberta-base --data train.json --run runs/roberta --minutes 60",
+        "--model sha_rnn --data train.json --run runs/wide --set model.hidden_size=192 --set model.boom_size=768",
     ]
     verb = add_verb(verbs, train, "train taggers on labelled essays, one for each fold", *examples)
     text = "SHA-RNN, MobileBERT, or any pretrained encoder of transformers"
@@ -163,8 +188,6 @@ def add_train(verbs) -> None:
     add_path(verb, "--data", "TRAIN.json", "labelled essays")
     text = "more labelled essays, which every fold trains on and none is scored on; repeat for several files"
     verb.add_argument("--extra", type=Path, action="append", metavar="MORE.json", help=text)
-    text = "most of an epoch's tokens that extra essays may have; default .25"
-    verb.add_argument("--extra-share", type=share, metavar="SHARE", help=text)
     add_path(verb, "--run", "DIR", "folder of the run")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
     verb.add_argument("--preset", choices=presets, help="model size and settings; default: cpu, of encoders default")
@@ -172,9 +195,11 @@ def add_train(verbs) -> None:
     verb.add_argument("--epochs", type=whole(1), metavar="N", help="replaces the preset's value")
     verb.add_argument("--learning-rate", type=positive, metavar="RATE", help="replaces the preset's value")
     verb.add_argument("--batch-size", type=whole(1), metavar="N", help="in windows; replaces the preset's value")
-    verb.add_argument("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better F5")
-    verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="number of batches between checkpoints")
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed")
+    verb.add_argument("--seed", type=whole(0), metavar="S", help="random seed; default: 0")
+    text = "replaces any setting, such as class_weights=.2, augment=none or model.hidden_size=192; repeat for several"
+    verb.add_argument("--set", dest="changes", type=_change, action="append", metavar="NAME=VALUE", help=text)
+    text = "list all names for --set with their values and what they are, and do nothing else"
+    verb.add_argument("--list-settings", action=_Listing, nargs=0, default=False, help=text)
     text = "pretrained weights, for model encoder and mobilebert's preset published (default there: download them)"
     verb.add_argument("--weights", metavar="FOLDER_OR_HUB_NAME", help=text)
     text = "learn also from this run's predictions, fold by fold; repeat to average several runs"

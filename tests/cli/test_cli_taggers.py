@@ -48,13 +48,36 @@ def test_extra_essays_are_trained_on_and_must_be_labelled(place, documents, caps
     write_documents("unlabelled.json", [replace(extra[0], labels=None)])
     assert main([*TRAIN.split(), "--fold", "0", "--extra", "unlabelled.json"]) == 2
     assert "unlabelled.json: document" in capsys.readouterr().err and not (place / "run").exists()
-    assert main([*TRAIN.split(), "--extra", "one.json", "--extra-share", "1"]) == 2
+    assert main([*TRAIN.split(), "--extra", "one.json", "--set", "extra_share=1"]) == 2
     assert "extra_share is 1" in capsys.readouterr().err and not (place / "run").exists()
-    files = "--extra one.json --extra two.json --extra-share 0.4"
+    files = "--extra one.json --extra two.json --set extra_share=0.4"
     assert main([*TRAIN.split(), "--fold", "0", *files.split()]) == 0
     manifest = read_json(place / "run" / "fold_0" / "run.json")
     assert manifest["extra"] == [fingerprint([document]) for document in extra]
     assert manifest["train"]["extra_share"] == 0.4
+
+
+def test_settings_are_listed_as_they_are_set_and_need_no_files(place, capsys):
+    assert main(["train", "--model", "sha_rnn", "--list-settings", "--set", "augment=none", "--seed", "3"]) == 0
+    lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["augment"][0] == lines["cycle_epochs"][0] == "none" and lines["seed"][0] == "3"
+    assert lines["model.hidden_size"] == ["16", "width of embedding, LSTM and Block."]
+    assert lines["clip_norm"] == ["0.25", "largest norm of the gradient."] and "augment.plant_share" in lines
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "needle"),
+    [
+        ("--set epochs=3 --epochs 4", "--set epochs and --epochs are one setting"),
+        ("--set epoch=3", "'epoch' is no setting of sha_rnn; did you mean 'epochs'?"),
+        ("--set model.hidden_size=17", "sizes do not fit together"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_no_run_begins(command, needle, place, capsys):
+    assert main([*TRAIN.split(), *command.split()]) == 2
+    err = capsys.readouterr().err
+    assert needle in err and err.count("\n") == 1 and not (place / "run").exists()
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "soon", "inf"])
