@@ -1,5 +1,6 @@
 """The Python interface: places, types and probabilities of spans, of any text, and what `import pii_kit` costs."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -139,6 +140,27 @@ def test_thresholds_by_type_and_an_engine_are_those_of_the_ensemble(cross_valida
 def test_a_wrong_setting_is_an_error_before_anything_is_loaded(settings, message):
     with pytest.raises(KitError, match=re.escape(message)):
         Tagger.load("no such run", **settings)
+
+
+def test_the_example_of_the_readme_prints_what_it_says(monkeypatch, capsys):
+    """A stand-in takes the place of the run: what a small one finds differs."""
+    section = (ROOT / "README.md").read_text().split("## In Python\n")[1].split("\n## ")[0]
+    (example,) = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    monkeypatch.setattr(pii_kit.tagger, "load_ensemble", lambda runs, **_: known().ensemble)
+    exec(example, {})
+    (expected,) = re.findall(r"print.*# (.*)", example)
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+def test_the_names_of_the_readme_are_in_the_package():
+    table = (ROOT / "README.md").read_text().split("## In Python\n")[1].split("\n## ")[0]
+    names = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)]
+    for name in names:
+        path = name if name.startswith("pii_kit.") else f"pii_kit.{name}"
+        module, _, attribute = path.rpartition(".")
+        found = importlib.import_module(module)
+        assert hasattr(found, attribute) or importlib.import_module(path), path
+    assert len(names) > 10
 
 
 def test_importing_the_package_loads_neither_torch_nor_spacy():

@@ -22,12 +22,22 @@ from pii_kit import models as cost
 from pii_kit.augment import AugmentConfig, augment
 from pii_kit.data import Document, true_labels
 from pii_kit.files import KitError
-from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
+from pii_kit.labels import (
+    EMAIL,
+    ID_NUM,
+    NAME_STUDENT,
+    OUTSIDE,
+    PHONE_NUM,
+    PII_TYPES,
+    STREET_ADDRESS,
+    URL_PERSONAL,
+    USERNAME,
+    spans_of,
+)
 from pii_kit.metrics import Score
 from pii_kit.rules import EMAIL as EMAIL_PATTERN
 from pii_kit.rules import label_span, matched_tokens
 
-NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
 PART_SIZE = 50  # tokens of a document that spaCy trains on at once
 CLEAN_SHARE = 0.02  # share of the parts without PII, which are most of the text, in each epoch
 
@@ -37,12 +47,14 @@ _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
 # characters nor be split in several ways.
 PATTERNS: Mapping[str, re.Pattern] = {
     EMAIL: EMAIL_PATTERN,
-    URL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
+    URL_PERSONAL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
     PHONE_NUM: re.compile(r"(?<![\w-])\+?\(?\d{1,4}\)?(?:[ .-]\(?\d{2,5}\)?){2,4}(?![\w-])"),
     ID_NUM: re.compile(r"(?<![\w.,-])(?=[\w-]*\d{4})[A-Za-z]{0,4}-?\d[\d-]{5,14}(?![\w-])"),
-    ADDRESS: re.compile(r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"),
+    STREET_ADDRESS: re.compile(r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"),
     USERNAME: re.compile(r"(?i:user(?: ?name)?|handle)[ :]+@?(\w*[\d_.]\w+)"),
-    NAME: re.compile(rf"(?:^|\n)({_NAME})[ ]*(?=\n|$)|(?:\b(?:[Bb]y|[Nn]ame(?: is|:)?|I am|I'm)[ :]+)({_NAME})"),
+    NAME_STUDENT: re.compile(
+        rf"(?:^|\n)({_NAME})[ ]*(?=\n|$)|(?:\b(?:[Bb]y|[Nn]ame(?: is|:)?|I am|I'm)[ :]+)({_NAME})"
+    ),
 }
 
 
