@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, formatter_class=_Formatter, allow_abbrev=False)
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, but name an unknown option before required ones that are missing."""
         args = sys.argv[1:] if args is None else list(args)
         # What follows a verb belongs to the verb's own parser.
