@@ -96,6 +96,13 @@ def predict(cross_validated, documents, tmp_path, monkeypatch):
     return f"predict --run {cross_validated(0)[0]} --data test.json --out out/submission.csv".split()
 
 
+def test_a_given_threshold_replaces_the_runs_and_excludes_a_recall(predict, capsys):
+    assert main([*predict, "--threshold", "0.3"]) == 0
+    assert "P(O) < 0.3" in capsys.readouterr().out
+    assert main([*predict, "--threshold", "0.3", "--recall", ".9", "--train", "test.json"]) == 2
+    assert "--recall chooses the threshold that --threshold P sets" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("minutes", [[], ["--minutes", "5"]])
 def test_predict_writes_nothing_before_the_end_so_that_a_kill_leaves_no_file(
     predict, minutes, documents, tmp_path, monkeypatch
