@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -95,6 +96,16 @@ def check_overlap(settings: Any) -> None:
     """Check that `overlap` fits windows of `window_size` pieces, two of them special, or raise KitError."""
     if not 0 <= settings.overlap < settings.window_size - 2:
         raise KitError(f"overlap is {settings.overlap}; expected 0 to {settings.window_size - 3} in a window")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the known name that is most like it, if one is.
+
+    >>> did_you_mean("trian", ["train", "predict"]), did_you_mean("fly", ["train", "predict"])
+    ("; did you mean 'train'?", '')
+    """
+    near = get_close_matches(name, known, n=1)
+    return "".join(f"; did you mean {one if one.startswith('-') else repr(one)}?" for one in near)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -5,7 +5,7 @@ of ten rows are NAME_STUDENT, so that this type decides the score.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,10 @@ import pandas as pd
 from scipy.stats import beta
 
 from pii_kit.data import Document, true_labels
-from pii_kit.decide import O_THRESHOLDS
+from pii_kit.decide import O_THRESHOLDS, likeliest_pii
 from pii_kit.labels import OUTSIDE, PII_TYPES, type_of
 from pii_kit.rules import label_document
-from pii_kit.submission import Row, submission_rows, true_rows
+from pii_kit.submission import Row, submission_rows
 
 BETA = 5.0
 # A row pays if its probability is above F5 / 26. Taggers are trained with weight .1 of O, which makes that P(O) < .73.
@@ -167,11 +167,9 @@ def threshold_curve(
     predictions: Predictions, thresholds: Sequence[float] = O_THRESHOLDS, *, rules: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Score predictions for labelled documents; return a table (o_threshold; f5, precision, recall, tp, fp, fn)."""
-    truth = true_rows(doc for doc, _ in predictions)
-    lines = {
-        threshold: as_dict(micro_fbeta(truth, decided_rows(predictions, o_threshold=threshold, rules=rules)))
-        for threshold in thresholds
-    }
+    counts = [counts_by_threshold(doc, scores, thresholds, rules=rules) for doc, scores in predictions]
+    totals = np.array(counts).reshape(-1, len(thresholds), 3).sum(0).tolist()
+    lines = {threshold: as_dict(Score(*total)) for threshold, total in zip(thresholds, totals, strict=True)}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("o_threshold")
 
 
@@ -181,6 +179,29 @@ def row_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int
     right = sum(one == other != OUTSIDE for one, other in zip(true, labels, strict=True))
     n_true, n_found = (sum(label != OUTSIDE for label in of) for of in (true, labels))
     return right, n_found - right, n_true - right
+
+
+def counts_by_threshold(
+    document: Document,
+    scores: np.ndarray,
+    thresholds: Sequence[float] = O_THRESHOLDS,
+    *,
+    rules: Sequence[str] = (),
+    count: Callable[[Document, Sequence[str]], tuple[int, int, int]] = row_counts,
+) -> list[tuple[int, int, int]]:
+    """Return what `count` finds in the labels of a document for each threshold on P(O).
+
+    Rules are slow, and run once for thresholds that give the same labels.
+    """
+    counts: dict[tuple[bytes, bytes], tuple[int, int, int]] = {}
+    keys = []
+    for o_threshold in thresholds:
+        tokens, found = likeliest_pii(scores, o_threshold=o_threshold)
+        keys.append((tokens.tobytes(), found.tobytes()))
+        if keys[-1] not in counts:
+            labels = label_document(document, scores, o_threshold=o_threshold, rules=rules)
+            counts[keys[-1]] = count(document, labels)
+    return [counts[key] for key in keys]
 
 
 def safe_threshold(counts: np.ndarray) -> tuple[float, float]:

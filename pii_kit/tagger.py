@@ -11,7 +11,7 @@ from pii_kit.data import Document, document_of_text, spell, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.predict import ENGINES, Ensemble
-from pii_kit.training.ensemble import load_ensemble
+from pii_kit.training.ensemble import DEFAULT_RUN, load_ensemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Tagger:
         """Load the folders of one run, or of several whose predictions are averaged as by `load_ensemble`.
 
         Args:
-            runs: folders of runs or of exported taggers.
+            runs: folders of runs or of exported taggers. None: the tagger that comes with the kit (`DEFAULT_RUN`).
             thresholds: by PII type; a token is of this type where P(O) is lower. Other types have the runs' threshold.
             engine: what computes the models, as in `Ensemble.with_engine`; converting them to ONNX takes seconds.
             mixed_data: allow runs that were trained on different essays.
@@ -58,14 +58,12 @@ class Tagger:
         Raises:
             KitError: as `load_ensemble` and `Ensemble.with_engine`, or a setting has a wrong value.
         """
-        if not runs:
-            raise KitError("no run; expected one or more folders of runs")
         if engine not in ENGINES:
             raise KitError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
         for pii_type, threshold in (thresholds or {}).items():
             if pii_type not in PII_TYPES or not 0 <= threshold <= 1:
                 raise KitError(f"threshold {pii_type}={threshold}; expected 0 to 1 for one of {', '.join(PII_TYPES)}")
-        ensemble = load_ensemble(runs, mixed_data=mixed_data, device=device).with_engine(engine)
+        ensemble = load_ensemble(runs or [DEFAULT_RUN], mixed_data=mixed_data, device=device).with_engine(engine)
         return cls(replace(ensemble, by_type=dict(thresholds or {})))
 
     def label(self, text: str) -> list[PiiSpan]:

@@ -48,8 +48,8 @@ CASES = {
     "errors --run nowhere --data train.json --out new.html": "nowhere: not a run folder",
     "errors --run run --data unlabelled.json --out new.html": "document 1: labels missing",
     "errors --run run --data train.json --out good.csv/new.html": "good.csv",
-    "score --truth unlabelled.json --submission good.csv": "labels missing",
-    "score --truth train.json --submission bad.csv": "document: not in the data",
+    "score --data unlabelled.json --submission good.csv": "labels missing",
+    "score --data train.json --submission bad.csv": "document: not in the data",
     "check --data unlabelled.json --submission bad.csv": "token: outside its document (row 0)",
     "check --data unlabelled.json --submission nowhere.csv": "nowhere.csv: no such file",
 }

@@ -93,7 +93,7 @@ def test_scoring_prints_one_object_of_figures(tmp_path, monkeypatch, capsys, doc
     write_documents("truth.json", documents)
     rows = true_rows(documents)
     write_submission("all_but_one.csv", rows.iloc[:-1])
-    assert main(["score", "--truth", "truth.json", "--submission", "all_but_one.csv", "--json"]) == 0
+    assert main(["score", "--data", "truth.json", "--submission", "all_but_one.csv", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     n = len(rows)
     assert printed["f5"] == pytest.approx(26 * (n - 1) / (26 * (n - 1) + 25))
@@ -105,5 +105,5 @@ def test_the_competitions_sample_submission_scores_one(capsys):
     truth, submission = REFERENCES / "essays_public_test.json", REFERENCES / "sample_submission.csv"
     if not truth.is_file():
         pytest.skip("the public test essays are not at hand")
-    assert main(["score", "--truth", str(truth), "--submission", str(submission), "--json"]) == 0
+    assert main(["score", "--data", str(truth), "--submission", str(submission), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["f5"] == 1.0

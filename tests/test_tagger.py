@@ -142,11 +142,6 @@ def test_a_wrong_setting_is_an_error_before_anything_is_loaded(settings, message
         Tagger.load("no such run", **settings)
 
 
-def test_without_a_run_the_error_says_what_is_expected():
-    with pytest.raises(KitError, match="no run; expected one or more folders"):
-        Tagger.load()
-
-
 def test_the_example_of_the_readme_prints_what_it_says(monkeypatch, capsys):
     """A stand-in takes the place of the run: what a small one finds differs."""
     section = (ROOT / "README.md").read_text().split("## In Python\n")[1].split("\n## ")[0]

@@ -32,7 +32,13 @@ class AugmentConfig:
         swap_share: share of the documents with PII in which all PII is swapped for surrogates.
         plant_share: share of the documents without PII in which PII is planted.
         traps: mean number of planted lines, sentences and stories that only look like PII, in every document; 0 to 10.
-        name_share: share of the documents with planted PII that get a NAME_STUDENT; the others likewise.
+        name_share: share of the documents with planted PII that get a NAME_STUDENT.
+        email_share: share of them that get an EMAIL.
+        username_share: share of them that get a USERNAME.
+        id_share: share of them that get an ID_NUM.
+        phone_share: share of them that get a PHONE_NUM.
+        url_share: share of them that get a URL_PERSONAL.
+        address_share: share of them that get a STREET_ADDRESS.
     """
 
     swap_share: float = 1.0

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from pii_kit.cli import add_verb, whole
-from pii_kit.cli.data import CHECKOUT
+from pii_kit.cli.demo import CHECKOUT
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_folder, write_json
 from pii_kit.predict import ENGINES
@@ -103,15 +103,16 @@ def _as_text(table: pd.DataFrame) -> str:
     return table.rename(columns=shown)[list(shown.values())].to_string(formatters=formats, na_rep="")
 
 
-def add_bench_verb(verbs) -> None:
+def add_bench(verbs) -> None:
     """Add the verb bench."""
     text = "measure how fast runs predict on this machine, beside spaCy's NER and transformers' pipeline"
-    verb = add_verb(verbs, bench, text)
+    runs = "--run runs/sha_rnn --data labelled.json --train train.json"
+    verb = add_verb(verbs, bench, text, "", f"{runs} --engine torch --engine onnx --out bench")
     text = "folder of a run; repeat for several; default: those of `make demo`"
     verb.add_argument("--run", type=Path, action="append", metavar="DIR", help=text)
     text = "labelled essays: speed on the first ones, F5 on those that no run was trained on; default: made-up essays"
     verb.add_argument("--data", type=Path, metavar="LABELLED.json", help=text)
-    text = "essays to train spaCy's NER on, for its F5"
+    text = "the essays that the runs were trained on, to train spaCy's NER on, for its F5"
     verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
     text = "what computes the models; repeat for several; default: all"
     verb.add_argument("--engine", action="append", choices=MEASURED, help=text)

@@ -1,22 +1,13 @@
-"""The verbs sample, score, check and demo."""
+"""The verbs sample, score and check."""
 
 import argparse
 import json
-import shutil
-import sys
-import time
-from pathlib import Path
-
-import pandas as pd
 
 from pii_kit.cli import add_path, add_verb, positive, whole
 from pii_kit.data import read_documents
-from pii_kit.files import KitError
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, true_rows
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -25,7 +16,7 @@ def sample(args: argparse.Namespace) -> None:
 
 
 def score(args: argparse.Namespace) -> None:
-    documents = read_documents(args.truth, labels_required=True)
+    documents = read_documents(args.data, labels_required=True)
     truth = true_rows(documents)
     rows = read_submission(args.submission, documents)
     result = micro_fbeta(truth, rows)
@@ -43,62 +34,10 @@ def check(args: argparse.Namespace) -> None:
     print(f"{args.submission}: {len(rows)} rows, nothing wrong")
 
 
-def demo(args: argparse.Namespace) -> None:
-    run_demo(seed=args.seed, n_documents=args.documents)
-
-
-def run_demo(*, seed: int, n_documents: int) -> None:
-    """Run notebooks 01 to 05 on made-up essays, with all results in outputs/demo, and print the scores.
-
-    The results of an earlier demo in outputs/demo are deleted first. Nothing outside that folder is written.
-
-    Raises:
-        KitError: The kit does not run from a checkout, or the submission is not valid.
-    """
-    import papermill  # only the demo needs it
-
-    notebooks = sorted((CHECKOUT / "notebooks").glob("0[1-5]*.ipynb"))
-    if not notebooks:
-        raise KitError(f"{CHECKOUT / 'notebooks'}: no notebooks there; run the demo in a checkout of the kit")
-    out = CHECKOUT / "outputs" / "demo"
-    essays, submission = out / "essays", out / "submission.csv"
-    shutil.rmtree(out, ignore_errors=True)
-    (out / "notebooks").mkdir(parents=True)
-    write_sample(essays, n_documents=n_documents, seed=seed)
-    began = time.perf_counter()
-    for notebook in notebooks:
-        print(f"\n{notebook.name}", file=sys.stderr)
-        parameters = {"DATA": str(essays), "OUT": str(out), "SEED": seed}
-        if notebook.name.startswith("04"):
-            parameters["SUBMISSION"] = str(submission)
-        papermill.execute_notebook(
-            notebook,
-            out / "notebooks" / notebook.name,
-            parameters=parameters,
-            cwd=notebook.parent,
-            kernel_name="python3",
-            progress_bar=False,
-            stderr_file=sys.stderr,
-            coalesce_streams=True,
-            extra_arguments=["--log-level=CRITICAL"],  # no warning about plain TCP: the essays are made up
-        )
-    rows = read_submission(submission, read_documents(essays / "test.json"))
-    table = pd.read_csv(out / "comparison.csv", index_col="model").rename(columns=COLUMNS)[[*COLUMNS.values()]]
-    print(f"\n{table.to_string(formatters=FORMATS, na_rep='')}")
-    print(f"\n{'submission':<12} {submission} ({len(rows)} rows, checked)")
-    for name in ("essays", "notebooks", "runs"):
-        print(f"{name:<12} {out / name}")
-    print(f"{time.perf_counter() - began:.0f} seconds in total")
-
-
-COLUMNS = {"f5": "F5", "precision": "precision", "recall": "recall", "test_f5": "test F5"}
-COLUMNS |= {"elapsed_seconds": "training, elapsed s", "cpu_seconds": "training, CPU s", "parameters": "parameters"}
-FORMATS = {name: ("{:.3f}" if place < 4 else "{:,.0f}").format for place, name in enumerate(COLUMNS.values())}
-
-
-def add_data_verbs(verbs) -> None:
-    """Add the verbs of this module to a parser."""
-    verb = add_verb(verbs, sample, "write made-up essays: train.json, test.json and test_labels.csv")
+def add_sample(verbs) -> None:
+    """Add the verb sample."""
+    text = "write made-up essays: train.json, test.json and test_labels.csv"
+    verb = add_verb(verbs, sample, text, "--out essays", "--out essays --documents 1000 --length 2.8 --seed 1")
     add_path(verb, "--out", "DIR", "output folder")
     verb.add_argument("--documents", type=whole(1), default=400, metavar="N", help="number of training essays")
     text = "number of test essays; default: a quarter of the training essays, at least 50"
@@ -107,15 +46,19 @@ def add_data_verbs(verbs) -> None:
     verb.add_argument("--length", type=positive, default=1.0, metavar="X", help=text)
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds make equal essays")
 
-    verb = add_verb(verbs, score, "score a submission on labelled essays")
-    add_path(verb, "--truth", "LABELLED.json", "labelled essays")
+
+def add_score(verbs) -> None:
+    """Add the verb score."""
+    example = "--data labelled.json --submission submission.csv"
+    verb = add_verb(verbs, score, "score a submission on labelled essays", example, f"{example} --json")
+    add_path(verb, "--data", "LABELLED.json", "labelled essays")
     add_path(verb, "--submission", "FILE.csv", "submission to score")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
-    verb = add_verb(verbs, check, "check a submission and list all errors")
+
+def add_check(verbs) -> None:
+    """Add the verb check."""
+    example = "--data test.json --submission submission.csv"
+    verb = add_verb(verbs, check, "check a submission and list all errors", example)
     add_path(verb, "--data", "TEST.json", "essays of the submission")
     add_path(verb, "--submission", "FILE.csv", "submission to check")
-
-    verb = add_verb(verbs, demo, "run notebooks 01 to 05 on made-up essays, into outputs/demo")
-    verb.add_argument("--documents", type=whole(1), default=60, metavar="N", help="number of training essays")
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed of essays and training")

@@ -74,9 +74,11 @@ def submit(args: argparse.Namespace) -> None:
     if not slugs:
         raise KitError(f'{args.description}: no notebook has "submits": true, so there is none to submit')
     name, competition = full_name(owner, slugs[0]), description.competition
-    version = args.version or pushes.get(f"notebook {name}").get("version")
+    version = args.notebook_version or pushes.get(f"notebook {name}").get("version")
     if version is None:
-        raise KitError(f"notebook {name}: not pushed from this checkout; give --version N, as its page on Kaggle shows")
+        raise KitError(
+            f"notebook {name}: not pushed from this checkout; give --notebook-version N, as its page on Kaggle shows"
+        )
     run = run_state(kaggle, name, pushes)
     if run[0] != "complete":
         raise KitError(f"notebook {name}: {' '.join(run).strip()}; only a complete run can be submitted")
@@ -117,7 +119,7 @@ def _build(description: Description, out: Path, owner: str) -> None:
     tell(f"{out}: written for {owner}: {counts}")
 
 
-def add_kaggle_verbs(verbs) -> None:
+def add_kaggle(verbs) -> None:
     """Add the verb `kaggle` with its own verbs."""
     text = "the kit on Kaggle: build, push, status, pull, submit"
     verbs = verbs.add_parser("kaggle", help=text, description=text)
@@ -125,28 +127,31 @@ def add_kaggle_verbs(verbs) -> None:
     only: dict[str, Any] = {"action": "append", "metavar": "SLUG"}
     kit: dict[str, Any] = {"type": Path, "default": Path("dist/kaggle"), "metavar": "DIR", "help": "folder to write to"}
 
-    verb = _add_verb(verbs, build, "write the folders that the Kaggle client sends")
+    verb = _add_verb(verbs, build, "write the folders that the Kaggle client sends", "--out dist/kaggle")
     verb.add_argument("--out", **kit)
 
-    verb = _add_verb(verbs, push, "build, then send data sets and notebooks in order; Kaggle runs the notebooks")
+    text = "build, then send data sets and notebooks in order; Kaggle runs the notebooks"
+    verb = _add_verb(verbs, push, text, "--wait", "--only pii-kit-04-inference")
     verb.add_argument("--out", **kit)
     verb.add_argument("--only", **only, help="this data set, or notebook with its data sets; repeat for more")
     verb.add_argument("--wait", action="store_true", help="wait for the runs, and send what reads their outputs")
 
-    _add_verb(verbs, status, "show the state of data sets and notebooks")
+    _add_verb(verbs, status, "show the state of data sets and notebooks", "")
 
-    verb = _add_verb(verbs, pull, "download what the notebooks have written: run folders, submission.csv, logs")
+    text = "download what the notebooks have written: run folders, submission.csv, logs"
+    verb = _add_verb(verbs, pull, text, "--out outputs")
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a folder for each notebook")
     verb.add_argument("--only", **only, help="this notebook; repeat for more")
 
-    verb = _add_verb(verbs, submit, 'submit the output of the notebook that has "submits": true')
-    verb.add_argument("--version", type=whole(1), metavar="N", help="of the notebook; default: the one pushed last")
+    verb = _add_verb(verbs, submit, 'submit the output of the notebook that has "submits": true', "--wait")
+    text = "version of the notebook; default: the one pushed last"
+    verb.add_argument("--notebook-version", type=whole(1), metavar="N", help=text)
     verb.add_argument("--message", metavar="TEXT", help="default: the versions of kit and notebook")
     verb.add_argument("--wait", action="store_true", help="wait for the score")
 
 
-def _add_verb(verbs, function, text: str) -> argparse.ArgumentParser:
-    verb = add_verb(verbs, function, text)
+def _add_verb(verbs, function, text: str, *examples: str) -> argparse.ArgumentParser:
+    verb = add_verb(verbs, function, text, *examples)
     file = Path("kaggle_metadata.json")
     verb.add_argument("--description", type=Path, default=file, metavar="FILE", help="what goes to Kaggle")
     owner = f"Kaggle user; default: FILE's unless {PLACEHOLDER}, then KAGGLE_USERNAME, then who is signed in"

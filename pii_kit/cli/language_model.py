@@ -12,7 +12,7 @@ from pii_kit.language_model import bits_per_character, generate, read_bytes, spl
 from pii_kit.language_model.training import LanguageModelConfig, train_language_model
 from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig, byte_model_config
-from pii_kit.training.optim import OPTIMIZERS
+from pii_kit.training.optim import MIXED_PRECISION, OPTIMIZERS
 from pii_kit.training.parallel import working_devices
 from pii_kit.training.runs import load_language_model
 
@@ -69,7 +69,7 @@ def _attention(text: str) -> str | list[int]:
     return text if text in ATTENTION else sorted({int(number) for number in text.split(",")})
 
 
-def add_language_model_verbs(verbs) -> None:
+def add_lm(verbs) -> None:
     """Add the verb `lm` and its own verbs."""
     text = "train, evaluate and sample the byte-level SHA-RNN language model"
     lm = verbs.add_parser("lm", help=text, description=text)
@@ -77,20 +77,22 @@ def add_language_model_verbs(verbs) -> None:
     data = "text file, also .xz, .gz, .bz2 or .zip"
     memory: dict[str, Any] = dict(type=whole(0), metavar="N", help="positions of the memory; default: as trained")
 
-    verb = add_verb(verbs, train, "train on the first 90 percent of a text, validate on the next 5, test on the last 5")
+    text = "train on the first 90 percent of a text, validate on the next 5, test on the last 5"
+    examples = ["--data enwik8.zip --run runs/lm", "--data book.txt --run runs/lm --width 128 --boom 512 --minutes 30"]
+    verb = add_verb(verbs, train, text, *examples)
     add_path(verb, "--data", "FILE", data)
-    add_path(verb, "--run", "DIR", "run folder")
-    verb.add_argument("--resume", action="store_true", help="continue the run in the folder")
-    verb.add_argument("--minutes", type=positive, metavar="M", help="then save a checkpoint and stop; see --resume")
+    add_path(verb, "--run", "DIR", "folder of the run")
+    verb.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
+    verb.add_argument("--minutes", type=positive, metavar="N", help="then save a checkpoint and stop; see --resume")
     _add_settings(verb.add_argument_group("model"), MODEL)
     settings, default = verb.add_argument_group("training"), LanguageModelConfig()
-    _add_settings(settings, [(name, name, kind, getattr(default, name), help) for name, kind, help in TRAINING])
+    _add_settings(settings, [(name, name, *kind, getattr(default, name), help) for name, *kind, help in TRAINING])
     settings.add_argument("--optimizer", choices=list(OPTIMIZERS), default=default.optimizer, help="optimizer")
-    precisions = ("auto", "no", "bf16", "fp16")
-    settings.add_argument("--mixed-precision", choices=precisions, default="auto", help="precision of products")
+    settings.add_argument("--mixed-precision", choices=MIXED_PRECISION, default="auto", help="precision of products")
 
-    verb = add_verb(verbs, eval, "measure the bits per character of a text, with state and memory carried")
-    add_path(verb, "--run", "DIR", "run folder")
+    example = "--run runs/lm --data enwik8.zip --part test"
+    verb = add_verb(verbs, eval, "measure the bits per character of a text, with state and memory carried", example)
+    add_path(verb, "--run", "DIR", "folder of the run")
     verb.add_argument("--memory", **memory)
     add_path(verb, "--data", "FILE", data)
     parts = ("all", "train", "validation", "test")
@@ -99,8 +101,9 @@ def add_language_model_verbs(verbs) -> None:
     verb.add_argument("--streams", type=whole(1), default=1, metavar="N", help="streams in parallel; more are faster")
     verb.add_argument("--back-off", action="store_true", help="empty the memory after each window")
 
-    verb = add_verb(verbs, sample, "generate text")
-    add_path(verb, "--run", "DIR", "run folder")
+    example = "--run runs/lm --prompt 'The city of' --bytes 1000 --temperature .8"
+    verb = add_verb(verbs, sample, "generate text", example)
+    add_path(verb, "--run", "DIR", "folder of the run")
     verb.add_argument("--memory", **memory)
     verb.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
     verb.add_argument("--bytes", type=whole(1), default=500, metavar="N", help="length of the new text")
@@ -109,36 +112,36 @@ def add_language_model_verbs(verbs) -> None:
 
 
 def _add_settings(group, rows) -> None:
-    for name, field, kind, default, help in rows:
-        settings = {"dest": field, "type": kind, "default": default, "help": help}
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=name.split("_")[-1].upper(), **settings)
+    for name, field, kind, metavar, default, help in rows:
+        settings = {"dest": field, "type": kind, "metavar": metavar, "default": default, "help": help}
+        group.add_argument(f"--{name.replace('_', '-')}", **settings)
 
 
-# Argument, setting of ShaRnnConfig, type, default, help.
+# Argument, setting of ShaRnnConfig, type, metavar, default, help.
 MODEL = (
-    ("width", "hidden_size", whole(2), 256, "width of embedding and LSTM; the paper's is 1024"),
-    ("boom", "boom_size", whole(2), 1024, "width of Boom; the paper's is 4096"),
-    ("layers", "num_hidden_layers", whole(1), 4, "number of Blocks"),
-    ("attention", "attention_layers", _attention, "last but one", "Blocks with attention: none, all, or such as 0,2"),
-    ("heads", "num_attention_heads", whole(1), 1, "attention heads"),
-    ("memory", "memory_size", whole(0), 5000, "positions of the memory"),
-    ("dropout", "dropout", dropout, 0.1, "dropout inside Blocks"),
-    ("input_dropout", "input_dropout", dropout, None, "dropout after the embedding; default: as --dropout"),
-    ("output_dropout", "output_dropout", dropout, None, "dropout before the output; default: as --dropout"),
+    ("width", "hidden_size", whole(2), "N", 256, "width of embedding and LSTM; the paper's is 1024"),
+    ("boom", "boom_size", whole(2), "N", 1024, "width of Boom; the paper's is 4096"),
+    ("layers", "num_hidden_layers", whole(1), "N", 4, "number of Blocks"),
+    ("attention", "attention_layers", _attention, "BLOCKS", "last but one", "those with it: none, all, or such as 0,2"),
+    ("heads", "num_attention_heads", whole(1), "N", 1, "attention heads"),
+    ("memory", "memory_size", whole(0), "N", 5000, "positions of the memory"),
+    ("dropout", "dropout", dropout, "SHARE", 0.1, "dropout inside Blocks"),
+    ("input_dropout", "input_dropout", dropout, "SHARE", None, "dropout after the embedding; default: as --dropout"),
+    ("output_dropout", "output_dropout", dropout, "SHARE", None, "dropout before the output; default: as --dropout"),
 )
-# Argument and setting of LanguageModelConfig, type, help.
+# Argument and setting of LanguageModelConfig, type, metavar, help.
 TRAINING = (
-    ("epochs", whole(1), "epochs at the full learning rate"),
-    ("half_rate_epochs", whole(0), "epochs after them at half the rate, from the best weights"),
-    ("batch_size", whole(1), "streams in parallel"),
-    ("window_size", whole(5), "longest window, in bytes"),
-    ("learning_rate", positive, "learning rate after the warm-up"),
-    ("weight_decay", float, "weight decay"),
-    ("clip_norm", positive, "largest norm of the gradient"),
-    ("warmup_steps", whole(0), "steps of the warm-up"),
-    ("memory_drop", float, "share of windows before which the memory is emptied"),
-    ("eval_steps", whole(1), "windows between validations; default: one validation per epoch"),
-    ("eval_streams", whole(1), "streams in parallel in validation"),
-    ("checkpoint_steps", whole(1), "windows between checkpoints"),
-    ("seed", whole(0), "random seed"),
+    ("epochs", whole(1), "N", "epochs at the full learning rate"),
+    ("half_rate_epochs", whole(0), "N", "epochs after them at half the rate, from the best weights"),
+    ("batch_size", whole(1), "N", "streams in parallel"),
+    ("window_size", whole(5), "N", "longest window, in bytes"),
+    ("learning_rate", positive, "RATE", "learning rate after the warm-up"),
+    ("weight_decay", float, "X", "weight decay"),
+    ("clip_norm", positive, "X", "largest norm of the gradient"),
+    ("warmup_steps", whole(0), "N", "steps of the warm-up"),
+    ("memory_drop", float, "SHARE", "share of windows before which the memory is emptied"),
+    ("eval_steps", whole(1), "N", "windows between validations; default: one validation per epoch"),
+    ("eval_streams", whole(1), "N", "streams in parallel in validation"),
+    ("checkpoint_steps", whole(1), "N", "windows between checkpoints"),
+    ("seed", whole(0), "S", "random seed"),
 )

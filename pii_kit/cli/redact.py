@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pii_kit.cli import add_path, add_runs, add_verb, whole
-from pii_kit.cli.taggers import load_runs
+from pii_kit.cli import add_path, add_runs, add_verb, given_threshold, whole
+from pii_kit.cli.taggers import load_runs, use_default_run
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.files import KitError, atomic_write, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
@@ -44,18 +44,20 @@ READ = ("data", "submission", "decisions", "key_file", "allow", "deny", "mapping
 def redact(args: argparse.Namespace) -> None:
     _check_paths(args)
     if args.restore:
-        if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report or args.engine:
+        if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report or args.ray:
             raise KitError("--restore takes --data, --mapping and --out alone")
         print(f"{args.out}: {restore(args.data, args.mapping, args.out)} files restored")
         return
-    if not args.mode or sum(map(bool, (args.submission, args.run, args.decisions))) != 1:
-        raise KitError("redact needs --mode, and exactly one of --submission, --run and --decisions")
+    if not args.mode or sum(map(bool, (args.submission, args.run, args.decisions))) > 1:
+        raise KitError("redact needs --mode, and not more than one of --submission, --run and --decisions")
+    if not (args.submission or args.decisions or args.run):
+        use_default_run(args)
     if (args.threshold or args.recall) and not args.run:
         raise KitError("--threshold and --recall need --run: only a run has probabilities")
-    if (args.address or args.workers) and not args.engine:
-        raise KitError("--address and --workers need --engine ray")
+    if (args.address or args.workers) and not args.ray:
+        raise KitError("--address and --workers need --ray")
     settings = _settings(args)
-    if args.engine:
+    if args.ray:
         _redact_folder(args, settings)
         return
     files = read_files(args.data)
@@ -92,9 +94,9 @@ def redact(args: argparse.Namespace) -> None:
 
 def _redact_folder(args: argparse.Namespace, settings: Redaction) -> None:
     if args.mapping:
-        raise KitError("--engine ray writes no mapping; redact the files one by one for that")
+        raise KitError("--ray writes no mapping; redact the files one by one for that")
     if args.decisions:
-        raise KitError("--engine ray needs --submission or --run: decisions are about a single file")
+        raise KitError("--ray needs --submission or --run: decisions are about a single file")
     config = TableConfig(
         settings=settings,
         runs=tuple(args.run or ()),
@@ -102,7 +104,8 @@ def _redact_folder(args: argparse.Namespace, settings: Redaction) -> None:
         train=args.train,
         mixed_data=args.mixed_data,
         recall=args.recall,
-        thresholds=tuple(args.threshold or ()),
+        o_threshold=given_threshold(args),
+        thresholds=tuple((pii_type, limit) for pii_type, limit in args.threshold or () if pii_type),
     )
     report = redact_on_ray(
         args.data, args.out, config, strict=args.strict, address=args.address, n_workers=args.workers
@@ -133,7 +136,7 @@ def _check_paths(args: argparse.Namespace) -> None:
         if args.data.is_dir() and args.data.resolve() in path.resolve().parents:
             raise KitError(f"{path}: is inside the input folder; write the outputs elsewhere")
         seen.add(path.resolve())
-    if not args.engine:  # a job on Ray may continue in a folder of files
+    if not args.ray:  # a job on Ray may continue in a folder of files
         check_output(args.out, is_folder=args.data.is_dir())
 
 
@@ -186,11 +189,12 @@ def _denied(line: str, path: Path, number: int) -> tuple[str, str]:
 
 
 def redact_eval(args: argparse.Namespace) -> None:
-    documents = read_documents(args.truth, labels_required=True)
+    documents = read_documents(args.data, labels_required=True)
     ensemble = load_runs(args)
     found = predict_labelled(ensemble, args.run, documents)
     shown = [document for document, _ in found.predictions]
-    validated = labels_out_of_fold(ensemble, args.run, shown, recall=args.recall)
+    fixed = given_threshold(args)
+    validated = {} if fixed else labels_out_of_fold(ensemble, args.run, shown, recall=args.recall)
     labels = [validated.get(pair[0].document) or ensemble.label(*pair) for pair in found.predictions]
     table = evaluate_redaction(shown, labels, Redaction(mode="type", mentions=args.mentions == "all"))
     if args.out:
@@ -198,15 +202,19 @@ def redact_eval(args: argparse.Namespace) -> None:
             table.to_csv(handle, index_label="counted", lineterminator="\n")
     chosen = f"{len(validated)} documents have the threshold that the other folds choose"
     high = "; somewhat high: other thresholds were chosen on the same documents"
-    is_high = len(validated) < len(shown) - found.n_predicted
+    is_high = not fixed and len(validated) < len(shown) - found.n_predicted
     print(f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}; {chosen}{high * is_high}.")
     print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
 
 
-def add_redact_verbs(verbs) -> None:
-    """Add the verbs redact and redact-eval."""
+def add_redact(verbs) -> None:
+    """Add the verb redact."""
     text = "replace PII in essays: JSON, JSON lines, csv or parquet files, text files or a folder of these"
-    verb = add_verb(verbs, redact, text)
+    examples = [
+        "--data essays.csv --run runs/sha_rnn --mode surrogate --out released.csv --mapping mapping.json",
+        "--restore --data released.csv --mapping mapping.json --out essays.csv",
+    ]
+    verb = add_verb(verbs, redact, text, *examples)
     add_path(verb, "--data", "IN", "the essays; with --restore, the redacted ones")
     add_path(verb, "--out", "OUT", "the redacted essays, in the same form; with --restore, the original ones")
     verb.add_argument("--mode", choices=MODES, help="what takes the place of PII")
@@ -215,7 +223,7 @@ def add_redact_verbs(verbs) -> None:
     )
     text = "labels of the essays, as the page of review saves them"
     verb.add_argument("--decisions", type=Path, metavar="FILE.json", help=text)
-    add_runs(verb, required=False)
+    add_runs(verb)
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds draw equal surrogates")
     text = f"file with a secret key, for hash and surrogate; default: the environment variable {KEY}"
     verb.add_argument("--key-file", type=Path, metavar="FILE", help=text)
@@ -225,21 +233,25 @@ def add_redact_verbs(verbs) -> None:
     verb.add_argument("--deny", type=Path, metavar="FILE", help=text)
     text = "write what restores the original, for the owner's eyes only; with --restore, read it"
     verb.add_argument("--mapping", type=Path, metavar="MAP.json", help=text)
-    text = "write counts, places and hashes, but no text, and FILE.html, which shows them; with --engine counts alone"
+    text = "write counts, places and hashes, but no text, and FILE.html, which shows them; with --ray counts alone"
     verb.add_argument("--report", type=Path, metavar="FILE.json", help=text)
     text = "release nothing, with exit code 2, if the leak check finds anything that it cannot explain"
     verb.add_argument("--strict", action="store_true", help=text)
     text = "redact a folder of parquet or JSON lines files on Ray; the same command resumes an interrupted job"
-    verb.add_argument("--engine", choices=("ray",), help=text)
-    text = "with --engine: address of a Ray cluster; default: this machine"
+    verb.add_argument("--ray", action="store_true", help=text)
+    text = "with --ray: address of a Ray cluster; default: this machine"
     verb.add_argument("--address", metavar="ADDRESS", help=text)
-    text = "with --engine: number of workers; default: one for each processor core"
+    text = "with --ray: number of workers; default: one for each processor core"
     verb.add_argument("--workers", type=whole(1), metavar="N", help=text)
     verb.add_argument("--restore", action="store_true", help="write the original essays again")
 
+
+def add_redact_eval(verbs) -> None:
+    """Add the verb redact-eval."""
     text = "measure what a redaction with runs leaves in labelled essays, and which other words it replaces"
-    verb = add_verb(verbs, redact_eval, text)
-    add_path(verb, "--truth", "LABELLED.json", "labelled essays; the training essays are labelled out of fold")
+    example = "--data labelled.json --run runs/sha_rnn"
+    verb = add_verb(verbs, redact_eval, text, example, f"{example} --train train.json --recall .99")
+    add_path(verb, "--data", "LABELLED.json", "labelled essays; the training essays are labelled out of fold")
     add_runs(verb)
     _add_mentions(verb)
     verb.add_argument("--out", type=Path, metavar="FILE.csv", help="write the table too")

@@ -27,9 +27,10 @@ def review(args: argparse.Namespace) -> None:
     print(f"{args.out}: {counts} in {len(documents)} documents; save the decisions on the page for redact --decisions")
 
 
-def add_review_verb(verbs) -> None:
+def add_review(verbs) -> None:
     """Add the verb review."""
-    verb = add_verb(verbs, review, "write a page to decide what is PII; redact --decisions uses what it saves")
+    text = "write a page to decide what is PII; redact --decisions uses what it saves"
+    verb = add_verb(verbs, review, text, "--data essays.csv --run runs/sha_rnn --out review.html")
     add_path(verb, "--data", "IN", "the essays, in any form that redact reads")
     add_runs(verb)
     add_path(verb, "--out", "PAGE.html", "the page, for any browser; it holds the essays")

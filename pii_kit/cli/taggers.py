@@ -1,11 +1,13 @@
 """`python -m pii_kit train|predict|export|errors`: the arguments of these verbs, and what they print."""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from pii_kit.cli import add_path, add_runs, add_verb, positive, share, whole
+from pii_kit.cli import add_path, add_runs, add_verb, given_threshold, positive, whole
 from pii_kit.cli.interchange import add_format, check_not_input, write_found
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_write
@@ -17,14 +19,28 @@ from pii_kit.redact.forms import read_files
 from pii_kit.redact.release import items_of
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training import PRESETS
+from pii_kit.training import PRESETS, default_preset, look_up
 from pii_kit.training.cascade import make_cascade
-from pii_kit.training.ensemble import export_run, load_ensemble, predict_labelled, teach, with_recall
+from pii_kit.training.ensemble import DEFAULT_RUN, export_run, load_ensemble, predict_labelled, teach, with_recall
 from pii_kit.training.folds import train_everywhere
 from pii_kit.training.parallel import rank_state, working_devices
+from pii_kit.training.settings import list_settings
 
 
 def train(args: argparse.Namespace) -> None:
+    settings = {name: getattr(args, name) for name in ("epochs", "learning_rate", "batch_size", "seed")}
+    changes = dict(args.changes or ())
+    for name, value in settings.items():
+        if value is not None and name in changes:
+            raise KitError(f"--set {name} and --{name.replace('_', '-')} are one setting; expected one of them")
+    settings["changes"] = changes
+    if args.list_settings:
+        preset = look_up(args.model, args.preset or default_preset(args.model), **settings)
+        rows = list_settings(preset, args.model)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for name, value, about in rows:
+            print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {about}".rstrip())
+        return
     if args.unlabelled and not args.teacher:
         raise KitError("--unlabelled needs --teacher: the runs that label these essays")
     documents = read_documents(args.data, labels_required=True)
@@ -43,16 +59,10 @@ def train(args: argparse.Namespace) -> None:
         deadline=deadline_in(args.minutes),
         n_processes=args.processes,
         weights=args.weights,
-        epochs=args.epochs,
-        seed=args.seed,
-        learning_rate=args.learning_rate,
-        batch_size=args.batch_size,
-        patience=args.patience,
-        checkpoint_steps=args.checkpoint_steps,
         extra=extra,
-        extra_share=args.extra_share,
         taught=taught,
         teachers=() if args.unlabelled else args.teacher or (),
+        **settings,
     )
     if not rank_state().is_main_process:
         return
@@ -79,8 +89,6 @@ def predict(args: argparse.Namespace) -> None:
     files = [] if is_submission else read_files(args.data)
     documents = read_documents(args.data) if is_submission else [item.document for item in items_of(files)]
     ensemble = load_runs(args)
-    if args.o_threshold:
-        ensemble = replace(ensemble, o_threshold=args.o_threshold)
     ensemble = ensemble.with_engine(args.engine, n_tokens=sum(len(document.tokens) for document in documents))
     if args.cascade:
         ensemble, recalls = make_cascade(ensemble, args.run)
@@ -101,8 +109,22 @@ def predict(args: argparse.Namespace) -> None:
     print(f"P(O) < {ensemble.o_threshold:g}{late if done.by_all_models < done.documents else ''}")
 
 
+def use_default_run(args: argparse.Namespace) -> None:
+    """Choose the tagger that comes with the kit, and tell the user what it is."""
+    args.run = [DEFAULT_RUN]
+    print(
+        "no --run: using the tagger that comes with the kit, trained on made-up essays alone; "
+        "`train` makes a better one from your own labelled essays",
+        file=sys.stderr,
+    )
+
+
 def load_runs(args: argparse.Namespace) -> Ensemble:
     """Load the ensemble that the arguments of `add_runs` choose; with --recall, print what its threshold finds."""
+    if args.recall and given_threshold(args):
+        raise KitError("--recall chooses the threshold that --threshold P sets; expected one of them")
+    if not args.run:
+        use_default_run(args)
     if args.recall and not args.train:
         raise KitError("--recall needs --train TRAIN.json, the essays that the runs were trained on")
     documents = read_documents(args.train, labels_required=True) if args.train else []
@@ -112,7 +134,8 @@ def load_runs(args: argparse.Namespace) -> Ensemble:
         counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"
         bound = recall_bound(found.tp, found.fn)
         print(f"P(O) < {ensemble.o_threshold:g} finds {counts}; so few rows support a recall of {bound:.3f} or more")
-    return replace(ensemble, by_type=dict(args.threshold or ()))
+    limits = dict(args.threshold or ())
+    return replace(ensemble, o_threshold=limits.pop(None, ensemble.o_threshold), by_type=limits)
 
 
 def export(args: argparse.Namespace) -> None:
@@ -132,30 +155,51 @@ def errors(args: argparse.Namespace) -> None:
     title = f"Errors of {' and '.join(run.resolve().name for run in args.run)}"
     note = f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}."
     write_error_page(args.out, shown, scores, labels, title=title, note=note)
-    high = " (somewhat high: the threshold was chosen on the same documents)" * (found.n_predicted < len(shown))
+    is_chosen = not given_threshold(args) and found.n_predicted < len(shown)
+    high = " (somewhat high: the threshold was chosen on the same documents)" * is_chosen
     print(f"{args.out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}{high}")
 
 
-def add_tagger_verbs(verbs) -> None:
-    """Add the verbs train, predict, export and errors."""
-    verb = add_verb(verbs, train, "train taggers on labelled essays, one for each fold")
+def _change(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
+    return name, value
+
+
+class _Listing(argparse.Action):
+    """Note that settings are to be listed, which needs no files."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, True)
+        for action in parser._actions:
+            action.required = action.required and action.dest == "model"
+
+
+def add_train(verbs) -> None:
+    """Add the verb train."""
+    examples = [
+        "--model sha_rnn --data train.json --run runs/sha_rnn",
+        "--model sha_rnn --data train.json --run runs/wide --set model.hidden_size=192 --set model.boom_size=768",
+    ]
+    verb = add_verb(verbs, train, "train taggers on labelled essays, one for each fold", *examples)
     text = "SHA-RNN, MobileBERT, or any pretrained encoder of transformers"
     verb.add_argument("--model", choices=list(PRESETS), required=True, help=text)
     add_path(verb, "--data", "TRAIN.json", "labelled essays")
     text = "more labelled essays, which every fold trains on and none is scored on; repeat for several files"
     verb.add_argument("--extra", type=Path, action="append", metavar="MORE.json", help=text)
-    text = "most of an epoch's tokens that extra essays may have; default .25"
-    verb.add_argument("--extra-share", type=share, metavar="SHARE", help=text)
     add_path(verb, "--run", "DIR", "folder of the run")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
     verb.add_argument("--preset", choices=presets, help="model size and settings; default: cpu, of encoders default")
     verb.add_argument("--fold", type=whole(0), metavar="K", help="train only the tagger that fold K validates")
     verb.add_argument("--epochs", type=whole(1), metavar="N", help="replaces the preset's value")
-    verb.add_argument("--learning-rate", type=share, metavar="RATE", help="replaces the preset's value")
+    verb.add_argument("--learning-rate", type=positive, metavar="RATE", help="replaces the preset's value")
     verb.add_argument("--batch-size", type=whole(1), metavar="N", help="in windows; replaces the preset's value")
-    verb.add_argument("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better F5")
-    verb.add_argument("--checkpoint-steps", type=whole(1), metavar="N", help="number of batches between checkpoints")
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed")
+    verb.add_argument("--seed", type=whole(0), metavar="S", help="random seed; default: 0")
+    text = "replaces any setting, such as class_weights=.2, augment=none or model.hidden_size=192; repeat for several"
+    verb.add_argument("--set", dest="changes", type=_change, action="append", metavar="NAME=VALUE", help=text)
+    text = "list all names for --set with their values and what they are, and do nothing else"
+    verb.add_argument("--list-settings", action=_Listing, nargs=0, default=False, help=text)
     text = "pretrained weights, for model encoder and mobilebert's preset published (default there: download them)"
     verb.add_argument("--weights", metavar="FOLDER_OR_HUB_NAME", help=text)
     text = "learn also from this run's predictions, fold by fold; repeat to average several runs"
@@ -172,22 +216,31 @@ def add_tagger_verbs(verbs) -> None:
     verb.add_argument("--minutes", type=positive, metavar="N", help="save everything and stop in time; see --resume")
     verb.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
 
-    verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission")
+
+def add_predict(verbs) -> None:
+    """Add the verb predict."""
+    examples = [
+        "--run runs/sha_rnn --data test.json --out submission.csv",
+        "--run runs/sha_rnn --run runs/mobilebert --train train.json --data test.json --out submission.csv --cascade",
+    ]
+    verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission", *examples)
     add_runs(verb)
     add_path(verb, "--data", "TEST.json", "the essays to label")
     add_path(verb, "--out", "FILE", "the file to write")
     add_format(verb)
-    text = "a token is PII where P(O) is lower; default: as chosen in training"
-    verb.add_argument("--o-threshold", type=share, metavar="P", help=text)
     text = "finish in N minutes; where time is short, fewer models or rules alone label an essay"
     verb.add_argument("--minutes", type=positive, metavar="N", help=text)
-
     text = "save time: one small model reads everything, the others only what it and smaller ones find suspect"
     verb.add_argument("--cascade", action="store_true", help=text)
     text = "what computes the models; auto: onnx on a CPU if its packages are there and the essays are many, else torch"
     verb.add_argument("--engine", choices=ENGINES, default="auto", help=text)
 
-    verb = add_verb(verbs, export, "export a trained run to ONNX, into a folder that predict accepts as a run")
+
+def add_export(verbs) -> None:
+    """Add the verb export."""
+    text = "export a trained run to ONNX, into a folder that predict accepts as a run"
+    example = "--run runs/sha_rnn --out exported/sha_rnn"
+    verb = add_verb(verbs, export, text, example, f"{example} --int8 train.json")
     add_path(verb, "--run", "DIR", "folder of the run")
     add_path(verb, "--out", "DIR", "folder to write to; it must not exist")
     text = (
@@ -195,8 +248,11 @@ def add_tagger_verbs(verbs) -> None:
     )
     verb.add_argument("--int8", type=Path, metavar="TRAIN.json", help=text)
 
+
+def add_errors(verbs) -> None:
+    """Add the verb errors."""
     text = "write a page of errors on labelled essays, using only taggers that did not train on the essay"
-    verb = add_verb(verbs, errors, text)
+    verb = add_verb(verbs, errors, text, "--run runs/sha_rnn --data train.json --out errors.html")
     add_runs(verb)
     text = "labelled essays; the training essays are shown with their out-of-fold predictions"
     add_path(verb, "--data", "LABELLED.json", text)

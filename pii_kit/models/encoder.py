@@ -200,6 +200,8 @@ def _read(
     if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise ValueError(f"a model of type {config.model_type!r}; expected an encoder with masked pieces, such as BERT")
     for name, value in dropouts.items():
+        if not hasattr(config, name):
+            raise ValueError(f"its configuration has no {name}")
         setattr(config, name, value)
     loaded = AutoTokenizer.from_pretrained(**where)
     if len(loaded) < config.vocab_size / 2:

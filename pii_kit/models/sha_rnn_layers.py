@@ -16,11 +16,15 @@ class ShaRnnConfig(PreTrainedConfig):
     Args:
         hidden_size: width of embedding, LSTM and Block.
         boom_size: width of Boom; a multiple of `hidden_size`.
+        num_hidden_layers: number of Blocks.
         attention_layers: indices of the Blocks with attention.
         attention: "single_headed" (the paper's; more `num_attention_heads` split it into heads) or "multi_head"
             (PyTorch's, with all projections).
+        num_attention_heads: number of heads of each attention.
         memory_size: positions that a causal model carries between windows, in each Block with attention.
         dropout: dropout inside Blocks; also at input and output if `input_dropout` and `output_dropout` are None.
+        input_dropout: dropout after the embedding.
+        output_dropout: dropout before the output.
         bidirectional: use a second LSTM from right to left; each direction has half of `hidden_size`.
         causal: hide later pieces from attention.
         collapsed: the value gates are stored as constant vectors, without Overparam.

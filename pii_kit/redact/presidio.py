@@ -6,7 +6,7 @@ from typing import Any
 
 from pii_kit.data import Document
 from pii_kit.files import KitError
-from pii_kit.labels import PII_TYPES
+from pii_kit.labels import EMAIL, NAME_STUDENT, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL
 from pii_kit.redact import Redaction
 from pii_kit.redact.replacements import DocumentSurrogates
 from pii_kit.tagger import Tagger
@@ -19,8 +19,13 @@ try:
 except ModuleNotFoundError:
     raise KitError("this needs Presidio: pip install presidio-analyzer presidio-anonymizer") from None
 
-NAME, EMAIL, _, _, PHONE, URL, ADDRESS = PII_TYPES  # Presidio has no entity for user names or for any ID
-PRESIDIO_NAMES = {NAME: "PERSON", EMAIL: "EMAIL_ADDRESS", PHONE: "PHONE_NUMBER", URL: "URL", ADDRESS: "LOCATION"}
+PRESIDIO_NAMES = {  # it has no entity for user names or for any ID
+    NAME_STUDENT: "PERSON",
+    EMAIL: "EMAIL_ADDRESS",
+    PHONE_NUM: "PHONE_NUMBER",
+    URL_PERSONAL: "URL",
+    STREET_ADDRESS: "LOCATION",
+}
 TYPES = {kind: kind for kind in PII_TYPES} | {name: kind for kind, name in PRESIDIO_NAMES.items()}
 LEAST_SCORE = 1e-6  # Presidio drops results with a score of 0
 OPERATOR = "pii_kit_surrogate"

@@ -99,7 +99,7 @@ def _ray_module() -> Any:
     try:
         import ray.data
     except ImportError:
-        raise KitError("--engine ray needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow") from None
+        raise KitError("--ray needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow") from None
     return ray
 
 

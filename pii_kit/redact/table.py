@@ -31,12 +31,12 @@ COUNTS = ("documents", "changed_documents", "types")
 class TableConfig:
     """How to redact tables: the settings, and labels of a submission or of the taggers of run folders.
 
-    `train` and `mixed_data` are those of `load_ensemble`, `recall` is that of `with_recall`, which needs `train`, and
-    `thresholds` are pairs of a PII type and its threshold on P(O).
-    Paths become absolute, because workers may run in other folders.
+    `train` and `mixed_data` are those of `load_ensemble`, `recall` is that of `with_recall`, which needs `train`,
+    `o_threshold` replaces the threshold of the runs, and `thresholds` are pairs of a PII type and its threshold on
+    P(O). Paths become absolute, because workers may run in other folders.
 
     Raises:
-        KitError: there are both a submission and runs, or neither, or a recall without `train`.
+        KitError: there are both a submission and runs, or neither, or a recall without `train` or with `o_threshold`.
     """
 
     settings: Redaction
@@ -45,6 +45,7 @@ class TableConfig:
     train: Path | None = None
     mixed_data: bool = False
     recall: float | None = None
+    o_threshold: float | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -52,6 +53,8 @@ class TableConfig:
             raise KitError("labels come either from runs or from a submission; expected exactly one of them")
         if self.recall and not self.train:
             raise KitError("a recall needs train: the file of essays that the runs were trained on")
+        if self.recall and self.o_threshold:
+            raise KitError("a recall chooses the threshold that o_threshold sets; expected one of them")
         object.__setattr__(self, "runs", tuple(Path(run).resolve() for run in self.runs))
         for name in ("submission", "train"):
             if path := getattr(self, name):
@@ -61,7 +64,7 @@ class TableConfig:
         """Return fingerprints of what labels come from. Raises KitError if it is not there."""
         if self.submission:
             return {"submission_sha256": _hash_of_file(self.submission)}
-        limits = {"thresholds": dict(self.thresholds), "recall": self.recall}
+        limits = {"thresholds": dict(self.thresholds), "recall": self.recall, "o_threshold": self.o_threshold}
         train = {"train_sha256": _hash_of_file(self.train)} if self.train else {}
         return {"taggers": fingerprint_runs(self.runs)} | limits | train
 
@@ -165,7 +168,8 @@ def _labels(documents: Sequence[Document], config: TableConfig) -> list[Sequence
     """Return the labels (document, token) of documents."""
     if not config.submission:
         ensemble = _load_ensemble(config.runs, config.train, config.mixed_data, config.recall)
-        ensemble = replace(ensemble, by_type=dict(config.thresholds))
+        o_threshold = config.o_threshold or ensemble.o_threshold
+        ensemble = replace(ensemble, o_threshold=o_threshold, by_type=dict(config.thresholds))
         return [ensemble.label(*pair) for pair in ensemble.predict(documents)]
     rows = read_rows(config.submission)
     n_tokens = {document.document: len(document.tokens) for document in documents}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, cycle
 
 import pandas as pd
 from spacy import displacy
@@ -11,9 +11,8 @@ from pii_kit.data import Document, spell, true_labels
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.pieces import PieceTokenizer
 
-TYPE_COLOURS = dict(
-    zip(PII_TYPES, ("#8ecae6", "#ffd166", "#b8e0a8", "#f4a261", "#cdb4db", "#90dbd0", "#f7b7c5"), strict=True)
-)
+COLOURS = ("#8ecae6", "#ffd166", "#b8e0a8", "#f4a261", "#cdb4db", "#90dbd0", "#f7b7c5")
+TYPE_COLOURS = dict(zip(PII_TYPES, cycle(COLOURS)))
 ERROR_COLOURS = {"correct": "#b8e0a8", "missed": "#f28482", "false": "#ffd166", "wrong label": "#cdb4db"}
 
 

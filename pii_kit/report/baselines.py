@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import count, islice
 
 import numpy as np
 import pandas as pd
@@ -18,14 +19,25 @@ from spacy.util import minibatch
 from transformers import PreTrainedModel
 
 from pii_kit import models as cost
+from pii_kit.augment import AugmentConfig, augment
 from pii_kit.data import Document, true_labels
 from pii_kit.files import KitError
-from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
+from pii_kit.labels import (
+    EMAIL,
+    ID_NUM,
+    NAME_STUDENT,
+    OUTSIDE,
+    PHONE_NUM,
+    PII_TYPES,
+    STREET_ADDRESS,
+    URL_PERSONAL,
+    USERNAME,
+    spans_of,
+)
 from pii_kit.metrics import Score
 from pii_kit.rules import EMAIL as EMAIL_PATTERN
 from pii_kit.rules import label_span, matched_tokens
 
-NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
 PART_SIZE = 50  # tokens of a document that spaCy trains on at once
 CLEAN_SHARE = 0.02  # share of the parts without PII, which are most of the text, in each epoch
 
@@ -35,12 +47,14 @@ _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
 # characters nor be split in several ways.
 PATTERNS: Mapping[str, re.Pattern] = {
     EMAIL: EMAIL_PATTERN,
-    URL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
+    URL_PERSONAL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
     PHONE_NUM: re.compile(r"(?<![\w-])\+?\(?\d{1,4}\)?(?:[ .-]\(?\d{2,5}\)?){2,4}(?![\w-])"),
     ID_NUM: re.compile(r"(?<![\w.,-])(?=[\w-]*\d{4})[A-Za-z]{0,4}-?\d[\d-]{5,14}(?![\w-])"),
-    ADDRESS: re.compile(r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"),
+    STREET_ADDRESS: re.compile(r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"),
     USERNAME: re.compile(r"(?i:user(?: ?name)?|handle)[ :]+@?(\w*[\d_.]\w+)"),
-    NAME: re.compile(rf"(?:^|\n)({_NAME})[ ]*(?=\n|$)|(?:\b(?:[Bb]y|[Nn]ame(?: is|:)?|I am|I'm)[ :]+)({_NAME})"),
+    NAME_STUDENT: re.compile(
+        rf"(?:^|\n)({_NAME})[ ]*(?=\n|$)|(?:\b(?:[Bb]y|[Nn]ame(?: is|:)?|I am|I'm)[ :]+)({_NAME})"
+    ),
 }
 
 
@@ -55,13 +69,13 @@ def label_with_patterns(document: Document) -> list[str]:
 
 
 def train_spacy_ner(
-    documents: Sequence[Document], *, seed: int = 0, epochs: int = 20, batch_size: int = 4, dropout: float = 0.2
+    documents: Sequence[Document], *, seed: int = 0, steps: int = 250, batch_size: int = 4, dropout: float = 0.2
 ) -> Language:
-    """Train a spaCy pipeline with one `ner` component on the CPU, from random weights.
+    """Train a spaCy pipeline with one `ner` component on the CPU, from random weights, in `steps` batches.
 
-    Documents are cut into parts of about PART_SIZE tokens. An epoch trains on all parts with PII and on a random
-    CLEAN_SHARE of the others. Equal documents and seeds give equal weights. The state of the global random number
-    generators is restored afterwards.
+    Each epoch augments the documents as our models do, cuts them into parts of about PART_SIZE tokens, and trains on
+    all parts with PII and on a random CLEAN_SHARE of the others. Equal documents and seeds give equal weights. The
+    state of the global random number generators is restored afterwards.
 
     Raises:
         KitError: A document has no labels, or no document has PII.
@@ -71,21 +85,31 @@ def train_spacy_ner(
     assert isinstance(recognizer, EntityRecognizer)
     for pii_type in PII_TYPES:
         recognizer.add_label(pii_type)
+    with_pii, _ = _examples(pipeline, documents)
+    if not with_pii:
+        raise KitError(f"none of {len(documents)} documents has PII; spaCy's NER needs some to train on")
+    with _seeded(seed):
+        optimizer = pipeline.initialize(lambda: with_pii)
+        for batch in islice(_batches(pipeline, documents, seed, batch_size), steps):
+            pipeline.update(batch, sgd=optimizer, drop=dropout)
+    return pipeline
+
+
+def _batches(pipeline: Language, documents: Sequence[Document], seed: int, size: int) -> Iterator[list[Example]]:
+    """Yield the batches of one epoch after another, without end."""
+    for epoch in count():
+        with_pii, clean = _examples(pipeline, augment(documents, AugmentConfig(), seed=seed, epoch=epoch))
+        chosen = with_pii + random.sample(clean, round(CLEAN_SHARE * len(clean)))
+        random.shuffle(chosen)
+        yield from minibatch(chosen, size)
+
+
+def _examples(pipeline: Language, documents: Sequence[Document]) -> tuple[list[Example], list[Example]]:
+    """Return the parts of labelled documents as training examples: those with PII, and the others."""
     parts = ((document, part) for document in documents for part in _parts(document.tokens, PART_SIZE))
     examples = [_example(pipeline, document, part) for document, part in parts]
     with_pii = [example for example in examples if example.reference.ents]
-    clean = [example for example in examples if not example.reference.ents]
-    if not with_pii:
-        raise KitError(f"none of {len(documents)} documents has PII; spaCy's NER needs some to train on")
-
-    with _seeded(seed):
-        optimizer = pipeline.initialize(lambda: with_pii)
-        for _ in range(epochs):
-            chosen = with_pii + random.sample(clean, round(CLEAN_SHARE * len(clean)))
-            random.shuffle(chosen)
-            for batch in minibatch(chosen, batch_size):
-                pipeline.update(batch, sgd=optimizer, drop=dropout)
-    return pipeline
+    return with_pii, [example for example in examples if not example.reference.ents]
 
 
 def label_with_spacy(pipeline: Language, document: Document) -> list[str]:

@@ -12,15 +12,31 @@ from pathlib import Path
 
 from pii_kit.data import Document, Span, document_of_spans, write_documents
 from pii_kit.files import KitError
-from pii_kit.labels import PII_TYPES
+from pii_kit.labels import (
+    EMAIL,
+    ID_NUM,
+    NAME_STUDENT,
+    PHONE_NUM,
+    STREET_ADDRESS,
+    URL_PERSONAL,
+    USERNAME,
+)
 from pii_kit.sample import text as words
-from pii_kit.sample.text import ADDRESS, NAME, slots
+from pii_kit.sample.text import slots
 from pii_kit.submission import true_rows, write_submission
 
 # Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
 # Share of the documents with PII that hold a type, in addition to the one type that each of them holds.
-TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), strict=True))
+TYPE_SHARE = {
+    NAME_STUDENT: 0.75,
+    EMAIL: 0.08,
+    USERNAME: 0.05,
+    ID_NUM: 0.08,
+    PHONE_NUM: 0.05,
+    URL_PERSONAL: 0.08,
+    STREET_ADDRESS: 0.02,
+}
 # Document numbers rise by 1 to 5: Kaggle's have gaps too.
 NUMBER_STEP = 3
 
@@ -40,7 +56,7 @@ def make_documents(n_documents: int, *, seed: int, first_document: int = 0, leng
         if place in with_pii:
             turn = block * BLOCK_WITH_PII + with_pii.index(place)
             pii_types = {pii_type for pii_type, share in TYPE_SHARE.items() if rng.random() < share}
-            pii_types.add(PII_TYPES[turn % len(PII_TYPES)])
+            pii_types.add(list(TYPE_SHARE)[turn % len(TYPE_SHARE)])
         number = first_document + NUMBER_STEP * index + rng.randrange(NUMBER_STEP)
         documents.append(document_of_spans(number, _spans(rng, sorted(pii_types), length)))
     return documents
@@ -79,16 +95,16 @@ def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
     for pii_type in pii_types:
         places = {"head": 0.6, "body": 0.4, "foot": 0.35}
         taken = [place for place, share in places.items() if rng.random() < share] or ["head"]
-        if pii_type == ADDRESS:
+        if pii_type == STREET_ADDRESS:
             taken = taken[:1]  # one address already has as many tokens as the other PII of a document
         if "head" in taken:
             head.insert(rng.randint(0, len(head)), _common_first(rng, words.PII_HEAD[pii_type]))
         if "body" in taken:
-            paragraph = prose[0] if pii_type == NAME else rng.choice(prose)
-            paragraph.insert(0 if pii_type == NAME else 1, _common_first(rng, words.PII_BODY[pii_type]))
+            paragraph = prose[0] if pii_type == NAME_STUDENT else rng.choice(prose)
+            paragraph.insert(0 if pii_type == NAME_STUDENT else 1, _common_first(rng, words.PII_BODY[pii_type]))
         if "foot" in taken:
             foot.append(_common_first(rng, words.PII_FOOT[pii_type]))
-    if NAME in pii_types:
+    if NAME_STUDENT in pii_types:
         if rng.random() < 0.5:
             rng.choice(prose).append(rng.choice(words.NAME_AGAIN))
         if rng.random() < 0.1:

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pii_kit.data import TOKENIZER, Span
 from pii_kit.files import KitError
-from pii_kit.labels import PII_TYPES
+from pii_kit.labels import (
+    EMAIL,
+    ID_NUM,
+    NAME_STUDENT,
+    PHONE_NUM,
+    PII_TYPES,
+    STREET_ADDRESS,
+    URL_PERSONAL,
+    USERNAME,
+)
 from pii_kit.lexicon import without_accents
 
 if TYPE_CHECKING:
@@ -88,7 +97,6 @@ NUMBER_SHAPES: list[str] = _PHRASES["number_shapes"]
 PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor")
 # Fillers drawn once per document, so that the story keeps to one company, one tool and one team.
 STICKY = ("company", "business", "team", "product", "problem", "place", "press", "course", "role")
-NAME, EMAIL, USERNAME, ID_NUM, PHONE_NUM, URL, ADDRESS = PII_TYPES
 # Latin script only. Where a locale lacks a provider, such as Turkish addresses, Faker uses the American one.
 LOCALES = (
     "en_US", "en_GB", "en_IN", "en_NG", "en_KE", "es_MX", "es_ES", "es_CO", "pt_BR", "fr_FR", "de_DE", "it_IT",
@@ -103,7 +111,7 @@ def slots(rng: random.Random) -> dict[str, str]:
     style = rng.choices((str, without_accents, str.lower, str.upper), (12, 6, 1, 1))[0]
     slots: dict[str, str] = {}
     taken: set[str] = set()
-    for role in (NAME, f"{NAME}.mate", f"{NAME}.mate2", *PEOPLE):
+    for role in (NAME_STUDENT, f"{NAME_STUDENT}.mate", f"{NAME_STUDENT}.mate2", *PEOPLE):
         fake = faker_of(rng, home if rng.random() < 0.6 else rng.choice(LOCALES))
         first = _new_name(fake.first_name, style, taken)
         last = _new_name(fake.last_name, style, taken)
@@ -111,14 +119,14 @@ def slots(rng: random.Random) -> dict[str, str]:
         slots |= {role: f"{first}{middle} {last}", f"{role}.first": first, f"{role}.last": last}
         slots[f"{role}.handle"] = handle_of(first + last)
 
-    fake, handle = faker_of(rng, home), slots[f"{NAME}.handle"]
+    fake, handle = faker_of(rng, home), slots[f"{NAME_STUDENT}.handle"]
     own_handle = f"{handle}{rng.randint(1, 99)}"
     slots[EMAIL] = separable(rng.choice((fake.free_email, lambda: f"{own_handle}@{fake.free_email_domain()}")))
     slots[USERNAME] = separable(rng.choice((fake.user_name, lambda: own_handle)))
     slots[ID_NUM] = _number(rng)
     slots[PHONE_NUM] = separable(fake.phone_number)
-    slots[URL] = separable(lambda: rng.choice((*PROFILES, fake.uri())).format(handle=handle, code=_code(rng)))
-    slots[ADDRESS] = separable(fake.address)
+    slots[URL_PERSONAL] = separable(lambda: rng.choice((*PROFILES, fake.uri())).format(handle=handle, code=_code(rng)))
+    slots[STREET_ADDRESS] = separable(fake.address)
 
     fake = faker_of(rng, rng.choice(LOCALES))
     slots |= {"faker_company": fake.company(), "faker_phone": fake.phone_number(), "faker_address": fake.address()}

@@ -1,15 +1,16 @@
-"""Settings of one training run, and presets: named combinations of model size and settings, and their models."""
+"""Presets: named combinations of model size and settings, and their models."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from pii_kit.augment import AugmentConfig
 from pii_kit.data import Document
-from pii_kit.files import KitError, check_choice, check_overlap, check_positive, check_shares, read_json
+from pii_kit.files import KitError, in_one_line, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import (
@@ -22,106 +23,7 @@ from pii_kit.models.encoder import (
 from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
 from pii_kit.pieces import PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
-from pii_kit.training.optim import OPTIMIZERS
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Settings of one training.
-
-    Attributes:
-        epochs: number of passes over the training documents.
-        batch_size: number of windows in a batch, over all processes.
-        accumulation_steps: number of batches whose gradients make one optimizer step.
-        window_size: size of a window, in pieces.
-        overlap: number of pieces that neighbouring windows share in training; in prediction at most `loop.OVERLAP`.
-        optimizer: one of `optim.OPTIMIZERS`.
-        learning_rate: highest learning rate, reached after the warm-up.
-        head_rate: factor of the learning rate for the new parts of a pretrained encoder: classifier and features.
-        layer_decay: factor of the learning rate from each layer of an encoder to the one below it; 1: none.
-        ema_decay: decay of a moving average of the weights, which is scored and kept instead of them; 0: none.
-        weight_decay: weight decay of the optimizer.
-        class_weights: a scheme of `optim.class_weights`, or the weight of O (all other labels have weight 1).
-        hidden_share: share of input pieces that are masked during training.
-        hidden_lists: share of tokens that a list of the lexicon does not know during training, for each list.
-        empty_share: share of the windows without PII that one epoch uses; each epoch draws its own.
-        extra_share: most of an epoch's tokens that extra documents may have, before augmentation; below 1.
-        augment: settings that change the training documents in each epoch. None: no augmentation.
-        validate_epochs: the validation documents are scored every so many epochs, and after the last epoch.
-        keep: "best" keeps the scored epoch with the highest F5; "last" keeps the last one, since F5 on few documents
-            is too noisy to choose by.
-        clip_norm: largest norm of the gradient.
-        warmup_epochs: number of epochs in which the learning rate rises.
-        cycle_epochs: length of a cosine cycle of the learning rate. None: one cycle until the end.
-        restart_decay: factor from one cycle's highest learning rate to the next one's.
-        patience: stop after so many epochs without a better F5. None: never.
-        o_threshold: threshold on P(O). None: the best one on the validation documents.
-        mixed_precision: "no", "bf16", "fp16", or "auto" (bf16 where the hardware is faster with it, else no).
-        checkpoint_steps: number of batches between checkpoints; each epoch ends with one too.
-        seed: random seed of the split, the initial weights, the order and the augmentation.
-
-    Raises:
-        KitError: a setting is out of range. The message names it.
-    """
-
-    epochs: int = 10
-    batch_size: int = 16
-    accumulation_steps: int = 1
-    window_size: int = 512
-    overlap: int = 64
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    head_rate: float = 1.0
-    layer_decay: float = 1.0
-    ema_decay: float = 0.0
-    weight_decay: float = 1.2e-6
-    class_weights: str | float = "none"
-    hidden_share: float = 0.0
-    hidden_lists: float = 0.0
-    empty_share: float = 1.0
-    extra_share: float = 0.25
-    augment: AugmentConfig | None = None
-    validate_epochs: int = 1
-    keep: str = "best"
-    clip_norm: float = 0.25
-    warmup_epochs: float = 1.0
-    cycle_epochs: float | None = None
-    restart_decay: float = 0.5
-    patience: int | None = None
-    o_threshold: float | None = None
-    mixed_precision: str = "auto"
-    checkpoint_steps: int = 500
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_positive(self, "epochs", "batch_size", "accumulation_steps", "window_size", "learning_rate")
-        check_positive(self, "checkpoint_steps", "validate_epochs", "head_rate", "layer_decay")
-        check_shares(self, "hidden_share", "hidden_lists", "empty_share", "layer_decay", "ema_decay")
-        if not 0 <= self.extra_share < 1:
-            raise KitError(f"extra_share is {self.extra_share}; expected 0 to less than 1")
-        check_overlap(self)
-        check_choice(self, "optimizer", OPTIMIZERS)
-        check_choice(self, "keep", ("best", "last"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """Model size and training settings under one name.
-
-    Attributes:
-        n_pieces: size of the vocabulary that is learned from the training documents, unless `published`.
-        model: arguments of the model's configuration.
-        train: settings of the training.
-        published: whether an encoder starts from published weights. False: from random weights.
-        every_fold: whether a tagger is trained for each fold by default. False: for the first fold only.
-    """
-
-    n_pieces: int = 0
-    model: dict = field(default_factory=dict)
-    train: TrainConfig
-    published: bool = False
-    every_fold: bool = True
-
+from pii_kit.training.settings import Preset, TrainConfig, change
 
 # Small models that start from random weights see few documents, and would memorise their words without these settings.
 SMALL = TrainConfig(
@@ -132,6 +34,8 @@ SMALL = TrainConfig(
 ORIGINAL = TrainConfig(epochs=10, batch_size=8, window_size=1024, cycle_epochs=3)
 
 RANDOM = "random"  # start from random weights
+FP16 = "MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'"
+NAMES: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
 PRESETS: dict[str, dict[str, Preset]] = {
     "sha_rnn": {
         "cpu": Preset(
@@ -236,21 +140,32 @@ def model_of(weights: str | Path) -> str:
     return "mobilebert" if isinstance(content, dict) and "mobilebert" in content.get("model_type", "") else "encoder"
 
 
-def look_up(model: str, preset: str, **settings) -> Preset:
+def look_up(model: str, preset: str, *, changes: Mapping[str, Any] | None = None, **settings) -> Preset:
     """Return a preset of a model. `settings` replace those of its TrainConfig; None leaves a setting as it is.
 
+    `changes` are those of `settings.change`: they reach sizes of the model too, and their None is a value.
+
     Raises:
-        KitError: there is no such model or preset, or a setting is out of range or does not fit the model.
+        KitError: there is no such model, preset or setting, or a setting is out of range or does not fit the model.
     """
     if model not in PRESETS:
         raise KitError(f"unknown model {model!r}; expected one of {', '.join(PRESETS)}")
     if preset not in PRESETS[model]:
         raise KitError(f"unknown preset {preset!r} of {model}; expected one of {', '.join(PRESETS[model])}")
     found = PRESETS[model][preset]
-    changes = {name: value for name, value in settings.items() if value is not None}
-    if model == "mobilebert" and changes.get("mixed_precision") == "fp16":
-        raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'")
-    return replace(found, train=replace(found.train, **changes))
+    given = {name: value for name, value in settings.items() if value is not None}
+    found = change(replace(found, train=replace(found.train, **given)), model, changes or {})
+    if model == "mobilebert" and found.train.mixed_precision == "fp16":
+        raise KitError(FP16)
+    if changes and not found.published:
+        _check_sizes(model, found)
+    return found
+
+
+def changed_sizes(model: str, preset: str, chosen: Preset) -> dict[str, Any] | None:
+    """Return the settings of the model in which a changed preset differs from the preset, or None."""
+    before = PRESETS[model][preset].model
+    return {name: size for name, size in chosen.model.items() if before.get(name) != size} or None
 
 
 def starting_weights(model: str, preset: Preset, weights: str | Path | None) -> str:
@@ -273,25 +188,43 @@ def build(
     Raises:
         KitError: pretrained weights cannot be loaded, or the windows are too long for the encoder.
     """
-    labels: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
-    network: EncoderForTokenClassification
-    sizes: dict[str, Any]
+    network: PreTrainedModel
     if weights != RANDOM:
-        network, learned = load_pretrained(weights, labels=labels, **preset.model)
+        network, learned = load_pretrained(weights, labels=NAMES, **preset.model)
         tokenizer = tokenizer or replace(learned, words=common_words(documents))
-    elif model == "sha_rnn":
-        tokenizer = tokenizer or train_byte_pairs(documents, n_pieces=preset.n_pieces)
-        sizes = {"vocab_size": tokenizer.n_pieces, "pad_token_id": tokenizer.pad_id, **preset.model}
-        return ShaRnnForTokenClassification(ShaRnnConfig(**sizes, **labels)), tokenizer
     else:
-        tokenizer = tokenizer or train_word_pieces(documents, n_pieces=preset.n_pieces)
-        sizes = {"vocab_size": tokenizer.n_pieces, "pad_token_id": tokenizer.pad_id, **preset.model}
-        n_features = sizes.pop("n_features", 0)
-        encoder = {"model_type": "mobilebert", **sizes}
-        network = EncoderForTokenClassification(EncoderConfig(encoder=encoder, n_features=n_features, **labels))
+        learn = train_byte_pairs if model == "sha_rnn" else train_word_pieces
+        tokenizer = tokenizer or learn(documents, n_pieces=preset.n_pieces)
+        network = _new_network(model, preset, n_pieces=tokenizer.n_pieces, pad_id=tokenizer.pad_id)
+    _check_window(network, preset)
+    return network, tokenizer
+
+
+def _new_network(model: str, preset: Preset, *, n_pieces: int, pad_id: int = 0) -> PreTrainedModel:
+    sizes: dict[str, Any] = {"vocab_size": n_pieces, "pad_token_id": pad_id, **preset.model}
+    if model == "sha_rnn":
+        return ShaRnnForTokenClassification(ShaRnnConfig(**sizes, **NAMES))
+    n_features = sizes.pop("n_features", 0)
+    encoder = {"model_type": "mobilebert", **sizes}
+    return EncoderForTokenClassification(EncoderConfig(encoder=encoder, n_features=n_features, **NAMES))
+
+
+def _check_sizes(model: str, preset: Preset) -> None:
+    """Build and call a network without memory for its weights, to name sizes that do not fit before a run begins."""
+    try:
+        with torch.device("meta"):
+            network = _new_network(model, preset, n_pieces=preset.n_pieces)
+            network(input_ids=torch.zeros(1, 8, dtype=torch.long))
+    except Exception as error:  # whatever a library raises
+        raise KitError(f"{model}: sizes do not fit together: {in_one_line(error)}") from None
+    _check_window(network, preset)
+
+
+def _check_window(network: PreTrainedModel, preset: Preset) -> None:
+    if not isinstance(network, EncoderForTokenClassification):
+        return
     longest, size = longest_window(network), preset.train.window_size
     if longest is not None and size > longest:
         raise KitError(f"window_size is {size}; this encoder reads at most {longest} pieces")
     if network.config.encoder.model_type == "mobilebert" and preset.train.mixed_precision == "fp16":
-        raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'bf16' or 'no'")
-    return network, tokenizer
+        raise KitError(FP16)

@@ -17,11 +17,11 @@ from pii_kit.data import Document, true_labels
 from pii_kit.files import KitError, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.predict import predict_documents
-from pii_kit.training import TrainConfig
 from pii_kit.training.epochs import documents_of_epoch
 from pii_kit.training.optim import mixed_precision
 from pii_kit.training.parallel import rank_state
 from pii_kit.training.runs import fingerprint, fingerprint_tagger, load_tagger
+from pii_kit.training.settings import TrainConfig
 
 N_VARIANTS = 6  # of the training documents that a teacher labels: predictions take time
 logger = logging.getLogger(__name__)

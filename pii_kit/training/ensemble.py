@@ -35,6 +35,7 @@ from pii_kit.training.runs import (
 )
 
 logger = logging.getLogger(__name__)
+DEFAULT_RUN = Path(__file__).parents[1] / "default_tagger"  # comes with the kit; its README.md says how it was made
 
 
 def load_ensemble(

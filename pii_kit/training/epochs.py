@@ -13,7 +13,7 @@ from pii_kit.augment import augment
 from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.lexicon import OFFSETS
-from pii_kit.training import TrainConfig
+from pii_kit.training.settings import TrainConfig
 from pii_kit.windows import IGNORED, Window, collate
 
 

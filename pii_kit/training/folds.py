@@ -22,7 +22,7 @@ from pii_kit.pieces import read_tokenizer
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.split import check_folds, split_documents, without_near_duplicates
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training import RANDOM, build, default_preset, look_up, starting_weights
+from pii_kit.training import RANDOM, build, changed_sizes, default_preset, look_up, starting_weights
 from pii_kit.training.distill import Taught, fold_teachers, teach_fold
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import (
@@ -69,7 +69,7 @@ def train_preset(
         teachers: runs whose tagger of the same fold teaches the training documents (`distill.teach_fold`).
         deadline: time of `time.monotonic` before which the state and a tagger are saved.
         last_begin: time after which the training does not begin.
-        **settings: replace settings of the preset's TrainConfig. None leaves a setting as it is.
+        **settings: replace settings of the TrainConfig, or `changes`; see `look_up`. None leaves a setting as it is.
 
     Raises KitError for an unknown name, missing weights, or a folder that holds another run.
     """
@@ -95,6 +95,7 @@ def train_preset(
         "data": fingerprint(documents),
         "n_documents": len(documents),
         "train": asdict(config),
+        "sizes": changed_sizes(model, preset, chosen),
         "n_folds": n_folds,
         "fold": fold,
         "validation": [document.document for document in validation],

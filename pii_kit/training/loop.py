@@ -26,7 +26,7 @@ from pii_kit.metrics import Predictions, as_dict, best_threshold, decided_rows, 
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import FoldTagger, predict_documents
 from pii_kit.submission import true_rows
-from pii_kit.training import TrainConfig, optim, runs
+from pii_kit.training import optim, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
 from pii_kit.training.epochs import (
     EpochWindows,
@@ -38,6 +38,7 @@ from pii_kit.training.epochs import (
 )
 from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold
 from pii_kit.training.parallel import check_batch_size, new_accelerator, over_ranks, peak_memory, weigh_loss
+from pii_kit.training.settings import TrainConfig
 
 logger = logging.getLogger(__name__)
 # Position of a training: finished epochs; batches, sum of losses and seconds of the current epoch.

@@ -60,6 +60,10 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
+CLASS_WEIGHTS = ("none", "balanced", "log")
+MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
+
+
 def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
     """Return the weights (label) of the cross-entropy for counts of tokens (label).
 

@@ -4,7 +4,7 @@ Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from pii_kit.data import Document, true_labels
-from pii_kit.decide import O_THRESHOLDS, likeliest_pii
+from pii_kit.decide import O_THRESHOLDS
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
-from pii_kit.metrics import Score, row_counts, safe_threshold
+from pii_kit.metrics import Score, counts_by_threshold, row_counts, safe_threshold
 from pii_kit.rules import label_document
 
 KEPT_BELOW = 0.99999
@@ -137,7 +137,7 @@ def choose_threshold(members: Sequence[OutOfFold], documents: Sequence[Document]
     Raises:
         KitError: no document was validated by every run.
     """
-    return _safest([_counts(doc, _mean(members, doc), rules) for doc in _shared(members, documents)])
+    return _safest([counts_by_threshold(doc, _mean(members, doc), rules=rules) for doc in _shared(members, documents)])
 
 
 def _shared(members: Sequence[OutOfFold], documents: Sequence[Document]) -> list[Document]:
@@ -164,7 +164,10 @@ def threshold_for_recall(
     Raises:
         KitError: as `choose_threshold`, there are no true rows, or no threshold finds enough of them.
     """
-    counts = [_counts(doc, _mean(members, doc), rules, found_counts) for doc in _shared(members, documents)]
+    counts = [
+        counts_by_threshold(doc, _mean(members, doc), rules=rules, count=found_counts)
+        for doc in _shared(members, documents)
+    ]
     o_threshold = _lowest(counts, recall)
     return o_threshold, Score(*np.sum(counts, axis=0)[O_THRESHOLDS.index(o_threshold)].tolist())
 
@@ -188,7 +191,9 @@ def labels_by_other_folds(
     """
     count = row_counts if recall is None else found_counts
     scores = {doc.document: _mean(members, doc) for fold in folds for doc in fold}
-    counts = [[_counts(doc, scores[doc.document], rules, count) for doc in fold] for fold in folds]
+    counts = [
+        [counts_by_threshold(doc, scores[doc.document], rules=rules, count=count) for doc in fold] for fold in folds
+    ]
     labels = {}
     for place, fold in enumerate(folds):
         others = [of_doc for other in (*counts[:place], *counts[place + 1 :]) for of_doc in other] or counts[place]
@@ -224,24 +229,3 @@ def found_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, i
     both = zip(true_labels(document), labels, strict=True)
     pairs = Counter((true != OUTSIDE, label != OUTSIDE) for true, label in both)
     return pairs[True, True], pairs[False, True], pairs[True, False]
-
-
-def _counts(
-    document: Document,
-    scores: np.ndarray,
-    rules: Sequence[str],
-    count: Callable[[Document, Sequence[str]], tuple[int, int, int]] = row_counts,
-) -> list[tuple[int, int, int]]:
-    """Return what `count` finds in the labels of a document for each of O_THRESHOLDS.
-
-    Rules are slow, and run once for thresholds that give the same labels.
-    """
-    counts: dict[tuple[bytes, bytes], tuple[int, int, int]] = {}
-    keys = []
-    for o_threshold in O_THRESHOLDS:
-        tokens, found = likeliest_pii(scores, o_threshold=o_threshold)
-        keys.append((tokens.tobytes(), found.tobytes()))
-        if keys[-1] not in counts:
-            labels = label_document(document, scores, o_threshold=o_threshold, rules=rules)
-            counts[keys[-1]] = count(document, labels)
-    return [counts[key] for key in keys]

@@ -80,7 +80,7 @@ def reopen_run(folder: Path, manifest: dict, *, file: str = "run.json") -> None:
 
 
 def _compare(started: dict, requested: dict, folder: Path, field: str = "") -> None:
-    for key, value in requested.items():
+    for key, value in ((dict.fromkeys(started) if field else {}) | requested).items():
         if isinstance(value, dict):
             _compare(started.get(key) or {}, value, folder, f"{field}{key}.")
         elif started.get(key) != value:

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from pii_kit.cli import Parser, add_runs, add_verb, dropout, positive, share, whole
+from pii_kit.cli import Parser, add_runs, add_verb, dropout, given_threshold, positive, share, whole
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,18 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(capsys):
         parser.parse_args(["fetch", "--help"])
     help = capsys.readouterr().out
     assert "how often (default: 3)" in help and "None" not in help
+
+
+def test_a_threshold_is_that_of_all_tokens_or_of_a_type(capsys):
+    parser = Parser()
+    add_runs(parser)
+    args = parser.parse_args(["--run", "a", "--threshold", ".5", "--threshold", "EMAIL=.2"])
+    assert args.threshold == [(None, 0.5), ("EMAIL", 0.2)] and given_threshold(args) == 0.5
+    assert given_threshold(parser.parse_args(["--run", "a", "--threshold", "EMAIL=.2"])) is None
+    for wrong in ("MAIL=.2", "=.2", "2", "EMAIL"):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--run", "a", "--threshold", wrong])
+        assert "expected" in capsys.readouterr().err
 
 
 def test_runs_to_average_are_a_list_in_the_order_given():

@@ -169,8 +169,8 @@ def test_a_notebook_that_was_pushed_elsewhere_is_submitted_by_its_version(run, f
     fake.states, fake.files = {name: [("complete", "")]}, {name: {"submission.csv": b"row_id\n"}}
     code, _, errors = run("submit")
     assert (code, len(errors)) == (2, 1)
-    assert "give --version N" in errors[0]
-    code, lines, _ = run("submit", "--version", "3", "--message", "mine")
+    assert "give --notebook-version N" in errors[0]
+    code, lines, _ = run("submit", "--notebook-version", "3", "--message", "mine")
     assert code == 0
     assert fake.sent == [f"{name} 3 {CONTENT['competition']} submission.csv mine"]
     assert lines == ["submission 77: pending, public -, private -"]

@@ -134,10 +134,10 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
         (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "need --run"),
         (["--mode", "type", "--submission", "labels.csv", "--recall", ".9"], "need --run"),
         (["--mode", "type", "--run", "r", "--recall", ".9"], "needs --train TRAIN.json"),
-        (["--mode", "type", "--submission", "labels.csv", "--workers", "2"], "need --engine"),
-        (["--mode", "type", "--submission", "labels.csv", "--engine", "ray"], "expected a folder"),
-        (["--mode", "type", "--submission", "labels.csv", "--engine", "ray", "--mapping", "m"], "no mapping"),
-        (["--mode", "type", "--decisions", "d.json", "--engine", "ray"], "--engine ray needs --submission or --run"),
+        (["--mode", "type", "--submission", "labels.csv", "--workers", "2"], "need --ray"),
+        (["--mode", "type", "--submission", "labels.csv", "--ray"], "expected a folder"),
+        (["--mode", "type", "--submission", "labels.csv", "--ray", "--mapping", "m"], "no mapping"),
+        (["--mode", "type", "--decisions", "d.json", "--ray"], "--ray needs --submission or --run"),
         (["--restore"], "--mapping"),
         (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
         (["--mode", "type", "--submission", "labels.csv", "--report", "in.json"], "used twice"),
@@ -201,7 +201,7 @@ def test_recall_chooses_the_threshold_and_redact_eval_measures_it(folder, cross_
     (run, _), essays = cross_validated(0), documents
     write_documents("train.json", essays)
     arguments = ["--run", str(run), "--train", "train.json", "--recall", ".3"]
-    assert main(["redact-eval", "--truth", "train.json", *arguments, "--out", "eval.csv"]) == 0
+    assert main(["redact-eval", "--data", "train.json", *arguments, "--out", "eval.csv"]) == 0
     printed = capsys.readouterr().out
     found, rows = map(int, re.search(r"finds (\d+) of (\d+) rows out of fold", printed).groups())
     assert 0.3 * rows <= found <= rows == len(true_rows(essays))

@@ -48,13 +48,36 @@ def test_extra_essays_are_trained_on_and_must_be_labelled(place, documents, caps
     write_documents("unlabelled.json", [replace(extra[0], labels=None)])
     assert main([*TRAIN.split(), "--fold", "0", "--extra", "unlabelled.json"]) == 2
     assert "unlabelled.json: document" in capsys.readouterr().err and not (place / "run").exists()
-    assert main([*TRAIN.split(), "--extra", "one.json", "--extra-share", "1"]) == 2
+    assert main([*TRAIN.split(), "--extra", "one.json", "--set", "extra_share=1"]) == 2
     assert "extra_share is 1" in capsys.readouterr().err and not (place / "run").exists()
-    files = "--extra one.json --extra two.json --extra-share 0.4"
+    files = "--extra one.json --extra two.json --set extra_share=0.4"
     assert main([*TRAIN.split(), "--fold", "0", *files.split()]) == 0
     manifest = read_json(place / "run" / "fold_0" / "run.json")
     assert manifest["extra"] == [fingerprint([document]) for document in extra]
     assert manifest["train"]["extra_share"] == 0.4
+
+
+def test_settings_are_listed_as_they_are_set_and_need_no_files(place, capsys):
+    assert main(["train", "--model", "sha_rnn", "--list-settings", "--set", "augment=none", "--seed", "3"]) == 0
+    lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["augment"][0] == lines["cycle_epochs"][0] == "none" and lines["seed"][0] == "3"
+    assert lines["model.hidden_size"] == ["16", "width of embedding, LSTM and Block."]
+    assert lines["clip_norm"] == ["0.25", "largest norm of the gradient."] and "augment.plant_share" in lines
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "needle"),
+    [
+        ("--set epochs=3 --epochs 4", "--set epochs and --epochs are one setting"),
+        ("--set epoch=3", "'epoch' is no setting of sha_rnn; did you mean 'epochs'?"),
+        ("--set model.hidden_size=17", "sizes do not fit together"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_no_run_begins(command, needle, place, capsys):
+    assert main([*TRAIN.split(), *command.split()]) == 2
+    err = capsys.readouterr().err
+    assert needle in err and err.count("\n") == 1 and not (place / "run").exists()
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "soon", "inf"])
@@ -71,6 +94,13 @@ def predict(cross_validated, documents, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_documents("test.json", documents)
     return f"predict --run {cross_validated(0)[0]} --data test.json --out out/submission.csv".split()
+
+
+def test_a_given_threshold_replaces_the_runs_and_excludes_a_recall(predict, capsys):
+    assert main([*predict, "--threshold", "0.3"]) == 0
+    assert "P(O) < 0.3" in capsys.readouterr().out
+    assert main([*predict, "--threshold", "0.3", "--recall", ".9", "--train", "test.json"]) == 2
+    assert "--recall chooses the threshold that --threshold P sets" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("minutes", [[], ["--minutes", "5"]])

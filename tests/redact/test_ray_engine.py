@@ -70,7 +70,7 @@ def test_a_job_survives_killed_workers_a_bad_file_and_being_killed_itself(essays
     monkeypatch.setenv("RAY_worker_niceness", "0")  # by default they wait for everything else on a busy machine
     folder, config, expected = essays
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "pii_kit", "redact", "--engine", "ray", "--workers", "1", "--mode", "surrogate"]
+    command = [sys.executable, "-m", "pii_kit", "redact", "--ray", "--workers", "1", "--mode", "surrogate"]
     command += ["--seed", "3", "--data", folder, "--out", out, "--submission", config.submission]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     job = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)

@@ -150,7 +150,7 @@ def test_spacy_trains_on_the_recorded_folds_and_seed_of_the_run(tmp_path, docume
 
     def train(training, seed):
         trained.append(({document.document for document in training}, seed))
-        return train_spacy_ner(training, seed=seed, epochs=1)
+        return train_spacy_ner(training, seed=seed, steps=5)
 
     monkeypatch.setattr(compare, "train_spacy_ner", train)
     labels = compare.spacy_out_of_fold(
@@ -160,7 +160,7 @@ def test_spacy_trains_on_the_recorded_folds_and_seed_of_the_run(tmp_path, docume
     assert trained == [({document.document for document in training}, 4) for training, _ in splits]
     assert list(labels) == [document.document for _, validation in splits for document in validation]
     training, validation = splits[0]
-    pipeline = train_spacy_ner(training, seed=4, epochs=1)
+    pipeline = train_spacy_ner(training, seed=4, steps=5)
     assert labels[validation[0].document] == label_with_spacy(pipeline, validation[0])
 
 

@@ -8,10 +8,10 @@ from pii_kit.__main__ import main
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.data import TOKENIZER
 from pii_kit.files import KitError
-from pii_kit.labels import PII_TYPES
+from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.sample import make_documents
 from pii_kit.sample import text as sample_text
-from pii_kit.sample.text import NAME, PEOPLE, SLOT, _new_faker, expand, slots
+from pii_kit.sample.text import PEOPLE, SLOT, _new_faker, expand, slots
 
 
 def test_every_template_with_pii_holds_exactly_its_own_type():
@@ -67,7 +67,7 @@ def test_every_topic_has_titles_headings_and_sentences():
 @pytest.mark.parametrize("seed", range(20))
 def test_no_two_people_in_a_document_share_a_part_of_a_name(seed):
     drawn = slots(random.Random(seed))
-    names = [drawn[f"{who}.{part}"] for who in (NAME, *PEOPLE) for part in ("first", "last")]
+    names = [drawn[f"{who}.{part}"] for who in (NAME_STUDENT, *PEOPLE) for part in ("first", "last")]
     parts = [part for name in names for part in name.casefold().split()]
     assert len(parts) == len(set(parts))
 

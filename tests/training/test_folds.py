@@ -347,6 +347,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(documents, tmp_pat
     [
         ({"epochs": 3}, r"train\.epochs was 2, now 3"),
         ({"seed": 9}, r"train\.seed was 0, now 9"),
+        ({"changes": {"model.hidden_size": 32}}, r"sizes\.hidden_size was None, now 32"),
         ({"augment": AugmentConfig()}, r"train\.augment\.swap_share was None, now 1\.0"),
     ],
 )

@@ -113,7 +113,16 @@ def test_the_time_in_which_a_teacher_predicts_counts_as_training(parts, sha_rnn_
 def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
     write_documents(tmp_path / "train.json", documents)
     command = [sys.executable, "-m", "pii_kit", "train", "--model", "sha_rnn", "--preset", "cpu", "--fold", "0"]
-    command += ["--data", str(tmp_path / "train.json"), "--epochs", "3", "--batch-size", "2", "--checkpoint-steps", "2"]
+    command += [
+        "--data",
+        str(tmp_path / "train.json"),
+        "--epochs",
+        "3",
+        "--batch-size",
+        "2",
+        "--set",
+        "checkpoint_steps=2",
+    ]
 
     def run(folder: str, *more: str) -> subprocess.Popen:
         return subprocess.Popen([*command, "--run", str(tmp_path / folder), *more], stderr=subprocess.PIPE)

@@ -5,13 +5,13 @@ import pytest
 from conftest import essay_of_labels, likely, make_document, random_essays
 from safetensors.numpy import load_file, save_file
 
+from pii_kit import metrics
 from pii_kit.decide import O_THRESHOLDS, decide
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.metrics import best_threshold, bootstrap_scores, decided_rows, threshold_curve
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.submission import true_rows
-from pii_kit.training import out_of_fold
 from pii_kit.training.out_of_fold import (
     FILE,
     KEPT_BELOW,
@@ -191,11 +191,11 @@ def test_rules_run_once_for_equal_labels(monkeypatch):
     members, documents = runs_of(0, 2)
     calls = []
 
-    def count(document, scores, *, original=out_of_fold.label_document, **settings):
+    def count(document, scores, *, original=metrics.label_document, **settings):
         calls.append((document.document, tuple(original(document, scores, **{**settings, "rules": ()}))))
         return original(document, scores, **settings)
 
-    monkeypatch.setattr(out_of_fold, "label_document", count)
+    monkeypatch.setattr(metrics, "label_document", count)
     choose_threshold(members, documents, DEFAULT_RULES)
     assert len(documents) <= len(calls) < len(documents) * len(O_THRESHOLDS)
     assert len(calls) == len(set(calls))
