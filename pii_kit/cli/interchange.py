@@ -21,7 +21,7 @@ def convert(args: argparse.Namespace) -> None:
     documents, n_extended = read_annotations(args.data, args.form, types=dict(args.label or ()))
     write_documents(args.out, documents)
     n_rows = sum(len(pii_places(document.labels or ())) for document in documents)
-    extended = f"; {n_extended} spans cut through a token, and now cover it whole" * (n_extended > 0)
+    extended = f"; {n_extended} spans cut through a token, which is labelled whole" * (n_extended > 0)
     print(f"{args.out}: {len(documents)} documents with {n_rows} PII tokens{extended}")
 
 
