@@ -16,6 +16,7 @@ OUTSIDE = "O"
 LABELS = (OUTSIDE, *(f"{prefix}-{pii_type}" for pii_type in PII_TYPES for prefix in "BI"))
 LABEL_TO_ID = {label: index for index, label in enumerate(LABELS)}
 OUTSIDE_ID = LABEL_TO_ID[OUTSIDE]
+BLOCK = 64  # labels that `pii_places` looks at together
 
 
 def type_of(label: str) -> str | None:
@@ -28,8 +29,16 @@ def type_of(label: str) -> str | None:
 
 
 def pii_places(labels: Sequence[str]) -> list[int]:
-    """Return the indices of the labels that are not O: few, so the caller's loop is short."""
-    return [index for index, label in enumerate(labels) if label != OUTSIDE]
+    """Return the indices of the labels that are not O: few, so the caller's loop is short.
+
+    `count` passes over a block of O ten times as fast as a loop.
+    """
+    places: list[int] = []
+    for start in range(0, len(labels), BLOCK):
+        block = labels[start : start + BLOCK]
+        if block.count(OUTSIDE) < len(block):
+            places += [index for index, label in enumerate(block, start) if label != OUTSIDE]
+    return places
 
 
 def spans_of(labels: Sequence[str]) -> list[tuple[int, int, str]]:

@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 from pii_kit.data import Document, true_labels
 from pii_kit.decide import O_THRESHOLDS, likeliest_pii
-from pii_kit.labels import OUTSIDE, PII_TYPES, type_of
+from pii_kit.labels import OUTSIDE, PII_TYPES, pii_places, type_of
 from pii_kit.rules import label_document
 from pii_kit.submission import Row, submission_rows
 
@@ -176,8 +176,8 @@ def threshold_curve(
 def row_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int]:
     """Return how many rows of a document's predicted labels are right and false, and how many are missed."""
     true = true_labels(document)
-    right = sum(one == other != OUTSIDE for one, other in zip(true, labels, strict=True))
-    n_true, n_found = (sum(label != OUTSIDE for label in of) for of in (true, labels))
+    right = sum(true[place] == labels[place] for place in pii_places(labels))
+    n_true, n_found = (len(of) - of.count(OUTSIDE) for of in (true, labels))
     return right, n_found - right, n_true - right
 
 

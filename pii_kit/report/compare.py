@@ -3,10 +3,13 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pii_kit import models as cost
@@ -28,7 +31,8 @@ from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, true_rows
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
-from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, choose_threshold, labels_by_other_folds
+from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, labels_by_other_folds
+from pii_kit.training.parallel import run_side_by_side
 from pii_kit.training.runs import fingerprint, fold_folders, load_tagger
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
@@ -94,13 +98,14 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document],
     members = [_only(of_run, scored) for of_run in kept.values()]
     decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
-    decisions[average] = {"o_threshold": choose_threshold(members, scored, rules), "rules": rules}
     folds = [fold for fold in validated_documents(next(iter(runs.values())), scored) if fold]
     labels = {}
     groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, average: members}
     for name, group in groups.items():
-        by_number = labels_by_other_folds(group, folds, decisions[name]["rules"])
+        of_group = rules if name == average else decisions[name]["rules"]
+        by_number, o_threshold = labels_by_other_folds(group, folds, of_group)
         labels[name] = [by_number[document.document] for document in scored]
+    decisions[average] = {"o_threshold": o_threshold, "rules": rules}  # the last group's
     every = dict(zip([*runs, average], [*members, average_out_of_fold(members)], strict=True))
     return Comparison(scored, every, decisions, labels)
 
@@ -113,19 +118,23 @@ def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
 
 
 def spacy_out_of_fold(documents: Sequence[Document], run: Path) -> dict[int, list[str]]:
-    """Return labels (token) by document number of spaCy's NER, trained on the folds of a run.
+    """Return labels (token) by document number of spaCy's NER, trained on the folds of a run, side by side.
 
     For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed.
     """
-    labels: dict[int, list[str]] = {}
-    for fold in fold_folders(run):
-        manifest = read_json(fold / "run.json")
-        validation = set(manifest["validation"])
-        training = [document for document in documents if document.document not in validation]
-        pipeline = train_spacy_ner(training, seed=manifest["train"]["seed"])
-        held_out = (document for document in documents if document.document in validation)
-        labels |= {document.document: label_with_spacy(pipeline, document) for document in held_out}
-    return labels
+    tasks = [partial(_label_fold_with_spacy, documents, fold) for fold in fold_folders(run)]
+    bar = tqdm(desc="spaCy", disable=True)
+    of_folds = run_side_by_side(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar, count=lambda: 0)
+    return {number: labels for of_fold in of_folds for number, labels in of_fold.items()}
+
+
+def _label_fold_with_spacy(documents: Sequence[Document], fold: Path) -> dict[int, list[str]]:
+    manifest = read_json(fold / "run.json")
+    validation = set(manifest["validation"])
+    training = [document for document in documents if document.document not in validation]
+    pipeline = train_spacy_ner(training, seed=manifest["train"]["seed"])
+    held_out = (document for document in documents if document.document in validation)
+    return {document.document: label_with_spacy(pipeline, document) for document in held_out}
 
 
 def f5_of_test(

@@ -99,7 +99,7 @@ def labels_out_of_fold(
     folds = [fold for fold in validated_documents(runs[0], shared) if fold]
     if len(folds) < 2:
         return {}
-    return labels_by_other_folds(members, folds, ensemble.rules, recall=recall, by_type=ensemble.by_type)
+    return labels_by_other_folds(members, folds, ensemble.rules, recall=recall, by_type=ensemble.by_type)[0]
 
 
 def _members(runs: Sequence[str | Path]) -> list[OutOfFold]:

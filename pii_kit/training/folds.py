@@ -27,7 +27,6 @@ from pii_kit.training.distill import Taught, fold_teachers, teach_fold
 from pii_kit.training.loop import fit, is_finished, kept_epoch
 from pii_kit.training.out_of_fold import (
     OutOfFold,
-    choose_threshold,
     join_out_of_fold,
     labels_by_other_folds,
     load_out_of_fold,
@@ -247,8 +246,7 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     folds, kept = validated_documents(folder, documents), load_folds_out_of_fold(folder)
     scored = [document for fold in folds for document in fold]
     assert kept is not None  # `validated_documents` refuses a fold without
-    o_threshold = choose_threshold([kept], scored, DEFAULT_RULES)
-    labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
+    labels, o_threshold = labels_by_other_folds([kept], folds, DEFAULT_RULES)
     truth, rows = true_rows(scored), submission_rows((doc.document, labels[doc.document]) for doc in scored)
     low, high = metrics.bootstrap_interval(truth, rows, [document.document for document in scored])
     if rank_state().is_main_process:

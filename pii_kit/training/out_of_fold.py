@@ -6,6 +6,7 @@ Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -179,12 +180,13 @@ def labels_by_other_folds(
     *,
     recall: float | None = None,
     by_type: Mapping[str, float] = MappingProxyType({}),
-) -> dict[int, list[str]]:
+) -> tuple[dict[int, list[str]], float]:
     """Return labels (token) by document number, of each fold with the threshold of the other folds.
 
-    The threshold is that of `choose_threshold`, or with a `recall` that of `threshold_for_recall`; `by_type` has fixed
-    ones for some PII types. The score of the labels is an honest estimate of the runs' average, and of a single run, on
-    new documents: a threshold that was chosen on these documents too would score too high. A single fold has no others.
+    Also return the threshold of all folds, for new documents. A threshold is that of `choose_threshold`, or with a
+    `recall` that of `threshold_for_recall`; `by_type` has fixed ones for some PII types. The score of the labels is an
+    honest estimate of the runs' average, and of a single run, on new documents: a threshold that was chosen on these
+    documents too would score too high. A single fold has no others.
 
     Raises:
         KitError: no threshold reaches the recall.
@@ -194,15 +196,19 @@ def labels_by_other_folds(
     counts = [
         [counts_by_threshold(doc, scores[doc.document], rules=rules, count=count) for doc in fold] for fold in folds
     ]
+
+    def choose(of_folds: Iterable[list[list[tuple[int, int, int]]]]) -> float:
+        of_documents = list(chain.from_iterable(of_folds))
+        return _safest(of_documents) if recall is None else _lowest(of_documents, recall)
+
     labels = {}
     for place, fold in enumerate(folds):
-        others = [of_doc for other in (*counts[:place], *counts[place + 1 :]) for of_doc in other] or counts[place]
-        chosen = _safest(others) if recall is None else _lowest(others, recall)
+        chosen = choose([*counts[:place], *counts[place + 1 :]] or counts)
         for doc in fold:
             labels[doc.document] = label_document(
                 doc, scores[doc.document], o_threshold=chosen, by_type=by_type, rules=rules
             )
-    return labels
+    return labels, choose(counts)
 
 
 def _mean(members: Sequence[OutOfFold], document: Document) -> np.ndarray:

@@ -85,22 +85,17 @@ def test_the_average_is_the_mean_and_has_a_decision_with_the_rules_of_all(tmp_pa
         "two": write_run(tmp_path / "two", documents, probability=0.9),
     }
     write_json(runs["two"] / "decision.json", {"o_threshold": 0.8, "rules": [*DEFAULT_RULES, "add_author_lines"]})
-    asked, nested = [], []
-
-    def choose(members, scored, rules):
-        asked.append((members, scored, rules))
-        return 0.7
+    nested = []
 
     def nest(members, folds, rules, *, original=compare.labels_by_other_folds):
-        nested.append((len(members), [[document.document for document in fold] for fold in folds], rules))
-        return original(members, folds, rules)
+        nested.append((members, [[document.document for document in fold] for fold in folds], rules))
+        return original(members, folds, rules)[0], 0.7
 
-    monkeypatch.setattr(compare, "choose_threshold", choose)
     monkeypatch.setattr(compare, "labels_by_other_folds", nest)
     result = compare.compare_out_of_fold(runs, documents, average="both")
     rules = [*DEFAULT_RULES, "add_author_lines"]
-    [(members, scored, asked_rules)] = asked
-    assert scored == result.documents == documents and asked_rules == rules
+    members = nested[-1][0]
+    assert result.documents == documents
     assert list(result.out_of_fold) == list(result.decisions) == ["one", "two", "both"]
     assert result.decisions["both"] == {"o_threshold": 0.7, "rules": rules}
     for document, (same, scores) in zip(documents, result.predictions("both"), strict=True):
@@ -108,11 +103,12 @@ def test_the_average_is_the_mean_and_has_a_decision_with_the_rules_of_all(tmp_pa
         np.testing.assert_allclose(scores, (members[0].of(document) + members[1].of(document)) / 2, atol=1e-6)
         np.testing.assert_allclose(scores, certain(document.labels, 0.7), atol=1e-6)
     folds = [read_json(runs["one"] / f"fold_{k}" / "run.json")["validation"] for k in range(3)]
-    assert [(n, list(map(sorted, of_folds))) for n, of_folds, _ in nested] == [
+    assert [(len(of), list(map(sorted, of_folds))) for of, of_folds, _ in nested] == [
         (n, list(map(sorted, folds))) for n in (1, 1, 2)
     ]
     assert [rules for _, _, rules in nested] == [list(DEFAULT_RULES), rules, rules]
-    by_number = labels_by_other_folds(members, [[d for d in documents if d.document in fold] for fold in folds], rules)
+    by_fold = [[document for document in documents if document.document in fold] for fold in folds]
+    by_number, _ = labels_by_other_folds(members, by_fold, rules)
     assert result.labels["both"] == [by_number[document.document] for document in documents]
 
 
@@ -153,6 +149,7 @@ def test_spacy_trains_on_the_recorded_folds_and_seed_of_the_run(tmp_path, docume
         return train_spacy_ner(training, seed=seed, steps=5)
 
     monkeypatch.setattr(compare, "train_spacy_ner", train)
+    monkeypatch.setattr(compare, "run_side_by_side", lambda tasks, **_: [task() for task in tasks])
     labels = compare.spacy_out_of_fold(
         documents, write_run(tmp_path / "run", documents, n_folds=n_folds, folds=folds, seed=4)
     )

@@ -99,7 +99,7 @@ def test_the_result_is_the_score_with_thresholds_of_the_other_folds(run, documen
     _, result = cross_validated(0)
     kept = load_folds_out_of_fold(run)
     folds = [[doc for doc, _ in out_of_fold_predictions(run / f"fold_{k}", documents)] for k in range(3)]
-    labels = labels_by_other_folds([kept], folds, DEFAULT_RULES)
+    labels, _ = labels_by_other_folds([kept], folds, DEFAULT_RULES)
     rows = submission_rows((document.document, labels[document.document]) for document in documents)
     o_threshold = choose_threshold([kept], documents, DEFAULT_RULES)
     decision = read_json(run / "decision.json")

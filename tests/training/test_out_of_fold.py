@@ -215,7 +215,8 @@ def test_the_threshold_is_chosen_on_the_documents_that_every_run_validated():
 def test_labels_of_a_fold_are_decided_on_the_other_folds():
     members, documents = runs_of(4, 2)
     folds = [documents[:4], documents[4:7], documents[7:]]
-    labels = labels_by_other_folds(members, folds, DEFAULT_RULES)
+    labels, of_all = labels_by_other_folds(members, folds, DEFAULT_RULES)
+    assert of_all == choose_threshold(members, [document for fold in folds for document in fold], DEFAULT_RULES)
     assert sorted(labels) == sorted(document.document for document in documents)
     for fold in folds:
         others = [document for other in folds if other is not fold for document in other]
@@ -227,7 +228,7 @@ def test_labels_of_a_fold_are_decided_on_the_other_folds():
     o_threshold = choose_threshold(members[:1], documents, ())
     for document in documents:  # a single fold has no others
         expected = label_document(document, members[0].of(document), o_threshold=o_threshold, rules=())
-        assert labels_by_other_folds(members[:1], [documents], ())[document.document] == expected
+        assert labels_by_other_folds(members[:1], [documents], ())[0][document.document] == expected
 
 
 def test_a_fold_has_the_threshold_of_the_others_not_its_own():
@@ -240,7 +241,7 @@ def test_a_fold_has_the_threshold_of_the_others_not_its_own():
     kept = keep_out_of_fold([(document, scores), (nobody, scores)])
     alone = [choose_threshold([kept], [of_fold], ()) for of_fold in (document, nobody)]
     assert alone[1] <= 0.7 < alone[0]
-    labels = labels_by_other_folds([kept], [[document], [nobody]], ())
+    labels, _ = labels_by_other_folds([kept], [[document], [nobody]], ())
     assert labels == {4: decide(scores, o_threshold=alone[1]), 5: decide(scores, o_threshold=alone[0])}
     assert labels[4] == ["O"] * 4 and labels[5] != ["O"] * 4
 
@@ -275,7 +276,7 @@ def test_the_lowest_threshold_that_finds_enough_rows_is_chosen():
 def test_with_a_recall_each_fold_has_the_threshold_that_finds_enough_in_the_others():
     members, documents = runs_of(4, 2)
     folds = [documents[:4], documents[4:7], documents[7:]]
-    labels = labels_by_other_folds(members, folds, DEFAULT_RULES, recall=0.3)
+    labels, _ = labels_by_other_folds(members, folds, DEFAULT_RULES, recall=0.3)
     average, chosen = average_out_of_fold(members), set()
     for place, fold in enumerate(folds):
         others = [doc for other in (*folds[:place], *folds[place + 1 :]) for doc in other]
@@ -289,5 +290,5 @@ def test_with_a_recall_each_fold_has_the_threshold_that_finds_enough_in_the_othe
 def test_thresholds_of_types_are_fixed_for_all_folds():
     members, documents = runs_of(4, 2)
     folds, nothing = [documents[:5], documents[5:]], dict.fromkeys(PII_TYPES, 1e-9)
-    labels = labels_by_other_folds(members, folds, (), by_type=nothing)
+    labels, _ = labels_by_other_folds(members, folds, (), by_type=nothing)
     assert {label for of_document in labels.values() for label in of_document} == {"O"}
