@@ -201,8 +201,10 @@ def _show(out: Path, seed: int) -> None:
     print(f"\n{table.to_string(formatters=FORMATS, na_rep='', index_names=False)}")
     print("F5, precision and recall: out of fold on the training essays; seconds: training of all folds")
     print("\nTest essays before and after redaction; what was found is in brackets:")
+    truth = label_documents(documents, read_submission(out / "essays" / "test_labels.csv", documents))
+    n_types = {document.document: len(document.types) for document in truth}
     found = [pair for pair in zip(labelled, release.redacted, strict=True) if pair[1].changes]
-    found.sort(key=lambda pair: -len(pair[0].types))
+    found.sort(key=lambda pair: -n_types[pair[0].document])
     for document, redacted in found[:N_SHOWN]:
         before, after = excerpts(document.full_text, redacted)
         print(f"\n  before  {before}\n  after   {after}")
