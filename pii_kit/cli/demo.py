@@ -218,8 +218,8 @@ def _show(out: Path, seed: int) -> None:
     }
     if found:
         first = found[0][0]
-        after = redact_document(first, first.labels or (), Redaction(mode="surrogate", seed=seed)).document
-        draw_redaction(first, after).savefig(out / "redaction.png", dpi=160)
+        pair = first, redact_document(first, first.labels or (), Redaction(mode="surrogate", seed=seed)).document
+        draw_redaction(*pair).savefig(out / "redaction.png", dpi=160)
         paths["a picture of the first essay"] = "redaction.png"
     for name, path in paths.items():
         print(f"{name:<32} {os.path.relpath(out / path)}")
