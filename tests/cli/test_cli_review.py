@@ -99,7 +99,7 @@ def test_decisions_about_other_essays_are_refused_and_nothing_is_written(folder,
 def test_redact_takes_one_source_of_labels(folder, capsys, more):
     write_decisions(folder)
     assert redact("--decisions", "decisions.json", *more) == 2
-    assert "exactly one of" in capsys.readouterr().err
+    assert "not more than one of" in capsys.readouterr().err
 
 
 def test_decisions_are_never_overwritten(folder, capsys):
