@@ -197,18 +197,18 @@ def labels_by_other_folds(
         [counts_by_threshold(doc, scores[doc.document], rules=rules, count=count) for doc in fold] for fold in folds
     ]
 
-    def choose(of_folds: Iterable[list[list[tuple[int, int, int]]]]) -> float:
-        of_documents = list(chain.from_iterable(of_folds))
+    def choose(of_documents: Sequence[list[tuple[int, int, int]]]) -> float:
         return _safest(of_documents) if recall is None else _lowest(of_documents, recall)
 
     labels = {}
     for place, fold in enumerate(folds):
-        chosen = choose([*counts[:place], *counts[place + 1 :]] or counts)
+        others = list(chain.from_iterable([*counts[:place], *counts[place + 1 :]]))
+        chosen = choose(others or counts[place])
         for doc in fold:
             labels[doc.document] = label_document(
                 doc, scores[doc.document], o_threshold=chosen, by_type=by_type, rules=rules
             )
-    return labels, choose(counts)
+    return labels, choose(list(chain.from_iterable(counts)))
 
 
 def _mean(members: Sequence[OutOfFold], document: Document) -> np.ndarray:
