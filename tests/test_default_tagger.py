@@ -29,3 +29,10 @@ def test_verbs_without_a_run_use_the_default_tagger_and_say_so(tmp_path, capsys)
     assert main(["redact", "--data", str(essay), "--mode", "type", "--out", str(redacted)]) == 0
     assert "[NAME_STUDENT]" in redacted.read_text() and "Marie Curie" in redacted.read_text()
     assert main(["review", "--data", str(essay), "--out", str(tmp_path / "review.html")]) == 0
+
+
+def test_a_submission_of_text_files_is_refused_with_what_to_do(tmp_path, capsys):
+    (tmp_path / "essay.txt").write_text(TEXT)
+    for data in (tmp_path, tmp_path / "essay.txt"):
+        assert main(["predict", "--data", str(data), "--out", str(tmp_path / "submission.csv")]) == 2
+        assert "for other essays add --format jsonl" in capsys.readouterr().err

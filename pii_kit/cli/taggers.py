@@ -15,7 +15,7 @@ from pii_kit.kaggle import deadline_in
 from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
 from pii_kit.metrics import micro_fbeta, recall_bound
 from pii_kit.predict import ENGINES, Ensemble
-from pii_kit.redact.forms import read_files
+from pii_kit.redact.forms import FORMS, read_files
 from pii_kit.redact.release import items_of
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows
@@ -84,6 +84,8 @@ def predict(args: argparse.Namespace) -> None:
     is_submission = args.format == "csv"
     if args.minutes and not is_submission:
         raise KitError("--minutes needs --format csv: only a submission can be finished by rules")
+    if is_submission and (args.data.is_dir() or args.data.suffix.lower() in {*FORMS} - {".json"}):
+        raise KitError(f"{args.data}: a submission needs the competition's JSON; for other essays add --format jsonl")
     if not is_submission:
         check_not_input(args.out, args.data)
     files = [] if is_submission else read_files(args.data)
