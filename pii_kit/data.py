@@ -1,10 +1,11 @@
 """Documents in the competition's format: read, check, write and split them."""
 
 import json
+import re
 import sys
 import warnings
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,6 +17,8 @@ from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, STREET_ADDRESS, type_of
 
 FIELDS = ("document", "full_text", "tokens", "trailing_whitespace", "labels")
+BLOCK = 2**20  # characters of a file that are read at a time
+SPACE = r"[ \t\n\r]*"  # of JSON
 MAX_NUMBER = 2**63 - 1  # pandas, numpy and the submission hold document numbers as 64-bit integers
 
 
@@ -88,34 +91,54 @@ def read_documents(path: str | Path, *, labels_required: bool = False) -> list[D
         kind = "a folder, not a JSON file" if path.is_dir() else "no such file"
         raise KitError(f"{path}: {kind}; looked in {path.parent.absolute()}")
 
-    shared: dict[str, str] = {}
-    try:
-        with open(path, encoding="utf-8-sig") as handle:
-            # The hook packs each document as soon as it is parsed, so the raw lists of all documents never coexist.
-            entries = json.load(handle, object_hook=lambda entry: _share_tokens(entry, shared))
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise KitError(f"{path}: not JSON: {error.msg} at {place}; is the file complete?") from None
-    except (ValueError, RecursionError) as error:  # other encodings, numbers of over 4,300 digits, deep nesting
-        raise KitError(f"{path}: not JSON in UTF-8, or too large a number: {error}") from None
-    if not isinstance(entries, list):
-        raise KitError(f"{path}: expected a list of documents, found {_json_name(entries)}")
-
     documents: list[Document] = []
     first_at: dict[int, int] = {}
-    for position, entry in enumerate(entries):
+    n_different = 0
+    for position, entry in enumerate(_entries(path)):
         document = check_entry(entry, path, position, labels_required)
         first = first_at.setdefault(document.document, position)
         if first != position:
             raise KitError(f"{path}: document {document.document}: used twice, by entries {first} and {position}")
+        n_different += spell(document.tokens, document.trailing_whitespace) != document.full_text
         documents.append(document)
     if not documents:
         warnings.warn(f"{path}: the file holds no documents", DataWarning, stacklevel=2)
-    n_different = sum(spell(doc.tokens, doc.trailing_whitespace) != doc.full_text for doc in documents)
     if n_different:
         where = f"{path}: full_text differs from the tokens in {n_different} of {len(documents)} documents"
         warnings.warn(f"{where}; the tokens are used", DataWarning, stacklevel=2)
     return documents
+
+
+def _entries(path: Path) -> Iterator[Any]:
+    """Yield the items of a list in a JSON file while it is read: the whole text would be larger than the documents.
+
+    Raises:
+        KitError: the file is not a list in JSON.
+    """
+    shared: dict[str, str] = {}
+    decoder = json.JSONDecoder(object_hook=lambda entry: _share_tokens(entry, shared))
+    try:
+        with open(path, encoding="utf-8-sig") as handle:
+            text, place, before, at_end = "", 0, "[", False
+            while not at_end:
+                block = handle.read(max(BLOCK, len(text) - place))
+                text, place, at_end = text[place:] + block, 0, not block
+                while found := re.compile(rf"{SPACE}\{before}{SPACE}").match(text, place):
+                    try:
+                        entry, end = decoder.raw_decode(text, found.end())
+                    except json.JSONDecodeError:  # mostly because the block ends inside the entry
+                        break
+                    yield entry
+                    place, before = end, ","
+        opening = "" if before == "," else rf"{SPACE}\["
+        if not re.fullmatch(rf"{opening}{SPACE}\]{SPACE}", text[place:]):
+            entries = json.loads(path.read_text(encoding="utf-8-sig"))  # raises an error that names line and column
+            raise KitError(f"{path}: expected a list of documents, found {_json_name(entries)}")
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise KitError(f"{path}: not JSON: {error.msg} at {where}; is the file complete?") from None
+    except (ValueError, RecursionError) as error:  # other encodings, numbers of over 4,300 digits, deep nesting
+        raise KitError(f"{path}: not JSON in UTF-8, or too large a number: {error}") from None
 
 
 def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:

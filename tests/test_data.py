@@ -36,6 +36,19 @@ def test_what_is_written_is_read_back(tmp_path, documents):
     assert read_documents(tmp_path / "essays.json") == [*documents, unlabelled]
 
 
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_documents_longer_than_a_block_of_the_file_are_read(tmp_path, documents, monkeypatch, size):
+    monkeypatch.setattr("pii_kit.data.BLOCK", size)
+    write_documents(tmp_path / "essays.json", documents)
+    text = (tmp_path / "essays.json").read_text()
+    for content in (text, " \n" + text.replace(", {", " ,\n{") + "\n "):
+        assert read_documents(written(tmp_path, content)) == documents
+    with pytest.raises(KitError, match=r"not JSON: Extra data at line 2, column 2"):
+        read_documents(written(tmp_path, text + "\n ]"))
+    with pytest.raises(KitError, match=r"Expecting ',' delimiter.*is the file complete"):
+        read_documents(written(tmp_path, text.replace("}, {", "} {")))
+
+
 @pytest.mark.parametrize(
     ("change", "needle"),
     [
