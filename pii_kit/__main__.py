@@ -4,26 +4,40 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from importlib import import_module
 
 from pii_kit import __version__
 from pii_kit.cli import Parser
-from pii_kit.cli.bench import add_bench
-from pii_kit.cli.data import add_check, add_sample, add_score
-from pii_kit.cli.demo import add_demo
-from pii_kit.cli.interchange import add_convert
-from pii_kit.cli.kaggle import add_kaggle
-from pii_kit.cli.language_model import add_lm
-from pii_kit.cli.redact import add_redact, add_redact_eval
-from pii_kit.cli.review import add_review
-from pii_kit.cli.taggers import add_errors, add_export, add_predict, add_train
 from pii_kit.data import DataWarning
 from pii_kit.files import KitError
 
-VERBS = (  # in the order of the work
-    *(add_sample, add_convert, add_train, add_predict, add_check, add_score, add_errors),
-    *(add_redact, add_redact_eval, add_review, add_export, add_bench, add_kaggle, add_lm, add_demo),
-)
+VERBS = {  # in the order of the work: the verb, its module in pii_kit.cli, and what it does
+    "sample": ("data", "write made-up essays: train.json, test.json and test_labels.csv"),
+    "convert": ("interchange", "turn essays that were labelled with another tool into a train.json"),
+    "train": ("taggers", "train taggers on labelled essays, one for each fold"),
+    "predict": ("taggers", "label essays with trained taggers and write a submission"),
+    "check": ("data", "check a submission and list all errors"),
+    "score": ("data", "score a submission on labelled essays"),
+    "errors": (
+        "taggers",
+        "write a page of errors on labelled essays, with only taggers that did not train on the essay",
+    ),
+    "redact": (
+        "redact",
+        "replace PII in essays: JSON, JSON lines, csv or parquet files, text files or a folder of these",
+    ),
+    "redact-eval": (
+        "redact",
+        "measure what a redaction with runs leaves in labelled essays, and what else it replaces",
+    ),
+    "review": ("review", "write a page to decide what is PII; redact --decisions uses what it saves"),
+    "export": ("taggers", "export a trained run to ONNX, into a folder that predict accepts as a run"),
+    "bench": ("bench", "measure how fast runs predict on this machine, beside spaCy's NER and transformers' pipeline"),
+    "kaggle": ("kaggle", "the kit on Kaggle: build, push, status, pull, submit"),
+    "lm": ("language_model", "train, evaluate and sample the byte-level SHA-RNN language model"),
+    "demo": ("demo", "run notebooks 01 to 05 on made-up essays, into outputs/demo"),
+}
 EPILOG = """\
 Start with `%(prog)s demo`, which runs everything on made-up essays,
 or with sample, train and predict. `%(prog)s VERB --help` has examples.
@@ -31,19 +45,24 @@ or with sample, train and predict. `%(prog)s VERB --help` has examples.
 exit codes: 0 done; 2 error in arguments, data or files; 130 interrupted"""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def parser(verbs: Collection[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+    """Return the parser of the command line. Only these `verbs` get their arguments, for which modules are imported."""
     whole = Parser(prog="python -m pii_kit", description="Find PII in student essays.", epilog=EPILOG)
     whole.add_argument("--version", action="version", version=f"pii_kit {__version__}")
-    verbs = whole.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for add in VERBS:
-        add(verbs)
+    actions = whole.add_subparsers(title="verbs", required=True, metavar="VERB")
+    for name, (module, text) in VERBS.items():
+        if name in verbs:
+            add = getattr(import_module(f"pii_kit.cli.{module}"), f"add_{name.replace('-', '_')}")
+            add(actions, text)
+        else:
+            actions.add_parser(name, help=text)
     return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Return the exit code: 0, 2 after an error for the user (one line), 130 after Ctrl-C."""
-    args = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = parser(arguments[:1]).parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pii_kit").setLevel(logging.INFO)
     try:

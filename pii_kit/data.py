@@ -7,14 +7,16 @@ import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
-
-import spacy
+from typing import TYPE_CHECKING, Any
 
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, STREET_ADDRESS, type_of
+
+if TYPE_CHECKING:
+    from spacy.tokenizer import Tokenizer  # type: ignore[import-not-found]
 
 FIELDS = ("document", "full_text", "tokens", "trailing_whitespace", "labels")
 BLOCK = 2**20  # characters of a file that are read at a time
@@ -200,8 +202,29 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
         json.dump(entries, handle)
 
 
-TOKENIZER = spacy.blank("en").tokenizer
 Span = tuple[str, str | None]  # text, PII type
+
+
+@cache
+def english_tokenizer() -> "Tokenizer":
+    """Return spaCy's tokenizer of English, which split the competition's essays: that of `spacy.blank("en")`."""
+    # Not by spacy.blank: that imports every package that extends spaCy, seconds of Presidio alone. And only when a text
+    # is tokenized: most commands read tokens.
+    from spacy import util
+    from spacy.lang.en import English
+    from spacy.tokenizer import Tokenizer
+    from spacy.vocab import create_vocab
+
+    rules = English.Defaults
+    return Tokenizer(
+        create_vocab("en", rules),
+        rules=rules.tokenizer_exceptions,
+        prefix_search=util.compile_prefix_regex(rules.prefixes or ()).search,
+        suffix_search=util.compile_suffix_regex(rules.suffixes or ()).search,
+        infix_finditer=util.compile_infix_regex(rules.infixes or ()).finditer,
+        token_match=rules.token_match,
+        url_match=rules.url_match,
+    )
 
 
 def tokenize(text: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
@@ -211,7 +234,7 @@ def tokenize(text: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     (('Hi', ',', 'Ann'), (False, True, False))
     """
     # spaCy refuses half surrogate pairs, which JSON may hold; a stand-in of the same length finds the same tokens.
-    tokens = TOKENIZER(text.encode("utf-8", "replace").decode("utf-8"))
+    tokens = english_tokenizer()(text.encode("utf-8", "replace").decode("utf-8"))
     places = [(token.idx, token.idx + len(token)) for token in tokens]
     return tuple(text[start:end] for start, end in places), tuple(bool(token.whitespace_) for token in tokens)
 
@@ -231,7 +254,7 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
     >>> document_of_spans(1, [("By ", None), ("Ana Silva", "NAME_STUDENT")]).labels
     ('O', 'B-NAME_STUDENT', 'I-NAME_STUDENT')
     """
-    tokens = TOKENIZER("".join(text for text, _ in spans))
+    tokens = english_tokenizer()("".join(text for text, _ in spans))
     labels = [OUTSIDE] * len(tokens)
     begin = 0
     for text, pii_type in spans:

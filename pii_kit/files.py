@@ -104,7 +104,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("trian", ["train", "predict"]), did_you_mean("fly", ["train", "predict"])
     ("; did you mean 'train'?", '')
     """
-    near = get_close_matches(name, known, n=1)
+    plain = {one.lstrip("-"): one for one in known}
+    near = [plain[one] for one in get_close_matches(name.lstrip("-"), plain, n=1)]
     return "".join(f"; did you mean {one if one.startswith('-') else repr(one)}?" for one in near)
 
 

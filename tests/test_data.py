@@ -2,6 +2,7 @@ import json
 import warnings
 
 import pytest
+import spacy
 from conftest import make_document
 
 from pii_kit.data import (
@@ -11,9 +12,11 @@ from pii_kit.data import (
     join,
     read_documents,
     spell,
+    tokenize,
     write_documents,
 )
 from pii_kit.files import KitError
+from pii_kit.sample import make_documents
 
 ENTRY = {
     "document": 7,
@@ -144,6 +147,14 @@ def test_an_empty_document_is_read(tmp_path):
         warnings.simplefilter("error")
         (document,) = read_documents(written(tmp_path, [empty]))
     assert document.tokens == () and document.labels == ()
+
+
+def test_texts_are_tokenized_as_by_spacys_blank_english():
+    spacys = spacy.blank("en")
+    made_up = "".join(document.full_text for document in make_documents(20, seed=3))
+    for text in (made_up, "", " ", "Don't e-mail a.b@c.com!  \n\nhttps://x.org/a?b=c, (555) 123-4567; it's 5km…😀 :)"):
+        tokens = spacys(text)
+        assert tokenize(text) == (tuple(map(str, tokens)), tuple(bool(token.whitespace_) for token in tokens))
 
 
 def test_equal_tokens_share_one_string(tmp_path):

@@ -135,7 +135,7 @@ def drawn(surrogates: Surrogates) -> dict[str, Callable[[], str]]:
         return f"{surrogates.first_name()}{middle} {surrogates.last_name()}"
 
     def word(slot: str, *, low: bool = False) -> str:
-        text = rng.choice(texts.ORDINARY_WORDS if slot == "Noun" and rng.random() < 0.4 else texts.VOCABULARY[slot])
+        text = rng.choice(texts.ordinary_words() if slot == "Noun" and rng.random() < 0.4 else texts.VOCABULARY[slot])
         return text.lower() if low else text
 
     draws = {

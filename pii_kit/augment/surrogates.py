@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from pii_kit.augment import templates as texts
-from pii_kit.data import TOKENIZER
+from pii_kit.data import english_tokenizer
 from pii_kit.lexicon import without_accents
 from pii_kit.sample.text import faker_of, separable
 
@@ -75,7 +75,7 @@ class Surrogates:
         """Draw a first or last name that is a single token; `part` is "first" or "last"."""
         while True:
             name = self._name(part, None)
-            if len(TOKENIZER(name)) == 1 and name[1:].islower():
+            if len(english_tokenizer()(name)) == 1 and name[1:].islower():
                 return name
 
     def email(self, handle: str) -> str:
@@ -202,7 +202,7 @@ class Surrogates:
     def _one_token(self, draw: Callable[[], str]) -> str:
         while True:
             text = separable(draw)
-            if len(TOKENIZER(text)) == 1:
+            if len(english_tokenizer()(text)) == 1:
                 return text
 
 

@@ -36,6 +36,7 @@ def _read(name: str) -> dict[str, Any]:
     return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
+@cache
 def ordinary_words() -> list[str]:
     """Return words of the lexicon that are neither places nor common names, in title case, common ones more often."""
     weights = {1: 0, 2: 1, 3: 4, 4: 8}
@@ -70,7 +71,6 @@ STREETS: Weighted = _TEMPLATES["streets"]
 ADDRESSES: Weighted = _TEMPLATES["addresses"]
 VOCABULARY: Mapping[str, list[str]] = _read("words.json")
 NAME_WORDS = {part: tuple(VOCABULARY[f"name_words_{part}"]) for part in ("first", "last")}  # names that are also words
-ORDINARY_WORDS = ordinary_words()
 WORDS: Mapping[str, list[str]] = {**VOCABULARY, **_TEMPLATES["words"]}  # what fills the slots that are not PII
 FILLERS: Mapping[str, list[str]] = {**WORDS, **STORY_SENTENCES}
 

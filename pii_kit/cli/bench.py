@@ -103,9 +103,8 @@ def _as_text(table: pd.DataFrame) -> str:
     return table.rename(columns=shown)[list(shown.values())].to_string(formatters=formats, na_rep="")
 
 
-def add_bench(verbs) -> None:
+def add_bench(verbs, text: str) -> None:
     """Add the verb bench."""
-    text = "measure how fast runs predict on this machine, beside spaCy's NER and transformers' pipeline"
     runs = "--run runs/sha_rnn --data labelled.json --train train.json"
     verb = add_verb(verbs, bench, text, "", f"{runs} --engine torch --engine onnx --out bench")
     text = "folder of a run; repeat for several; default: those of `make demo`"

@@ -34,9 +34,8 @@ def check(args: argparse.Namespace) -> None:
     print(f"{args.submission}: {len(rows)} rows, nothing wrong")
 
 
-def add_sample(verbs) -> None:
+def add_sample(verbs, text: str) -> None:
     """Add the verb sample."""
-    text = "write made-up essays: train.json, test.json and test_labels.csv"
     verb = add_verb(verbs, sample, text, "--out essays", "--out essays --documents 1000 --length 2.8 --seed 1")
     add_path(verb, "--out", "DIR", "output folder")
     verb.add_argument("--documents", type=whole(1), default=400, metavar="N", help="number of training essays")
@@ -47,18 +46,18 @@ def add_sample(verbs) -> None:
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds make equal essays")
 
 
-def add_score(verbs) -> None:
+def add_score(verbs, text: str) -> None:
     """Add the verb score."""
     example = "--data labelled.json --submission submission.csv"
-    verb = add_verb(verbs, score, "score a submission on labelled essays", example, f"{example} --json")
+    verb = add_verb(verbs, score, text, example, f"{example} --json")
     add_path(verb, "--data", "LABELLED.json", "labelled essays")
     add_path(verb, "--submission", "FILE.csv", "submission to score")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def add_check(verbs) -> None:
+def add_check(verbs, text: str) -> None:
     """Add the verb check."""
     example = "--data test.json --submission submission.csv"
-    verb = add_verb(verbs, check, "check a submission and list all errors", example)
+    verb = add_verb(verbs, check, text, example)
     add_path(verb, "--data", "TEST.json", "essays of the submission")
     add_path(verb, "--submission", "FILE.csv", "submission to check")

@@ -254,8 +254,8 @@ def excerpts(text: str, redacted: Redacted) -> tuple[str, str]:
     return " … ".join(before), " … ".join(after)
 
 
-def add_demo(verbs) -> None:
+def add_demo(verbs, text: str) -> None:
     """Add the verb demo."""
-    verb = add_verb(verbs, demo, "run notebooks 01 to 05 on made-up essays, into outputs/demo", "", "--seed 1")
+    verb = add_verb(verbs, demo, text, "", "--seed 1")
     verb.add_argument("--documents", type=whole(1), default=DOCUMENTS, metavar="N", help="number of training essays")
     verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed of essays and training")

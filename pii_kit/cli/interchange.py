@@ -57,10 +57,10 @@ def _mapping(text: str) -> tuple[str, str]:
     return label, pii_type
 
 
-def add_convert(verbs) -> None:
+def add_convert(verbs, text: str) -> None:
     """Add the verb convert."""
     example = "--data export.jsonl --form doccano --label PERSON=NAME_STUDENT --label ORG= --out train.json"
-    verb = add_verb(verbs, convert, "turn essays that were labelled with another tool into a train.json", example)
+    verb = add_verb(verbs, convert, text, example)
     add_path(verb, "--data", "FILE", "the tool's export")
     text = "JSON lines of doccano, JSON of Label Studio, or a token and a BIO tag in each line"
     verb.add_argument("--form", choices=list(FORMS), required=True, help=text)

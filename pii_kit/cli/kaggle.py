@@ -119,9 +119,8 @@ def _build(description: Description, out: Path, owner: str) -> None:
     tell(f"{out}: written for {owner}: {counts}")
 
 
-def add_kaggle(verbs) -> None:
+def add_kaggle(verbs, text: str) -> None:
     """Add the verb `kaggle` with its own verbs."""
-    text = "the kit on Kaggle: build, push, status, pull, submit"
     verbs = verbs.add_parser("kaggle", help=text, description=text)
     verbs = verbs.add_subparsers(title="verbs", required=True, metavar="VERB")
     only: dict[str, Any] = {"action": "append", "metavar": "SLUG"}

@@ -69,9 +69,8 @@ def _attention(text: str) -> str | list[int]:
     return text if text in ATTENTION else sorted({int(number) for number in text.split(",")})
 
 
-def add_lm(verbs) -> None:
+def add_lm(verbs, text: str) -> None:
     """Add the verb `lm` and its own verbs."""
-    text = "train, evaluate and sample the byte-level SHA-RNN language model"
     lm = verbs.add_parser("lm", help=text, description=text)
     verbs = lm.add_subparsers(title="verbs", required=True, metavar="VERB")
     data = "text file, also .xz, .gz, .bz2 or .zip"

@@ -207,9 +207,8 @@ def redact_eval(args: argparse.Namespace) -> None:
     print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
 
 
-def add_redact(verbs) -> None:
+def add_redact(verbs, text: str) -> None:
     """Add the verb redact."""
-    text = "replace PII in essays: JSON, JSON lines, csv or parquet files, text files or a folder of these"
     examples = [
         "--data essays.csv --run runs/sha_rnn --mode surrogate --out released.csv --mapping mapping.json",
         "--restore --data released.csv --mapping mapping.json --out essays.csv",
@@ -246,9 +245,8 @@ def add_redact(verbs) -> None:
     verb.add_argument("--restore", action="store_true", help="write the original essays again")
 
 
-def add_redact_eval(verbs) -> None:
+def add_redact_eval(verbs, text: str) -> None:
     """Add the verb redact-eval."""
-    text = "measure what a redaction with runs leaves in labelled essays, and which other words it replaces"
     example = "--data labelled.json --run runs/sha_rnn"
     verb = add_verb(verbs, redact_eval, text, example, f"{example} --train train.json --recall .99")
     add_path(verb, "--data", "LABELLED.json", "labelled essays; the training essays are labelled out of fold")

@@ -27,9 +27,8 @@ def review(args: argparse.Namespace) -> None:
     print(f"{args.out}: {counts} in {len(documents)} documents; save the decisions on the page for redact --decisions")
 
 
-def add_review(verbs) -> None:
+def add_review(verbs, text: str) -> None:
     """Add the verb review."""
-    text = "write a page to decide what is PII; redact --decisions uses what it saves"
     verb = add_verb(verbs, review, text, "--data essays.csv --run runs/sha_rnn --out review.html")
     add_path(verb, "--data", "IN", "the essays, in any form that redact reads")
     add_runs(verb)

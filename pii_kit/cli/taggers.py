@@ -178,13 +178,13 @@ class _Listing(argparse.Action):
             action.required = action.required and action.dest == "model"
 
 
-def add_train(verbs) -> None:
+def add_train(verbs, text: str) -> None:
     """Add the verb train."""
     examples = [
         "--model sha_rnn --data train.json --run runs/sha_rnn",
         "--model sha_rnn --data train.json --run runs/wide --set model.hidden_size=192 --set model.boom_size=768",
     ]
-    verb = add_verb(verbs, train, "train taggers on labelled essays, one for each fold", *examples)
+    verb = add_verb(verbs, train, text, *examples)
     text = "SHA-RNN, MobileBERT, or any pretrained encoder of transformers"
     verb.add_argument("--model", choices=list(PRESETS), required=True, help=text)
     add_path(verb, "--data", "TRAIN.json", "labelled essays")
@@ -219,13 +219,13 @@ def add_train(verbs) -> None:
     verb.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
 
 
-def add_predict(verbs) -> None:
+def add_predict(verbs, text: str) -> None:
     """Add the verb predict."""
     examples = [
         "--run runs/sha_rnn --data test.json --out submission.csv",
         "--run runs/sha_rnn --run runs/mobilebert --train train.json --data test.json --out submission.csv --cascade",
     ]
-    verb = add_verb(verbs, predict, "label essays with trained taggers and write a submission", *examples)
+    verb = add_verb(verbs, predict, text, *examples)
     add_runs(verb)
     add_path(verb, "--data", "TEST.json", "the essays to label")
     add_path(verb, "--out", "FILE", "the file to write")
@@ -238,9 +238,8 @@ def add_predict(verbs) -> None:
     verb.add_argument("--engine", choices=ENGINES, default="auto", help=text)
 
 
-def add_export(verbs) -> None:
+def add_export(verbs, text: str) -> None:
     """Add the verb export."""
-    text = "export a trained run to ONNX, into a folder that predict accepts as a run"
     example = "--run runs/sha_rnn --out exported/sha_rnn"
     verb = add_verb(verbs, export, text, example, f"{example} --int8 train.json")
     add_path(verb, "--run", "DIR", "folder of the run")
@@ -251,9 +250,8 @@ def add_export(verbs) -> None:
     verb.add_argument("--int8", type=Path, metavar="TRAIN.json", help=text)
 
 
-def add_errors(verbs) -> None:
+def add_errors(verbs, text: str) -> None:
     """Add the verb errors."""
-    text = "write a page of errors on labelled essays, using only taggers that did not train on the essay"
     verb = add_verb(verbs, errors, text, "--run runs/sha_rnn --data train.json --out errors.html")
     add_runs(verb)
     text = "labelled essays; the training essays are shown with their out-of-fold predictions"

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pii_kit.data import TOKENIZER, Span
+from pii_kit.data import Span, english_tokenizer
 from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,
@@ -163,7 +163,7 @@ def separable(draw: Callable[[], str]) -> str:
     """Draw until spaCy separates the text from a quote before it and a full stop after it, unlike in "Jan."."""
     while True:
         value = draw().strip()
-        tokens = TOKENIZER(f"“{value}.")
+        tokens = english_tokenizer()(f"“{value}.")
         if tokens[0].text == "“" and tokens[-1].text == ".":
             return value
 

@@ -2,6 +2,8 @@
 
 import argparse
 import shlex
+import subprocess
+import sys
 from collections import defaultdict
 
 import pytest
@@ -59,6 +61,7 @@ def test_the_help_of_a_verb_ends_with_examples_that_are_commands_of_this_verb(na
         "train --modle sha_rnn --run r": "--modle: no such option; did you mean --model?",
         "train --model=sha_rnn --dat=a": "--dat: no such option; did you mean --data?",
         "kaggle pull --uot a": "--uot: no such option; did you mean --out?",
+        "predict --test a": "--test: no such option (see python -m pii_kit predict --help)",
         "check --xyzzy": "--xyzzy: no such option (see python -m pii_kit check --help)",
         "train --model sharnn": "argument --model: 'sharnn' is not valid; did you mean 'sha_rnn'?",
         "train --model gpt": "argument --model: 'gpt' is not valid; expected one of sha_rnn, mobilebert, encoder",
@@ -69,6 +72,14 @@ def test_a_mistyped_name_is_one_line_with_a_suggestion(command, expected, capsys
         main(command.split())
     out, err = capsys.readouterr()
     assert stop.value.code == 2 and err.startswith(f"error: {expected}") and err.count("\n") == 1 and not out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["trian"], ["check", "--help"]], ids=" ".join)
+def test_help_and_mistyped_verbs_do_not_wait_for_the_models(arguments):
+    program = "import sys; from pii_kit.__main__ import main\n"
+    program += "try: main(sys.argv[1:])\nfinally: assert not {'torch', 'spacy', 'transformers'} & {*sys.modules}"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert "AssertionError" not in done.stderr and "python -m pii_kit" in done.stdout + done.stderr
 
 
 # The metavar of these names the form of the file, which differs from verb to verb.
