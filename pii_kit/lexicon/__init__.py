@@ -74,14 +74,18 @@ def _is_misspelt(word: str) -> bool:
     """Return whether a letter more, less or other, or two swapped, make the word a common one (Garbe's SymSpell)."""
     if len(word) < LEAST_LETTERS or not word.isalpha():
         return False
-    near = _near_common_words()
+    near, longest = _near_common_words()
+    if len(word) > longest + 1:  # a token may be long, and the forms without a letter take the square of its memory
+        return False
     return word in near or any(shorter in near for shorter in _without_a_letter(word))
 
 
 @cache
-def _near_common_words() -> frozenset[str]:
+def _near_common_words() -> tuple[frozenset[str], int]:
+    """Return the common words with their forms without one letter, and the length of the longest."""
     common = [word for word, (n, *_) in read_lexicon().items() if n >= COMMON and len(word) >= LEAST_LETTERS]
-    return frozenset(common) | {shorter for word in common for shorter in _without_a_letter(word)}
+    near = frozenset(common) | {shorter for word in common for shorter in _without_a_letter(word)}
+    return near, max(map(len, common))
 
 
 def _without_a_letter(word: str) -> set[str]:
