@@ -5,7 +5,7 @@ PYTHON ?= python3
 .PHONY: demo bench test lint notebooks
 demo: .venv/ready ; .venv/bin/python -m pii_kit demo
 bench: .venv/ready ; .venv/bin/python -m pii_kit bench
-test: .venv/ready ; .venv/bin/python -m pytest -n 2
+test: .venv/ready ; .venv/bin/python -m pytest -n 2 --dist worksteal
 lint: .venv/ready
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/nbstripout --verify notebooks/*.ipynb
 	.venv/bin/lint-imports && .venv/bin/mypy
