@@ -28,7 +28,7 @@ from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import FoldTagger, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES
-from pii_kit.submission import label_documents, read_submission, true_rows
+from pii_kit.submission import label_documents, read_submission, submission_rows, true_rows
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, labels_by_other_folds
@@ -117,37 +117,53 @@ def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
     return OutOfFold(kept.documents[scored], kept.n_tokens[scored], *of_rows)
 
 
-def spacy_out_of_fold(documents: Sequence[Document], run: Path) -> dict[int, list[str]]:
-    """Return labels (token) by document number of spaCy's NER, trained on the folds of a run, side by side.
+def spacy_out_of_fold(
+    documents: Sequence[Document], run: Path, test: Sequence[Document] = ()
+) -> tuple[dict[int, list[str]], list[list[str]]]:
+    """Return labels (token) of spaCy's NER, trained on the folds of a run, side by side.
 
-    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed.
+    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed. The
+    labels of `documents` are by document number; those of `test` are of the first fold's pipeline.
     """
-    tasks = [partial(_label_fold_with_spacy, documents, fold) for fold in fold_folders(run)]
+    folds = fold_folders(run)
+    tasks = [
+        partial(_label_with_spacy_fold, documents, fold, () if place else test) for place, fold in enumerate(folds)
+    ]
     bar = tqdm(desc="spaCy", disable=True)
     of_folds = run_side_by_side(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar, count=lambda: 0)
-    return {number: labels for of_fold in of_folds for number, labels in of_fold.items()}
+    return {number: labels for of_fold, _ in of_folds for number, labels in of_fold.items()}, of_folds[0][1]
 
 
-def _label_fold_with_spacy(documents: Sequence[Document], fold: Path) -> dict[int, list[str]]:
+def _label_with_spacy_fold(
+    documents: Sequence[Document], fold: Path, test: Sequence[Document]
+) -> tuple[dict[int, list[str]], list[list[str]]]:
     manifest = read_json(fold / "run.json")
     validation = set(manifest["validation"])
     training = [document for document in documents if document.document not in validation]
     pipeline = train_spacy_ner(training, seed=manifest["train"]["seed"])
     held_out = (document for document in documents if document.document in validation)
-    return {document.document: label_with_spacy(pipeline, document) for document in held_out}
+    labels = {document.document: label_with_spacy(pipeline, document) for document in held_out}
+    return labels, [label_with_spacy(pipeline, document) for document in test]
 
 
 def f5_of_test(
-    runs: Mapping[str, Path], comparison: Comparison, test: Sequence[Document], *, average: str
+    runs: Mapping[str, Path],
+    comparison: Comparison,
+    test: Sequence[Document],
+    *,
+    average: str,
+    baselines: Mapping[str, Sequence[Sequence[str]]],
 ) -> pd.Series:
-    """Return F5 on labelled test documents as `test_f5`: of each run, its folds averaged, and of the average."""
+    """Return F5 on labelled test documents as `test_f5`: of each run, its folds averaged, of the average, and of the
+    labels (document, token) of `baselines`.
+    """
     of_runs = {name: [scores for _, scores in load_ensemble([run]).predict(test)] for name, run in runs.items()}
     means = [np.mean(of_document, axis=0) for of_document in zip(*of_runs.values(), strict=True)]
-    truth, f5 = true_rows(test), {}
+    truth, numbers = true_rows(test), [document.document for document in test]
+    rows = {name: submission_rows(zip(numbers, labels, strict=True)) for name, labels in baselines.items()}
     for name, scores in {**of_runs, average: means}.items():
-        predictions = list(zip(test, scores, strict=True))
-        f5[name] = micro_fbeta(truth, decided_rows(predictions, **comparison.decisions[name])).f
-    return pd.Series(f5, name="test_f5")
+        rows[name] = decided_rows(list(zip(test, scores, strict=True)), **comparison.decisions[name])
+    return pd.Series({name: micro_fbeta(truth, of_name).f for name, of_name in rows.items()}, name="test_f5")
 
 
 def labelled_test_documents(folder: Path) -> list[Document]:

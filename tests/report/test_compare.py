@@ -150,15 +150,15 @@ def test_spacy_trains_on_the_recorded_folds_and_seed_of_the_run(tmp_path, docume
 
     monkeypatch.setattr(compare, "train_spacy_ner", train)
     monkeypatch.setattr(compare, "run_side_by_side", lambda tasks, **_: [task() for task in tasks])
-    labels = compare.spacy_out_of_fold(
-        documents, write_run(tmp_path / "run", documents, n_folds=n_folds, folds=folds, seed=4)
-    )
+    run = write_run(tmp_path / "run", documents, n_folds=n_folds, folds=folds, seed=4)
+    labels, of_test = compare.spacy_out_of_fold(documents, run, TEST)
     splits = [split_documents(documents, n_folds=n_folds, fold=fold, seed=4) for fold in folds]
     assert trained == [({document.document for document in training}, 4) for training, _ in splits]
     assert list(labels) == [document.document for _, validation in splits for document in validation]
     training, validation = splits[0]
     pipeline = train_spacy_ner(training, seed=4, steps=5)
     assert labels[validation[0].document] == label_with_spacy(pipeline, validation[0])
+    assert of_test == [label_with_spacy(pipeline, document) for document in TEST]
 
 
 def test_test_documents_are_scored_by_each_run_and_by_the_average(cross_validated, documents):
@@ -173,7 +173,10 @@ def test_test_documents_are_scored_by_each_run_and_by_the_average(cross_validate
         labels = [label_document(*pair, **result.decisions[name]) for pair in zip(test, scores, strict=True)]
         rows = submission_rows(zip([document.document for document in test], labels, strict=True))
         expected[name] = micro_fbeta(true_rows(test), rows).f
-    assert compare.f5_of_test(runs, result, test, average="both").to_dict() == expected
+    nothing = [["O"] * len(document.tokens) for document in test]
+    baselines = {"all": [document.labels for document in test], "nothing": nothing}
+    found = compare.f5_of_test(runs, result, test, average="both", baselines=baselines)
+    assert found.to_dict() == {"all": 1.0, "nothing": 0.0, **expected}
 
 
 def without_labels(documents):
