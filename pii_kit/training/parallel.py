@@ -225,4 +225,6 @@ def peak_memory() -> int:
 
 def device_name() -> str:
     """Return the name of the device that training uses."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    n_threads = torch.get_num_threads()
+    on_cpu = f"CPU, {n_threads} thread{'s' * (n_threads > 1)}"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else on_cpu
