@@ -1,8 +1,9 @@
-# demo: the five notebooks on made-up essays. bench: the speed of the demo's runs. test, lint: what CI runs.
-# notebooks: JupyterLab. Each sets up .venv first.
+# install: set up .venv, which the others do first. demo: the five notebooks on made-up essays.
+# bench: the speed of the demo's runs. test, lint: what CI runs. notebooks: JupyterLab.
 PYTHON ?= python3
 
-.PHONY: demo bench test lint notebooks
+.PHONY: install demo bench test lint notebooks
+install: .venv/ready
 demo: .venv/ready ; .venv/bin/python -m pii_kit demo
 bench: .venv/ready ; .venv/bin/python -m pii_kit bench
 test: .venv/ready ; .venv/bin/python -m pytest -n 2 --dist worksteal

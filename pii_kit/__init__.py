@@ -1,10 +1,13 @@
 """Find personally identifiable information in student essays.
 
-`Tagger` labels texts with trained runs, and `read_documents` reads essays in the competition's format:
+`Tagger` labels texts, with the tagger that comes with the kit or with trained runs, `redact_text` replaces what it
+finds, and `read_documents` reads essays in the competition's format:
 
-    from pii_kit import Tagger
+    from pii_kit import Redaction, Tagger, redact_text
 
-    spans = Tagger.load("runs/sha_rnn").label("My name is Ana Silva.")
+    tagger = Tagger.load()
+    spans = tagger.label("My name is Ana Silva.")
+    text = redact_text("My name is Ana Silva.", tagger, Redaction(mode="surrogate"))
 
 Data flows one way, and this is also a good order to read the modules in:
 
@@ -21,16 +24,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pii_kit.data import read_documents
+    from pii_kit.redact import Redaction
+    from pii_kit.redact.document import redact_text
     from pii_kit.tagger import PiiSpan, Tagger
 
-__all__ = ["PiiSpan", "Tagger", "read_documents"]
+__all__ = ["PiiSpan", "Redaction", "Tagger", "read_documents", "redact_text"]
 
 # Lets torch count GPUs without initialising CUDA: a process that has initialised it cannot fork others for training.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 __version__ = "0.2.0"
 
-_MODULES = {"PiiSpan": "pii_kit.tagger", "Tagger": "pii_kit.tagger", "read_documents": "pii_kit.data"}
+_MODULES = {
+    "PiiSpan": "pii_kit.tagger",
+    "Redaction": "pii_kit.redact",
+    "Tagger": "pii_kit.tagger",
+    "read_documents": "pii_kit.data",
+    "redact_text": "pii_kit.redact.document",
+}
 
 
 def __getattr__(name: str) -> Any:

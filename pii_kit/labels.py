@@ -57,3 +57,20 @@ def spans_of(labels: Sequence[str]) -> list[tuple[int, int, str]]:
         else:
             spans.append((index, index + 1, pii_type))
     return spans
+
+
+def same_type_runs(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Return the longest stretches of one PII type, whatever their B- and I-: (first token, end token, type)."""
+    runs: list[tuple[int, int, str]] = []
+    for index in pii_places(labels):
+        pii_type = labels[index][2:]
+        if runs and runs[-1][1:] == (index, pii_type):
+            runs[-1] = runs[-1][0], index + 1, pii_type
+        else:
+            runs.append((index, index + 1, pii_type))
+    return runs
+
+
+def label_span(labels: list[str], first: int, end: int, pii_type: str) -> None:
+    """Write one entity into `labels`, in place."""
+    labels[first:end] = [f"B-{pii_type}"] + [f"I-{pii_type}"] * (end - first - 1)

@@ -22,9 +22,12 @@ from pii_kit.labels import (
     NAME_STUDENT,
     OUTSIDE,
     OUTSIDE_ID,
+    PHONE_NUM,
     STREET_ADDRESS,
     URL_PERSONAL,
+    label_span,
     pii_places,
+    same_type_runs,
     spans_of,
     type_of,
 )
@@ -41,6 +44,8 @@ HEAD_TOKENS = 40  # an author line stands among the first tokens of a document, 
 
 # The second alternative skips a run that is no address at once: a new try at each of its characters is quadratic.
 EMAIL = re.compile(r"([\w.+-]++@[\w-]+(?:\.[\w-]+)+)|[\w.+-]++")
+# Three, three and four digits, as phone numbers of North America are written (North American Numbering Plan).
+PHONE = re.compile(r"(?<![\w.+/(-])(?:\+?1[ .-]?)?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w/-])")
 # Skips punctuation, scheme and user name before the host; linear because nothing is tried twice.
 _HOST = re.compile(r"(?:[^\w.@-]|@(?![\w.-]))*+(?:https?://)?(?:[^/@\s]*+@)?([\w.-]+)", re.IGNORECASE)
 # Faker's links, which replace the personal ones in train.json, end in com, org, net, info or biz.
@@ -79,7 +84,7 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
     for index in pii_places(labels):
         if document.tokens[index].isspace():
             result[index] = OUTSIDE
-    for first, end, pii_type in _same_type_runs(labels):
+    for first, end, pii_type in same_type_runs(labels):
         visible = [i for i in range(first, end) if not document.tokens[i].isspace()]
         if pii_type == STREET_ADDRESS and visible:
             result[visible[0] : visible[-1] + 1] = labels[visible[0] : visible[-1] + 1]
@@ -93,7 +98,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
     of a name ("da", "van", "-") keeps its label.
     """
     result = list(labels)
-    for first, end, pii_type in _same_type_runs(labels):
+    for first, end, pii_type in same_type_runs(labels):
         if pii_type != NAME_STUDENT:
             continue
         words = [i for i in range(first, end) if is_name_word(document.tokens[i])]
@@ -126,13 +131,14 @@ def course_links_are_not_personal(document: Document, labels: Sequence[str], pro
 
 def add_emails(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Label every e-mail address whose tokens are all O as EMAIL: in train.json each of them is PII (1st place)."""
-    result = list(labels)
     if "@" not in "".join(document.tokens):  # much faster than the pattern, and most documents have none
-        return result
-    for first, end in matched_tokens(document, EMAIL):
-        if set(result[first:end]) == {OUTSIDE}:
-            label_span(result, first, end, EMAIL_TYPE)
-    return result
+        return list(labels)
+    return _add(document, labels, EMAIL_TYPE, EMAIL)
+
+
+def add_phone_numbers(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
+    """Label every phone number of North American form whose tokens are all O as PHONE_NUM."""
+    return _add(document, labels, PHONE_NUM, PHONE)
 
 
 def add_author_lines(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
@@ -188,6 +194,7 @@ RULES: Mapping[str, Rule] = {
         id_length,
         course_links_are_not_personal,
         add_emails,
+        add_phone_numbers,
         add_author_lines,
         propagate_lone_names,
     )
@@ -241,11 +248,6 @@ def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, i
     return [covered_tokens(edges, start, end) for start, end in places]
 
 
-def label_span(labels: list[str], first: int, end: int, pii_type: str) -> None:
-    """Write one entity into `labels`, in place."""
-    labels[first:end] = [f"B-{pii_type}"] + [f"I-{pii_type}"] * (end - first - 1)
-
-
 def is_name_word(token: str) -> bool:
     """Check whether a token can be part of a name: it starts with a letter that is not lower case, and has only
     letters, apostrophes, hyphens and full stops; titles such as "Dr" are excluded.
@@ -271,16 +273,13 @@ def is_institutional(address: str) -> bool:
     return bool(host and _INSTITUTION.search(host[1].rstrip(".")))
 
 
-def _same_type_runs(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Return the longest stretches of one PII type, whatever their B- and I-: (first token, end token, type)."""
-    runs: list[tuple[int, int, str]] = []
-    for index in pii_places(labels):
-        pii_type = labels[index][2:]
-        if runs and runs[-1][1:] == (index, pii_type):
-            runs[-1] = runs[-1][0], index + 1, pii_type
-        else:
-            runs.append((index, index + 1, pii_type))
-    return runs
+def _add(document: Document, labels: Sequence[str], pii_type: str, pattern: re.Pattern) -> list[str]:
+    """Label the matches of a pattern whose tokens are all O."""
+    result = list(labels)
+    for first, end in matched_tokens(document, pattern):
+        if set(result[first:end]) == {OUTSIDE}:
+            label_span(result, first, end, pii_type)
+    return result
 
 
 def _drop(document: Document, labels: Sequence[str], pii_type: str, is_wrong: Callable[[str], bool]) -> list[str]:

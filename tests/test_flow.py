@@ -36,7 +36,7 @@ def test_essays_go_in_and_a_checked_submission_comes_out(tmp_path, tiny_presets,
     for command in commands:
         assert main(command.split()) == 0, capsys.readouterr().err
         printed[command] = capsys.readouterr().out.splitlines()[-1]
-    assert "5 models" in printed[commands[1]] and "1 models" in printed[commands[2]]
+    assert "5 models" in printed[commands[1]] and "1 model," in printed[commands[2]]
     assert "6 models" in printed[commands[3]] and "nothing wrong" in printed[commands[5]]
     assert re.search(r": F5 [\d.]+ out of fold on 40 documents", printed[commands[1]])
     errors = r"sha_rnn.html: 40 documents, 40 out of fold, 0 predicted: F5 [\d.]+ \(somewhat high: .*\)"

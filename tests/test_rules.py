@@ -16,6 +16,7 @@ from pii_kit.rules import (
     SURE,
     add_author_lines,
     add_emails,
+    add_phone_numbers,
     apply_rules,
     course_links_are_not_personal,
     emails_have_at,
@@ -303,15 +304,24 @@ def test_every_email_is_added():
     assert found(add_emails, "Be there @ 5 with @anna and http://lund.org/@anna") == []
 
 
+def test_every_phone_number_of_north_american_form_is_added():
+    text = "Call 555-204-7781, (555) 204-7781 or +1 555.204.7781; room 555-204, order 1555-204-77812, 12.555-204-7781."
+    assert found(add_phone_numbers, text) == ["555-204-7781", "(555) 204-7781", "+1 555.204.7781"]
+    assert found(add_phone_numbers, "From 2019-2020 to 2021, 555 204 778 and x555-204-7781") == []
+
+
 @pytest.mark.parametrize(
     ("rule", "text", "label"),
     [
+        (add_phone_numbers, "555-204-7781", "B-ID_NUM"),
         (add_emails, "anna@lund.org", "B-USERNAME"),
         (add_emails, "anna@lund.org", "B-NAME_STUDENT"),
     ],
 )
 def test_a_labelled_address_keeps_its_label(rule, text, label):
-    assert rule(make_document(text), [label], None) == [label]
+    document = make_document(text)
+    labels = [label, *["I" + label[1:]] * (len(document.tokens) - 1)]
+    assert rule(document, labels, None) == labels
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,10 @@ def test_a_document_of_a_text_has_the_tokens_of_the_competition():
     text = "By Ana.\n\nIt's 5.  "
     expected = make_document(text, number=3)
     assert document_of_text(text, 3) == expected and spell(expected.tokens, expected.trailing_whitespace) == text
+
+
+def test_a_text_is_redacted_in_python():
+    tagger, text = pii_kit.Tagger.load(), "My name is Ana Silva. You may call 555-204-7781."
+    assert [span.text for span in tagger.label(text)] == ["Ana Silva", "555-204-7781"]
+    redacted = pii_kit.redact_text(text, tagger, pii_kit.Redaction(mode="type"))
+    assert redacted == "My name is [NAME_STUDENT]. You may call [PHONE_NUM]."

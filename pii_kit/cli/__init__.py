@@ -61,6 +61,15 @@ def add_verb(verbs: Any, function: Callable, text: str, *examples: str) -> argpa
     return verb
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "model"), counted(2, "model")
+    ('1 model', '2 models')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def add_path(verb: Any, name: str, metavar: str, text: str) -> None:
     """Add a required argument for a file or folder."""
     verb.add_argument(name, type=Path, required=True, metavar=metavar, help=text)

@@ -2,22 +2,29 @@
 
 import argparse
 import json
+from pathlib import Path
 
 from pii_kit.cli import add_path, add_verb, positive, whole
 from pii_kit.data import read_documents
+from pii_kit.files import KitError
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.sample import write_sample
 from pii_kit.submission import read_submission, true_rows
 
+SAMPLE_FILES = ("train.json", "test.json", "test_labels.csv")
+
 
 def sample(args: argparse.Namespace) -> None:
+    for name in SAMPLE_FILES:
+        if (args.out / name).exists():
+            raise KitError(f"{args.out / name}: exists already; choose a new folder")
     sizes = {"n_documents": args.documents, "n_test": args.test_documents, "length": args.length}
-    print(f"{write_sample(args.out, **sizes, seed=args.seed)}: train.json, test.json, test_labels.csv")
+    print(f"{write_sample(args.out, **sizes, seed=args.seed)}: {', '.join(SAMPLE_FILES)}")
 
 
 def score(args: argparse.Namespace) -> None:
-    documents = read_documents(args.data, labels_required=True)
-    truth = true_rows(documents)
+    documents = read_documents(args.data, labels_required=not args.labels)
+    truth = read_submission(args.labels, documents) if args.labels else true_rows(documents)
     rows = read_submission(args.submission, documents)
     result = micro_fbeta(truth, rows)
     low, high = bootstrap_interval(truth, rows, [document.document for document in documents])
@@ -52,6 +59,8 @@ def add_score(verbs, text: str) -> None:
     verb = add_verb(verbs, score, text, example, f"{example} --json")
     add_path(verb, "--data", "LABELLED.json", "labelled essays")
     add_path(verb, "--submission", "FILE.csv", "submission to score")
+    text = "the true rows, such as the test_labels.csv that sample writes; default: the labels in --data"
+    verb.add_argument("--labels", type=Path, metavar="FILE.csv", help=text)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
 

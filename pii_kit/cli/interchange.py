@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pii_kit.cli import add_path, add_verb
+from pii_kit.cli import add_path, add_verb, counted
 from pii_kit.data import write_documents
 from pii_kit.files import KitError
 from pii_kit.interchange.readers import FORMS, read_annotations
@@ -38,7 +38,7 @@ def write_found(args: argparse.Namespace, files: Sequence[File], ensemble: Ensem
     names = {item.document.document: file.name for file in files if file.name for item in file.items}
     WRITERS[args.format](args.out, found, names=names)
     n_spans = sum(len(spans) for _, spans in found)
-    print(f"{args.out}: {n_spans} spans in {len(found)} documents; {ensemble.n_models} models, ", end="")
+    print(f"{args.out}: {n_spans} spans in {len(found)} documents; {counted(ensemble.n_models, 'model')}, ", end="")
     print(f"P(O) < {ensemble.o_threshold:g}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pii_kit.cli import add_path, add_runs, add_verb, given_threshold, whole
+from pii_kit.cli import add_path, add_runs, add_verb, counted, given_threshold, whole
 from pii_kit.cli.taggers import load_runs, use_default_run
 from pii_kit.data import DataWarning, read_documents
 from pii_kit.files import KitError, atomic_write, write_json
@@ -46,10 +46,12 @@ def redact(args: argparse.Namespace) -> None:
     if args.restore:
         if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report or args.ray:
             raise KitError("--restore takes --data, --mapping and --out alone")
-        print(f"{args.out}: {restore(args.data, args.mapping, args.out)} files restored")
+        print(f"{args.out}: {counted(restore(args.data, args.mapping, args.out), 'file')} restored")
         return
-    if not args.mode or sum(map(bool, (args.submission, args.run, args.decisions))) > 1:
-        raise KitError("redact needs --mode, and not more than one of --submission, --run and --decisions")
+    if not args.mode:
+        raise KitError(f"--mode is missing: what takes the place of PII; expected one of {', '.join(MODES)}")
+    if sum(map(bool, (args.submission, args.run, args.decisions))) > 1:
+        raise KitError("expected not more than one of --submission, --run and --decisions")
     if not (args.submission or args.decisions or args.run):
         use_default_run(args)
     if (args.threshold or args.recall) and not args.run:
@@ -120,7 +122,10 @@ def _print_summary(out: Path, report: Mapping[str, Any]) -> None:
     print(f"{out}: {report['documents']} documents; ", end="")
     print(f"{n_spans} spans and {n_mentions} further mentions replaced; ", end="")
     leaks = report["leaks"]
-    print(f"leaks: {leaks['unexplained']} unexplained, {sum(leaks['explained'].values())} with a reason")
+    n_explained = sum(leaks["explained"].values())
+    left = f"{leaks['unexplained']} of the replaced strings left without a reason, {n_explained} with one"
+    print(f"leak check: {left}{' (--report FILE.json lists them)' if n_explained or leaks['unexplained'] else ''}")
+    print("PII that was not found stays as it is: look through the essays with review, the most uncertain first")
 
 
 def _check_paths(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pii_kit.cli import add_path, add_runs, add_verb, given_threshold, positive, whole
+from pii_kit.cli import add_path, add_runs, add_verb, counted, given_threshold, positive, whole
 from pii_kit.cli.interchange import add_format, check_not_input, write_found
 from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_write
@@ -76,7 +76,9 @@ def train(args: argparse.Namespace) -> None:
         print(f"{args.run}: the time ran out: {so_far}; {scored}; {seconds}; continue with --resume")
     else:
         start = f"started from weights {result['weights']}"
-        print(f"{args.run}: {scored}; {result['n_models']} models, {start}; {seconds}, on {result['device']}")
+        print(
+            f"{args.run}: {scored}; {counted(result['n_models'], 'model')}, {start}; {seconds}, on {result['device']}"
+        )
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -106,7 +108,7 @@ def predict(args: argparse.Namespace) -> None:
         done = label_in_time(ensemble, documents, partial, found=found, deadline=deadline)
         with atomic_write(args.out) as handle:
             handle.write(partial.read_text(encoding="utf-8"))
-    print(f"{args.out}: {done.rows} rows from {done.documents} documents; {done.models} models, ", end="")
+    print(f"{args.out}: {done.rows} rows from {done.documents} documents; {counted(done.models, 'model')}, ", end="")
     late = f"; out of time: {done.by_fewer_models} documents by fewer models, {done.by_rules} by rules alone"
     print(f"P(O) < {ensemble.o_threshold:g}{late if done.by_all_models < done.documents else ''}")
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from pii_kit.data import MAX_NUMBER, DataWarning, Document, covered_tokens, document_of_text, token_edges
 from pii_kit.files import KitError
-from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES
+from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, label_span
 from pii_kit.redact.forms import BOM, decode, json_entries
-from pii_kit.rules import label_span, whitespace_is_outside
+from pii_kit.rules import whitespace_is_outside
 
 NO_TYPES: Mapping[str, str] = MappingProxyType({})
 DOCCANO_FIELDS = ("label", "labels", "entities")

@@ -1,27 +1,38 @@
 """Replace the labelled spans of one document, and every further mention of them."""
 
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from pii_kit.data import Document, spell, token_edges, tokenize
+from pii_kit.data import Document, document_of_text, spell, token_edges, tokenize
 from pii_kit.decide import repair_bio
-from pii_kit.labels import NAME_STUDENT, OUTSIDE, spans_of
+from pii_kit.labels import ID_NUM, NAME_STUDENT, OUTSIDE, PHONE_NUM, spans_of
 from pii_kit.redact import Change, Kept, Redacted, Redaction, is_ordinary, name_words, normalise
 from pii_kit.redact.finder import LEAST_SYMBOLS, Finder
 from pii_kit.redact.replacements import replacer_of
 
+if TYPE_CHECKING:
+    from pii_kit.tagger import Tagger
+
 FORMULA = "=+-@\t\r"  # a cell of a CSV file that starts so is a formula to a spreadsheet
 SENTENCE_START = 20  # characters before a word that are looked at
 SENTENCE_ENDS = (".", "!", "?", "…", ":", "\n", "\r", "•")
+NUMBERS = {
+    ID_NUM: re.compile(r"\d(?:[-‐‑–./]?\d)*"),
+    PHONE_NUM: re.compile(r"\d(?:(?:[-‐‑–./ ]\(?|\)[- ]?)?\d)*"),
+}
 Place = tuple[int, int, str]  # start, end, PII type
+Span = tuple[int, int]  # start, end
 
 
 def redact_document(document: Document, labels: Sequence[str], settings: Redaction) -> Redacted:
     """Replace the spans of `labels` (token) and further mentions of them; text outside these is unchanged.
 
+    A span that ends inside a phone number or an ID is extended to all its digits: taggers find some in parts.
     Tokens, whitespace and the document's own labels stay consistent: if a replacement has as many tokens as the
     original, they keep their labels, otherwise all of them get the type of the original's first label.
     """
@@ -39,6 +50,12 @@ def redact_document(document: Document, labels: Sequence[str], settings: Redacti
     return _apply(document, starts, changes, kept)
 
 
+def redact_text(text: str, tagger: "Tagger", settings: Redaction) -> str:
+    """Return a text of any length without the PII that a tagger finds."""
+    ((document, probabilities),) = tagger.ensemble.predict([document_of_text(text)])
+    return redact_document(document, tagger.ensemble.label(document, probabilities), settings).document.full_text
+
+
 def _repaired(document: Document) -> Document:
     return document if document.labels is None else replace(document, labels=tuple(repair_bio(document.labels)))
 
@@ -50,17 +67,21 @@ def _wanted(
     text = document.full_text
     found: list[Place] = []
     kept: list[Kept] = []
-    for first, end_token, pii_type in spans_of(labels):
+    spans = spans_of(labels)
+    numbers = numbers_in(text, {pii_type for _, _, pii_type in spans})
+    for first, end_token, pii_type in spans:
         start, end = starts[first], starts[end_token - 1] + len(document.tokens[end_token - 1])
         span = text[start:end]
         start, end = end - len(span.lstrip()), start + len(span.rstrip())
+        start, end = whole_number(start, end, numbers.get(pii_type, ()))
+        span = text[start:end]
         if start < end and normalise(span) in settings.allow:
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
         elif start < end:
             found.append((start, end, pii_type))
     if settings.deny:
-        types = dict(settings.deny)
-        found += [(start, end, types[string]) for start, end, string in _finder_of(settings.deny).find(text)]
+        of_string = dict(settings.deny)
+        found += [(start, end, of_string[string]) for start, end, string in _finder_of(settings.deny).find(text)]
     joined: list[Place] = []
     for start, end, pii_type in sorted(found):
         if joined and start < joined[-1][1]:
@@ -70,6 +91,24 @@ def _wanted(
         else:
             joined.append((start, end, pii_type))
     return joined, kept
+
+
+def numbers_in(text: str, types: Collection[str]) -> dict[str, list[Span]]:
+    """Return the places of what can be a number of those of the PII types that are numbers, by type."""
+    return {one: [match.span() for match in NUMBERS[one].finditer(text)] for one in types if one in NUMBERS}
+
+
+def whole_number(start: int, end: int, numbers: Sequence[Span]) -> tuple[int, int]:
+    """Extend a span to the whole of the numbers that it touches, of which the places are given in order.
+
+    >>> whole_number(8, 12, [(5, 17), (20, 22)])
+    (5, 17)
+    """
+    place = bisect_right(numbers, start, key=lambda number: number[1])
+    while place < len(numbers) and numbers[place][0] < end:
+        start, end = min(start, numbers[place][0]), max(end, numbers[place][1])
+        place += 1
+    return start, end
 
 
 @lru_cache(maxsize=1)

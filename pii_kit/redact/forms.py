@@ -53,7 +53,9 @@ def read_files(path: Path) -> list[File]:
             raise KitError(f"{path}: the folder has no .txt files; other forms ({suffixes}) are given as one file")
         n_others = sum(1 for _ in path.iterdir()) - len(names)
         if n_others:
-            warnings.warn(f"{path}: {n_others} entries are no .txt files; they are left out", DataWarning, stacklevel=2)
+            warnings.warn(
+                f"{path}: files that are left out because they are no .txt files: {n_others}", DataWarning, stacklevel=2
+            )
         return [_read_file(path / name, "text", name, number) for number, name in enumerate(names)]
     if not path.is_file():
         raise KitError(f"{path}: no such file")

@@ -8,6 +8,7 @@ from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, NAME_STUDENT, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL
 from pii_kit.redact import Redaction
+from pii_kit.redact.document import numbers_in, whole_number
 from pii_kit.redact.replacements import DocumentSurrogates
 from pii_kit.tagger import Tagger
 
@@ -47,7 +48,7 @@ class PiiKitRecognizer(EntityRecognizer):
 
     def __init__(
         self,
-        runs: str | Path | Sequence[str | Path],
+        runs: str | Path | Sequence[str | Path] = (),
         *,
         thresholds: Mapping[str, float] | None = None,
         presidio_names: bool = False,
@@ -69,14 +70,17 @@ class PiiKitRecognizer(EntityRecognizer):
         """Return the PII of a text of any length, of the named entities; NLP artifacts are not used."""
         ensemble = self._tagger.ensemble
         results = []
-        for span in self._tagger.label(text):
+        spans = self._tagger.label(text)
+        numbers = numbers_in(text, {span.type for span in spans})
+        for span in spans:
             if self._names[span.type] not in entities:
                 continue
             score = max(span.probability, LEAST_SCORE)
             limit = ensemble.by_type.get(span.type, ensemble.o_threshold)
             reason = f"{span.type}: lowest P(O) {1 - span.probability:.4g}, threshold {limit:.4g}"
             explanation = AnalysisExplanation(type(self).__name__, score, textual_explanation=reason)
-            results.append(RecognizerResult(self._names[span.type], span.start, span.end, score, explanation))
+            place = whole_number(span.start, span.end, numbers.get(span.type, ()))
+            results.append(RecognizerResult(self._names[span.type], *place, score, explanation))
         return results
 
 

@@ -32,11 +32,12 @@ from pii_kit.labels import (
     STREET_ADDRESS,
     URL_PERSONAL,
     USERNAME,
+    label_span,
     spans_of,
 )
 from pii_kit.metrics import Score
 from pii_kit.rules import EMAIL as EMAIL_PATTERN
-from pii_kit.rules import label_span, matched_tokens
+from pii_kit.rules import matched_tokens
 
 PART_SIZE = 50  # tokens of a document that spaCy trains on at once
 CLEAN_SHARE = 0.02  # share of the parts without PII, which are most of the text, in each epoch

@@ -77,9 +77,9 @@ PRESETS: dict[str, dict[str, Preset]] = {
                 "hidden_dropout_prob": 0.1,
                 "n_features": N_ROWS,
             },
-            # Short windows show each position often, which a start from random weights needs.
+            # Short windows show each position often, which a start from random weights needs (ledger).
             train=replace(
-                SMALL, epochs=30, batch_size=24, window_size=64, overlap=16, learning_rate=1e-3, empty_share=0.3
+                SMALL, epochs=30, batch_size=48, window_size=32, overlap=8, learning_rate=1e-3, empty_share=0.3
             ),
         ),
         "seed": Preset(

@@ -184,7 +184,8 @@ def is_whole(folder: str | Path) -> bool:
 
 def _found(folder: Path, name: str) -> Path:
     if not has_tagger(folder, name):
-        raise KitError(f"{folder}: not a run folder with a trained model (no folder {name!r} in it)")
+        reason = f"no folder {name!r} in it" if folder.exists() else "no such folder"
+        raise KitError(f"{folder}: not a run folder with a trained model ({reason})")
     return folder / name
 
 

@@ -74,7 +74,7 @@ CASES = {
     "lm train --data text.txt --run run --attention 4": "not all within 0 to 3",
     "lm train --data text.txt --run run --resume": "run: not a run folder, because run.json is missing",
     "lm train --data text.txt --run text.txt/run": "text.txt/run",
-    "lm eval --run nowhere --data text.txt": "nowhere: not a run folder with a trained model (no folder 'model' in it)",
+    "lm eval --run nowhere --data text.txt": "nowhere: not a run folder with a trained model (no such folder)",
     "lm eval --run nowhere --data short.txt --part validation": "short.txt: the part 'validation' has 0 bytes",
     "lm sample --run nowhere": "nowhere: not a run folder",
 }

@@ -36,7 +36,7 @@ def test_a_training_out_of_time_says_how_to_go_on_and_predicts_until_then(place,
     assert check_submission("early.csv", documents) == []
     assert main([*TRAIN.split(), "--resume"]) == 0
     said = (
-        r"run: F5 \d\.\d+ out of fold on \d+ documents .*; 1 models, .*; \d+ s elapsed, \d+ s of processor time, on CPU"
+        r"run: F5 \d\.\d+ out of fold on \d+ documents .*; 1 model, .*; \d+ s elapsed, \d+ s of processor time, on CPU"
     )
     assert re.search(f"^{said}", capsys.readouterr().out, re.MULTILINE)
 

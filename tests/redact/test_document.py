@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import document_of_spans, spell
+from pii_kit.data import Document, document_of_spans, spell
 from pii_kit.decide import repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, PII_TYPES, spans_of
@@ -54,6 +54,28 @@ def documents(draw):
         trailing_whitespace=tuple(space for _, space, _ in drawn),
         labels=draw(st.sampled_from([None, tuple(label for _, _, label in drawn)])),
     ), draw(st.lists(st.sampled_from(LABELS), min_size=len(drawn), max_size=len(drawn)))
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        (["call 555", ("-204", ID), "-7781."], "call [ID_NUM]."),
+        (["call 555 ", ("204", PHONE), " 7781 soon"], "call [PHONE_NUM] soon"),
+        (["call (555) 204-", ("7781", PHONE), ", room 7"], "call ([PHONE_NUM], room 7"),
+        (["in 2019 ", ("20418837", ID), " 2020"], "in 2019 [ID_NUM] 2020"),
+        (["12", ("ab34", USERNAME), "-56"], "12[USERNAME]-56"),
+    ],
+)
+def test_a_number_that_was_found_in_part_is_replaced_whole(spans, expected):
+    parts = [spans_of_part if isinstance(spans_of_part, tuple) else (spans_of_part, None) for spans_of_part in spans]
+    tokens, labels = [], []
+    for text, pii_type in parts:
+        for number, token in enumerate(re.findall(r"\s|[^\s]+", text)):
+            tokens.append(token)
+            labels.append(f"{'I' if number else 'B'}-{pii_type}" if pii_type else "O")
+    text = "".join(tokens)
+    document = Document(document=1, full_text=text, tokens=tuple(tokens), trailing_whitespace=(False,) * len(tokens))
+    assert redact_document(document, labels, settings_of("type")).document.full_text == expected
 
 
 @settings(max_examples=150, deadline=None)

@@ -110,7 +110,7 @@ def test_a_text_file_and_a_folder_of_them(tmp_path):
         "b.txt": "\ufeff" + CLEAN + "\r\n",
     }
     write(folder / "c.md", "Ana Silva")
-    with pytest.warns(DataWarning, match="1 entries"):
+    with pytest.warns(DataWarning, match="no .txt files: 1$"):
         assert len(read_files(folder)) == 2
     single = redacted_and_restored(folder / "b.txt", tmp_path / "one" / "out.txt")
     assert single.read_bytes() == (out / "b.txt").read_bytes()
