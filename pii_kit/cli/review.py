@@ -15,13 +15,16 @@ def review(args: argparse.Namespace) -> None:
     if args.out.resolve() == args.data.resolve():
         raise KitError(f"{args.out}: is the input; choose another name for the page")
     check_output(args.out, is_folder=False)
-    documents = [item.document for item in items_of(read_files(args.data))]
+    files = read_files(args.data)
+    documents = [item.document for item in items_of(files)]
+    names = {item.document.document: file.name for file in files if file.name for item in file.items}
     ensemble = load_runs(args)
     detections = [find_detections(*pair, ensemble) for pair in ensemble.predict(documents)]
     runs = " and ".join(run.resolve().name for run in args.run)
     limits = "".join(f", {pii_type}: {limit:g}" for pii_type, limit in ensemble.by_type.items())
     note = f"Detections of {runs}: P(O) < {ensemble.o_threshold:g}{limits}."
-    write_review_page(args.out, documents, detections, title=f"Review of {args.data.name}", note=note)
+    title = f"Review of {args.data.name}"
+    write_review_page(args.out, documents, detections, title=title, note=note, names=names)
     suggestions = [one.is_suggestion for of_document in detections for one in of_document]
     counts = f"{len(suggestions) - sum(suggestions)} detections and {sum(suggestions)} suggestions"
     print(f"{args.out}: {counts} in {len(documents)} documents; save the decisions on the page for redact --decisions")

@@ -1,10 +1,11 @@
 """Write a page on which a person decides what is PII: one HTML file with all documents and their detections."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 
 from pii_kit.data import Document
 from pii_kit.files import atomic_write
@@ -21,10 +22,12 @@ def write_review_page(
     *,
     title: str,
     note: str = "",
+    names: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
     """Write documents and their detections (document, detection) as a page that saves decisions about them.
 
-    `title` is the heading of the page, and `note` is text below it, such as the threshold. The document with the most
+    `title` is the heading of the page, and `note` is text below it, such as the threshold. `names` are those of the
+    documents' files, by document number. The document with the most
     uncertain detection comes first, documents without any come last. The page holds all documents, so only its owner
     can read the file. It is written completely or not at all. `read_decisions` reads what the page saves.
     """
@@ -34,7 +37,7 @@ def write_review_page(
         "format": FORMAT,
         "fingerprint": fingerprint_texts(documents),
         "types": PII_TYPES,
-        "documents": [_entry(*pair) for pair in pairs],
+        "documents": [_entry(*pair, names) for pair in pairs],
     }
     # Text of documents goes through JSON into text nodes, never through HTML; "<" alone could end the JSON.
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
@@ -46,11 +49,11 @@ def write_review_page(
         handle.writelines(build_page(title, [body], style=style, scripts=["review_view.js", "review_page.js"]))
 
 
-def _entry(document: Document, detections: Sequence[Detection]) -> list:
+def _entry(document: Document, detections: Sequence[Detection], names: Mapping[int, str]) -> list:
     """Return a document for the page; its number is text, because JavaScript rounds large numbers."""
     tokens = [token + " " * space for token, space in zip(document.tokens, document.trailing_whitespace, strict=True)]
     spans = [
         [one.start, one.end, PII_TYPES.index(one.pii_type), round(one.chance, 4), int(one.is_suggestion)]
         for one in detections
     ]
-    return [str(document.document), tokens, spans]
+    return [str(document.document), tokens, spans, names.get(document.document, f"Document {document.document}")]

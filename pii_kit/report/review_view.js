@@ -14,12 +14,12 @@ function element(name, properties, ...children) {
   return node;
 }
 
-const essays = data.documents.map(([number, tokens, spans]) => {
+const essays = data.documents.map(([number, tokens, spans, title]) => {
   const body = element("div", {className: "essay"}), counts = element("p");
   const whole = element("button", {type: "button", className: "whole", ariaPressed: "false"}, "Show all text");
-  const title = `Document ${number}`, head = element("header", {}, element("h2", {}, title), counts, whole);
+  const head = element("header", {}, element("h2", {}, title), counts, whole);
   const article = element("article", {tabIndex: -1, ariaLabel: title}, head, body);
-  const essay = {number, tokens, article, body, counts, whole, marks: new Map(), drawn: false, near: false};
+  const essay = {number, title, tokens, article, body, counts, whole, marks: new Map(), drawn: false, near: false};
   essay.spans = spans.map(([start, end, type, chance, suggested]) =>
     ({essay, start, end, type: data.types[type], chance, suggested: Boolean(suggested), decision: "undecided"}));
   owners.set(article, essay);
@@ -110,7 +110,7 @@ function describe() {
     element("bdi", {}, `“${textOf(shown.essay, shown.start, shown.end).trim()}”`),
     range ? " selected: add it as 1 to 7" : ` ${shown.type} · ${stateOf(shown)}`,
     !range && shown.chance !== null ? ` · P(PII) ${(100 * shown.chance).toFixed(1)}%` : "",
-    ` · document ${shown.essay.number}`];
+    ` · ${shown.essay.title}`];
   about.replaceChildren(...details);
   types.firstElementChild.textContent = range ? "Add as" : "Type";
   find("[data-scope]").forEach((button, place) => { button.ariaPressed = place === scope; });

@@ -62,8 +62,13 @@ def test_review_writes_a_page_with_detections_and_suggestions(folder, capsys):
     assert "Detections of a: P(O) &lt; 0.9, EMAIL: 0.5." in page
     data = json.loads(re.search('type="application/json" id="data">(.*)</script>', page)[1])
     assert data["documents"] == [
-        ["0", ["Ana ", "and ", "we ", "met ", "Bob"], [[0, 1, 0, 0.7, 0], [2, 3, 0, 0.05, 1], [4, 5, 0, 0.7, 0]]],
-        ["1", ["nobody"], []],
+        [
+            "0",
+            ["Ana ", "and ", "we ", "met ", "Bob"],
+            [[0, 1, 0, 0.7, 0], [2, 3, 0, 0.05, 1], [4, 5, 0, 0.7, 0]],
+            "Document 0",
+        ],
+        ["1", ["nobody"], [], "Document 1"],
     ]
 
 
@@ -106,3 +111,14 @@ def test_decisions_are_never_overwritten(folder, capsys):
     write_decisions(folder)
     assert redact("--decisions", "decisions.json", "--report", "decisions.json") == 2
     assert "used twice" in capsys.readouterr().err
+
+
+def test_documents_of_a_folder_have_the_names_of_their_files(folder):
+    (folder / "texts").mkdir()
+    for name in ("b.txt", "a.txt"):
+        (folder / "texts" / name).write_text("Ana and we met Bob")
+    assert main(["review", "--data", "texts", "--run", "runs/a", "--out", "page.html"]) == 0
+    page = (folder / "page.html").read_text()
+    content = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+    assert [(number, title) for number, *_, title in content["documents"]] == [("0", "a.txt"), ("1", "b.txt")]
+    assert review() == 0 and '"Document 0"' in (folder / "review.html").read_text()

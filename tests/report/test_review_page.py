@@ -60,7 +60,7 @@ def test_the_document_with_the_most_uncertain_detection_comes_first_and_those_wi
     data = json.loads(Parts(page_of(tmp_path, documents, detections).read_text()).scripts[0])
     assert [number for number, *_ in data["documents"]] == ["3", str(2**63 - 1), "2", "1", "4"]
     assert data["fingerprint"] == fingerprint_texts(documents)
-    assert data["documents"][0][1:] == [["Hi ", "Ann ", "Lee"], [[0, 1, 0, 0.75, 0], [1, 2, 0, 0.75, 0]]]
+    assert data["documents"][0][1:] == [["Hi ", "Ann ", "Lee"], [[0, 1, 0, 0.75, 0], [1, 2, 0, 0.75, 0]], "Document 3"]
 
 
 def test_hostile_text_stays_inside_the_data_and_the_title_is_escaped(tmp_path):
