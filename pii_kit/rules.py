@@ -199,8 +199,9 @@ RULES: Mapping[str, Rule] = {
         propagate_lone_names,
     )
 }
-# Models learn author lines by themselves; `add_author_lines` helps only where no model has run.
-DEFAULT_RULES = tuple(name for name in RULES if name != "add_author_lines")
+# `add_author_lines` helps only where no model has run, and `add_phone_numbers` only the tagger that comes with the kit:
+# trained models learn author lines, and which numbers are a hotline's.
+DEFAULT_RULES = tuple(name for name in RULES if name not in ("add_author_lines", "add_phone_numbers"))
 
 
 def apply_rules(

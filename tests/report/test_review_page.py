@@ -2,6 +2,7 @@ import json
 import os
 import re
 import stat
+import time
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -261,7 +262,9 @@ def test_leaving_is_only_stopped_while_decisions_are_unsaved(review):
 @needs_chromium
 def test_hostile_text_is_shown_and_does_nothing(review):
     review.evaluate("document.getElementById('suggestions').focus()")
-    shown = review.evaluate("document.querySelectorAll('.essay')[1].textContent")
+    end = time.monotonic() + 10  # the page draws an essay when it comes near
+    while not (shown := review.evaluate("document.querySelectorAll('.essay')[1].textContent")):
+        assert time.monotonic() < end
     assert "</script><script>" in shown and "onerror" in shown and "\u202e" in shown
     assert review.evaluate("document.title") == "Review"
     assert review.evaluate("document.querySelectorAll('script, img').length") == 2
