@@ -12,7 +12,7 @@ from pii_kit.interchange.writers import WRITERS
 from pii_kit.labels import PII_TYPES, pii_places
 from pii_kit.predict import Ensemble
 from pii_kit.redact.forms import File
-from pii_kit.redact.release import check_output, items_of
+from pii_kit.redact.release import check_output, items_of, names_of
 from pii_kit.tagger import Tagger
 
 
@@ -35,8 +35,7 @@ def check_not_input(out: Path, data: Path) -> None:
 def write_found(args: argparse.Namespace, files: Sequence[File], ensemble: Ensemble) -> None:
     """Label the documents of files, and write them in the format of `--format` other than csv."""
     found = list(Tagger(ensemble).label_documents(item.document for item in items_of(files)))
-    names = {item.document.document: file.name for file in files if file.name for item in file.items}
-    WRITERS[args.format](args.out, found, names=names)
+    WRITERS[args.format](args.out, found, names=names_of(files))
     n_spans = sum(len(spans) for _, spans in found)
     print(f"{args.out}: {n_spans} spans in {len(found)} documents; {counted(ensemble.n_models, 'model')}, ", end="")
     print(f"P(O) < {ensemble.o_threshold:g}")

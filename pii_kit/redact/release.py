@@ -50,6 +50,11 @@ def items_of(files: Sequence[File]) -> list[Item]:
     return [item for file in files for item in file.items]
 
 
+def names_of(files: Sequence[File]) -> dict[int, str]:
+    """Return the names of the files of a folder by document number; none if there is no folder."""
+    return {item.document.document: file.name for file in files if file.name for item in file.items}
+
+
 def redact_files(files: Sequence[File], labels: Sequence[Sequence[str]], settings: Redaction) -> Release:
     """Redact the documents of files by their `labels` (document, token), and check the result for leaks."""
     items = items_of(files)
