@@ -67,7 +67,7 @@ def documents(draw):
     ],
 )
 def test_a_number_that_was_found_in_part_is_replaced_whole(spans, expected):
-    parts = [spans_of_part if isinstance(spans_of_part, tuple) else (spans_of_part, None) for spans_of_part in spans]
+    parts = [one if isinstance(one, tuple) else (one, None) for one in spans]
     tokens, labels = [], []
     for text, pii_type in parts:
         for number, token in enumerate(re.findall(r"\s|[^\s]+", text)):
