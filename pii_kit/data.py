@@ -2,13 +2,13 @@
 
 import json
 import re
-import sys
 import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, chain
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ def spell(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
     >>> spell(["Hi", ",", "Ann"], [False, True, False])
     'Hi, Ann'
     """
-    return "".join(token + " " * space for token, space in zip(tokens, trailing_whitespace, strict=True))
+    after = map(("", " ").__getitem__, trailing_whitespace)
+    return "".join(chain.from_iterable(zip(tokens, after, strict=True)))
 
 
 def token_edges(document: Document) -> list[int]:
@@ -66,8 +67,7 @@ def token_edges(document: Document) -> list[int]:
     >>> token_edges(document_of_text("Hi, Ann"))
     [0, 2, 4, 7]
     """
-    pairs = zip(document.tokens, document.trailing_whitespace, strict=True)
-    return [0, *accumulate(len(token) + space for token, space in pairs)]
+    return [0, *accumulate(map(add, map(len, document.tokens), document.trailing_whitespace))]
 
 
 def covered_tokens(edges: Sequence[int], start: int, end: int) -> tuple[int, int]:
@@ -144,12 +144,11 @@ def _entries(path: Path) -> Iterator[Any]:
 
 
 def _share_tokens(entry: dict, shared: dict[str, str]) -> dict:
-    tokens = entry.get("tokens")
-    if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
-        entry["tokens"] = tuple(shared.setdefault(token, token) for token in tokens)
-    for field in ("trailing_whitespace", "labels"):
-        if isinstance(entry.get(field), list):
-            entry[field] = tuple(sys.intern(item) if isinstance(item, str) else item for item in entry[field])
+    for field in _ITEMS.keys() & entry.keys():
+        items = entry[field]
+        if isinstance(items, list):
+            is_text = set(map(type, items)) == {str}
+            entry[field] = tuple(map(shared.setdefault, items, items) if is_text else items)
     return entry
 
 
@@ -179,14 +178,15 @@ def check_entry(entry: Any, path: Path | str, position: int, labels_required: bo
             continue
         if not isinstance(entry[field], tuple | list):
             raise KitError(f"{where}: {field}: expected a list, found {_json_name(entry[field])}")
-        for index, item in enumerate(entry[field]):
-            if type(item) is not item_type:
-                raise KitError(f"{where}: {field}[{index}]: expected {name}, found {_json_name(item)}")
+        if not set(map(type, entry[field])) <= {item_type}:
+            index, item = next((i, item) for i, item in enumerate(entry[field]) if type(item) is not item_type)
+            raise KitError(f"{where}: {field}[{index}]: expected {name}, found {_json_name(item)}")
         if len(entry[field]) != len(entry["tokens"]):
             raise KitError(f"{where}: {field}: {len(entry[field])} values for {len(entry['tokens'])} tokens")
-    for index, label in enumerate(entry.get("labels", ())):
-        if label not in LABEL_TO_ID:
-            raise KitError(f"{where}: labels[{index}]: unknown label {label[:40]!r}; expected one such as {LABELS[1]}")
+    labels = entry.get("labels", ())
+    if unknown := set(labels) - LABEL_TO_ID.keys():
+        index, label = next((i, label) for i, label in enumerate(labels) if label in unknown)
+        raise KitError(f"{where}: labels[{index}]: unknown label {label[:40]!r}; expected one such as {LABELS[1]}")
     return Document(**{field: entry[field] for field in FIELDS if field in entry})
 
 

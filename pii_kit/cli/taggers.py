@@ -104,7 +104,7 @@ def predict(args: argparse.Namespace) -> None:
         return
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
-        found = write_early_submission(partial, documents)
+        found = write_early_submission(partial, documents) if args.minutes else {}  # for documents without time
         done = label_in_time(ensemble, documents, partial, found=found, deadline=deadline)
         with atomic_write(args.out) as handle:
             handle.write(partial.read_text(encoding="utf-8"))

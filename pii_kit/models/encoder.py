@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.models.mobilebert.modeling_mobilebert import BottleneckLayer, NoNorm
 from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar, get_verbosity, set_verbosity, set_verbosity_error
 
@@ -28,6 +30,7 @@ from pii_kit.files import KitError, in_one_line
 from pii_kit.pieces import NEWLINE, PieceTokenizer, of_transformers
 
 MOBILEBERT = "google/mobilebert-uncased"
+SMALL_GAIN = 0.01  # bias / gain of a norm is exact enough above it
 DROPOUTS = ("classifier_dropout", "hidden_dropout_prob", "mlp_dropout", "dropout")  # names in encoders' configurations
 
 
@@ -102,6 +105,43 @@ class EncoderForTokenClassification(PreTrainedModel):
         logits = self.classifier(self.dropout(hidden))
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+@torch.no_grad()
+def for_export(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of a model that computes the same in fewer steps in ONNX Runtime; SHA-RNN stays as it is.
+
+    Attention is plain products: torch's own becomes nodes that search for NaN, a fifth of the time. MobileBERT's norm,
+    a gain and a bias, becomes part of the linear layer before it. Where a residual is added between the two, only the
+    bias does, divided by the gain.
+    """
+    if not isinstance(model, EncoderForTokenClassification):
+        return model
+    model = deepcopy(model)
+    model.encoder.set_attn_implementation("eager")
+    for module in model.modules():
+        norm: Any = getattr(module, "LayerNorm", None)
+        linear: Any = getattr(module, "dense", None)
+        if not isinstance(norm, NoNorm) or linear is None or norm.weight.abs().min() < SMALL_GAIN:
+            continue
+        if isinstance(module, BottleneckLayer):
+            linear.weight.mul_(norm.weight[:, None])
+            linear.bias.mul_(norm.weight)
+            linear.bias.add_(norm.bias)
+            module.LayerNorm = nn.Identity()
+        else:
+            linear.bias.add_(norm.bias / norm.weight)
+            module.LayerNorm = _Gain(norm.weight)
+    return model
+
+
+class _Gain(nn.Module):
+    def __init__(self, weight: nn.Parameter):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden * self.weight
 
 
 def longest_window(model: EncoderForTokenClassification) -> int | None:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from pii_kit.files import KitError, in_one_line
 from pii_kit.lexicon import N_FEATURES, N_ROWS
+from pii_kit.models.encoder import for_export
 
 FILE = "model.onnx"
 INPUTS = ["input_ids", "attention_mask", "feature_ids"]
@@ -132,7 +133,7 @@ def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing errors are found by `_compare`, for several shapes
         torch.onnx.export(
-            _Logits(model).eval(),
+            _Logits(for_export(model)).eval(),
             tuple(_random_windows(n_pieces, shape=(2, 8)).values()),
             path,
             input_names=INPUTS,

@@ -29,6 +29,7 @@ MODELS = {
     "causal": ("sha_rnn_tagger", tiny_sha_rnn, {"bidirectional": False, "causal": True}),
     "no features": ("sha_rnn_tagger", tiny_sha_rnn, {"n_features": 0}),
     "MobileBERT": ("mobilebert_tagger", tiny_mobilebert, {}),
+    "MobileBERT with layer norm": ("mobilebert_tagger", tiny_mobilebert, {"normalization_type": "layer_norm"}),
 }
 
 
