@@ -119,7 +119,11 @@ def cut_windows(
 
     def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]
-        return np.concatenate([around[:1], inner, around[1:]]).astype(values.dtype) if ends else inner
+        if not ends:
+            return inner
+        whole = np.empty((len(inner) + 2, *inner.shape[1:]), dtype=values.dtype)
+        whole[0], whole[1:-1], whole[-1] = around[0], inner, around[1]
+        return whole
 
     return [
         Window(

@@ -1,4 +1,4 @@
-"""`python -m pii_kit bench`: the speed of runs on this machine, beside peers."""
+"""`python -m pii_kit bench`: the speed of runs, or of training, on this machine, beside peers."""
 
 import argparse
 import json
@@ -15,8 +15,10 @@ from pii_kit.data import read_documents
 from pii_kit.files import KitError, atomic_folder, write_json
 from pii_kit.predict import ENGINES
 from pii_kit.report.bench import N_DOCUMENTS, N_PIPELINE, SIZES, long_documents, run_bench
+from pii_kit.report.bench_training import training_speed
 from pii_kit.report.compare import labelled_test_documents
 from pii_kit.report.plots import plot_growth, plot_speed
+from pii_kit.report.timing import machine
 
 COLUMNS = {
     "documents": ("documents", "{:,}"),
@@ -32,6 +34,18 @@ COLUMNS = {
     "share_of_floor": ("of the floor", "{:.0%}"),
     "setting": ("fastest setting", "{}"),
 }
+TRAINING_COLUMNS = {
+    "model": ("model", "{}"),
+    "kit_pieces_per_second": ("kit", "{:,.0f}"),
+    "trainer_pieces_per_second": ("Trainer", "{:,.0f}"),
+    "times_trainer": ("× Trainer", "{:.2f}"),
+    "lowest": ("lowest", "{:.2f}"),
+    "padding": ("padding", "{:.1%}"),
+    "folds_side_by_side": ("folds", "{}"),
+}
+TRAINING_NOTE = """The kit trains
+several folds side by side and augments the essays in each epoch. transformers' Trainer trains one model with all
+threads, on windows that are ready-made. Model, batch size and precision are the same."""
 RESULT = "bench.json"
 MEASURED = [engine for engine in ENGINES if engine != "auto"]
 
@@ -39,6 +53,11 @@ MEASURED = [engine for engine in ENGINES if engine != "auto"]
 def bench(args: argparse.Namespace) -> None:
     if args.out.exists() and not (args.out / RESULT).exists():
         raise KitError(f"{args.out}: exists already and is no result of bench; choose a new folder")
+    if args.weights and not args.training:
+        raise KitError("--weights needs --training: prediction is measured with the weights of --run")
+    if args.training:
+        bench_training(args)
+        return
     runs, labelled, training = args.run, [], []
     if args.data:
         labelled = read_documents(args.data, labels_required=True)
@@ -75,6 +94,21 @@ def bench(args: argparse.Namespace) -> None:
         figure.savefig(inside / "bench.png", dpi=120)
     plt.close(figure)
     print(f"{text}\n{args.out}: {RESULT}, bench.txt, bench.png")
+
+
+def bench_training(args: argparse.Namespace) -> None:
+    """Measure training instead of prediction."""
+    documents = read_documents(args.training, labels_required=True)
+    wanted: list[tuple[str, Path | None]] = [("sha_rnn", None), ("mobilebert", None)]
+    wanted += [("encoder", args.weights)] if args.weights else []
+    lines = [training_speed(model, documents, weights=weights, repeats=args.repeats) for model, weights in wanted]
+    columns = {name: title for name, (title, _) in TRAINING_COLUMNS.items()}
+    formats = {title: form.format for title, form in TRAINING_COLUMNS.values()}
+    table = pd.DataFrame(lines)[[*columns]].rename(columns=columns).to_string(formatters=formats, index=False)
+    with atomic_folder(args.out) as inside:
+        write_json(inside / RESULT, {"machine": machine(), "repeats": args.repeats, "training": lines})
+    print(f"{table}\n\nMedians of {args.repeats} turns, pieces per second without padding. {TRAINING_NOTE}")
+    print(f"{args.out}: {RESULT}")
 
 
 def as_text(lines: pd.DataFrame, curves: pd.DataFrame, about: Mapping[str, Any]) -> str:
@@ -115,6 +149,10 @@ def add_bench(verbs, text: str) -> None:
     verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
     text = "what computes the models; repeat for several; default: all"
     verb.add_argument("--engine", action="append", choices=MEASURED, help=text)
+    text = "measure how fast the models train on these essays instead, beside transformers' Trainer"
+    verb.add_argument("--training", type=Path, metavar="LABELLED.json", help=text)
+    text = "with --training: folder of a pretrained encoder, to train that too"
+    verb.add_argument("--weights", type=Path, metavar="DIR", help=text)
     verb.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="number of turns of each line")
     text = "folder for bench.json, bench.txt and bench.png; an earlier result there is replaced"
     verb.add_argument("--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help=text)

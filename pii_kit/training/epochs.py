@@ -155,10 +155,14 @@ class EpochWindows(Dataset[Window]):
             for document, probabilities in taught
             for window in cut(document)
         ]
+        self.epoch = -1
         self.make(0)
 
     def make(self, epoch: int) -> None:
-        """Cut the windows of an epoch. Raise KitError if there are none."""
+        """Cut the windows of an epoch, unless they are there already. Raise KitError if there are none."""
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
         self.windows = [
             replace(window, probabilities=probabilities)
             for document, probabilities in self.targets_of(epoch)

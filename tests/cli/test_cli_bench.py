@@ -39,6 +39,22 @@ def test_bench_writes_a_table_json_and_a_plot(documents, tiny_presets, tmp_path,
     ]
 
 
+def test_training_is_measured_beside_transformers_trainer(documents, tiny_presets, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_documents("essays.json", documents)
+    assert main(["bench", "--training", "essays.json", "--repeats", "2", "--out", "out"]) == 0
+    result = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert [line["model"] for line in result["training"]] == ["sha_rnn", "mobilebert"] and result["repeats"] == 2
+    printed = capsys.readouterr().out
+    for line in result["training"]:
+        assert line["kit_pieces_per_second"] > 0 and line["trainer_pieces_per_second"] > 0
+        assert 0 < line["lowest"] <= line["times_trainer"] and 0 <= line["padding"] < 1
+        assert f"{line['times_trainer']:.2f}" in printed and line["folds_side_by_side"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["essays.json", "out"]
+    assert main(["bench", "--weights", "encoder"]) == 2
+    assert "--weights needs --training" in capsys.readouterr().err
+
+
 def test_without_runs_bench_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "CHECKOUT", tmp_path)
     assert main(["bench", "--out", str(tmp_path / "out")]) == 2
