@@ -97,7 +97,7 @@ def cut_windows(
     """Cut a document into windows of at most `size` pieces, including [CLS] and [SEP] where the tokenizer has them.
 
     Each token starts in at least one window. An empty document has no windows. Where not all tokens are `wanted`
-    (token,), the windows hold those that are, and CONTEXT tokens on each side of them.
+    (token,), each window holds one that is, and windows reach no further than CONTEXT tokens from these.
     """
     cut = tokenizer.cut(document)
     token_index = np.full(len(cut.ids), NO_TOKEN, dtype=np.int32)
@@ -116,6 +116,9 @@ def cut_windows(
         inside = (edges[(edges >= start) & (edges < end)] - start).tolist()
         inner = window_spans(end - start, size=inner_size, overlap=overlap, starts=inside)
         spans += [range(start + span.start, start + span.stop) for span in inner]
+    if wanted is not None:
+        is_wanted = np.append(wanted, False)[token_index]  # NO_TOKEN is the last
+        spans = [span for span in spans if is_wanted[span.start : span.stop].any()]
 
     def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]

@@ -30,11 +30,12 @@ class StageRecall:
 def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemble, list[StageRecall]]:
     """Return an ensemble that gives nearly the labels of `ensemble` in less time, and what its stages pass on.
 
-    The first tagger of one run, the proposer, reads all tokens. Its other taggers and those of the smallest other run
-    read what it finds suspect, those of the next larger run what these find suspect on average, and so on. The proposer
-    is of the run with which the whole is expected to take least time. A stage passes on what is below the lowest of
-    PASS_BELOW that keeps RECALL of the true rows, or rather below the one above that, because new documents have rows
-    that are harder to find. It is never below a threshold of `ensemble`, which therefore has to be set before.
+    The first tagger of one run, the proposer, reads all tokens. The first tagger of the smallest other run reads what
+    it finds suspect, that of the next larger run what these two find suspect on average, and so on; all other taggers
+    read what is left, in one last stage. So thresholds are chosen on what a stage sees: one tagger of each run. The
+    proposer is of the run with which the whole is expected to take least time. A stage passes on what is below the
+    lowest of PASS_BELOW that keeps RECALL of the true rows, or rather below the one above that, because new documents
+    have rows that are harder to find. It is never below a threshold of `ensemble`, which has to be set before.
 
     Raises:
         KitError: a run holds no out-of-fold probabilities, or the runs have validated no document with PII in common,
@@ -60,21 +61,21 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     order = sorted(range(len(runs)), key=sizes.__getitem__)
     proposer = min(order, key=expected_size)
     order = [proposer, *(run for run in order if run != proposer)]
-    members = [[place for place, of_run in enumerate(ensemble.of_run) if of_run == run] for run in order]
-    first, *others = members[0]
-    groups = [[first], [*others, *(members[1] if len(runs) > 1 else ())], *members[2:]]
-    groups = [group for group in groups if group]
+    firsts = [ensemble.of_run.index(run) for run in order]
+    others = [place for place in range(len(ensemble.taggers)) if place not in firsts]
+    groups = [*([first] for first in firsts), *([others] if others else [])]
     thresholds = (ensemble.o_threshold, *ensemble.by_type.values())  # what they label has to reach the last stage
     recalls, stages, passed = [], [], np.ones(n_rows, dtype=bool)
     for place, group in enumerate(groups):
         pass_below = 1.0
         if place < len(groups) - 1:
-            mean = np.mean([of_rows[run] for run in order[: place + 1]], axis=0)
+            weights = [ensemble.weights[first] for first in firsts[: place + 1]]
+            mean = np.average([of_rows[run] for run in order[: place + 1]], axis=0, weights=weights)
             pass_below = max(_pass_below(mean[passed], needed), *thresholds)
             passed &= mean < pass_below
             recalls.append(StageRecall(pass_below, int(passed.sum()), n_rows))
-        taggers, weights = ([values[index] for index in group] for values in (ensemble.taggers, ensemble.weights))
-        stages.append(Stage(tuple(taggers), tuple(weights), pass_below))
+        taggers = tuple(tagger for index in group if isinstance(tagger := ensemble.taggers[index], FoldTagger))
+        stages.append(Stage(taggers, tuple(ensemble.weights[index] for index in group), pass_below))
     return replace(ensemble, taggers=(Cascade(tuple(stages)),), weights=(1.0,), of_run=(0,)), recalls
 
 

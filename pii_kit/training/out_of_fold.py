@@ -227,7 +227,8 @@ def _lowest(counts: Sequence[Sequence[tuple[int, int, int]]], recall: float) -> 
         if score.tp and score.recall >= recall:
             return o_threshold
     most, n_rows = max(score.tp for score in scores), scores[0].tp + scores[0].fn
-    raise KitError(f"a recall of {recall:g} cannot be reached: at most {most} of {n_rows} rows are found")
+    found = f"at most {most} of {n_rows} rows are found"
+    raise KitError(f"a recall of {recall:g} cannot be reached: {found}; ask for less, or train on more essays")
 
 
 def found_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int]:

@@ -58,13 +58,17 @@ def test_the_stages_of_two_runs_hold_each_tagger_once_and_lose_no_row(cross_vali
     ensemble = load_ensemble(runs)
     cascade, recalls = make_cascade(ensemble, runs)
     (tagger,) = cascade.taggers
-    assert [len(stage.taggers) for stage in tagger.stages] == [1, len(ensemble.taggers) - 1]
-    assert [member for stage in tagger.stages for member in stage.taggers] == list(ensemble.taggers)
+    assert [len(stage.taggers) for stage in tagger.stages] == [1, 1, len(ensemble.taggers) - 2]
+    places = {id(member): place for place, member in enumerate(ensemble.taggers)}
+    first, second, *rest = (places[id(member)] for stage in tagger.stages for member in stage.taggers)
+    assert {first, second} == {ensemble.of_run.index(run) for run in (0, 1)}
+    assert sorted([first, second, *rest]) == list(range(len(ensemble.taggers)))
     assert sum(weight for stage in tagger.stages for weight in stage.weights) == pytest.approx(1)
     assert cascade.n_models == ensemble.n_models == len(ensemble.taggers)
-    (recall,) = recalls
-    assert 0.995 * recall.n_rows <= recall.n_passed <= recall.n_rows
-    assert recall.pass_below >= ensemble.o_threshold
+    for recall in recalls:
+        assert 0.995 * recall.n_rows <= recall.n_passed <= recall.n_rows
+        assert recall.pass_below >= ensemble.o_threshold
+    assert len(recalls) == 2
 
 
 def test_no_token_that_a_threshold_labels_is_dropped(cross_validated):
