@@ -164,8 +164,7 @@ class PieceTokenizer:
             new = {text: token for text, token in tokens_of_texts.items() if text not in self._rows}
             if not new:
                 return  # another thread has learned them
-            encode = partial(self.tokenizer.encode, add_special_tokens=False)  # for so few faster than encode_batch
-            encodings = list(map(encode, map(encodable, new)))
+            encodings = [self.tokenizer.encode(encodable(text), add_special_tokens=False) for text in new]
             lowers = [token.lower() for token in new.values()]
             self._table = self._table.with_more(
                 pieces=[encoding.ids or [self.unknown_id] for encoding in encodings],

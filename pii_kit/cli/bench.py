@@ -99,7 +99,7 @@ def bench(args: argparse.Namespace) -> None:
 def bench_training(args: argparse.Namespace) -> None:
     """Measure training instead of prediction."""
     documents = read_documents(args.training, labels_required=True)
-    wanted: list[tuple[str, Path | None]] = [("sha_rnn", None), ("mobilebert", None)]
+    wanted: list[tuple[str, str | None]] = [("sha_rnn", None), ("mobilebert", None)]
     wanted += [("encoder", args.weights)] if args.weights else []
     lines = [training_speed(model, documents, weights=weights, repeats=args.repeats) for model, weights in wanted]
     columns = {name: title for name, (title, _) in TRAINING_COLUMNS.items()}
@@ -151,8 +151,8 @@ def add_bench(verbs, text: str) -> None:
     verb.add_argument("--engine", action="append", choices=MEASURED, help=text)
     text = "measure how fast the models train on these essays instead, beside transformers' Trainer"
     verb.add_argument("--training", type=Path, metavar="LABELLED.json", help=text)
-    text = "with --training: folder of a pretrained encoder, to train that too"
-    verb.add_argument("--weights", type=Path, metavar="DIR", help=text)
+    text = "with --training: a pretrained encoder, to train that too"
+    verb.add_argument("--weights", metavar="FOLDER_OR_HUB_NAME", help=text)
     verb.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="number of turns of each line")
     text = "folder for bench.json, bench.txt and bench.png; an earlier result there is replaced"
     verb.add_argument("--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help=text)
