@@ -110,6 +110,7 @@ def test_predict_writes_nothing_before_the_end_so_that_a_kill_leaves_no_file(
     label_in_time, seen = taggers.label_in_time, []
 
     def look(*arguments, **settings):
+        assert set(settings["found"]) == ({doc.document for doc in documents} if minutes else set())
         done = label_in_time(*arguments, **settings)
         seen.append([path.name for path in tmp_path.rglob("*") if path.is_file()])
         return done

@@ -144,7 +144,13 @@ def from_labels(documents):
 
 def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger):
     cut = cut_small(sha_rnn_tagger.tokenizer)
-    epochs = EpochWindows(lambda epoch: from_labels(documents[epoch : epoch + 3]), cut)
+    made = []
+
+    def targets(epoch):
+        made.append(epoch)
+        return from_labels(documents[epoch : epoch + 3])
+
+    epochs = EpochWindows(targets, cut)
     for epoch in (0, 2, 0):
         epochs.make(epoch)
         expected = [window for document in documents[epoch : epoch + 3] for window in cut(document)]
@@ -153,6 +159,7 @@ def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger):
         lengths, empty = epochs.lengths_and_empty()
         assert lengths == [len(window.pieces) for window in expected]
         assert empty == [i for i, window in enumerate(expected) if not (window.labels > 0).any()]
+    assert made == [0, 2, 0], "augmenting takes seconds: the first epoch is made once"
 
 
 def test_targets_of_an_epoch_are_the_probabilities_that_come_with_its_documents(documents, sha_rnn_tagger):
