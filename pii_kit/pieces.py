@@ -164,7 +164,7 @@ class PieceTokenizer:
             new = {text: token for text, token in tokens_of_texts.items() if text not in self._rows}
             if not new:
                 return  # another thread has learned them
-            encodings = [self.tokenizer.encode(encodable(text), add_special_tokens=False) for text in new]
+            encodings = [self.tokenizer.encode(encodable(x), add_special_tokens=False) for x in new]  # few, so no batch
             lowers = [token.lower() for token in new.values()]
             self._table = self._table.with_more(
                 pieces=[encoding.ids or [self.unknown_id] for encoding in encodings],

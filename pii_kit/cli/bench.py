@@ -43,9 +43,9 @@ TRAINING_COLUMNS = {
     "padding": ("padding", "{:.1%}"),
     "folds_side_by_side": ("folds", "{}"),
 }
-TRAINING_NOTE = """The kit trains
-several folds side by side and augments the essays in each epoch. transformers' Trainer trains one model with all
-threads, on windows that are ready-made. Model, batch size and precision are the same."""
+TRAINING_NOTE = """\
+The kit trains several folds side by side and augments the essays in each epoch. transformers' Trainer trains one model
+with all threads, on windows that are ready-made. Model, batch size and precision are the same."""
 RESULT = "bench.json"
 MEASURED = [engine for engine in ENGINES if engine != "auto"]
 
@@ -97,7 +97,7 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def bench_training(args: argparse.Namespace) -> None:
-    """Measure training instead of prediction."""
+    """Print how fast models train beside transformers' Trainer, and write it to bench.json."""
     documents = read_documents(args.training, labels_required=True)
     wanted: list[tuple[str, str | None]] = [("sha_rnn", None), ("mobilebert", None)]
     wanted += [("encoder", args.weights)] if args.weights else []
@@ -107,17 +107,17 @@ def bench_training(args: argparse.Namespace) -> None:
     table = pd.DataFrame(lines)[[*columns]].rename(columns=columns).to_string(formatters=formats, index=False)
     with atomic_folder(args.out) as inside:
         write_json(inside / RESULT, {"machine": machine(), "repeats": args.repeats, "training": lines})
-    print(f"{table}\n\nMedians of {args.repeats} turns, pieces per second without padding. {TRAINING_NOTE}")
+    print(f"{table}\n\nMedians of {args.repeats} turns, pieces per second without padding.\n{TRAINING_NOTE}")
     print(f"{args.out}: {RESULT}")
 
 
 def as_text(lines: pd.DataFrame, curves: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """Return the machine and both tables as text, with what their columns mean."""
-    machine = about["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    here = about["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
     f5 = f"F5 is on {about['f5_documents']} documents with {about['f5_rows']} rows, which no run was trained on."
     return f"""\
-{machine["processor"]}, {machine["cores"]} cores, load average {machine["load_average"][0]:.1f}; {versions}
+{here["processor"]}, {here["cores"]} cores, load average {here["load_average"][0]:.1f}; {versions}
 fp32 matrix product: {about["matrix_product_flops"] / 1e9:,.0f} GFLOP/s
 
 {_as_text(lines)}

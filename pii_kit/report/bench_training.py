@@ -1,6 +1,5 @@
 """Compare how fast the kit trains its models on this machine with transformers' Trainer."""
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from itertools import chain
@@ -19,6 +18,7 @@ from transformers import (
 )
 
 from pii_kit.data import Document
+from pii_kit.files import read_json
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.split import split_documents
 from pii_kit.training import build, default_preset, look_up, starting_weights
@@ -71,7 +71,7 @@ def training_speed(
             silent.enter_context(redirect_stderr(progress))
             settings: Any = {"epochs": EPOCHS, "validate_epochs": EPOCHS, "weights": weights}
             train_folds(model, documents, Path(folder, "run"), folds=range(n_together), **settings)
-            histories = [json.loads(path.read_text()) for path in Path(folder).glob("run/fold_*/history.json")]
+            histories = list(map(read_json, Path(folder).glob("run/fold_*/history.json")))
             of_kit.append(n_together * n_pieces / np.mean([history[1]["epoch_seconds"] for history in histories]))
             network, _ = build(model, chosen, training, tokenizer, start)
             trainer = _trainer(network, tokenizer, windows, config, folder)
@@ -104,26 +104,10 @@ def _trainer(
         report_to=[],
         remove_unused_columns=False,
     )
-    names = {"pad_token": tokenizer.specials["pad"]}
-    collator = DataCollatorForTokenClassification(
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer.tokenizer, **names)
-    )
-    return Trainer(model=network, args=arguments, train_dataset=_Rows(windows), data_collator=collator)
-
-
-class _Rows(torch.utils.data.Dataset):
-    def __init__(self, windows: Sequence[Window]):
-        self.rows = [
-            {
-                "input_ids": window.pieces.tolist(),
-                "labels": np.asarray(window.labels).tolist(),
-                "attention_mask": [1] * len(window),
-            }
-            for window in windows
-        ]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        return dict(self.rows[index])
+    padding = PreTrainedTokenizerFast(tokenizer_object=tokenizer.tokenizer, pad_token=tokenizer.specials["pad"])
+    collator = DataCollatorForTokenClassification(padding)
+    rows: Any = [
+        {"input_ids": window.pieces, "labels": window.labels, "attention_mask": np.ones(len(window), dtype=int)}
+        for window in windows
+    ]
+    return Trainer(model=network, args=arguments, train_dataset=rows, data_collator=collator)

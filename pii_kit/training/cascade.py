@@ -66,16 +66,16 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     groups = [*([first] for first in firsts), *([others] if others else [])]
     thresholds = (ensemble.o_threshold, *ensemble.by_type.values())  # what they label has to reach the last stage
     recalls, stages, passed = [], [], np.ones(n_rows, dtype=bool)
-    for place, group in enumerate(groups):
+    for stage, group in enumerate(groups):
         pass_below = 1.0
-        if place < len(groups) - 1:
-            weights = [ensemble.weights[first] for first in firsts[: place + 1]]
-            mean = np.average([of_rows[run] for run in order[: place + 1]], axis=0, weights=weights)
+        if stage < len(groups) - 1:
+            weights = [ensemble.weights[first] for first in firsts[: stage + 1]]
+            mean = np.average([of_rows[run] for run in order[: stage + 1]], axis=0, weights=weights)
             pass_below = max(_pass_below(mean[passed], needed), *thresholds)
             passed &= mean < pass_below
             recalls.append(StageRecall(pass_below, int(passed.sum()), n_rows))
-        taggers = tuple(tagger for index in group if isinstance(tagger := ensemble.taggers[index], FoldTagger))
-        stages.append(Stage(taggers, tuple(ensemble.weights[index] for index in group), pass_below))
+        taggers = tuple(ensemble.members[place] for place in group)
+        stages.append(Stage(taggers, tuple(ensemble.weights[place] for place in group), pass_below))
     return replace(ensemble, taggers=(Cascade(tuple(stages)),), weights=(1.0,), of_run=(0,)), recalls
 
 
