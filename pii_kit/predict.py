@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ DOCUMENTS_AT_A_TIME = 64
 # With padding. Measured on a CPU, where more pieces do not fit a core's caches; on a GPU that of 16 windows of 512.
 PIECES_PER_BATCH = {"cpu": 1024, "cuda": 8192}
 ENGINES = ("auto", "torch", "onnx", "onnx-int8")
+Item = TypeVar("Item")
 TOKENS_THAT_PAY = 100_000  # with fewer tokens, converting the models to ONNX takes longer than it saves
 
 
@@ -46,6 +47,15 @@ class FoldTagger:
         model: Any = deepcopy(self.model)  # the types of transformers do not allow `.to`
         return replace(self, model=model.to(device))
 
+    def cut(self, documents: Sequence[Document], wanted: Sequence[np.ndarray | None] = ()) -> list[list[Window]]:
+        """Cut each document into windows. With `wanted`, a mask (token,) of each, others are read only as context."""
+        return [
+            cut_windows(document, self.tokenizer, size=self.window_size, overlap=self.overlap, wanted=of_document)
+            if of_document is None or of_document.any()
+            else []
+            for document, of_document in zip(documents, wanted or [None] * len(documents), strict=True)
+        ]
+
     @property
     def device(self) -> torch.device:
         return self.model.device
@@ -60,15 +70,28 @@ def predict_documents(
 ) -> Iterator[tuple[Document, np.ndarray]]:
     """Yield each document with its probabilities (token, label): the mean over taggers by `weights` (tagger, sum 1).
 
-    Documents are read in small groups, so memory does not grow with their number. `batch_pieces` is the size of a
-    batch, in pieces; default: PIECES_PER_BATCH.
+    Documents are read in small groups, so memory does not grow with their number. The next group is read and cut into
+    windows in a thread of its own. `batch_pieces` is the size of a batch, in pieces; default: PIECES_PER_BATCH.
     """
     documents = iter(documents)
     weights = weights or [1 / len(taggers)] * len(taggers)
-    while group := list(islice(documents, DOCUMENTS_AT_A_TIME)):
-        of_taggers = [predict_group(tagger, group, batch_pieces=batch_pieces) for tagger in taggers]
+    groups = iter(lambda: list(islice(documents, DOCUMENTS_AT_A_TIME)), [])
+    for group, windows in ahead((group, [tagger.cut(group) for tagger in taggers]) for group in groups):
+        of_taggers = [
+            predict_group(tagger, group, batch_pieces=batch_pieces, windows=of_tagger)
+            for tagger, of_tagger in zip(taggers, windows, strict=True)
+        ]
         for document, *probabilities in zip(group, *of_taggers, strict=True):
             yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items; while one is used, the next is made in another thread."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def predict_group(
@@ -76,21 +99,15 @@ def predict_group(
     documents: Sequence[Document],
     *,
     batch_pieces: int | None = None,
-    wanted: Sequence[np.ndarray] | None = None,
+    windows: Sequence[Sequence[Window]] | None = None,
 ) -> list[np.ndarray]:
     """Return the probabilities (token, label) of each document by one tagger, all windows held in memory.
 
-    With `wanted`, a mask (token,) of each document, other tokens are read only as context, and theirs mean nothing.
+    `windows` are those of `tagger.cut`, if they have been cut before. Those of tokens that are in no window are 0.
     """
+    windows = tagger.cut(documents) if windows is None else windows
     if isinstance(tagger, Cascade):
-        return tagger.predict(documents, batch_pieces=batch_pieces)
-    masks: Sequence[np.ndarray | None] = [None] * len(documents) if wanted is None else wanted
-    windows = [
-        cut_windows(document, tagger.tokenizer, size=tagger.window_size, overlap=tagger.overlap, wanted=of_document)
-        if of_document is None or of_document.any()
-        else []
-        for document, of_document in zip(documents, masks, strict=True)
-    ]
+        return tagger.predict(documents, windows, batch_pieces=batch_pieces)
     flat = [window for of_document in windows for window in of_document]
     scores = iter(_predict_windows(tagger, flat, batch_pieces or PIECES_PER_BATCH[tagger.device.type]))
     return [
@@ -160,22 +177,28 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cascade:
-    """Taggers in stages: the first reads all tokens, each other one those that all before it find suspect.
+    """Taggers in stages: the first, of one tagger, reads all tokens, each other those that all before find suspect.
 
     The probabilities of a token are the mean over the taggers that read it. The idea is that of Viola and Jones (2001).
     """
 
     stages: tuple[Stage, ...]
 
-    def predict(self, documents: Sequence[Document], *, batch_pieces: int | None = None) -> list[np.ndarray]:
-        """Return the probabilities (token, label) of each document."""
+    def cut(self, documents: Sequence[Document]) -> list[list[Window]]:
+        """Cut each document into windows of the first tagger, which reads all."""
+        return self.stages[0].taggers[0].cut(documents)
+
+    def predict(
+        self, documents: Sequence[Document], windows: Sequence[Sequence[Window]], *, batch_pieces: int | None = None
+    ) -> list[np.ndarray]:
+        """Return the probabilities (token, label) of each document, given its `windows` of the first tagger."""
         wanted = [np.ones(len(document.tokens), dtype=bool) for document in documents]
         totals = [np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32) for document in documents]
         weights = [np.zeros((len(document.tokens), 1), dtype=np.float32) for document in documents]
         for place, stage in enumerate(self.stages):
-            for tagger, weight in zip(stage.taggers, stage.weights, strict=True):
-                masks = wanted if place else None
-                scores = predict_group(tagger, documents, batch_pieces=batch_pieces, wanted=masks)
+            cut = (tagger.cut(documents, wanted) if place else windows for tagger in stage.taggers)
+            for tagger, weight, of_tagger in zip(stage.taggers, stage.weights, ahead(cut), strict=True):
+                scores = predict_group(tagger, documents, batch_pieces=batch_pieces, windows=of_tagger)
                 for total, seen, mask, found in zip(totals, weights, wanted, scores, strict=True):
                     total[mask] += weight * found[mask]
                     seen[mask] += weight

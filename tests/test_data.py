@@ -9,6 +9,7 @@ from pii_kit.data import (
     DataWarning,
     cut,
     document_of_spans,
+    iterate_documents,
     join,
     read_documents,
     spell,
@@ -37,6 +38,16 @@ def test_what_is_written_is_read_back(tmp_path, documents):
     unlabelled = make_document("No labels here \N{GRINNING FACE}\u200b \n\n é", number=10**6)
     write_documents(tmp_path / "essays.json", [*documents, unlabelled])
     assert read_documents(tmp_path / "essays.json") == [*documents, unlabelled]
+
+
+def test_documents_are_yielded_before_the_rest_of_the_file_is_read(tmp_path, documents, monkeypatch):
+    monkeypatch.setattr("pii_kit.data.BLOCK", 1000)
+    write_documents(tmp_path / "essays.json", documents)
+    text = (tmp_path / "essays.json").read_text()
+    stream = iterate_documents(written(tmp_path, text.replace("}, {", "} {").replace("} {", "}, {", 3)))
+    assert [next(stream) for _ in range(4)] == documents[:4]
+    with pytest.raises(KitError, match=r"Expecting ',' delimiter"):
+        next(stream)
 
 
 @pytest.mark.parametrize("size", [1, 7, 300])

@@ -1,8 +1,10 @@
+import threading
+
 import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.predict import Ensemble, predict_documents
+from pii_kit.predict import Ensemble, ahead, predict_documents
 from pii_kit.windows import cut_windows
 
 
@@ -65,6 +67,24 @@ def test_documents_are_read_only_when_needed(tagger, documents):
 
     stream = predict_documents([tagger], endless())
     assert next(stream)[0] is documents[0]
+
+
+def test_the_next_item_is_made_while_one_is_used_and_an_error_comes_at_its_place():
+    second_is_made = threading.Event()
+
+    def items():
+        yield 1
+        second_is_made.set()
+        yield 2
+        raise ValueError("the third")
+
+    made = ahead(items())
+    assert next(made) == 1
+    assert second_is_made.wait(timeout=20)
+    assert next(made) == 2
+    with pytest.raises(ValueError, match="the third"):
+        next(made)
+    assert list(ahead(iter([3, 4, 5]))) == [3, 4, 5]
 
 
 def test_an_average_uses_the_weights(sha_rnn_tagger, mobilebert_tagger, documents):

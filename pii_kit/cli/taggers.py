@@ -2,14 +2,17 @@
 
 import argparse
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tqdm import tqdm
+
 from pii_kit.cli import add_path, add_runs, add_verb, counted, given_threshold, positive, whole
 from pii_kit.cli.interchange import add_format, check_not_input, write_found
-from pii_kit.data import read_documents
+from pii_kit.data import DataWarning, iterate_documents, read_documents
 from pii_kit.files import KitError, atomic_write
 from pii_kit.kaggle import deadline_in
 from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
@@ -18,7 +21,7 @@ from pii_kit.predict import ENGINES, Ensemble
 from pii_kit.redact.forms import FORMS, read_files
 from pii_kit.redact.release import items_of
 from pii_kit.report.error_page import write_error_page
-from pii_kit.submission import submission_rows, true_rows
+from pii_kit.submission import submission_rows, true_rows, write_submission
 from pii_kit.training import PRESETS, default_preset, look_up
 from pii_kit.training.cascade import make_cascade
 from pii_kit.training.ensemble import DEFAULT_RUN, export_run, load_ensemble, predict_labelled, teach, with_recall
@@ -91,9 +94,10 @@ def predict(args: argparse.Namespace) -> None:
     if not is_submission:
         check_not_input(args.out, args.data)
     files = [] if is_submission else read_files(args.data)
-    documents = read_documents(args.data) if is_submission else [item.document for item in items_of(files)]
+    documents = iterate_documents(args.data) if is_submission else (item.document for item in items_of(files))
+    lengths = [len(document.tokens) for document in documents]  # checks the whole file before anything is labelled
     ensemble = load_runs(args)
-    ensemble = ensemble.with_engine(args.engine, n_tokens=sum(len(document.tokens) for document in documents))
+    ensemble = ensemble.with_engine(args.engine, n_tokens=sum(lengths))
     if args.cascade:
         ensemble, recalls = make_cascade(ensemble, args.run)
         for number, stage in enumerate(recalls, start=1):
@@ -102,6 +106,26 @@ def predict(args: argparse.Namespace) -> None:
     if not is_submission:
         write_found(args, files, ensemble)
         return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said when the file was checked
+        if args.minutes or len(working_devices()) > 1:
+            write_in_time(args, ensemble, deadline)
+        else:
+            write_rows(args, ensemble, n_documents=len(lengths))
+
+
+def write_rows(args: argparse.Namespace, ensemble: Ensemble, n_documents: int) -> None:
+    """Write a submission while the documents are read, so that memory does not grow with their number."""
+    predicted = tqdm(ensemble.predict(iterate_documents(args.data)), total=n_documents, desc="documents")
+    rows = submission_rows((document.document, ensemble.label(document, scores)) for document, scores in predicted)
+    write_submission(args.out, rows)
+    print(f"{args.out}: {len(rows)} rows from {n_documents} documents; {counted(ensemble.n_models, 'model')}, ", end="")
+    print(f"P(O) < {ensemble.o_threshold:g}")
+
+
+def write_in_time(args: argparse.Namespace, ensemble: Ensemble, deadline: float) -> None:
+    """Write a submission before a deadline, or on several GPUs: both share out all documents at once."""
+    documents = read_documents(args.data)
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
         found = write_early_submission(partial, documents) if args.minutes else {}  # for documents without time

@@ -146,6 +146,20 @@ def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None 
     return ax
 
 
+def plot_scores(scores: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Plot F5 out of fold with its interval (`compare.score_table`), and `test_f5` if the table has this column."""
+    ax = _axes(ax, height=1.2 + 0.4 * len(scores))
+    around = [scores["f5"] - scores["f5_low"], scores["f5_high"] - scores["f5"]]
+    bars = ax.barh(scores.index, scores["f5"], color=BLUE, xerr=around, ecolor=GREY, capsize=3, label="out of fold")
+    ax.bar_label(bars, fmt="%.3f", label_type="center", color="white")
+    if "test_f5" in scores:
+        ax.plot(scores["test_f5"], scores.index, "D", color=ORANGE, label="test essays")
+    ax.invert_yaxis()
+    ax.set(xlabel="F5 (with 95% intervals)", xlim=(0, 1), title="F5 of models and baselines")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
 def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Plot F5 against speed: the columns `tokens_per_second` and `f5` of a table of models."""
     ax = _axes(ax)

@@ -1,5 +1,7 @@
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from pii_kit.__main__ import main
 from pii_kit.cli import taggers
 from pii_kit.data import write_documents
 from pii_kit.files import read_json
+from pii_kit.predict import Ensemble
 from pii_kit.sample import make_documents
 from pii_kit.split import without_near_duplicates
 from pii_kit.submission import check_submission
@@ -107,32 +110,64 @@ def test_a_given_threshold_replaces_the_runs_and_excludes_a_recall(predict, caps
 def test_predict_writes_nothing_before_the_end_so_that_a_kill_leaves_no_file(
     predict, minutes, documents, tmp_path, monkeypatch
 ):
-    label_in_time, seen = taggers.label_in_time, []
+    label, seen = Ensemble.label, []
 
-    def look(*arguments, **settings):
-        assert set(settings["found"]) == ({doc.document for doc in documents} if minutes else set())
-        done = label_in_time(*arguments, **settings)
+    def look(*arguments):
         seen.append([path.name for path in tmp_path.rglob("*") if path.is_file()])
-        return done
+        return label(*arguments)
 
-    monkeypatch.setattr(taggers, "label_in_time", look)
+    monkeypatch.setattr(Ensemble, "label", look)
     assert main([*predict, *minutes]) == 0
-    assert seen == [["test.json"]]
+    assert len(seen) >= len(documents)
+    assert all(files == ["test.json"] for files in seen)
     assert check_submission("out/submission.csv", documents) == []
 
 
-def test_an_error_while_predicting_leaves_an_earlier_file_as_it_was(predict, tmp_path, monkeypatch):
+def test_predict_labels_by_rules_first_only_under_a_time_limit(predict, documents, monkeypatch):
+    label_in_time, found = taggers.label_in_time, []
+
+    def look(*arguments, **settings):
+        found.append(set(settings["found"]))
+        return label_in_time(*arguments, **settings)
+
+    monkeypatch.setattr(taggers, "label_in_time", look)
+    assert main(predict) == 0
+    assert found == []
+    assert main([*predict, "--minutes", "5"]) == 0
+    assert found == [{doc.document for doc in documents}]
+    monkeypatch.setattr(taggers, "working_devices", lambda: ["cpu", "cpu"])  # which share the documents
+    assert main(predict) == 0
+    assert found[1:] == [set()]
+
+
+@pytest.mark.parametrize("minutes", [[], ["--minutes", "5"]])
+def test_an_error_while_predicting_leaves_an_earlier_file_as_it_was(predict, minutes, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "submission.csv").write_text("an earlier result")
 
     def fail(*_, **__):
         raise RuntimeError("a model broke")
 
-    monkeypatch.setattr(taggers, "label_in_time", fail)
+    monkeypatch.setattr(Ensemble, "label", fail)
     with pytest.raises(RuntimeError, match="a model broke"):
-        main(predict)
+        main([*predict, *minutes])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["submission.csv"]
     assert (tmp_path / "out" / "submission.csv").read_text() == "an earlier result"
+
+
+def test_predict_names_a_bad_document_before_it_loads_a_model(predict, documents, monkeypatch, capsys):
+    entries = json.loads(Path("test.json").read_text())
+    entries[-1]["tokens"] = 7
+    Path("test.json").write_text(json.dumps(entries))
+    monkeypatch.setattr(taggers, "load_runs", lambda _: pytest.fail("a model was loaded"))
+    assert main(predict) == 2
+    assert f"document {documents[-1].document}: tokens: expected a list" in capsys.readouterr().err
+
+
+def test_predict_warns_once_of_texts_that_differ_from_their_tokens(predict, documents, capsys):
+    write_documents("test.json", [replace(documents[0], full_text="other"), *documents[1:]])
+    assert main(predict) == 0
+    assert capsys.readouterr().err.count(f"differs from the tokens in 1 of {len(documents)} documents") == 1
 
 
 def test_without_time_predict_says_that_rules_labelled_the_documents(predict, documents, capsys):
