@@ -20,9 +20,10 @@ from transformers import PreTrainedModel
 
 from pii_kit import windows
 from pii_kit.data import Document
+from pii_kit.decide import O_THRESHOLDS
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABELS
-from pii_kit.metrics import Predictions, as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
+from pii_kit.metrics import LEAST, Predictions, as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import FoldTagger, predict_documents
 from pii_kit.submission import true_rows
@@ -247,15 +248,13 @@ def _keep_tagger(
 def validate(
     model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
 ) -> tuple[FoldTagger, OutOfFold, dict]:
-    """Return the tagger with its threshold, its predictions for the validation documents, and its score on rows."""
-    overlap = min(config.overlap, OVERLAP)
-    tagger = FoldTagger(
-        model=model, tokenizer=tokenizer, window_size=config.window_size, overlap=overlap, o_threshold=1.0
-    )
+    """Return the tagger with the best threshold from LEAST up, its validation predictions, and its score on rows."""
+    sizes = {"window_size": config.window_size, "overlap": min(config.overlap, OVERLAP)}
+    tagger = FoldTagger(model=model, tokenizer=tokenizer, **sizes, o_threshold=1.0)
     with optim.full_precision(model):
         predictions = list(predict_documents([tagger], validation))
-    curve = threshold_curve(predictions, *([[config.o_threshold]] if config.o_threshold else []))
-    o_threshold = best_threshold(curve)
+    tried = [config.o_threshold] if config.o_threshold else [each for each in O_THRESHOLDS if each >= LEAST]
+    o_threshold = best_threshold(threshold_curve(predictions, tried))
     score = micro_fbeta(true_rows(validation), decided_rows(predictions, o_threshold=o_threshold))
     scores = {"o_threshold": o_threshold, **as_dict(score)}
     return replace(tagger, o_threshold=o_threshold), keep_out_of_fold(predictions), scores

@@ -54,7 +54,7 @@ class TrainConfig:
         cycle_epochs: length of a cosine cycle of the learning rate. None: one cycle until the end.
         restart_decay: factor from one cycle's highest learning rate to the next one's.
         patience: stop after so many epochs without a better F5. None: never.
-        o_threshold: threshold on P(O). None: the best one on the validation documents.
+        o_threshold: threshold on P(O). None: the best one from .5 up on the validation documents.
         mixed_precision: "no", "bf16", "fp16", or "auto" (bf16 where the hardware is faster with it, else no).
         checkpoint_steps: number of batches between checkpoints; each epoch ends with one too.
         seed: random seed of the split, the initial weights, the order and the augmentation.

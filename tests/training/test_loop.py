@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 
 from pii_kit.augment import AugmentConfig
 from pii_kit.data import write_documents
+from pii_kit.decide import O_THRESHOLDS
 from pii_kit.files import KitError
-from pii_kit.metrics import threshold_curve
+from pii_kit.labels import LABELS
+from pii_kit.metrics import best_threshold, threshold_curve
 from pii_kit.predict import predict_documents
 from pii_kit.split import split_documents
 from pii_kit.training import TrainConfig
@@ -398,10 +400,22 @@ def test_a_training_is_finished_by_its_epochs_or_its_patience_and_not_by_its_tim
 
 def test_the_threshold_is_the_best_of_the_curve_and_the_score_is_at_it(documents, sha_rnn_tagger):
     tagger, kept, scores = validate(sha_rnn_tagger.model, sha_rnn_tagger.tokenizer, documents, FOUR_EPOCHS)
-    curve = threshold_curve(list(predict_documents([tagger], documents)))
+    curve = threshold_curve(list(predict_documents([tagger], documents)), [t for t in O_THRESHOLDS if t >= 0.5])
     assert scores["f5"] == pytest.approx(curve["f5"].max())
     assert curve.loc[tagger.o_threshold, "f5"] == curve["f5"].max() and scores["o_threshold"] == tagger.o_threshold
     assert kept.documents.tolist() == sorted(doc.document for doc in documents)
+
+
+def test_no_threshold_below_a_half_is_chosen_although_it_would_score_higher(sha_rnn_tagger, monkeypatch):
+    essay = make_document("Ana wrote this", labels={"Ana": "B-NAME_STUDENT"})
+    scores = np.zeros((3, len(LABELS)), dtype=np.float32)
+    scores[:, LABELS.index("O")] = 0.01, 0.3, 0.3
+    scores[:, LABELS.index("B-NAME_STUDENT")] = 0.99, 0.7, 0.7
+    monkeypatch.setattr(train, "predict_documents", lambda *_: [(essay, scores)])
+    tagger, _, found = validate(sha_rnn_tagger.model, sha_rnn_tagger.tokenizer, [essay], FOUR_EPOCHS)
+    assert tagger.o_threshold == found["o_threshold"] >= 0.5
+    assert (found["tp"], found["fp"], found["fn"]) == (1, 2, 0)
+    assert best_threshold(threshold_curve([(essay, scores)])) < 0.5
 
 
 def test_a_threshold_that_is_given_is_not_chosen(documents, sha_rnn_tagger):
