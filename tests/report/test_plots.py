@@ -293,3 +293,10 @@ def test_each_memory_size_has_its_bpc_and_its_seconds():
     (right,) = [other for other in ax.figure.axes if other is not ax]
     assert [bar.get_height() for bar in right.patches] == [1.0, 1.5, 3.0]
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"bits per character", "seconds"}
+
+
+def test_scores_show_f5_with_its_interval_and_the_test_essays():
+    columns = {"f5": [0.5, 0.8], "f5_low": [0.4, 0.7], "f5_high": [0.55, 0.9], "test_f5": [0.6, 0.75]}
+    axes = plots.plot_scores(pd.DataFrame(columns, index=["baseline", "model"]))
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.8]
+    assert list(axes.lines[-1].get_xdata()) == [0.6, 0.75]
