@@ -1,10 +1,11 @@
 """Predict probabilities (token, label) of documents with trained taggers, alone or as an ensemble."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,13 +21,14 @@ from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.models.onnx import OnnxModel, can_convert, write_onnx
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.rules import label_document
-from pii_kit.windows import Window, collate, cut_windows, merge_windows
+from pii_kit.windows import Window, collate, cut_windows, merge_windows, similar_length_batches
 
 DOCUMENTS_AT_A_TIME = 64
 # With padding. Measured on a CPU, where more pieces do not fit a core's caches; on a GPU that of 16 windows of 512.
 PIECES_PER_BATCH = {"cpu": 1024, "cuda": 8192}
 ENGINES = ("auto", "torch", "onnx", "onnx-int8")
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 TOKENS_THAT_PAY = 100_000  # with fewer tokens, converting the models to ONNX takes longer than it saves
 
 
@@ -70,13 +72,13 @@ def predict_documents(
 ) -> Iterator[tuple[Document, np.ndarray]]:
     """Yield each document with its probabilities (token, label): the mean over taggers by `weights` (tagger, sum 1).
 
-    Documents are read in small groups, so memory does not grow with their number. The next group is read and cut into
-    windows in a thread of its own. `batch_pieces` is the size of a batch, in pieces; default: PIECES_PER_BATCH.
+    Documents are read in small groups, so memory does not grow with their number. While one group is predicted, the
+    next is cut into windows. `batch_pieces` is the size of a batch, in pieces; default: PIECES_PER_BATCH.
     """
     documents = iter(documents)
     weights = weights or [1 / len(taggers)] * len(taggers)
     groups = iter(lambda: list(islice(documents, DOCUMENTS_AT_A_TIME)), [])
-    for group, windows in ahead((group, [tagger.cut(group) for tagger in taggers]) for group in groups):
+    for group, windows in ahead(lambda group: [tagger.cut(group) for tagger in taggers], groups):
         of_taggers = [
             predict_group(tagger, group, batch_pieces=batch_pieces, windows=of_tagger)
             for tagger, of_tagger in zip(taggers, windows, strict=True)
@@ -85,13 +87,20 @@ def predict_documents(
             yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield items; while one is used, the next is made in another thread."""
+def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
+    """Yield each item with what `make` returns for it. While one is used, the next is made in another thread.
+
+    The items themselves are read in the caller's thread: those of a database may allow no other.
+    """
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
+        coming: deque[tuple[Item, Future[Made]]] = deque()
+        for item in items:
+            coming.append((item, thread.submit(make, item)))
+            if len(coming) > 1:
+                oldest, made = coming.popleft()
+                yield oldest, made.result()
+        for last, made in coming:
+            yield last, made.result()
 
 
 def predict_group(
@@ -103,7 +112,7 @@ def predict_group(
 ) -> list[np.ndarray]:
     """Return the probabilities (token, label) of each document by one tagger, all windows held in memory.
 
-    `windows` are those of `tagger.cut`, if they have been cut before. Those of tokens that are in no window are 0.
+    `windows` are those of `tagger.cut`, if they have been cut before. Tokens that are in none have zeros.
     """
     windows = tagger.cut(documents) if windows is None else windows
     if isinstance(tagger, Cascade):
@@ -151,21 +160,6 @@ def _predict_windows(tagger: FoldTagger, windows: Sequence[Window], batch_pieces
     return [found[index] for index in range(len(windows))]
 
 
-def similar_length_batches(lengths: Sequence[int], batch_pieces: int) -> list[list[int]]:
-    """Return batches of indices, longest first, each of at most `batch_pieces` with padding, or of one window.
-
-    >>> similar_length_batches([3, 8, 4, 7], 16)
-    [[1, 3], [2, 0]]
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_pieces:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
 @dataclass(frozen=True)
 class Stage:
     """Taggers of a cascade with their `weights`. Tokens whose mean P(O) is below `pass_below` go on to the next one."""
@@ -196,8 +190,9 @@ class Cascade:
         totals = [np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32) for document in documents]
         weights = [np.zeros((len(document.tokens), 1), dtype=np.float32) for document in documents]
         for place, stage in enumerate(self.stages):
-            cut = (tagger.cut(documents, wanted) if place else windows for tagger in stage.taggers)
-            for tagger, weight, of_tagger in zip(stage.taggers, stage.weights, ahead(cut), strict=True):
+            cut = partial(FoldTagger.cut, documents=documents, wanted=wanted)
+            pairs = ahead(cut, stage.taggers) if place else [(stage.taggers[0], windows)]
+            for (tagger, of_tagger), weight in zip(pairs, stage.weights, strict=True):
                 scores = predict_group(tagger, documents, batch_pieces=batch_pieces, windows=of_tagger)
                 for total, seen, mask, found in zip(totals, weights, wanted, scores, strict=True):
                     total[mask] += weight * found[mask]

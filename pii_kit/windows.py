@@ -170,6 +170,21 @@ def merge_windows(
     return (total / np.maximum(count, 1)).astype(np.float32)
 
 
+def similar_length_batches(lengths: Sequence[int], batch_pieces: int) -> list[list[int]]:
+    """Return batches of indices, longest first, each of at most `batch_pieces` with padding, or of one window.
+
+    >>> similar_length_batches([3, 8, 4, 7], 16)
+    [[1, 3], [2, 0]]
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_pieces:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
     """Make a batch: input_ids, attention_mask and labels (batch, piece), feature_ids (batch, piece, feature).
 

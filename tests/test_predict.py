@@ -69,22 +69,29 @@ def test_documents_are_read_only_when_needed(tagger, documents):
     assert next(stream)[0] is documents[0]
 
 
-def test_the_next_item_is_made_while_one_is_used_and_an_error_comes_at_its_place():
-    second_is_made = threading.Event()
+def test_the_next_item_is_made_in_another_thread_while_one_is_used_and_read_in_this_one():
+    readers, makers, second_is_made = set(), set(), threading.Event()
 
     def items():
-        yield 1
-        second_is_made.set()
-        yield 2
-        raise ValueError("the third")
+        for number in range(4):
+            readers.add(threading.get_ident())
+            yield number
 
-    made = ahead(items())
-    assert next(made) == 1
+    def make(number):
+        makers.add(threading.get_ident())
+        if number == 1:
+            second_is_made.set()
+        if number == 3:
+            raise ValueError("the last")
+        return 10 * number
+
+    made = ahead(make, items())
+    assert next(made) == (0, 0)
     assert second_is_made.wait(timeout=20)
-    assert next(made) == 2
-    with pytest.raises(ValueError, match="the third"):
+    assert [next(made), next(made)] == [(1, 10), (2, 20)]
+    with pytest.raises(ValueError, match="the last"):
         next(made)
-    assert list(ahead(iter([3, 4, 5]))) == [3, 4, 5]
+    assert readers == {threading.get_ident()} and len(makers) == 1 and not makers & readers
 
 
 def test_an_average_uses_the_weights(sha_rnn_tagger, mobilebert_tagger, documents):

@@ -116,8 +116,9 @@ def predict(args: argparse.Namespace) -> None:
 
 def write_rows(args: argparse.Namespace, ensemble: Ensemble, n_documents: int) -> None:
     """Write a submission while the documents are read, so that memory does not grow with their number."""
-    predicted = tqdm(ensemble.predict(iterate_documents(args.data)), total=n_documents, desc="documents")
-    rows = submission_rows((document.document, ensemble.label(document, scores)) for document, scores in predicted)
+    predicted = ensemble.predict(iterate_documents(args.data))
+    bar = tqdm(predicted, total=n_documents, desc="documents", mininterval=10)
+    rows = submission_rows((document.document, ensemble.label(document, scores)) for document, scores in bar)
     write_submission(args.out, rows)
     print(f"{args.out}: {len(rows)} rows from {n_documents} documents; {counted(ensemble.n_models, 'model')}, ", end="")
     print(f"P(O) < {ensemble.o_threshold:g}")
