@@ -178,11 +178,13 @@ def test_the_bar_of_a_notebook_ends_with_the_last_line_of_its_standard_error():
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 from pii_kit.__main__ import main
 from pii_kit.cli import demo
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: processes in the background ignore Ctrl-C
 demo.CHECKOUT = Path(sys.argv[1])
 sys.exit(main(["demo", "--documents", "2"]))
 """
