@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,11 +137,27 @@ def batch_loader(windows: Dataset[Window], batches: SimilarLengthBatches, *, pad
     return DataLoader(windows, batch_sampler=batches, collate_fn=partial(collate, pad_id=pad_id), generator=generator)
 
 
+@dataclass(frozen=True)
+class _Epochs(Dataset[list[Window]]):
+    """The windows of each epoch, made when they are asked for."""
+
+    targets_of: Callable[[int], Sequence[tuple[Document, np.ndarray | None]]]
+    cut: Callable[[Document], list[Window]]
+
+    def __getitem__(self, epoch: int) -> list[Window]:
+        return [
+            replace(window, probabilities=probabilities)
+            for document, probabilities in self.targets_of(epoch)
+            for window in self.cut(document)
+        ]
+
+
 class EpochWindows(Dataset[Window]):
     """The training windows of one epoch; `make` replaces them by those of another.
 
     `targets_of` maps an epoch to its labelled documents, each with target probabilities (token, label) or None for its
-    labels. `taught` are more documents with probabilities; their windows come last and are the same in each epoch.
+    labels. `taught` are more documents with probabilities; their windows come last and are the same in each epoch. If
+    `ahead`, another process makes the windows of the next epoch meanwhile, so that a GPU need not wait for them.
     """
 
     def __init__(
@@ -148,27 +165,38 @@ class EpochWindows(Dataset[Window]):
         targets_of: Callable[[int], Sequence[tuple[Document, np.ndarray | None]]],
         cut: Callable[[Document], list[Window]],
         taught: Iterable[tuple[Document, np.ndarray]] = (),
+        *,
+        n_epochs: int = 1,
+        ahead: bool = False,
     ):
-        self.targets_of, self.cut = targets_of, cut
+        self.every, self.n_epochs, self.ahead = _Epochs(targets_of, cut), n_epochs, ahead
         self.taught = [
             replace(window, labels=None, probabilities=probabilities)
             for document, probabilities in taught
             for window in cut(document)
         ]
-        self.epoch = -1
-        self.make(0)
+        self.following: Iterator[list[Window]] | None = None
+        self._take(self.every[0])
 
     def make(self, epoch: int) -> None:
-        """Cut the windows of an epoch, unless they are there already. Raise KitError if there are none."""
-        if epoch == self.epoch:
-            return
-        self.epoch = epoch
-        self.windows = [
-            replace(window, probabilities=probabilities)
-            for document, probabilities in self.targets_of(epoch)
-            for window in self.cut(document)
-        ]
-        self.windows += self.taught
+        """Take the windows of an epoch: of any epoch in the first call, of the next one in each later call.
+
+        Raises KitError if there are none.
+        """
+        if self.following is None:
+            self.following = iter(self._loader(range(max(epoch, 1), self.n_epochs)))
+        if epoch:
+            self._take(next(self.following))
+
+    def _loader(self, epochs: range) -> DataLoader:
+        settings: dict[str, Any] = {"batch_size": None, "collate_fn": list}
+        settings["generator"] = torch.Generator()  # without its own, a loader changes torch's random state
+        if self.ahead:  # a forked process could hang in threads of the tokenizer
+            settings |= {"num_workers": 1, "prefetch_factor": 1, "multiprocessing_context": "spawn"}
+        return DataLoader(self.every, sampler=epochs, **settings)
+
+    def _take(self, windows: list[Window]) -> None:
+        self.windows = windows + self.taught
         if not self.windows:
             raise KitError("the training documents hold no tokens; expected at least one document with tokens")
 

@@ -90,7 +90,8 @@ def fit(
     session = runs.Session(folder, resume=resume)
     cut = partial(windows.cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
     targets_of = partial(targets_of_epoch, training, extra, make_variants(), config)
-    epochs = EpochWindows(targets_of, cut, taught.predictions if taught else ())
+    kept, ahead = taught.predictions if taught else (), accelerator.device.type != "cpu"  # on CPUs all cores train
+    epochs = EpochWindows(targets_of, cut, kept, n_epochs=config.epochs, ahead=ahead)
     batches = SimilarLengthBatches(
         *epochs.lengths_and_empty(),
         share=config.empty_share,

@@ -33,7 +33,8 @@ CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning
 def epoch_windows(documents, tokenizer, taught, config=CONFIG) -> EpochWindows:
     """The windows of an epoch, as `fit` makes them."""
     cut = partial(cut_windows, tokenizer=tokenizer, size=config.window_size, overlap=config.overlap)
-    return EpochWindows(partial(targets_of_epoch, documents, (), (), config), cut, taught.predictions)
+    targets = partial(targets_of_epoch, documents, (), (), config)
+    return EpochWindows(targets, cut, taught.predictions, n_epochs=config.epochs)
 
 
 def one_hot(document) -> np.ndarray:

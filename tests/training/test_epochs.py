@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -142,24 +144,36 @@ def from_labels(documents):
     return [(document, None) for document in documents]
 
 
-def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger):
-    cut = cut_small(sha_rnn_tagger.tokenizer)
-    made = []
+def labelled_from(documents, epoch):
+    return from_labels(documents[epoch : epoch + 3])
 
-    def targets(epoch):
-        made.append(epoch)
-        return from_labels(documents[epoch : epoch + 3])
 
-    epochs = EpochWindows(targets, cut)
-    for epoch in (0, 2, 0):
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("first", [0, 2])
+def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger, first, ahead):
+    """Also from a resumed one on, and if another process makes them."""
+    cut = partial(cut_windows, tokenizer=sha_rnn_tagger.tokenizer, size=64, overlap=8)
+    epochs = EpochWindows(partial(labelled_from, documents), cut, n_epochs=4, ahead=ahead)
+    for epoch in range(first, 4):
+        state = torch.get_rng_state()
         epochs.make(epoch)
+        assert torch.equal(torch.get_rng_state(), state)
         expected = [window for document in documents[epoch : epoch + 3] for window in cut(document)]
         assert [window.pieces.tolist() for window in epochs.windows] == [w.pieces.tolist() for w in expected]
         assert len(epochs) == len(expected) and epochs[1] is epochs.windows[1]
         lengths, empty = epochs.lengths_and_empty()
         assert lengths == [len(window.pieces) for window in expected]
         assert empty == [i for i, window in enumerate(expected) if not (window.labels > 0).any()]
-    assert made == [0, 2, 0], "augmenting takes seconds: the first epoch is made once"
+
+
+def test_each_epoch_is_made_once(documents, sha_rnn_tagger):
+    """Augmentation takes seconds."""
+    made = []
+    targets = lambda epoch: made.append(epoch) or labelled_from(documents, epoch)  # noqa: E731
+    epochs = EpochWindows(targets, cut_small(sha_rnn_tagger.tokenizer), n_epochs=3)
+    for epoch in range(3):
+        epochs.make(epoch)
+    assert made == [0, 1, 2]
 
 
 def test_targets_of_an_epoch_are_the_probabilities_that_come_with_its_documents(documents, sha_rnn_tagger):
@@ -196,7 +210,8 @@ def test_windows_of_a_teacher_come_last_with_its_probabilities_in_each_epoch(doc
     cut = cut_small(sha_rnn_tagger.tokenizer)
     rng = np.random.default_rng(0)
     scores = rng.dirichlet(np.ones(len(LABELS)), size=len(documents[5].tokens)).astype(np.float32)
-    epochs = EpochWindows(lambda epoch: from_labels(documents[:2]), cut, [(documents[5], scores)])
+    taught = [(documents[5], scores)]
+    epochs = EpochWindows(lambda epoch: from_labels(documents[:2]), cut, taught, n_epochs=2)
     n_taught = len(cut(documents[5]))
     for epoch in (0, 1):
         epochs.make(epoch)
