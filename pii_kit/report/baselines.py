@@ -86,10 +86,10 @@ def train_spacy_ner(
     assert isinstance(recognizer, EntityRecognizer)
     for pii_type in PII_TYPES:
         recognizer.add_label(pii_type)
-    with_pii, _ = _examples(pipeline, documents)
-    if not with_pii:
-        raise KitError(f"none of {len(documents)} documents has PII; spaCy's NER needs some to train on")
     with _seeded(seed):
+        with_pii = _examples(pipeline, documents, clean_share=0)
+        if not with_pii:
+            raise KitError(f"none of {len(documents)} documents has PII; spaCy's NER needs some to train on")
         optimizer = pipeline.initialize(lambda: with_pii)
         for batch in islice(_batches(pipeline, documents, seed, batch_size), steps):
             pipeline.update(batch, sgd=optimizer, drop=dropout)
@@ -99,18 +99,22 @@ def train_spacy_ner(
 def _batches(pipeline: Language, documents: Sequence[Document], seed: int, size: int) -> Iterator[list[Example]]:
     """Yield the batches of one epoch after another, without end."""
     for epoch in count():
-        with_pii, clean = _examples(pipeline, augment(documents, AugmentConfig(), seed=seed, epoch=epoch))
-        chosen = with_pii + random.sample(clean, round(CLEAN_SHARE * len(clean)))
+        augmented = augment(documents, AugmentConfig(), seed=seed, epoch=epoch)
+        chosen = _examples(pipeline, augmented, clean_share=CLEAN_SHARE)
         random.shuffle(chosen)
         yield from minibatch(chosen, size)
 
 
-def _examples(pipeline: Language, documents: Sequence[Document]) -> tuple[list[Example], list[Example]]:
-    """Return the parts of labelled documents as training examples: those with PII, and the others."""
-    parts = ((document, part) for document in documents for part in _parts(document.tokens, PART_SIZE))
-    examples = [_example(pipeline, document, part) for document, part in parts]
-    with_pii = [example for example in examples if example.reference.ents]
-    return with_pii, [example for example in examples if not example.reference.ents]
+def _examples(pipeline: Language, documents: Sequence[Document], *, clean_share: float) -> list[Example]:
+    """Return training examples: all parts of labelled documents with PII, and a random share of the others."""
+    with_pii, clean = [], []
+    for document in documents:
+        labels = true_labels(document)
+        for part in _parts(document.tokens, PART_SIZE):
+            holds = any(labels[index] != OUTSIDE and document.tokens[index].strip() for index in part)
+            (with_pii if holds else clean).append((document, part))
+    chosen = with_pii + random.sample(clean, round(clean_share * len(clean)))
+    return [_example(pipeline, document, part) for document, part in chosen]
 
 
 def label_with_spacy(pipeline: Language, document: Document) -> list[str]:
