@@ -17,8 +17,6 @@ from pii_kit import __version__
 from pii_kit.data import Document, read_documents
 from pii_kit.files import KitError, atomic_folder, read_json
 from pii_kit.sample import write_sample
-from pii_kit.training.parallel import try_gpus
-from pii_kit.training.runs import fingerprint
 
 logger = logging.getLogger(__name__)
 COMPETITION = "pii-detection-removal-from-educational-data"
@@ -82,6 +80,8 @@ def training_data(run: Path) -> tuple[int, str] | None:
 
 def training_documents(folder: Path, runs: Iterable[Path]) -> Sequence[Document]:
     """Return the documents of `folder`/train.json if all runs were trained on them; otherwise none."""
+    from pii_kit.training.runs import fingerprint  # here, because torch takes seconds, and the verbs need none of it
+
     if not (folder / "train.json").is_file():
         return []
     documents = read_documents(folder / "train.json")
@@ -199,6 +199,8 @@ def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_docume
 
 def environment_report() -> str:
     """Return lines for the first cell of a notebook: versions, devices, platform, attached data and warnings."""
+    from pii_kit.training.parallel import try_gpus  # here for the same reason as in training_documents
+
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     hardware = f"{psutil.cpu_count()} CPU cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
     gpus, problem = try_gpus()

@@ -16,7 +16,6 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 
 from pii_kit.files import KitError, atomic_folder, recover_folder, write_json
-from pii_kit.training.runs import fold_folders
 
 PLACEHOLDER = "INSERT_KAGGLE_USERNAME"
 SCHEMA = json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
@@ -259,6 +258,8 @@ def _build_dataset(dataset: dict, root: Path, folder: Path, owner: str) -> None:
 
 
 def _copy_run(run: Path, to: Path) -> None:
+    from pii_kit.training.runs import fold_folders  # here, because torch takes seconds to import
+
     for part in dict.fromkeys([run, *fold_folders(run)]):
         target = to / part.relative_to(run)
         target.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,15 @@ import pandas as pd
 from pii_kit.data import Document, read_documents
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE
-from pii_kit.predict import Ensemble
 from pii_kit.redact import Redaction
 from pii_kit.redact.document import redact_document
 from pii_kit.redact.forms import LIST_FIELDS, TEXT_FIELDS, Item, check_items, item_of
 from pii_kit.redact.leaks import find_leaks
 from pii_kit.redact.release import Release, describe, hash_of, report_of
 from pii_kit.submission import label_documents, read_submission
-from pii_kit.training.ensemble import load_ensemble, with_recall
-from pii_kit.training.runs import fingerprint_runs
+
+if TYPE_CHECKING:  # what loads taggers takes seconds, and a worker with a submission needs none: see _load_ensemble
+    from pii_kit.predict import Ensemble
 
 COUNTS = ("documents", "changed_documents", "types")
 
@@ -64,6 +64,8 @@ class TableConfig:
         """Return fingerprints of what labels come from. Raises KitError if it is not there."""
         if self.submission:
             return {"submission_sha256": _hash_of_file(self.submission)}
+        from pii_kit.training.runs import fingerprint_runs
+
         limits = {"thresholds": dict(self.thresholds), "recall": self.recall, "o_threshold": self.o_threshold}
         train = {"train_sha256": _hash_of_file(self.train)} if self.train else {}
         return {"taggers": fingerprint_runs(self.runs)} | limits | train
@@ -182,7 +184,9 @@ def _labels(documents: Sequence[Document], config: TableConfig) -> list[Sequence
 
 
 @lru_cache(maxsize=1)
-def _load_ensemble(runs: tuple[Path, ...], train: Path | None, mixed_data: bool, recall: float | None) -> Ensemble:
+def _load_ensemble(runs: tuple[Path, ...], train: Path | None, mixed_data: bool, recall: float | None) -> "Ensemble":
+    from pii_kit.training.ensemble import load_ensemble, with_recall
+
     documents = read_documents(train, labels_required=True) if train else []
     ensemble = load_ensemble(runs, documents=documents, mixed_data=mixed_data)
     return with_recall(ensemble, runs, documents, recall)[0] if recall else ensemble

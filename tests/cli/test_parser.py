@@ -74,8 +74,10 @@ def test_a_mistyped_name_is_one_line_with_a_suggestion(command, expected, capsys
     assert stop.value.code == 2 and err.startswith(f"error: {expected}") and err.count("\n") == 1 and not out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["trian"], ["check", "--help"]], ids=" ".join)
-def test_help_and_mistyped_verbs_do_not_wait_for_the_models(arguments):
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["trian"], ["check", "--help"], ["kaggle", "status", "--help"]], ids=" ".join
+)
+def test_what_needs_no_models_does_not_wait_for_them(arguments):
     program = "import sys; from pii_kit.__main__ import main\n"
     program += "try: main(sys.argv[1:])\nfinally: assert not {'torch', 'spacy', 'transformers'} & {*sys.modules}"
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)

@@ -1,7 +1,5 @@
 import itertools
 import resource
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +9,7 @@ from accelerate.state import AcceleratorState
 from conftest import tiny_language_model
 from safetensors.torch import load_file
 
+from pii_kit.__main__ import main
 from pii_kit.files import KitError, read_json
 from pii_kit.language_model import bits_per_character, split_bytes, streams
 from pii_kit.language_model import training as module
@@ -270,31 +269,35 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
         fit_language_model(new_model(), split_bytes(TEXT), replace(CONFIG, learning_rate=1e30), tmp_path)
 
 
-FULL_DISK = """
-import resource, sys
-from pii_kit.__main__ import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-sys.exit(main(sys.argv[2:]))
-"""
+@pytest.fixture
+def disk():
+    """A function that limits the size of files, as a full disk does: the libraries that write weights fail, too."""
+
+    def limit(n_bytes: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
+
+    yield limit
+    limit(resource.RLIM_INFINITY)
 
 
-def test_a_failed_write_is_a_one_line_error_and_keeps_the_last_checkpoint(tmp_path):
-    """A limit on file sizes simulates a full disk: the libraries that write weights fail, too."""
+def test_a_failed_write_is_a_one_line_error_and_keeps_the_last_checkpoint(tmp_path, disk, capsys):
     (tmp_path / "text.txt").write_bytes(TEXT)
     run = tmp_path / "run"
     small = "--width 16 --boom 32 --layers 2 --window-size 24 --batch-size 3 --checkpoint-steps 4 --minutes 0.00001"
     command = ["lm", "train", "--data", str(tmp_path / "text.txt"), "--run", str(run), *small.split()]
 
-    def call(limit, *more):
-        environment = {"OMP_NUM_THREADS": "1", "PATH": ""}
-        line = [sys.executable, "-c", FULL_DISK, str(limit), *command, *more]
-        return subprocess.run(line, capture_output=True, text=True, env=environment)
+    def checkpoint() -> dict:
+        return {path: path.read_bytes() for path in (run / "checkpoint").rglob("*") if path.is_file()}
 
-    assert call(resource.RLIM_INFINITY).returncode == 0
-    before = {path: path.read_bytes() for path in (run / "checkpoint").rglob("*") if path.is_file()}
-    failed = call(8000, "--resume")
-    errors = [line for line in failed.stderr.splitlines() if "error: " in line]
-    assert failed.returncode == 2 and "Traceback" not in failed.stderr
-    assert len(errors) == 1 and "cannot be written (its earlier content is unchanged)" in errors[0]
-    assert {path: path.read_bytes() for path in (run / "checkpoint").rglob("*") if path.is_file()} == before
-    assert call(resource.RLIM_INFINITY, "--resume").returncode == 0
+    assert main(command) == 0
+    before = checkpoint()
+    capsys.readouterr()
+    disk(8000)
+    assert main([*command, "--resume"]) == 2
+    disk(resource.RLIM_INFINITY)
+    printed = capsys.readouterr().err
+    errors = [line for line in printed.splitlines() if "error: " in line]
+    assert "Traceback" not in printed and len(errors) == 1
+    assert "cannot be written (its earlier content is unchanged)" in errors[0]
+    assert checkpoint() == before
+    assert main([*command, "--resume"]) == 0

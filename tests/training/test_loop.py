@@ -1,8 +1,5 @@
-import contextlib
 import json
 import math
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -10,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import likely, make_document, tiny_mobilebert, tiny_sha_rnn
-from safetensors.torch import load_file
 
 from pii_kit.augment import AugmentConfig
-from pii_kit.data import write_documents
 from pii_kit.decide import O_THRESHOLDS
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
@@ -110,47 +105,6 @@ def test_the_time_in_which_a_teacher_predicts_counts_as_training(parts, sha_rnn_
     model = fresh("sha_rnn", sha_rnn_tagger)
     fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, epochs=1), tmp_path, make_variants=teach)
     assert training_seconds([tmp_path])["elapsed_seconds"] >= 3
-
-
-def test_a_process_killed_outright_resumes_to_the_weights_of_an_unbroken_one(documents, tmp_path):
-    write_documents(tmp_path / "train.json", documents[:12])
-    command = [sys.executable, "-m", "pii_kit", "train", "--model", "sha_rnn", "--preset", "cpu", "--fold", "0"]
-    command += [
-        "--data",
-        str(tmp_path / "train.json"),
-        "--epochs",
-        "3",
-        "--batch-size",
-        "2",
-        "--set",
-        "checkpoint_steps=2",
-    ]
-
-    def run(folder: str, *more: str) -> subprocess.Popen:
-        return subprocess.Popen([*command, "--run", str(tmp_path / folder), *more], stderr=subprocess.PIPE)
-
-    assert run("unbroken").wait(timeout=200) == 0
-    process = run("broken")
-    position = tmp_path / "broken" / "fold_0" / "checkpoint" / "position.json"
-    deadline = time.monotonic() + 200
-    text = ""
-    while '"epoch": 1' not in text and time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError):  # for a moment while one checkpoint takes another's place
-            text = position.read_text()
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -9, process.stderr.read()
-    assert not (tmp_path / "broken" / "result.json").exists()
-    assert run("broken", "--resume").wait(timeout=200) == 0
-
-    one, other = (
-        load_file(tmp_path / name / "fold_0" / "tagger" / "model.safetensors") for name in ("unbroken", "broken")
-    )
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    histories = [
-        json.loads((tmp_path / name / "fold_0" / "history.json").read_text()) for name in ("unbroken", "broken")
-    ]
-    assert without_clocks(histories[0]) == without_clocks(histories[1])
 
 
 def test_equal_seeds_give_equal_weights(parts, sha_rnn_tagger, tmp_path):
