@@ -12,7 +12,8 @@ from transformers import AutoConfig, PreTrainedModel
 
 from pii_kit.files import KitError, in_one_line
 from pii_kit.lexicon import N_FEATURES, N_ROWS
-from pii_kit.models.encoder import for_export
+from pii_kit.models import encoder, sha_rnn_export
+from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
 
 FILE = "model.onnx"
 INPUTS = ["input_ids", "attention_mask", "feature_ids"]
@@ -130,10 +131,14 @@ def _round_to_int8(path: Path) -> None:
 
 
 def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
+    if isinstance(model, ShaRnnForTokenClassification):
+        prepared: PreTrainedModel = sha_rnn_export.for_export(model)
+    else:
+        prepared = encoder.for_export(model)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing errors are found by `_compare`, for several shapes
         torch.onnx.export(
-            _Logits(for_export(model)).eval(),
+            _Logits(prepared.eval()),
             tuple(_random_windows(n_pieces, shape=(2, 8)).values()),
             path,
             input_names=INPUTS,

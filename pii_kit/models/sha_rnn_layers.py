@@ -119,12 +119,7 @@ class Block(nn.Module):
         its own length, for bidirectional Blocks; `state` is the state after the previous window.
         """
         lstm, memory = (state.lstm, state.memory) if state else (None, None)
-        start = self.norm_start(h)
-        h, (hidden, cell) = self.lstm(start, lstm)
-        if self.lstm_backward is not None:
-            # Each row is reversed within its own length: padding stays last and never enters a state.
-            backward, _ = self.lstm_backward(take(start, reversal))
-            h = torch.cat([h, take(backward, reversal)], dim=-1)
+        h, lstm = self.recur(self.norm_start(h), reversal, lstm)
         h = self.dropout(h)
         if self.attention is not None:
             rows = self.norm_memory(h)
@@ -132,7 +127,18 @@ class Block(nn.Module):
             attended, memory = self.attention(h, rows, visible, memory)
             h = h + self.dropout(attended)
         h = self.norm_boom_skip(h) + self.dropout(self.boom(self.norm_boom_input(h)))
-        return h, BlockState((hidden.detach(), cell.detach()), memory) if memory is not None else None
+        return h, BlockState((lstm[0].detach(), lstm[1].detach()), memory) if lstm and memory is not None else None
+
+    def recur(
+        self, h: torch.Tensor, reversal: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        """Return the states (batch, piece, hidden) of the LSTM, or of both, and the last one from left to right."""
+        forward, state = self.lstm(h, state)
+        if self.lstm_backward is None:
+            return forward, state
+        # Each row is reversed within its own length: padding stays last and never enters a state.
+        backward, _ = self.lstm_backward(take(h, reversal))
+        return torch.cat([forward, take(backward, reversal)], dim=-1), state
 
 
 class SingleHeadedAttention(nn.Module):

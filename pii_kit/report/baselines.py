@@ -107,7 +107,8 @@ def _batches(pipeline: Language, documents: Sequence[Document], seed: int, size:
 
 def _examples(pipeline: Language, documents: Sequence[Document], *, clean_share: float) -> list[Example]:
     """Return training examples: all parts of labelled documents with PII, and a random share of the others."""
-    with_pii, clean = [], []
+    with_pii: list[tuple[Document, range]] = []
+    clean: list[tuple[Document, range]] = []
     for document in documents:
         labels = true_labels(document)
         for part in _parts(document.tokens, PART_SIZE):
