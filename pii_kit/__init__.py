@@ -13,9 +13,9 @@ Data flows one way, and this is also a good order to read the modules in:
 
     labels → data → pieces → windows → models → predict → decide → rules → submission → metrics
 
-Everything else serves these steps: `training` fits models and keeps them in run folders, `augment` makes its documents
-anew each epoch, `sample` makes up documents, `report` has what the notebooks show, `kaggle` knows the platform, `cli`
-has the commands, `interchange` serves other tools, and `language_model` is SHA-RNN as its paper describes it.
+Everything else serves these steps: `training` fits models and keeps them in run folders, `augment` changes the
+training documents in each epoch, `sample` makes up documents, `report` serves the notebooks, `kaggle` the platform,
+`cli` has the commands, `interchange` serves other tools, and `language_model` is SHA-RNN as its paper describes it.
 """
 
 import os

@@ -25,7 +25,7 @@ VERBS = {  # in the order of the work: the verb, its module in pii_kit.cli, and 
     ),
     "redact": (
         "redact",
-        "replace PII in essays: JSON, JSON lines, csv or parquet files, text files or a folder of these",
+        "replace PII in essays: JSON, JSON lines, csv, parquet or text files, or a folder of text files",
     ),
     "redact-eval": (
         "redact",

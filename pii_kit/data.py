@@ -1,4 +1,4 @@
-"""Documents in the competition's format: read, check, write and split them."""
+"""Documents in the competition's format: read, check, write, tokenize, cut and join them."""
 
 import json
 import re
@@ -51,10 +51,10 @@ def true_labels(document: Document) -> tuple[str, ...]:
     return document.labels
 
 
-def spell(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
+def join_tokens(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
     """Join tokens to text, with a space after each token that has trailing whitespace.
 
-    >>> spell(["Hi", ",", "Ann"], [False, True, False])
+    >>> join_tokens(["Hi", ",", "Ann"], [False, True, False])
     'Hi, Ann'
     """
     after = map(("", " ").__getitem__, trailing_whitespace)
@@ -62,7 +62,7 @@ def spell(tokens: Iterable[str], trailing_whitespace: Iterable[bool]) -> str:
 
 
 def token_edges(document: Document) -> list[int]:
-    """Return where each token starts in the text that the tokens spell, and then where this text ends, in characters.
+    """Return where each token starts in the joined tokens, and then where they end, in characters.
 
     >>> token_edges(document_of_text("Hi, Ann"))
     [0, 2, 4, 7]
@@ -71,7 +71,7 @@ def token_edges(document: Document) -> list[int]:
 
 
 def covered_tokens(edges: Sequence[int], start: int, end: int) -> tuple[int, int]:
-    """Return (first, end token) of the tokens, given by `token_edges`, that have a character from `start` to `end`.
+    """Return (first token, end token) of the tokens that overlap characters `start` to `end`; see `token_edges`.
 
     >>> covered_tokens([0, 2, 4, 7], 1, 5)
     (0, 3)
@@ -108,7 +108,7 @@ def iterate_documents(path: str | Path, *, labels_required: bool = False) -> Ite
         first = first_at.setdefault(document.document, position)
         if first != position:
             raise KitError(f"{path}: document {document.document}: used twice, by entries {first} and {position}")
-        n_different += spell(document.tokens, document.trailing_whitespace) != document.full_text
+        n_different += join_tokens(document.tokens, document.trailing_whitespace) != document.full_text
         yield document
     if not first_at:
         warnings.warn(f"{path}: the file holds no documents", DataWarning, stacklevel=2)
@@ -214,8 +214,8 @@ Span = tuple[str, str | None]  # text, PII type
 @cache
 def english_tokenizer() -> "Tokenizer":
     """Return spaCy's tokenizer of English, which split the competition's essays: that of `spacy.blank("en")`."""
-    # Not by spacy.blank: that imports every package that extends spaCy, seconds of Presidio alone. And only when a text
-    # is tokenized: most commands read tokens.
+    # Not spacy.blank, which imports every package that extends spaCy: Presidio alone takes seconds. Imported here, as
+    # most commands read tokens and never tokenize.
     from spacy import util
     from spacy.lang.en import English
     from spacy.tokenizer import Tokenizer
@@ -234,12 +234,12 @@ def english_tokenizer() -> "Tokenizer":
 
 
 def tokenize(text: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """Tokenize a text as the competition does; return tokens and trailing whitespace, which spell it exactly.
+    """Tokenize a text as the competition does; return tokens and trailing whitespace: joined, they are the text.
 
     >>> tokenize("Hi, Ann")
     (('Hi', ',', 'Ann'), (False, True, False))
     """
-    # spaCy refuses half surrogate pairs, which JSON may hold; a stand-in of the same length finds the same tokens.
+    # spaCy refuses unpaired UTF-16 surrogates, which JSON may hold; "?" in their place gives the same tokens.
     tokens = english_tokenizer()(text.encode("utf-8", "replace").decode("utf-8"))
     places = [(token.idx, token.idx + len(token)) for token in tokens]
     return tuple(text[start:end] for start, end in places), tuple(bool(token.whitespace_) for token in tokens)
@@ -279,12 +279,12 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
 def _document_of_tokens(
     number: int, tokens: tuple[str, ...], spaces: tuple[bool, ...], labels: tuple[str, ...] | None
 ) -> Document:
-    text = spell(tokens, spaces)
+    text = join_tokens(tokens, spaces)
     return Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces, labels=labels)
 
 
 def cut(document: Document, first: int, end: int) -> Document:
-    """Return the tokens from `first` to `end` as a document; its `full_text` is what they spell."""
+    """Return the tokens from `first` to `end` as a document; its `full_text` is the joined tokens."""
     labels = document.labels and document.labels[first:end]
     tokens, spaces = document.tokens[first:end], document.trailing_whitespace[first:end]
     return _document_of_tokens(document.document, tokens, spaces, labels)

@@ -19,8 +19,8 @@ from pii_kit.rules import label_document
 from pii_kit.submission import Row, submission_rows
 
 BETA = 5.0
-# A row pays if its probability is above F5 / 26. Taggers are trained with weight .1 of O, which makes that P(O) < .73.
-LEAST, CAUTIOUS = 0.5, 0.7
+# A row raises F5 if its probability is above F5 / 26: with the weight .1 of O in training, a predicted P(O) < .73.
+MIN_O_THRESHOLD, CAUTIOUS_O_THRESHOLD = 0.5, 0.7
 LEVEL, N_SAMPLES = 0.95, 1000  # confidence level and number of samples of bootstrap intervals
 Predictions = Sequence[tuple[Document, np.ndarray]]  # documents with their probabilities (token, label)
 
@@ -131,10 +131,10 @@ def _bootstrap(counts: np.ndarray) -> np.ndarray:
 
 
 def recall_bound(n_found: int, n_missed: int) -> float:
-    """Return the lowest recall that counts of true rows support at the confidence level LEVEL: 0 without true rows.
+    """Return the lower confidence bound of the recall, at the level LEVEL; 0 without true rows.
 
-    The one-sided bound of Clopper & Pearson (1934). Rows of one document are not independent, so that in truth even
-    less is supported.
+    The one-sided bound of Clopper & Pearson (1934). Rows of one document are not independent, so the true bound is
+    even lower.
 
     >>> [round(recall_bound(n, 0), 3) for n in (147, 299, 600)]
     [0.98, 0.99, 0.995]
@@ -209,15 +209,15 @@ def safe_threshold(counts: np.ndarray) -> tuple[float, float]:
 
     `counts` are right, false and missed rows (threshold, document, 3). Few documents with PII cannot tell thresholds
     apart, and models miss more in new documents than in those that settings were chosen on. A miss costs F5 as much as
-    25 false rows. So the highest threshold up to CAUTIOUS is taken whose F5 is within one standard error of the best
-    (Breiman et al. 1984, section 3.4.3; the error by bootstrap over documents), or the best one if that is higher, but
-    none below LEAST: lower ones lost more on documents that were not trained on than they had gained out of fold.
+    25 false rows. So the highest threshold up to CAUTIOUS_O_THRESHOLD is taken whose F5 is within one standard error of
+    the best (Breiman et al. 1984, section 3.4.3; the error by bootstrap over documents), or the best one if that is
+    higher, but none below MIN_O_THRESHOLD: lower ones lost more on new documents than they had gained out of fold.
     """
     curve = pd.DataFrame({"f5": [Score(*of_threshold.sum(0)).f for of_threshold in counts]}, index=list(O_THRESHOLDS))
     best, f5 = best_threshold(curve), float(curve["f5"].max())
     error = np.std(_bootstrap(counts[O_THRESHOLDS.index(best)]))
-    as_good = curve.index[(curve["f5"] >= f5 - error) & (curve.index <= CAUTIOUS)]
-    return f5, max(best, LEAST, *as_good)
+    as_good = curve.index[(curve["f5"] >= f5 - error) & (curve.index <= CAUTIOUS_O_THRESHOLD)]
+    return f5, max(best, MIN_O_THRESHOLD, *as_good)
 
 
 def best_threshold(curve: pd.DataFrame) -> float:

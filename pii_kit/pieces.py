@@ -21,18 +21,18 @@ SPECIALS = {"pad": PAD, "unknown": UNKNOWN, "mask": MASK, "start": START, "end":
 # Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
-# A word is common if this many documents have it in lower case. With one, all words in training documents would be
-# known, but not those in a new document; with three the shares are about the same.
-WORD_DOCUMENTS = 3
+# A word is common if this many documents have it in lower case. With 1, all words of training documents would be
+# common, but not all words of a new document; with 3 the shares in both are about equal.
+MIN_DOCUMENTS_OF_WORD = 3
 PIECES_FILE = "pieces.json"
-LEARNING = Lock()  # tokenizers of taggers on several devices are shared by threads
+CACHE_LOCK = Lock()  # tokenizers of taggers on several devices are shared by threads
 METASPACE = "Metaspace"  # how `tokenizers` calls SentencePiece's treatment of spaces
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
-    """Return the words that at least WORD_DOCUMENTS of the documents have in lower case; they are hardly names."""
+    """Return the words that MIN_DOCUMENTS_OF_WORD or more documents have in lower case; they are hardly names."""
     counts = Counter(word for document in documents for word in set(document.tokens) if _is_lower_word(word))
-    return frozenset(word for word, n_documents in counts.items() if n_documents >= WORD_DOCUMENTS)
+    return frozenset(word for word, n_documents in counts.items() if n_documents >= MIN_DOCUMENTS_OF_WORD)
 
 
 def _is_lower_word(token: str) -> bool:
@@ -61,12 +61,12 @@ class DocumentPieces:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _KnownTexts:
-    """What a tokenizer knows of the texts it has met, so that each is encoded once. Arrays are (text,) if not said.
+class _TextCache:
+    """Cache of the texts that a tokenizer has encoded. Arrays are (text,) unless stated otherwise.
 
     `ids` holds the pieces of all texts one after the other; `starts` and `lengths` say where those of a text are.
-    `features` (2, text, feature) are those of the token as it is, and as a word. `word` is the number of its lower
-    case, `is_lower` whether it is that itself, `is_common` whether that is among the tokenizer's words.
+    `features` (2, text, feature) are those of the token as it is, and as a word. `word` is the index of its lower-case
+    form, `is_lower` whether the token is in lower case, `is_common` whether that form is among the tokenizer's words.
     """
 
     ids: np.ndarray = field(default_factory=partial(np.empty, 0, np.int32))
@@ -77,10 +77,10 @@ class _KnownTexts:
     is_lower: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
     is_common: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
 
-    def with_more(self, *, pieces: Sequence, features: Sequence, **columns: Sequence[int]) -> "_KnownTexts":
+    def with_more(self, *, pieces: Sequence, features: Sequence, **columns: Sequence[int]) -> "_TextCache":
         """Return the table with more texts: of each the pieces, the features (text, 2, feature), and other columns."""
         lengths = np.array(list(map(len, pieces)))
-        return _KnownTexts(
+        return _TextCache(
             ids=np.append(self.ids, np.concatenate(pieces).astype(np.int32)),
             starts=np.append(self.starts, len(self.ids) + np.cumsum(lengths) - lengths),
             lengths=np.append(self.lengths, lengths),
@@ -108,7 +108,7 @@ class PieceTokenizer:
     specials: Mapping[str, str] = field(default_factory=lambda: SPECIALS)
     _rows: dict[str, int] = field(default_factory=dict, repr=False)  # text → its row of the table
     _words: dict[str, int] = field(default_factory=dict, repr=False)  # lower case of a token → its number
-    _table: "_KnownTexts" = field(default_factory=lambda: _KnownTexts(), repr=False)
+    _table: "_TextCache" = field(default_factory=lambda: _TextCache(), repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
@@ -141,7 +141,7 @@ class PieceTokenizer:
         pairs = zip(tokens, before, strict=True)
         texts = [" " + token if space and not token.isspace() else token for token, space in pairs]
         if not self._rows.keys() >= set(texts):
-            self._learn(dict(zip(texts, tokens, strict=True)))
+            self._add(dict(zip(texts, tokens, strict=True)))
         known = self._table
         rows = np.fromiter(map(self._rows.__getitem__, texts), dtype=np.int64, count=len(texts))
         lengths, word = known.lengths[rows], known.word[rows]
@@ -158,9 +158,9 @@ class PieceTokenizer:
             starts = starts + 1
         return DocumentPieces(ids=ids, features=features, starts=starts)
 
-    def _learn(self, tokens_of_texts: Mapping[str, str]) -> None:
-        """Add the texts that are new to the table, each with its token: the same text without the space before it."""
-        with LEARNING:
+    def _add(self, tokens_of_texts: Mapping[str, str]) -> None:
+        """Add new texts to the table, each with its token (the text without the space before it)."""
+        with CACHE_LOCK:
             new = {text: token for text, token in tokens_of_texts.items() if text not in self._rows}
             if not new:
                 return  # another thread has learned them

@@ -24,17 +24,17 @@ from pii_kit.rules import label_document
 from pii_kit.windows import Window, collate, cut_windows, merge_windows, similar_length_batches
 
 DOCUMENTS_AT_A_TIME = 64
-# With padding. Measured on a CPU, where more pieces do not fit a core's caches; on a GPU that of 16 windows of 512.
+# Padding included. CPU: measured; more pieces do not fit a core's caches. GPU: 16 windows of 512 pieces.
 PIECES_PER_BATCH = {"cpu": 1024, "cuda": 8192}
 ENGINES = ("auto", "torch", "onnx", "onnx-int8")
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-TOKENS_THAT_PAY = 100_000  # with fewer tokens, converting the models to ONNX takes longer than it saves
+MIN_TOKENS_FOR_ONNX = 100_000  # with fewer tokens, converting the models to ONNX takes longer than it saves
 
 
 @dataclass(frozen=True)
 class FoldTagger:
-    """The model of one fold, in PyTorch or ONNX, and what it takes to use it; sizes of windows are in pieces."""
+    """A trained model (PyTorch or ONNX) with its tokenizer, threshold, window size and overlap (in pieces)."""
 
     model: PreTrainedModel | OnnxModel
     tokenizer: PieceTokenizer
@@ -43,7 +43,7 @@ class FoldTagger:
     o_threshold: float
 
     def on(self, device: str | torch.device) -> "FoldTagger":
-        """Return the tagger with a copy of its model on a device. One that is there, and ONNX's, stays."""
+        """Return the tagger with its model copied to a device; unchanged if it is there already or in ONNX."""
         if isinstance(self.model, OnnxModel) or self.model.device == torch.device(device):
             return self
         model: Any = deepcopy(self.model)  # the types of transformers do not allow `.to`
@@ -112,7 +112,7 @@ def predict_group(
 ) -> list[np.ndarray]:
     """Return the probabilities (token, label) of each document by one tagger, all windows held in memory.
 
-    `windows` are those of `tagger.cut`, if they have been cut before. Tokens that are in none have zeros.
+    `windows` is the result of `tagger.cut`, if it was called before. Tokens in no window have zeros.
     """
     windows = tagger.cut(documents) if windows is None else windows
     if isinstance(tagger, Cascade):
@@ -162,7 +162,7 @@ def _predict_windows(tagger: FoldTagger, windows: Sequence[Window], batch_pieces
 
 @dataclass(frozen=True)
 class Stage:
-    """Taggers of a cascade with their `weights`. Tokens whose mean P(O) is below `pass_below` go on to the next one."""
+    """Taggers with their `weights`. Tokens with a mean P(O) below `pass_below` are suspect; the next one reads them."""
 
     taggers: tuple[FoldTagger, ...]
     weights: tuple[float, ...]
@@ -171,7 +171,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cascade:
-    """Taggers in stages: the first, of one tagger, reads all tokens, each other those that all before find suspect.
+    """Taggers in stages: the first, a single tagger, reads all tokens; each later one only those still suspect.
 
     The probabilities of a token are the mean over the taggers that read it. The idea is that of Viola and Jones (2001).
     """
@@ -253,10 +253,10 @@ class Ensemble:
         return [weight / sum(weights) for weight in weights]
 
     def on(self, device: str | torch.device) -> "Ensemble":
-        """Return the ensemble with copies of its models on a device. Models that are there, and ONNX's, stay."""
+        """Return the ensemble with its models copied to a device, as `FoldTagger.on` does."""
         return replace(self, taggers=tuple(tagger.on(device) for tagger in self.taggers))
 
-    def with_engine(self, engine: str, *, n_tokens: int = TOKENS_THAT_PAY) -> "Ensemble":
+    def with_engine(self, engine: str, *, n_tokens: int = MIN_TOKENS_FOR_ONNX) -> "Ensemble":
         """Return the ensemble with its models converted for an engine of ENGINES; exported ones and cascades stay.
 
         "onnx" computes what PyTorch does, in other kernels. "onnx-int8" rounds weights to 8 bits, which changes
@@ -268,7 +268,7 @@ class Ensemble:
         """
         on_cpu = all(tagger.device.type == "cpu" for tagger in self.taggers)
         if engine == "auto":
-            engine = "onnx" if on_cpu and can_convert() and n_tokens >= TOKENS_THAT_PAY else "torch"
+            engine = "onnx" if on_cpu and can_convert() and n_tokens >= MIN_TOKENS_FOR_ONNX else "torch"
         if engine == "torch":
             return self
         if not on_cpu:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pii_kit.data import Document, covered_tokens, spell, token_edges
+from pii_kit.data import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.decide import decide, repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL as EMAIL_TYPE
@@ -92,7 +92,7 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
 
 
 def names_are_title_case(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
-    """Label NAME_STUDENT tokens O that cannot be part of a name: lower case, digits, "_", Dr, Mr, Ms, Mrs, By.
+    """Set NAME_STUDENT tokens that cannot be part of a name to O: lower case, digits, "_", Dr, Mr, Ms, Mrs, By.
 
     Source: 1st place. All 4,394 true names of the full training set are in title case. A connector between two words
     of a name ("da", "van", "-") keeps its label.
@@ -200,7 +200,7 @@ RULES: Mapping[str, Rule] = {
     )
 }
 # `add_author_lines` helps only where no model has run, and `add_phone_numbers` only the tagger that comes with the kit:
-# trained models learn author lines, and which numbers are a hotline's.
+# models that train on real essays learn author lines, and which numbers are a hotline's.
 DEFAULT_RULES = tuple(name for name in RULES if name not in ("add_author_lines", "add_phone_numbers"))
 
 
@@ -236,12 +236,12 @@ def label_document(
 
 
 def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, int]]:
-    """Find a pattern in the text that the tokens spell; return (first token, end token) of each match.
+    """Find a pattern in the joined tokens; return (first token, end token) of each match.
 
     A token that a match covers in part counts. If the pattern has groups, the match is the last group that took part,
     and a match without one is skipped.
     """
-    matches = pattern.finditer(spell(document.tokens, document.trailing_whitespace))
+    matches = pattern.finditer(join_tokens(document.tokens, document.trailing_whitespace))
     places = [match.span(match.lastindex or 0) for match in matches if match.lastindex or not pattern.groups]
     if not places:
         return []
@@ -284,14 +284,14 @@ def _add(document: Document, labels: Sequence[str], pii_type: str, pattern: re.P
 
 
 def _drop(document: Document, labels: Sequence[str], pii_type: str, is_wrong: Callable[[str], bool]) -> list[str]:
-    """Label entities of a type O whose text, without whitespace around it, is wrong."""
+    """Set the entities of a type to O whose text, without outer whitespace, is wrong."""
     result = list(labels)
     if f"B-{pii_type}" not in labels:
         return result
     for first, end, found in spans_of(labels):
         if found != pii_type:
             continue
-        text = spell(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
+        text = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
         if is_wrong(text):
             result[first:end] = [OUTSIDE] * (end - first)
     return result

@@ -70,7 +70,7 @@ def fold_of_documents(documents: Sequence[Document], *, n_folds: int, seed: int)
     """Return the fold, 0 to n_folds - 1, of each document, stratified by the set of PII types a document holds.
 
     Groups of `near_duplicates` are sorted by their set of types, sets with the rarest type first, shuffled within a
-    set, and dealt to the folds like cards. So documents with the same set are spread evenly, and rare types too:
+    set, and assigned to the folds in turn. So documents with the same set are spread evenly, and rare types too:
     scikit-learn's stratified folds treat each set as a class of its own and do not promise that.
 
     Raises:

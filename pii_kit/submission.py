@@ -118,7 +118,7 @@ def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int] | Non
 
 
 def _whole_number(text: str) -> int | None:
-    """Return the number that plain digits spell, exactly; a float would round numbers from 2**53 up."""
+    """Return the number that plain digits stand for, exactly; a float would round numbers from 2**53 up."""
     return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
 
 

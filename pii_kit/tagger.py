@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from pii_kit.data import Document, document_of_text, spell, token_edges
+from pii_kit.data import Document, document_of_text, join_tokens, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.predict import ENGINES, Ensemble
@@ -16,7 +16,7 @@ from pii_kit.training.ensemble import DEFAULT_RUN, load_ensemble
 
 @dataclass(frozen=True, slots=True)
 class PiiSpan:
-    """PII of one type in a text: `text` is that from character `start` to before `end`, without outer whitespace.
+    """PII of one type in a text: `text` is at characters `start` to `end` (exclusive), without outer whitespace.
 
     `probability` is 1 − P(O) of its token with the lowest P(O), near 0 where only a rule labelled it.
     """
@@ -78,7 +78,7 @@ class Tagger:
         return (spans for _, spans in self.label_documents(map(document_of_text, texts)))
 
     def label_documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[PiiSpan]]]:
-        """Yield each document with its PII; places are those in the text that its tokens spell."""
+        """Yield each document with its PII; places are those in its joined tokens."""
         for document, probabilities in self.ensemble.predict(documents):
             yield document, spans_in(document, self.ensemble.label(document, probabilities), probabilities)
 
@@ -86,7 +86,7 @@ class Tagger:
 def spans_in(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[PiiSpan]:
     """Return the entities of `labels` (token) as spans of characters; those of whitespace alone are dropped."""
     found = []
-    text, edges = spell(document.tokens, document.trailing_whitespace), token_edges(document)
+    text, edges = join_tokens(document.tokens, document.trailing_whitespace), token_edges(document)
     for first, end, pii_type in spans_of(labels):
         covered = text[edges[first] : edges[end]]
         start, span = edges[end] - len(covered.lstrip()), covered.strip()

@@ -96,8 +96,8 @@ def cut_windows(
 ) -> list[Window]:
     """Cut a document into windows of at most `size` pieces, including [CLS] and [SEP] where the tokenizer has them.
 
-    Each token starts in at least one window. An empty document has no windows. Where not all tokens are `wanted`
-    (token,), each window holds one that is, and windows reach no further than CONTEXT tokens from these.
+    Each token starts in at least one window. An empty document has no windows. With `wanted`, a mask
+    (token,), each window holds a wanted token, and reaches at most CONTEXT tokens beyond wanted ones.
     """
     cut = tokenizer.cut(document)
     token_index = np.full(len(cut.ids), NO_TOKEN, dtype=np.int32)
@@ -171,7 +171,7 @@ def merge_windows(
 
 
 def similar_length_batches(lengths: Sequence[int], batch_pieces: int) -> list[list[int]]:
-    """Return batches of indices, longest first, each of at most `batch_pieces` with padding, or of one window.
+    """Return batches of indices, longest first: at most `batch_pieces` pieces with padding, or one window.
 
     >>> similar_length_batches([3, 8, 4, 7], 16)
     [[1, 3], [2, 0]]

@@ -11,8 +11,8 @@ from pii_kit.data import (
     document_of_spans,
     iterate_documents,
     join,
+    join_tokens,
     read_documents,
-    spell,
     tokenize,
     write_documents,
 )
@@ -204,7 +204,7 @@ def test_a_document_cut_at_any_token_is_joined_again(documents):
         for middle in (0, 1, len(doc.tokens) // 2, len(doc.tokens)):
             parts = [cut(doc, 0, middle), cut(doc, middle, len(doc.tokens))]
             assert join(doc.document, parts) == doc
-            assert all(spell(part.tokens, part.trailing_whitespace) == part.full_text for part in parts)
+            assert all(join_tokens(part.tokens, part.trailing_whitespace) == part.full_text for part in parts)
 
 
 def test_an_unlabelled_document_is_cut_and_joined_without_labels():

@@ -39,7 +39,7 @@ def test_essays_go_in_and_a_checked_submission_comes_out(tmp_path, tiny_presets,
     assert "5 models" in printed[commands[1]] and "1 model," in printed[commands[2]]
     assert "6 models" in printed[commands[3]] and "nothing wrong" in printed[commands[5]]
     assert re.search(r": F5 [\d.]+ out of fold on 40 documents", printed[commands[1]])
-    errors = r"sha_rnn.html: 40 documents, 40 out of fold, 0 predicted: F5 [\d.]+ \(somewhat high: .*\)"
+    errors = r"sha_rnn.html: 40 documents, 40 out of fold, 0 predicted: F5 [\d.]+ \(optimistic: .*\)"
     assert re.fullmatch(errors, printed[commands[-2]])
     assert "both.html: 8 documents, 8 out of fold, 0 predicted; 32 left out" in printed[commands[-1]]
     assert "40 documents, 40 out of fold, 0 predicted. PII where" in (tmp_path / "sha_rnn.html").read_text()

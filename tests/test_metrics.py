@@ -144,7 +144,7 @@ def test_no_threshold_is_below_one_half():
 
 
 def test_no_threshold_is_raised_above_the_probability_at_which_a_row_pays():
-    """All thresholds are equally good: the middle one is the best, and it is above CAUTIOUS already."""
+    """All thresholds are equally good: the middle one is the best, and it is above CAUTIOUS_O_THRESHOLD already."""
     assert safe_threshold(counts_of((50, 50, 50)))[1] == best_threshold(
         pd.DataFrame({"f5": 0.5}, index=list(O_THRESHOLDS))
     )

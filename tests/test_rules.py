@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.data import Document, spell
+from pii_kit.data import Document, join_tokens
 from pii_kit.decide import decide, repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES, spans_of
@@ -293,7 +293,7 @@ def found(rule, text: str) -> list[str]:
     spans = spans_of(rule(document, ["O"] * len(document.tokens), None))
     assert len({pii_type for *_, pii_type in spans}) <= 1
     spaces = document.trailing_whitespace
-    return [spell(document.tokens[first:end], spaces[first:end]).strip() for first, end, _ in spans]
+    return [join_tokens(document.tokens[first:end], spaces[first:end]).strip() for first, end, _ in spans]
 
 
 def test_every_email_is_added():

@@ -8,7 +8,7 @@ from conftest import make_document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import DataWarning, read_documents, spell
+from pii_kit.data import DataWarning, join_tokens, read_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
@@ -150,7 +150,7 @@ NUMBERS = st.one_of(st.integers(), st.sampled_from([*EXTREME_NUMBERS, 2**63, -(2
 def entries(draw) -> dict:
     tokens = draw(st.lists(TOKENS, max_size=8))
     spaces = draw(st.lists(st.booleans(), min_size=len(tokens), max_size=len(tokens)))
-    entry = {"document": draw(NUMBERS), "full_text": spell(tokens, spaces)}
+    entry = {"document": draw(NUMBERS), "full_text": join_tokens(tokens, spaces)}
     entry |= {"tokens": tokens, "trailing_whitespace": spaces}
     if draw(st.booleans()):
         entry["labels"] = draw(st.lists(st.sampled_from(LABELS), min_size=len(tokens), max_size=len(tokens)))

@@ -12,7 +12,7 @@ from conftest import make_document
 
 import pii_kit
 from pii_kit import PiiSpan, Tagger
-from pii_kit.data import Document, document_of_text, spell
+from pii_kit.data import Document, document_of_text, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, ID_NUM, LABELS, NAME_STUDENT, OUTSIDE_ID, STREET_ADDRESS, spans_of
 from pii_kit.predict import Ensemble
@@ -81,7 +81,7 @@ def test_places_in_a_document_are_those_in_the_text_that_its_tokens_spell():
         document=7, full_text="By  Ana", tokens=("By", "", "Ana"), trailing_whitespace=(True, False, True)
     )
     ((same, spans),) = known().label_documents([document])
-    assert same is document and spell(document.tokens, document.trailing_whitespace)[3:6] == "Ana"
+    assert same is document and join_tokens(document.tokens, document.trailing_whitespace)[3:6] == "Ana"
     assert spans == [PiiSpan(3, 6, NAME_STUDENT, 0.75, "Ana")]
 
 
@@ -109,7 +109,7 @@ def test_loaded_runs_label_as_the_ensemble_of_predict(cross_validated, documents
         labels = ensemble.label(document, probabilities)
         assert spans == next(tagger.label_documents([document]))[1]
         parts = [
-            (spell(document.tokens[first:end], document.trailing_whitespace[first:end]).strip(), pii_type)
+            (join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip(), pii_type)
             for first, end, pii_type in spans_of(labels)
         ]
         assert [(span.text, span.type) for span in spans] == [part for part in parts if part[0]]
@@ -176,7 +176,7 @@ def test_the_package_exports_its_public_names_and_no_others():
 def test_a_document_of_a_text_has_the_tokens_of_the_competition():
     text = "By Ana.\n\nIt's 5.  "
     expected = make_document(text, number=3)
-    assert document_of_text(text, 3) == expected and spell(expected.tokens, expected.trailing_whitespace) == text
+    assert document_of_text(text, 3) == expected and join_tokens(expected.tokens, expected.trailing_whitespace) == text
 
 
 def test_a_text_is_redacted_in_python():

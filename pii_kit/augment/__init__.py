@@ -82,7 +82,7 @@ def augment(documents: Iterable[Document], config: AugmentConfig, *, seed: int, 
 
 def augment_document(document: Document, config: AugmentConfig, rng: random.Random) -> Document:
     """Return a labelled document with its PII swapped, or with PII planted if it has none, and with traps planted."""
-    # Words in lower case may be names too, such as Will or Hope; words with a capital could name another person.
+    # Surrogates avoid PII and capitalised tokens, which could name somebody; not the word "will" for the name Will.
     labels = document.labels or (OUTSIDE,) * len(document.tokens)
     tokens = zip(document.tokens, labels, strict=True)
     avoid = {token.casefold() for token, label in tokens if label != OUTSIDE or not token.islower()}

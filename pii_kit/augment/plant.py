@@ -17,7 +17,7 @@ LINE_TOKENS = 12  # a longer line is not a heading
 LINE_START_SHARE = 0.3  # share of planted sentences that begin a line
 PAGE_BREAK_SHARE = 0.3  # share of lines planted in mid-sentence, like the page headers in text from a PDF
 STORY_SHARE = 0.12  # share of planted names and traps that are told in several sentences
-# What planted text has for a share of its spaces, as in text from a PDF: ((share, white space), weight).
+# White space that replaces a share of planted spaces, as in text from a PDF: ((share, white space), weight).
 NOISES: tuple[tuple[tuple[float, str], float], ...] = (
     ((0.0, " "), 88), ((0.12, "\n"), 4), ((0.1, " \n"), 2), ((0.3, "  "), 4), ((0.1, "\t"), 1), ((0.2, "\xa0"), 1),
 )  # fmt: skip
@@ -100,9 +100,9 @@ class Planter:
         return cut(self.document, 0, 0)
 
     def _spread(self, spans: Sequence[Span]) -> list[Span]:
-        """Put odd white space for some of the spaces; it ends a PII span, since white space is labelled O.
+        """Replace some of the spaces by odd white space, which splits a PII span: white space is labelled O.
 
-        Only in a STREET_ADDRESS, white space is labelled too.
+        Only in a STREET_ADDRESS white space is labelled as PII.
         """
         if not self.odd_share:
             return list(spans)

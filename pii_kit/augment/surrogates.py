@@ -21,7 +21,7 @@ LOCALES = {
     "ja_JP": 1, "zh_CN": 1,
 }  # fmt: skip
 ROMANIZED = {"ja_JP", "zh_CN"}
-# Share of names whose parts are both drawn from the person's own locale; the competition's surrogates mix locales.
+# Probability that a part of a name is from the person's own locale; the competition's surrogates mix locales.
 SAME_PLACE = 0.5
 WORD_SHARE = 0.06  # share of names that are also words or places: Rose, Summer, Lima, King
 # Locales whose towns are real: Faker invents American ones, and the order of its Italian ones depends on the hash seed.
@@ -143,7 +143,7 @@ class Surrogates:
             "n": self.rng.randrange(2, 30),
             "letter": self.rng.choice("ABCD"),
         }
-        # A surname as a street's name is nobody's name in the document, but need not differ from one.
+        # A surname in a street's name is nobody's name, so it may also be a name in the document.
         last = self.rng.choice(_pool("last_name", self.rng.choice(("es_MX", "en_IN", "pt_BR", "de_DE", "en_NG"))))
         street = self.rng.choice(_pool("street_name", self.rng.choice(("en_US", "en_GB", "fr_FR", "es_ES", "nl_NL"))))
         street_line = texts.pick(self.rng, texts.STREETS).format(last=last, street=street, **numbers)

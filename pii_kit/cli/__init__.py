@@ -86,7 +86,7 @@ def add_runs(verb: argparse.ArgumentParser) -> None:
     text = "a token is PII where P(O) is lower; with TYPE= tokens of this type alone, repeat for several; default: as "
     text += "chosen in training"
     verb.add_argument("--threshold", type=_threshold, action="append", metavar="P|TYPE=P", help=text)
-    text = "with --train: choose the threshold, except those of types, that finds this share of rows out of fold"
+    text = "with --train: use the lowest threshold that finds this share of rows out of fold (not for TYPE=P)"
     verb.add_argument("--recall", type=share, metavar="SHARE", help=text)
 
 

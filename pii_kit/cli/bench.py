@@ -30,8 +30,8 @@ COLUMNS = {
     "times_pipeline": ("× pipeline", "{:.2f}"),
     "peak_mib": ("peak MiB", "{:,.0f}"),
     "f5": ("F5", "{:.3f}"),
-    "floor_tokens_per_second": ("floor tokens/s", "{:,.0f}"),
-    "share_of_floor": ("of the floor", "{:.0%}"),
+    "limit_tokens_per_second": ("limit tokens/s", "{:,.0f}"),
+    "share_of_limit": ("of the limit", "{:.0%}"),
     "setting": ("fastest setting", "{}"),
 }
 TRAINING_COLUMNS = {
@@ -107,7 +107,7 @@ def bench_training(args: argparse.Namespace) -> None:
     table = pd.DataFrame(lines)[[*columns]].rename(columns=columns).to_string(formatters=formats, index=False)
     with atomic_folder(args.out) as inside:
         write_json(inside / RESULT, {"machine": machine(), "repeats": args.repeats, "training": lines})
-    print(f"{table}\n\nMedians of {args.repeats} turns, pieces per second without padding.\n{TRAINING_NOTE}")
+    print(f"{table}\n\nMedians of {args.repeats} repetitions, pieces per second without padding.\n{TRAINING_NOTE}")
     print(f"{args.out}: {RESULT}")
 
 
@@ -122,9 +122,9 @@ fp32 matrix product: {about["matrix_product_flops"] / 1e9:,.0f} GFLOP/s
 
 {_as_text(lines)}
 
-Medians of {about["repeats"]} turns. × spaCy, × pipeline: tokens/s as a multiple of the peer's in the same turns.
+Medians of {about["repeats"]} repetitions. × spaCy, × pipeline: tokens/s as a multiple of the peer's in the same one.
 Pipeline: transformers' token-classification with the weights of the same fold, on {N_PIPELINE} of the documents.
-Peak MiB is that of the whole process, libraries included. Floor: the matrix products of a tagger in fp32, alone.
+Peak MiB is that of the whole process, libraries included. Limit: the matrix products of a tagger in fp32, alone.
 {f5 if about["f5_documents"] else "There is no F5: it needs labelled documents that no run was trained on (--data)."}
 
 {_as_text(curves.set_index("name"))}
@@ -153,6 +153,6 @@ def add_bench(verbs, text: str) -> None:
     verb.add_argument("--training", type=Path, metavar="LABELLED.json", help=text)
     text = "with --training: a pretrained encoder, to train that too"
     verb.add_argument("--weights", metavar="FOLDER_OR_HUB_NAME", help=text)
-    verb.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="number of turns of each line")
+    verb.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="repetitions of each measurement")
     text = "folder for bench.json, bench.txt and bench.png; an earlier result there is replaced"
     verb.add_argument("--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help=text)

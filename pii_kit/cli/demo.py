@@ -31,8 +31,8 @@ from pii_kit.submission import label_documents, read_submission
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS, LENGTH = 550, 2.8  # number of made-up essays, which are as long as the competition's
-# Made-up essays hold all types alike, unlike real ones, so planted PII does too. More documents and fewer epochs than
-# the presets have: chosen on made-up essays of the seeds 0 and 11 (ledger).
+# Unlike real essays, made-up ones hold the rare types about equally often, so planted PII does too. More documents and
+# fewer epochs than in the presets: chosen on made-up essays of the seeds 0 and 11 (ledger).
 SETTINGS = {"hidden_share": 0.05, "augment.plant_share": 0.8} | {
     f"augment.{name}_share": 0.25 for name in ("email", "username", "id", "phone", "url", "address")
 }
@@ -152,7 +152,7 @@ def _execute(notebook: Path, page: Path, parameters: dict[str, Any], *, title: s
 class InnerBar:
     """A text file for the standard error of a notebook: its last line becomes the end of the line of `bar`.
 
-    A bar in that line loses its picture.
+    If that line has a progress bar, the bar itself is left out.
     """
 
     def __init__(self, bar: tqdm):

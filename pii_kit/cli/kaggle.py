@@ -16,7 +16,7 @@ from pii_kit.kaggle.client import Kaggle
 from pii_kit.kaggle.publish import FAILED, NOT_THERE, Pushes, push_kit, run_state, select, wait_for_submission
 
 SUBMISSION = "submission.csv"
-tell = partial(print, flush=True)  # a wait of hours is read while it goes on
+tell = partial(print, flush=True)  # flushed, so that each line shows at once
 
 
 def build(args: argparse.Namespace) -> None:

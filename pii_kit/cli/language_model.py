@@ -121,7 +121,7 @@ MODEL = (
     ("width", "hidden_size", whole(2), "N", 256, "width of embedding and LSTM; the paper's is 1024"),
     ("boom", "boom_size", whole(2), "N", 1024, "width of Boom; the paper's is 4096"),
     ("layers", "num_hidden_layers", whole(1), "N", 4, "number of Blocks"),
-    ("attention", "attention_layers", _attention, "BLOCKS", "last but one", "those with it: none, all, or such as 0,2"),
+    ("attention", "attention_layers", _attention, "BLOCKS", "last but one", "Blocks with attention: none, all or 0,2"),
     ("heads", "num_attention_heads", whole(1), "N", 1, "attention heads"),
     ("memory", "memory_size", whole(0), "N", 5000, "positions of the memory"),
     ("dropout", "dropout", dropout, "SHARE", 0.1, "dropout inside Blocks"),

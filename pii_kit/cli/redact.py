@@ -55,7 +55,7 @@ def redact(args: argparse.Namespace) -> None:
     if not (args.submission or args.decisions or args.run):
         use_default_run(args)
     if (args.threshold or args.recall) and not args.run:
-        raise KitError("--threshold and --recall need --run: only a run has probabilities")
+        raise KitError("--threshold and --recall need probabilities; leave out --submission and --decisions")
     if (args.address or args.workers) and not args.ray:
         raise KitError("--address and --workers need --ray")
     settings = _settings(args)
@@ -98,7 +98,7 @@ def _redact_folder(args: argparse.Namespace, settings: Redaction) -> None:
     if args.mapping:
         raise KitError("--ray writes no mapping; redact the files one by one for that")
     if args.decisions:
-        raise KitError("--ray needs --submission or --run: decisions are about a single file")
+        raise KitError("--ray does not take --decisions, which are about a single file")
     config = TableConfig(
         settings=settings,
         runs=tuple(args.run or ()),
@@ -123,7 +123,7 @@ def _print_summary(out: Path, report: Mapping[str, Any]) -> None:
     print(f"{n_spans} spans and {n_mentions} further mentions replaced; ", end="")
     leaks = report["leaks"]
     n_explained = sum(leaks["explained"].values())
-    left = f"{leaks['unexplained']} of the replaced strings left without a reason, {n_explained} with one"
+    left = f"{leaks['unexplained']} unexplained leaks, {n_explained} with a reason"
     print(f"leak check: {left}{' (--report FILE.json lists them)' if n_explained or leaks['unexplained'] else ''}")
     print("PII that was not found stays as it is: look through the essays with review, the most uncertain first")
 
@@ -206,7 +206,7 @@ def redact_eval(args: argparse.Namespace) -> None:
         with atomic_write(args.out) as handle:
             table.to_csv(handle, index_label="counted", lineterminator="\n")
     chosen = f"{len(validated)} documents have the threshold that the other folds choose"
-    high = "; somewhat high: other thresholds were chosen on the same documents"
+    high = "; optimistic: other thresholds were chosen on these documents"
     is_high = not fixed and len(validated) < len(shown) - found.n_predicted
     print(f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}; {chosen}{high * is_high}.")
     print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
@@ -261,5 +261,5 @@ def add_redact_eval(verbs, text: str) -> None:
 
 
 def _add_mentions(verb: argparse.ArgumentParser) -> None:
-    text = "replace all further mentions of labelled strings, or labelled ones alone"
+    text = "replace every mention of a labelled string, or only the labelled ones"
     verb.add_argument("--mentions", choices=("all", "labelled"), default="all", help=text)

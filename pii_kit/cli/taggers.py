@@ -72,7 +72,7 @@ def train(args: argparse.Namespace) -> None:
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
     n_true = result["tp"] + result["fn"]
     scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval}); "
-    scored += f"{result['fn']} of {n_true} rows missed, which supports a recall of {result['recall_bound']:.2f} or more"
+    scored += f"{result['fn']} of {n_true} rows missed (95% lower bound of recall: {result['recall_bound']:.2f})"
     seconds = f"{result['elapsed_seconds']:.0f} s elapsed, {result['cpu_seconds']:.0f} s of processor time"
     if "n_finished" in result:
         so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
@@ -125,7 +125,7 @@ def write_rows(args: argparse.Namespace, ensemble: Ensemble, n_documents: int) -
 
 
 def write_in_time(args: argparse.Namespace, ensemble: Ensemble, deadline: float) -> None:
-    """Write a submission before a deadline, or on several GPUs: both share out all documents at once."""
+    """Write a submission before a deadline, or on several GPUs; both need all documents in memory."""
     documents = read_documents(args.data)
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
@@ -162,7 +162,7 @@ def load_runs(args: argparse.Namespace) -> Ensemble:
         ensemble, found = with_recall(ensemble, args.run, documents, args.recall)
         counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"
         bound = recall_bound(found.tp, found.fn)
-        print(f"P(O) < {ensemble.o_threshold:g} finds {counts}; so few rows support a recall of {bound:.3f} or more")
+        print(f"P(O) < {ensemble.o_threshold:g} finds {counts}; 95% lower bound of recall: {bound:.3f}")
     limits = dict(args.threshold or ())
     return replace(ensemble, o_threshold=limits.pop(None, ensemble.o_threshold), by_type=limits)
 
@@ -170,7 +170,7 @@ def load_runs(args: argparse.Namespace) -> Ensemble:
 def export(args: argparse.Namespace) -> None:
     labelled = read_documents(args.int8, labels_required=True) if args.int8 else None
     difference = export_run(args.run, args.out, int8=labelled)
-    precision = f"rounded to 8 bits without a further miss on {len(labelled)} essays; " if labelled is not None else ""
+    precision = f"in 8 bits it misses no more rows of {len(labelled)} essays; " if labelled is not None else ""
     print(f"{args.out}: exported; {precision}logits differ by {difference:.2g} at most from PyTorch's")
 
 
@@ -185,7 +185,7 @@ def errors(args: argparse.Namespace) -> None:
     note = f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}."
     write_error_page(args.out, shown, scores, labels, title=title, note=note)
     is_chosen = not given_threshold(args) and found.n_predicted < len(shown)
-    high = " (somewhat high: the threshold was chosen on the same documents)" * is_chosen
+    high = " (optimistic: the threshold was chosen on these documents)" * is_chosen
     print(f"{args.out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}{high}")
 
 
@@ -219,7 +219,7 @@ def add_train(verbs, text: str) -> None:
     verb.add_argument("--extra", type=Path, action="append", metavar="MORE.json", help=text)
     add_path(verb, "--run", "DIR", "folder of the run")
     presets = sorted({name for of_model in PRESETS.values() for name in of_model})
-    verb.add_argument("--preset", choices=presets, help="model size and settings; default: cpu, of encoders default")
+    verb.add_argument("--preset", choices=presets, help="model size and settings; default: cpu (encoder: default)")
     verb.add_argument("--fold", type=whole(0), metavar="K", help="train only the tagger that fold K validates")
     verb.add_argument("--epochs", type=whole(1), metavar="N", help="replaces the preset's value")
     verb.add_argument("--learning-rate", type=positive, metavar="RATE", help="replaces the preset's value")
@@ -238,7 +238,7 @@ def add_train(verbs, text: str) -> None:
         "--unlabelled",
         type=Path,
         metavar="FILE.json",
-        help="essays that the whole teacher labels instead; their labels are ignored",
+        help="essays that the whole teacher labels instead; labels in the file are ignored",
     )
     text = "number of processes that share each batch; default: one for each GPU"
     verb.add_argument("--processes", type=whole(1), metavar="N", help=text)
@@ -261,7 +261,7 @@ def add_predict(verbs, text: str) -> None:
     verb.add_argument("--minutes", type=positive, metavar="N", help=text)
     text = "save time: one small model reads everything, the others only what it and smaller ones find suspect"
     verb.add_argument("--cascade", action="store_true", help=text)
-    text = "what computes the models; auto: onnx on a CPU if its packages are there and the essays are many, else torch"
+    text = "inference engine; auto: onnx on a CPU if its packages are there and the essays are many, else torch"
     verb.add_argument("--engine", choices=ENGINES, default="auto", help=text)
 
 
@@ -271,9 +271,7 @@ def add_export(verbs, text: str) -> None:
     verb = add_verb(verbs, export, text, example, f"{example} --int8 train.json")
     add_path(verb, "--run", "DIR", "folder of the run")
     add_path(verb, "--out", "DIR", "folder to write to; it must not exist")
-    text = (
-        "round weights to 8 bits, if that misses no further row out of fold of these essays, which the run trained on"
-    )
+    text = "round weights to 8 bits; refused if that misses more rows out of fold of the essays that the run trained on"
     verb.add_argument("--int8", type=Path, metavar="TRAIN.json", help=text)
 
 

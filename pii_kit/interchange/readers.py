@@ -154,7 +154,7 @@ def _label_studio(content: str, path: Path) -> Iterator[Annotated]:
 
 
 def _visible(text: str) -> str:
-    """Return a text without whitespace, for which Label Studio may write a backslash and an n."""
+    """Return a text without whitespace; Label Studio's backslash and n for a newline count as whitespace."""
     return "".join(text.replace("\\n", " ").split())
 
 

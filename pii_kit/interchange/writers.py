@@ -11,7 +11,7 @@ import spacy
 from spacy import displacy
 from spacy.tokens import Doc, DocBin, Span
 
-from pii_kit.data import Document, covered_tokens, spell, token_edges
+from pii_kit.data import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.files import atomic_write
 from pii_kit.pieces import encodable
 from pii_kit.report import TYPE_COLOURS
@@ -29,7 +29,7 @@ def write_jsonl(path: str | Path, found: Found, *, names: Mapping[int, str] = NO
                 {"start": span.start, "end": span.end, "type": span.type, "probability": span.probability}
                 for span in spans
             ]
-            text = spell(document.tokens, document.trailing_whitespace)
+            text = join_tokens(document.tokens, document.trailing_whitespace)
             handle.write(json.dumps({**_identity(document, names), "text": text, "spans": places}) + "\n")
 
 
@@ -62,7 +62,7 @@ def write_html(path: str | Path, found: Found, *, names: Mapping[int, str] = NO_
     pages = [
         {
             "title": escape(names.get(document.document, f"Document {document.document}")),
-            "text": spell(document.tokens, document.trailing_whitespace),
+            "text": join_tokens(document.tokens, document.trailing_whitespace),
             "ents": [{"start": span.start, "end": span.end, "label": span.type} for span in spans],
         }
         for document, spans in found

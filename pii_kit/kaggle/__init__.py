@@ -24,7 +24,7 @@ INPUT = Path("/kaggle/input")
 WORKING = Path("/kaggle/working")
 DATA_VARIABLE = "PII_KIT_DATA"
 BATCH_HOURS, INTERACTIVE_HOURS = 9, 12  # Kaggle's limits for a competition notebook and for an interactive session
-RESERVE = 600  # seconds before Kaggle's limit: it saves the notebook and renders it as a page after the last cell
+RESERVE = 600  # seconds before Kaggle's limit, in which Kaggle saves the notebook and renders it as a page
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "spacy")
 
 
@@ -89,7 +89,7 @@ def training_documents(folder: Path, runs: Iterable[Path]) -> Sequence[Document]
     return documents if trained_on == {(len(documents), fingerprint(documents))} else []
 
 
-def bring_back(run: Path, *, attached: Path = INPUT) -> Path:
+def copy_attached_run(run: Path, *, attached: Path = INPUT) -> Path:
     """Copy a run that is attached on Kaggle to `run`, so that training can resume it, and return `run`.
 
     Nothing is copied if `run` exists or no such run is attached. Of several attached runs with this name the one with
@@ -98,7 +98,7 @@ def bring_back(run: Path, *, attached: Path = INPUT) -> Path:
     found = [path.parent for path in attached.rglob(f"{run.name}/folds.json")]
     if found and not run.exists():
         latest = max(found, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
-        logger.warning("%s: resumed from %s", run, latest)
+        logger.warning("%s: copied from %s, to be resumed", run, latest)
         with atomic_folder(run) as inside:
             shutil.copytree(latest, inside, dirs_exist_ok=True, copy_function=shutil.copyfile)
     return run

@@ -206,7 +206,7 @@ class _Work:
         return plan_taggers(self.ensemble.of_run, speeds, n_tokens, n_devices * self.seconds_left())
 
     def label(self, taggers: Taggers, group: Sequence[Document], plan: Sequence[int]) -> tuple[Rows, int]:
-        """Return the rows of a group by those of the planned taggers for which there is time, and their number."""
+        """Label a group with the planned taggers that fit the time left; return its rows and the number of taggers."""
         scores: dict[int, list[np.ndarray]] = {}
         n_tokens, of_run = max(1, _count_tokens(group)), self.ensemble.of_run
         for place in plan:
@@ -242,5 +242,5 @@ class _Work:
         return max(self.timings[key].copy())  # a copy, because other threads append
 
     def seconds_left(self) -> float:
-        """Return the seconds until the file has to be written, which takes as long as it last took."""
+        """Return the seconds until the last write has to begin, if it takes SAFETY times the latest one."""
         return self.deadline - time.monotonic() - SAFETY * self.write_seconds

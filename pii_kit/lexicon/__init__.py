@@ -1,4 +1,4 @@
-"""Features of a token as a word: its casing, and what public lists know of it.
+"""Lexicon features of a token: its casing, and its entries in public word lists.
 
 Each feature has a few categories. `features_of` returns rows of one table that holds the categories of all features, so
 that a model needs one embedding, whose rows it adds up.
@@ -16,7 +16,7 @@ WORD_SHIFT = CASINGS.index("Title word") - CASINGS.index("Title")
 # common), or MISSPELT.
 LISTS = {"commonness": 7, "place": 4, "first name": 3, "surname": 3}
 MISSPELT = 6  # not in a list, and a spelling mistake away from a common word
-COMMON = 3  # commonness of the words that mistakes are looked for, if they have LEAST_LETTERS
+COMMON = 3  # lowest commonness of words whose misspellings are recognised (from LEAST_LETTERS letters)
 LEAST_LETTERS = 6
 SIZES = (len(CASINGS), *LISTS.values())
 OFFSETS = tuple(sum(SIZES[:place]) for place in range(len(SIZES)))  # row of each feature's category 0
@@ -71,7 +71,7 @@ def without_accents(text: str) -> str:
 
 
 def _is_misspelt(word: str) -> bool:
-    """Return whether a letter more, less or other, or two swapped, make the word a common one (Garbe's SymSpell)."""
+    """Return whether adding, removing, replacing or moving a letter makes a common word (as Garbe's SymSpell)."""
     if len(word) < LEAST_LETTERS or not word.isalpha():
         return False
     near, longest = _near_common_words()
@@ -94,7 +94,7 @@ def _without_a_letter(word: str) -> set[str]:
 
 @cache
 def features_of(token: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the rows (feature) of a token, and those if it is known as a word; they differ if it is in capitals."""
+    """Return the rows (feature) of a token, and those for a token that is also a word; only its casing may differ."""
     casing, categories = casing_of(token), look_up(token)
     as_word = casing + WORD_SHIFT * (CASINGS[casing] in ("Title", "UPPER"))
     return _rows(casing, categories), _rows(as_word, categories)

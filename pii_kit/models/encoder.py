@@ -109,11 +109,11 @@ class EncoderForTokenClassification(PreTrainedModel):
 
 @torch.no_grad()
 def for_export(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy of a model that computes the same in fewer steps in ONNX Runtime; SHA-RNN stays as it is.
+    """Return a copy of a model that computes the same in fewer steps in ONNX Runtime; other models stay as they are.
 
-    Attention is plain products: torch's own becomes nodes that search for NaN, a fifth of the time. MobileBERT's norm,
-    a gain and a bias, becomes part of the linear layer before it. Where a residual is added between the two, only the
-    bias does, divided by the gain.
+    Attention becomes plain products, because torch's own exports NaN checks that take a fifth of the time. MobileBERT's
+    norm, a gain and a bias, is merged into the linear layer before it; where a residual is added between the two, only
+    the bias is, divided by the gain.
     """
     if not isinstance(model, EncoderForTokenClassification):
         return model

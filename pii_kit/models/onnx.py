@@ -46,7 +46,7 @@ class OnnxModel:
         self.inputs = [entry.name for entry in self.session.get_inputs()]
 
     def __call__(self, **batch: torch.Tensor) -> SimpleNamespace:
-        """Return `logits` (batch, piece, label) of `INPUTS`, each (batch, piece)."""
+        """Return `logits` (batch, piece, label); inputs are (batch, piece), `feature_ids` (batch, piece, feature)."""
         (logits,) = self.session.run(["logits"], {name: batch[name].numpy() for name in self.inputs})
         return SimpleNamespace(logits=torch.from_numpy(logits))
 
@@ -87,7 +87,7 @@ def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_si
     """Write a model and its config into a folder, for any number and length of windows; compare it with PyTorch.
 
     `n_pieces` is the size of the vocabulary, `window_size` the longest window in pieces. With `int8`, weights are
-    rounded to 8 bits, one scale for each output, and inputs of products as they come; the logits then differ.
+    quantized to 8 bits, with one scale per output channel, and activations dynamically; the logits then differ.
 
     Returns:
         The largest difference between a logit in ONNX Runtime and in PyTorch, on random windows of several shapes.

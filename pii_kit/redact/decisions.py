@@ -27,7 +27,7 @@ class Detection:
     """A span of tokens that may be PII.
 
     `margin` is the distance of P(O) to its threshold, in log-odds, of the token where it is smallest, and `chance` is
-    that token's P(PII). A suggestion is below the threshold: it is not PII unless a reviewer accepts it.
+    that token's P(PII). A suggestion misses the threshold: it is not PII unless a reviewer accepts it.
     """
 
     start: int

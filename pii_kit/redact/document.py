@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pii_kit.data import Document, document_of_text, spell, token_edges, tokenize
+from pii_kit.data import Document, document_of_text, join_tokens, token_edges, tokenize
 from pii_kit.decide import repair_bio
 from pii_kit.labels import ID_NUM, NAME_STUDENT, OUTSIDE, PHONE_NUM, spans_of
 from pii_kit.redact import Change, Kept, Redacted, Redaction, is_ordinary, name_words, normalise
@@ -36,7 +36,7 @@ def redact_document(document: Document, labels: Sequence[str], settings: Redacti
     Tokens, whitespace and the document's own labels stay consistent: if a replacement has as many tokens as the
     original, they keep their labels, otherwise all of them get the type of the original's first label.
     """
-    text = spell(document.tokens, document.trailing_whitespace)
+    text = join_tokens(document.tokens, document.trailing_whitespace)
     starts = token_edges(document)
     document = replace(document, full_text=text)
     wanted, kept = _wanted(document, starts, labels, settings)
@@ -94,12 +94,12 @@ def _wanted(
 
 
 def numbers_in(text: str, types: Collection[str]) -> dict[str, list[Span]]:
-    """Return the places of what can be a number of those of the PII types that are numbers, by type."""
+    """Return where a text may hold phone numbers or IDs, for those of the PII types that are numbers."""
     return {one: [match.span() for match in NUMBERS[one].finditer(text)] for one in types if one in NUMBERS}
 
 
 def whole_number(start: int, end: int, numbers: Sequence[Span]) -> tuple[int, int]:
-    """Extend a span to the whole of the numbers that it touches, of which the places are given in order.
+    """Extend a span to cover all numbers that it touches; `numbers` are their spans, in order.
 
     >>> whole_number(8, 12, [(5, 17), (20, 22)])
     (5, 17)
@@ -225,7 +225,7 @@ def _apply(document: Document, starts: Sequence[int], changes: Sequence[Change],
             labels += _labels_of(document.labels[first:end], len(new_tokens))
     redacted = Document(
         document=document.document,
-        full_text=spell(tokens, spaces),
+        full_text=join_tokens(tokens, spaces),
         tokens=tuple(tokens),
         trailing_whitespace=tuple(spaces),
         labels=None if document.labels is None else tuple(labels),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from scipy.stats import binomtest
 
-from pii_kit.data import Document, spell, true_labels
+from pii_kit.data import Document, join_tokens, true_labels
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
 from pii_kit.metrics import LEVEL, recall_bound
 from pii_kit.redact import Redaction, normalise
@@ -29,8 +29,8 @@ def evaluate_redaction(
         A table (what was counted; n, good, share, low, high, bound): of each line `good` of `n` are removed
         (identifiers, per type and all), without a leak (documents with PII), replaced (rows), or left alone (words
         that are not PII). `low` and `high` are the exact binomial interval of the share at the level LEVEL, and
-        `bound` is the lowest share that `n` supports (`recall_bound`). Both take the counts as independent; those of
-        one document are not, so in truth less is supported.
+        `bound` is its lower confidence bound (`recall_bound`). Both take the counts as independent; those of one
+        document are not, so the true bounds are wider.
     """
     counts = {name: [0, 0] for name in (IDENTIFIERS, *PII_TYPES, DOCUMENTS, ROWS, WORDS)}  # good, bad
 
@@ -42,7 +42,7 @@ def evaluate_redaction(
         replaced = {token for first, end, *_ in redacted.regions for token in range(first, end)}
         left: dict[tuple[str, str], bool] = {}  # type, identifier → whether it survives
         for first, end, pii_type in spans_of(true_labels(document)):
-            string = spell(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
+            string = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
             if not _is_word(string):
                 continue
             survives = any(_is_word(document.tokens[n]) for n in {*range(first, end)} - replaced)

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pii_kit.data import FIELDS, DataWarning, Document, check_entry, spell, tokenize
+from pii_kit.data import FIELDS, DataWarning, Document, check_entry, join_tokens, tokenize
 from pii_kit.files import KitError
 
 TEXT_FIELDS = ("full_text", "text")
@@ -95,9 +95,7 @@ def check_items(items: Sequence[Item], path: Path | str) -> None:
     n_different = sum(item.text_differs for item in items)
     if n_different:
         where = f"{path}: full_text differs from the tokens in {n_different} of {len(items)} documents"
-        warnings.warn(
-            f"{where}; the tokens are used, and the output's text is what they spell", DataWarning, stacklevel=2
-        )
+        warnings.warn(f"{where}; the tokens are used, and the output's text is theirs", DataWarning, stacklevel=2)
 
 
 def decode(content: bytes, path: Path) -> str:
@@ -127,7 +125,7 @@ def item_of(entry: dict[str, Any], places: Mapping, number: int | None, path: Pa
         document=document,
         places={"full_text": places[name]} | {key: places[key] for key in LIST_FIELDS if key in places},
         others=others,
-        text_differs=spell(document.tokens, document.trailing_whitespace) != text,
+        text_differs=join_tokens(document.tokens, document.trailing_whitespace) != text,
     )
 
 

@@ -16,7 +16,7 @@ from pii_kit.redact.partition import NAMED, close_job, count_try, finished, open
 from pii_kit.redact.table import TableConfig, add_reports, read_rows
 
 TRIES = 3  # of a file, also if its worker is killed; Ray itself would start it again and again
-CPUS = 0.5  # of a worker. Whole ones would take all there are, and Ray Data's own tasks would wait for ever
+CPUS = 0.5  # CPUs of a worker; with 1 the workers would take all, and Ray Data's own tasks would wait forever
 CONNECT_SECONDS = 10
 OBJECT_STORE = 100 * 2**20  # bytes on this machine: only names and numbers go through it
 

@@ -50,7 +50,7 @@ def _digest(key: bytes, text: str) -> str:
 
 
 class DocumentSurrogates:
-    """The surrogates of one document; called with an original and its type, it returns the same for the same.
+    """The surrogates of one document: a callable that maps an original and its PII type to its surrogate.
 
     Each surrogate has a random state of its own. With a key it is the HMAC of the original, so that all documents share
     it. Without, it comes from the seed, the document number and the position of the original among the document's,
@@ -204,10 +204,10 @@ def _cased(new: str, old: str) -> str:
 
 
 def is_similar(original: str, new: str) -> bool:
-    """Return whether a surrogate tells too much of its original; the domains of e-mail addresses do not count.
+    """Return whether a surrogate reveals too much of its original; domains of e-mail addresses do not count.
 
-    Too much is four digits in a row, more than half of the symbols in their places, or for words an edit distance of
-    up to a third of the letters, at least 2.
+    Too much is: four digits in a row in common, the same symbols at more than half of the positions, or, for words, an
+    edit distance of at most 2, or at most a third of the letters.
 
     >>> is_similar("Anna", "Hanna"), is_similar("0171 5550", "9171 0050"), is_similar("Anna", "Boris")
     (True, True, False)

@@ -7,7 +7,7 @@ from itertools import accumulate, cycle
 import pandas as pd
 from spacy import displacy
 
-from pii_kit.data import Document, spell, true_labels
+from pii_kit.data import Document, join_tokens, true_labels
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.pieces import PieceTokenizer
 
@@ -76,7 +76,7 @@ def _render(document: Document, spans: Sequence[tuple[int, int, str]], colours: 
             for first, end, name in sorted(spans)
             if start <= first and end <= stop
         ]
-        parts.append({"text": spell(tokens, spaces), "ents": entities, "title": None})
+        parts.append({"text": join_tokens(tokens, spaces), "ents": entities, "title": None})
     options = {"colors": {name.upper(): colour for name, colour in colours.items()}}  # displaCy looks up upper case
     return displacy.render(parts, style="ent", manual=True, options=options, jupyter=False)
 

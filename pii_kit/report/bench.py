@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, pipeline
 
-from pii_kit.data import Document, spell
+from pii_kit.data import Document, join_tokens
 from pii_kit.files import KitError
 from pii_kit.metrics import micro_fbeta
 from pii_kit.models import flops
@@ -34,7 +34,7 @@ SPACY, PIPELINE = "spaCy's NER", "pipeline"
 N_DOCUMENTS = 32  # that each line is timed on
 N_PIPELINE = 8  # of them, for the pipeline, which is slow
 FIRST_DOCUMENT = 10**6  # no demo trains on made-up documents with such numbers
-# Numbers of documents and their length in tokens, for the curves. Those of other lengths have as many tokens in all.
+# Documents and tokens per document, for the curves. The last three have about as many tokens as the first.
 SIZES = ((100, 100), (1_000, 100), (10_000, 100), (33, 300), (10, 1_000), (3, 3_000))
 
 
@@ -49,7 +49,7 @@ def documents_of(n_documents: int, length: int) -> list[Document]:
     documents = []
     for number in range(n_documents):
         tokens, spaces = zip(*islice(pairs, length), strict=True)
-        text = spell(tokens, spaces)
+        text = join_tokens(tokens, spaces)
         documents.append(Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces))
     return documents
 
@@ -65,7 +65,7 @@ def load_taggers(runs: Sequence[Path], engine: str) -> Loaded:
 
 
 def load_spacy(training: Sequence[Document]) -> Loaded:
-    """Train spaCy's NER. Without training documents, one epoch on made-up ones: enough for its speed alone.
+    """Train spaCy's NER. Without training documents, ten steps on made-up ones: enough for its speed alone.
 
     It is called with texts, in one process or in one for each core.
     """
@@ -174,7 +174,7 @@ def run_bench(
         of_spacy = {SPACY: add(SPACY, spacy, documents)}
         for subject, folders in _subjects(runs):
             ensemble = load_ensemble(folders, mixed_data=True)
-            floor_seconds = operations(ensemble, documents) / rate
+            limit_seconds = operations(ensemble, documents) / rate
             with ExitStack() as of_subject:
                 peers = dict(of_spacy)
                 if len(ensemble.members) == 1 and isinstance(ensemble.members[0].model, EncoderForTokenClassification):
@@ -184,7 +184,7 @@ def run_bench(
                 for name, engine in ((f"{subject}, {engine}", engine) for engine in engines):
                     loads[name] = partial(load_taggers, folders, engine)
                     with start_worker(loads[name], documents) as worker:
-                        own = add(name, worker, documents, floor_seconds=floor_seconds)
+                        own = add(name, worker, documents, limit_seconds=limit_seconds)
                         turns.append(in_turns({name: own, **peers}, repeats))
             if len(ensemble.members) == 1:
                 of_one_fold.append([f"{subject}, {engine}" for engine in engines])
@@ -217,9 +217,9 @@ def table_of(turns: Sequence[Mapping[str, Sequence[float]]], facts: Mapping[str,
     for name, fact in facts.items():
         shared = [turn for turn in turns if name in turn]
         seconds = np.concatenate([turn[name] for turn in shared])
-        median, floor = np.median(seconds), fact.get("floor_seconds", np.nan)
+        median, limit = np.median(seconds), fact.get("limit_seconds", np.nan)
         line = {**fact, **{f"{unit}_per_second": fact[unit] / median for unit in ("documents", "tokens")}}
-        line |= {"floor_tokens_per_second": fact["tokens"] / floor, "share_of_floor": floor / median}
+        line |= {"limit_tokens_per_second": fact["tokens"] / limit, "share_of_limit": limit / median}
         for kind, column in ((SPACY, "times_spacy"), (PIPELINE, "times_pipeline")):
             line[column] = np.nan
             for peer in (other for other in shared[0] if other.startswith(kind) and name not in (SPACY, other)):

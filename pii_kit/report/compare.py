@@ -32,7 +32,7 @@ from pii_kit.submission import label_documents, read_submission, submission_rows
 from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, labels_by_other_folds
-from pii_kit.training.parallel import run_side_by_side
+from pii_kit.training.parallel import run_in_parallel
 from pii_kit.training.runs import fingerprint, fold_folders, load_tagger
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
@@ -64,9 +64,9 @@ def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[st
 class Comparison:
     """Out-of-fold predictions of several runs and their average, on the documents that every run scored.
 
-    Predictions, decisions (`o_threshold` and `rules`, for new documents) and labels (token, by document number) are by
-    name. The labels of each fold are decided with the threshold that is best on the other folds, so that their score is
-    an honest one.
+    Predictions, decisions (`o_threshold` and `rules`, for new documents) and labels (document, token) are by name. The
+    labels of each fold are decided with the threshold that was chosen on the other folds, so that the choice does not
+    bias their score.
     """
 
     documents: list[Document]
@@ -130,7 +130,7 @@ def spacy_out_of_fold(
         partial(_label_with_spacy_fold, documents, fold, () if place else test) for place, fold in enumerate(folds)
     ]
     bar = tqdm(desc="spaCy", disable=True)
-    of_folds = run_side_by_side(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar, count=lambda: 0)
+    of_folds = run_in_parallel(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar, count=lambda: 0)
     return {number: labels for of_fold, _ in of_folds for number, labels in of_fold.items()}, of_folds[0][1]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pii_kit.data import Document, spell, true_labels
+from pii_kit.data import Document, join_tokens, true_labels
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, type_of
 from pii_kit.metrics import BETA, Score
@@ -200,7 +200,7 @@ def _article(essay: CheckedDocument) -> str:
 
 
 def _spelled(document: Document, start: int, stop: int) -> str:
-    return escaped(spell(document.tokens[start:stop], document.trailing_whitespace[start:stop]))
+    return escaped(join_tokens(document.tokens[start:stop], document.trailing_whitespace[start:stop]))
 
 
 def _folded(document: Document, start: int, stop: int) -> str:

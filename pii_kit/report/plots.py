@@ -174,19 +174,19 @@ def plot_cost(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_speed(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot the tokens per second of `bench.table_of`, and the floor of each line that has one."""
+    """Plot the tokens per second of `bench.table_of`, and the limit of each line that has one."""
     ax = _axes(ax, width=8.0, height=1.0 + 0.28 * len(lines))
-    speeds, floors = lines["tokens_per_second"], lines["floor_tokens_per_second"]
+    speeds, limits = lines["tokens_per_second"], lines["limit_tokens_per_second"]
     ax.barh(lines.index, speeds, color=BLUE)
     ax.plot(
-        floors, lines.index, "|", color=ORANGE, markersize=12, markeredgewidth=2, label="floor: matrix products alone"
+        limits, lines.index, "|", color=ORANGE, markersize=12, markeredgewidth=2, label="limit: matrix products alone"
     )
-    for place, (speed, floor) in enumerate(zip(speeds, floors, strict=True)):
-        right = np.nanmax([speed, floor])
-        text = f"{speed:,.0f}" + f" ({speed / floor:.0%})" * (floor > 0)
+    for place, (speed, limit) in enumerate(zip(speeds, limits, strict=True)):
+        right = np.nanmax([speed, limit])
+        text = f"{speed:,.0f}" + f" ({speed / limit:.0%})" * (limit > 0)
         ax.annotate(text, (right, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
     ax.invert_yaxis()
-    ax.set(xlabel="tokens per second (in brackets: share of the floor)", title="Speed of prediction")
+    ax.set(xlabel="tokens per second (in brackets: share of the limit)", title="Speed of prediction")
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.legend(frameon=False, loc="lower right")

@@ -52,7 +52,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
                 SMALL, epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25
             ),
         ),
-        "seed": Preset(
+        "original": Preset(
             n_pieces=32000,
             model=dict(
                 hidden_size=1024, boom_size=4096, num_hidden_layers=4, attention_layers=[0, 1, 2, 3], dropout=0.3
@@ -82,7 +82,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
                 SMALL, epochs=30, batch_size=48, window_size=32, overlap=8, learning_rate=1e-3, empty_share=0.3
             ),
         ),
-        "seed": Preset(
+        "original": Preset(
             n_pieces=128000,
             model={"max_position_embeddings": 1024},
             train=replace(ORIGINAL, learning_rate=4e-4, class_weights="balanced"),

@@ -33,9 +33,9 @@ def make_cascade(ensemble: Ensemble, runs: Sequence[str | Path]) -> tuple[Ensemb
     The first tagger of one run, the proposer, reads all tokens. The first tagger of the smallest other run reads what
     it finds suspect, that of the next larger run what these two find suspect on average, and so on; all other taggers
     read what is left, in one last stage. So thresholds are chosen on what a stage sees: one tagger of each run. The
-    proposer is of the run with which the whole is expected to take least time. A stage passes on what is below the
-    lowest of PASS_BELOW that keeps RECALL of the true rows, or rather below the one above that, because new documents
-    have rows that are harder to find. It is never below a threshold of `ensemble`, which has to be set before.
+    proposer is chosen so that the cascade is expected to take the least time. The threshold of a stage is the value of
+    PASS_BELOW after the lowest one that keeps RECALL of the true rows: new documents have rows that are harder to find.
+    It is never below a threshold of `ensemble`, so set those first.
 
     Raises:
         KitError: a run holds no out-of-fold probabilities, or the runs have validated no document with PII in common,
@@ -90,6 +90,6 @@ def _kept(run: Path) -> OutOfFold:
 
 
 def _pass_below(scores: np.ndarray, n_needed: float) -> float:
-    """Return the threshold of PASS_BELOW above the lowest that `n_needed` of the rows' P(O) are below."""
+    """Return the value of PASS_BELOW after the lowest one that at least `n_needed` of `scores`, P(O), are below."""
     too_low = [bound for bound in PASS_BELOW[:-1] if (scores < bound).sum() < n_needed]
     return PASS_BELOW[min(len(too_low) + 1, len(PASS_BELOW) - 1)]

@@ -1,4 +1,4 @@
-"""Turn run folders into one ensemble, use it where it did not train, and export runs to ONNX."""
+"""Load runs as one ensemble, predict documents that it did not train on, and export runs to ONNX."""
 
 import logging
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def load_ensemble(
     mixed_data: bool = False,
     device: str | torch.device = "cpu",
 ) -> Ensemble:
-    """Load all taggers of run folders or exported folders. Runs count alike, and so do the folds of one run.
+    """Load all taggers of run folders or exported folders. Runs have equal weights, as have the folds of one run.
 
     With the labelled `documents` that the runs were trained on, `choose_threshold` sets the threshold of several runs.
     Without, it is the mean of their thresholds. Weights of runs are not chosen: with as few documents with PII as the
@@ -151,7 +151,7 @@ def teach(
 
 @dataclass(frozen=True)
 class LabelledScores:
-    """Documents with probabilities (token, label), `n_predicted` of them not out of fold in every run."""
+    """Documents with probabilities (token, label); `n_predicted` of them were not validated by every run."""
 
     predictions: Predictions
     n_predicted: int
@@ -167,10 +167,10 @@ class LabelledScores:
 def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document]) -> LabelledScores:
     """Predict labelled documents with the ensemble of `runs`, using only taggers that did not train on the document.
 
-    A run gives its out-of-fold probabilities where it has them, and predicts other documents. It leaves out its extra
-    documents, and a document with the number and length, but not the labels, of one that it was trained on. A run
-    without all folds keeps nothing of documents that it only trained on: if any document is out of fold, it leaves out
-    all others.
+    For documents that a run validated, its out-of-fold probabilities are used; it predicts the others. Its extra
+    documents are left out, and documents with the number and length, but not the labels, of one that it was trained on.
+    A run that lacks folds does not know all documents that it was trained on: if it validated any document, all others
+    are left out.
     """
     of_runs: list[dict[int, np.ndarray]] = []  # document number to weighted probabilities
     predicted: set[int] = set()
@@ -254,7 +254,7 @@ def _check_int8(run: Path, exported: Path, documents: Sequence[Document]) -> Non
     )
     if further > missed:
         raise KitError(
-            f"not exported: in 8 bits, {run} misses {further} of {len(truth)} rows out of fold, not {missed}"
+            f"not exported: of {len(truth)} rows out of fold {run} misses {further} in 8 bits, {missed} before"
         )
 
 

@@ -23,7 +23,7 @@ def documents_of_epoch(
 ) -> list[Document]:
     """Return the documents of an epoch, augmented if asked for: all of `training`, and a random part of `extra`.
 
-    Of `extra` there are so many that they have `extra_share` of the epoch's tokens, or all of them if they are fewer.
+    Documents of `extra` are drawn until they make up `extra_share` of the epoch's tokens, or all are drawn.
     """
     chosen = list(training)
     budget = config.extra_share / (1 - config.extra_share) * sum(len(document.tokens) for document in training)

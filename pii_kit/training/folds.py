@@ -31,13 +31,13 @@ from pii_kit.training.out_of_fold import (
     labels_by_other_folds,
     load_out_of_fold,
 )
-from pii_kit.training.parallel import check_gpus, device_name, launch, rank_state, run_side_by_side
+from pii_kit.training.parallel import check_gpus, device_name, launch, rank_state, run_in_parallel
 from pii_kit.training.runs import fingerprint, fold_folders, reopen_run, start_run, training_seconds
 
 logger = logging.getLogger(__name__)
 
 
-def train_preset(
+def train_fold(
     model: str,
     documents: Sequence[Document],
     folder: str | Path,
@@ -159,9 +159,9 @@ def train_folds(
         preset: one of `PRESETS`. None: the model's first one, on a GPU too.
         folds: the folds to train. None: all, or the first one if the preset says so.
         n_processes: if above 1, start so many processes, which train together.
-        **settings: see `train_preset`, as for all other arguments.
+        **settings: see `train_fold`, as for all other arguments.
 
-    Raises KitError as `train_preset`, or for too few documents; nothing is written then.
+    Raises KitError as `train_fold`, or for too few documents; nothing is written then.
     """
     folder, preset = Path(folder), preset or default_preset(model)
     chosen = look_up(model, preset, **settings)
@@ -189,12 +189,12 @@ def train_folds(
     if deadline < math.inf:  # a fold that begins later would not get far
         left = deadline - time.monotonic()
         shared |= {"deadline": deadline, "last_begin": deadline - min(left / 4, max(30, left / 20))}
-    tasks = [partial(train_preset, model, documents, folder / f"fold_{k}", fold=k, **shared) for k in folds]
+    tasks = [partial(train_fold, model, documents, folder / f"fold_{k}", fold=k, **shared) for k in folds]
     n_workers = min(torch.get_num_threads(), len(tasks))
     if torch.cuda.is_available() or state.num_processes > 1 or n_workers == 1:
         results = [task() for task in tasks]
     else:
-        results = run_side_by_side(
+        results = run_in_parallel(
             [partial(task, quiet=True) for task in tasks],
             n_workers=n_workers,
             bar=tqdm(desc=f"{len(tasks)} folds", total=chosen.train.epochs * len(tasks), unit="epoch"),

@@ -18,12 +18,11 @@ from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from pii_kit import windows
+from pii_kit import metrics, windows
 from pii_kit.data import Document
 from pii_kit.decide import O_THRESHOLDS
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABELS
-from pii_kit.metrics import LEAST, Predictions, as_dict, best_threshold, decided_rows, micro_fbeta, threshold_curve
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import FoldTagger, predict_documents
 from pii_kit.submission import true_rows
@@ -58,7 +57,7 @@ def fit(
     *,
     extra: Sequence[Document] = (),
     taught: Taught | None = None,
-    make_variants: Callable[[], Sequence[Predictions]] = tuple,
+    make_variants: Callable[[], Sequence[metrics.Predictions]] = tuple,
     resume: bool = False,
     deadline: float = math.inf,
     quiet: bool = False,
@@ -249,15 +248,16 @@ def _keep_tagger(
 def validate(
     model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
 ) -> tuple[FoldTagger, OutOfFold, dict]:
-    """Return the tagger with the best threshold from LEAST up, its validation predictions, and its score on rows."""
+    """Return the tagger with the best threshold from MIN_O_THRESHOLD up, its validation predictions, and its score."""
     sizes = {"window_size": config.window_size, "overlap": min(config.overlap, OVERLAP)}
     tagger = FoldTagger(model=model, tokenizer=tokenizer, **sizes, o_threshold=1.0)
     with optim.full_precision(model):
         predictions = list(predict_documents([tagger], validation))
-    tried = [config.o_threshold] if config.o_threshold else [each for each in O_THRESHOLDS if each >= LEAST]
-    o_threshold = best_threshold(threshold_curve(predictions, tried))
-    score = micro_fbeta(true_rows(validation), decided_rows(predictions, o_threshold=o_threshold))
-    scores = {"o_threshold": o_threshold, **as_dict(score)}
+    allowed = [each for each in O_THRESHOLDS if each >= metrics.MIN_O_THRESHOLD]
+    tried = [config.o_threshold] if config.o_threshold else allowed
+    o_threshold = metrics.best_threshold(metrics.threshold_curve(predictions, tried))
+    score = metrics.micro_fbeta(true_rows(validation), metrics.decided_rows(predictions, o_threshold=o_threshold))
+    scores = {"o_threshold": o_threshold, **metrics.as_dict(score)}
     return replace(tagger, o_threshold=o_threshold), keep_out_of_fold(predictions), scores
 
 

@@ -186,7 +186,7 @@ def labels_by_other_folds(
     Also return the threshold of all folds, for new documents. A threshold is that of `choose_threshold`, or with a
     `recall` that of `threshold_for_recall`; `by_type` has fixed ones for some PII types. The score of the labels is an
     honest estimate of the runs' average, and of a single run, on new documents: a threshold that was chosen on these
-    documents too would score too high. A single fold has no others.
+    documents too would score too high. A single fold gets the threshold chosen on itself.
 
     Raises:
         KitError: no threshold reaches the recall.

@@ -123,9 +123,7 @@ def _call(function: Callable[[], Any]) -> None:
     function()  # torch needs a function with a name, which a partial one does not have
 
 
-def run_side_by_side(
-    tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: tqdm, count: Callable[[], int]
-) -> list:
+def run_in_parallel(tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: tqdm, count: Callable[[], int]) -> list:
     """Run tasks in worker processes of one thread each, and return their results in order. `bar` follows `count()`.
 
     The first error of a task ends all workers and is raised. The workers also end if this process is killed, so that

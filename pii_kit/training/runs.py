@@ -32,6 +32,7 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, 
 
 from pii_kit.data import Document
 from pii_kit.files import KitError, atomic_folder, in_one_line, read_json, recover_folder, write_json
+from pii_kit.labels import LABELS
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models import load_model, save_model
 from pii_kit.models.onnx import FILE as ONNX_FILE
@@ -139,6 +140,8 @@ def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> Fo
     model: Any = OnnxModel(inside) if exported else load_model(inside, AutoModelForTokenClassification)
     if getattr(model.config, "n_features", 0) not in (0, N_ROWS):
         raise KitError(f"{inside}: a table of {model.config.n_features} features, expected {N_ROWS}; train it again")
+    if [model.config.id2label[index] for index in range(model.config.num_labels)] != list(LABELS):
+        raise KitError(f"{inside}: trained with other labels than those of pii_kit/labels.py; train it again")
     tokenizer = read_tokenizer(inside)
     return FoldTagger(model=model.to(device).eval(), tokenizer=tokenizer, **decision)
 

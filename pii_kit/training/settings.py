@@ -42,9 +42,9 @@ class TrainConfig:
         weight_decay: weight decay of the optimizer.
         class_weights: "none", "balanced" or "log" (`optim.class_weights`), or the weight of O; others have weight 1.
         hidden_share: share of input pieces that are masked during training.
-        hidden_lists: share of tokens that a list of the lexicon does not know during training, for each list.
+        hidden_lists: for each list of the lexicon, share of tokens whose entry is masked during training.
         empty_share: share of the windows without PII that one epoch uses; each epoch draws its own.
-        extra_share: most of an epoch's tokens that extra documents may have, before augmentation; below 1.
+        extra_share: largest share of an epoch's tokens, before augmentation, from extra documents; below 1.
         augment: settings that change the training documents in each epoch. None: no augmentation.
         validate_epochs: the validation documents are scored every so many epochs, and after the last epoch.
         keep: "best" keeps the scored epoch with the highest F5; "last" keeps the last one, since F5 on few documents

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pii_kit.augment import AugmentConfig, augment, augment_document
-from pii_kit.data import spell
+from pii_kit.data import join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, type_of
 from pii_kit.sample import make_documents
@@ -35,7 +35,7 @@ def check(document, new):
     """Check what must hold after any augmentation."""
     assert new.document == document.document
     assert len(new.tokens) == len(new.trailing_whitespace) == len(new.labels)
-    assert spell(new.tokens, new.trailing_whitespace) == new.full_text
+    assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
     assert all(new.tokens) and set(new.labels) <= set(LABELS)
     for before, label in zip((OUTSIDE, *new.labels), new.labels, strict=False):
         assert not label.startswith("I-") or type_of(before) == type_of(label)

@@ -10,7 +10,7 @@ from pii_kit.augment import templates as texts
 from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps
 from pii_kit.augment.slots import author, misspell, others
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.data import document_of_spans, spell
+from pii_kit.data import document_of_spans, join_tokens
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of
 
 ALL = dict.fromkeys(PII_TYPES, 1.0)
@@ -69,7 +69,7 @@ def test_the_tokens_of_the_document_keep_their_order_around_insertions(clean, se
         assert len(new.tokens) == len(doc.tokens) + sum(len(one.part.tokens) for one in insertions)
         assert is_subsequence(doc.tokens, new.tokens)
         assert [label for one in insertions for label in one.part.labels if label != OUTSIDE]
-        assert spell(new.tokens, new.trailing_whitespace) == new.full_text
+        assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
 
 
 def test_no_token_of_the_original_document_is_labelled_as_a_name(clean):

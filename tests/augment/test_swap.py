@@ -7,7 +7,7 @@ from conftest import make_document
 
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.augment.swap import swap_pii
-from pii_kit.data import document_of_spans, spell
+from pii_kit.data import document_of_spans, join_tokens
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
 from pii_kit.sample import make_documents
 
@@ -26,7 +26,7 @@ def swapped_spans(spans, seed=0):
 def texts_of(document, pii_type):
     """Return the texts of the entities of a type."""
     return [
-        spell(document.tokens[first:end], document.trailing_whitespace[first:end]).rstrip(" ")
+        join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).rstrip(" ")
         for first, end, of in spans_of(document.labels)
         if of == pii_type
     ]
@@ -49,7 +49,7 @@ def without_addresses(document):
 def test_every_token_outside_addresses_keeps_its_label_and_space(with_pii):
     for doc in with_pii:
         new = swapped(doc)
-        assert spell(new.tokens, new.trailing_whitespace) == new.full_text
+        assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
         assert [label for _, label in without_addresses(new)] == [label for _, label in without_addresses(doc)]
         assert [span[2] for span in spans_of(new.labels)] == [span[2] for span in spans_of(doc.labels)]
         if "STREET_ADDRESS" not in doc.types:
@@ -125,7 +125,7 @@ def test_any_text_with_any_type_gives_valid_labels(pii_type, text):
     doc = make_document(text)
     doc = replace(doc, labels=(f"B-{pii_type}", *[f"I-{pii_type}"] * (len(doc.tokens) - 1)))
     new = swapped(doc)
-    assert spell(new.tokens, new.trailing_whitespace) == new.full_text
+    assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
     assert spans_of(new.labels) == [(0, len(new.tokens), pii_type)]
     assert pii_type == "STREET_ADDRESS" or new.labels == doc.labels
 

@@ -32,7 +32,7 @@ def checkout(tmp_path, monkeypatch):
 @pytest.fixture
 def run(checkout, wheels_at_hand, monkeypatch, capsys):
     """A function from a verb with its arguments to what the user sees: exit code, lines, lines of errors."""
-    monkeypatch.setattr(publish, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(publish, "POLL_SECONDS", 0)
     monkeypatch.setenv("KAGGLE_USERNAME", "writer")
 
     def run(verb: str, *arguments: str) -> tuple[int, list[str], list[str]]:

@@ -12,7 +12,7 @@ import pytest
 from pii_kit.__main__ import main
 from pii_kit.cli import redact as verb
 from pii_kit.cli import taggers
-from pii_kit.data import document_of_spans, read_documents, spell, write_documents
+from pii_kit.data import document_of_spans, join_tokens, read_documents, write_documents
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.predict import Ensemble
 from pii_kit.submission import true_rows, write_submission
@@ -44,7 +44,7 @@ def redact(*more: str, mode="type", data="in.json", out="out.json") -> int:
 def test_essays_are_redacted_and_restored(folder, mode):
     assert redact("--key-file", "key", "--mapping", "map.json", mode=mode) == 0
     first, second = read_documents("out.json")
-    assert spell(first.tokens, first.trailing_whitespace) == first.full_text
+    assert join_tokens(first.tokens, first.trailing_whitespace) == first.full_text
     assert "Ana" not in first.full_text and first.full_text.endswith(" met xsilvax.")
     assert second == read_documents("in.json")[1]
     if os.name == "posix":
@@ -130,13 +130,13 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
     [
         (["--submission", "labels.csv"], "--mode"),
         (["--mode", "type", "--submission", "labels.csv", "--run", "r"], ONE_SOURCE),
-        (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "need --run"),
-        (["--mode", "type", "--submission", "labels.csv", "--recall", ".9"], "need --run"),
+        (["--mode", "type", "--submission", "labels.csv", "--threshold", f"{NAME}=.2"], "need probabilities"),
+        (["--mode", "type", "--submission", "labels.csv", "--recall", ".9"], "need probabilities"),
         (["--mode", "type", "--run", "r", "--recall", ".9"], "needs --train TRAIN.json"),
         (["--mode", "type", "--submission", "labels.csv", "--workers", "2"], "need --ray"),
         (["--mode", "type", "--submission", "labels.csv", "--ray"], "expected a folder"),
         (["--mode", "type", "--submission", "labels.csv", "--ray", "--mapping", "m"], "no mapping"),
-        (["--mode", "type", "--decisions", "d.json", "--ray"], "--ray needs --submission or --run"),
+        (["--mode", "type", "--decisions", "d.json", "--ray"], "--ray does not take --decisions"),
         (["--restore"], "--mapping"),
         (["--mode", "type", "--submission", "labels.csv", "--mapping", "out.json"], "used twice"),
         (["--mode", "type", "--submission", "labels.csv", "--report", "in.json"], "used twice"),

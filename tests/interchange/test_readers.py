@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pii_kit.__main__ import main
-from pii_kit.data import DataWarning, read_documents, spell, token_edges
+from pii_kit.data import DataWarning, join_tokens, read_documents, token_edges
 from pii_kit.files import KitError
 from pii_kit.interchange.readers import FORMS, read_annotations
 from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, spans_of
@@ -282,7 +282,7 @@ def test_convert_writes_a_train_json_and_says_what_it_extended(tmp_path, monkeyp
     assert capsys.readouterr().out == said
     (document,) = read_documents("train.json", labels_required=True)
     assert document.document == 4 and labelled(document) == [("Ana Silva", NAME)]
-    assert spell(document.tokens, document.trailing_whitespace) == document.full_text == text
+    assert join_tokens(document.tokens, document.trailing_whitespace) == document.full_text == text
 
 
 @pytest.mark.parametrize("label", ["PER", "PER=NAME", "=NAME_STUDENT"])

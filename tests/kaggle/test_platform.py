@@ -17,7 +17,7 @@ from pii_kit.kaggle import (
     RESERVE,
     WORKING,
     attached_weights,
-    bring_back,
+    copy_attached_run,
     data_folder,
     deadline_in,
     environment_report,
@@ -251,15 +251,15 @@ def test_the_latest_attached_run_is_copied_to_be_resumed_and_does_not_change(tmp
             os.utime(path, (10_000 - age, 10_000 - age))
         folder.joinpath("folds.json").chmod(0o444)
     run = tmp_path / "working" / "runs" / "sha_rnn"
-    assert bring_back(run, attached=tmp_path / "input") == run
+    assert copy_attached_run(run, attached=tmp_path / "input") == run
     assert (run / "fold_0" / "history.json").read_text() == "new"
     (run / "folds.json").write_text("the copy can be written")
-    assert bring_back(run, attached=tmp_path / "input") == run
+    assert copy_attached_run(run, attached=tmp_path / "input") == run
     assert (run / "folds.json").read_text() == "the copy can be written"
 
 
 def test_without_an_attached_run_nothing_is_copied(tmp_path):
-    assert bring_back(tmp_path / "runs" / "sha_rnn", attached=tmp_path / "none") == tmp_path / "runs" / "sha_rnn"
+    assert copy_attached_run(tmp_path / "runs" / "sha_rnn", attached=tmp_path / "none") == tmp_path / "runs" / "sha_rnn"
     assert not (tmp_path / "runs").exists()
 
 

@@ -30,7 +30,7 @@ PACKAGE, NOTEBOOK = "writer/pii-kit-package", f"writer/{SLUGS[0]}"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(publish, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(publish, "POLL_SECONDS", 0)
     monkeypatch.setattr(publish, "SETTLE_SECONDS", 0)
 
 
@@ -150,7 +150,7 @@ def test_a_complete_status_of_the_version_before_is_not_believed(push, kaggle, m
     push(only=[SLUGS[0]], wait=True)
     kaggle.stale.add(NOTEBOOK)  # status and time stay as they were
     monkeypatch.setattr(publish, "SESSION_SECONDS", 0.2)
-    monkeypatch.setattr(publish, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(publish, "POLL_SECONDS", 0.01)
     with pytest.raises(KitError, match=f"notebook {NOTEBOOK}: still pushed after 0 minutes"):
         push(only=[SLUGS[0]], wait=True)
     assert run_state(kaggle, NOTEBOOK, Pushes(tmp_path)) == ("pushed", "")  # another process knows it too

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import Document, document_of_spans, spell
+from pii_kit.data import Document, document_of_spans, join_tokens
 from pii_kit.decide import repair_bio
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, PII_TYPES, spans_of
@@ -49,7 +49,7 @@ def documents(draw):
     drawn = draw(tokens)
     return replace(
         essay("x", number=draw(st.integers(0, 9))),
-        full_text=spell([token for token, _, _ in drawn], [space for _, space, _ in drawn]),
+        full_text=join_tokens([token for token, _, _ in drawn], [space for _, space, _ in drawn]),
         tokens=tuple(token for token, _, _ in drawn),
         trailing_whitespace=tuple(space for _, space, _ in drawn),
         labels=draw(st.sampled_from([None, tuple(label for _, _, label in drawn)])),
@@ -84,7 +84,7 @@ def test_any_labels_on_any_document_give_a_valid_document(pair, mode, mentions):
     document, labels = pair
     done = redact_document(document, labels, settings_of(mode, mentions=mentions))
     new = done.document
-    assert spell(new.tokens, new.trailing_whitespace) == new.full_text
+    assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
     assert (new.labels is None) == (document.labels is None)
     if new.labels is not None:
         assert len(new.labels) == len(new.tokens) and list(new.labels) == repair_bio(new.labels)
@@ -100,7 +100,7 @@ def test_any_labels_on_any_document_give_a_valid_document(pair, mode, mentions):
     assert document.full_text[old_end:] == new.full_text[new_end:]
     assert restored + new.full_text[new_end:] == document.full_text
     # Every labelled span that is not only whitespace was replaced.
-    starts = [len(spell(document.tokens[:i], document.trailing_whitespace[:i])) for i in range(len(labels) + 1)]
+    starts = [len(join_tokens(document.tokens[:i], document.trailing_whitespace[:i])) for i in range(len(labels) + 1)]
     covered = {place for change in done.changes for place in range(change.start, change.end)}
     for first, end, _ in spans_of(labels):
         for place in range(starts[first], starts[end]):

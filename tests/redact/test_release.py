@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import DataWarning, read_documents, spell, tokenize
+from pii_kit.data import DataWarning, join_tokens, read_documents, tokenize
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, PII_TYPES
 from pii_kit.redact import MODES, Redaction
@@ -74,7 +74,7 @@ def test_competition_json_keeps_its_layout_and_other_fields(tmp_path, layout, mo
     out = redacted_and_restored(path, tmp_path / "out.json", mode=mode)
     new = json.loads(out.read_text(encoding="utf-8-sig"))
     (document, second) = read_documents(out)
-    assert spell(document.tokens, document.trailing_whitespace) == document.full_text
+    assert join_tokens(document.tokens, document.trailing_whitespace) == document.full_text
     assert new[0]["école"] == extra["école"] and new[1] == json.loads(json.dumps(original[1]))
     assert "Silva" not in document.full_text and document.labels is not None and second.labels is None
     if mode == "type":
@@ -95,7 +95,7 @@ def test_json_lines_may_hold_nothing_but_a_text(tmp_path):
     out = redacted_and_restored(path, tmp_path / "out.jsonl")
     new = [json.loads(line) for line in out.read_text().split("\n")[:3]]
     assert new[0] == {"text": CLEAN, "id": "x"} and new[1] == lines[1] and new[2]["full_text"] == CLEAN
-    assert spell(new[2]["tokens"], new[2]["trailing_whitespace"]) == CLEAN
+    assert join_tokens(new[2]["tokens"], new[2]["trailing_whitespace"]) == CLEAN
     assert [item.document.document for item in items_of(read_files(path))] == [0, 1, 2]
 
 
@@ -153,7 +153,7 @@ def test_a_parquet_file_keeps_its_columns_and_types(tmp_path):
     new = pyarrow.parquet.read_table(redacted_and_restored(path, tmp_path / "out.parquet"))
     assert new.schema.equals(pyarrow.parquet.read_schema(path), check_metadata=True)
     first, second = new.to_pylist()
-    assert first["full_text"] == CLEAN == spell(first["tokens"], first["trailing_whitespace"])
+    assert first["full_text"] == CLEAN == join_tokens(first["tokens"], first["trailing_whitespace"])
     assert second == table.to_pylist()[1] and first["n"] == 1
 
 

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pii_kit.data import DataWarning, spell
+from pii_kit.data import DataWarning, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import PII_TYPES
 from pii_kit.redact import MODES, Redaction
@@ -86,7 +86,7 @@ def test_other_columns_dtypes_and_the_index_stay(documents, submission):
     changed = new["full_text"] != table["full_text"]
     assert changed.tolist() == [bool(document.types) for document in documents]
     for row in new.itertuples():
-        assert spell(row.tokens, row.trailing_whitespace) == row.full_text
+        assert join_tokens(row.tokens, row.trailing_whitespace) == row.full_text
 
 
 def test_a_table_needs_only_numbers_and_a_text(tmp_path):

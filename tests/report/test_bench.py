@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import tiny_mobilebert
 
-from pii_kit.data import spell
+from pii_kit.data import join_tokens
 from pii_kit.models import flops
 from pii_kit.predict import Ensemble, FoldTagger
 from pii_kit.report import bench
@@ -18,7 +18,7 @@ def fact(documents: int, tokens: int, **more) -> dict:
     return {"documents": documents, "tokens": tokens, **more}
 
 
-def test_speeds_ratios_and_floors_are_those_worked_out_by_hand():
+def test_speeds_ratios_and_limits_are_those_worked_out_by_hand():
     turns = [
         {"a": [1.0, 2.0, 1.0], f"{PIPELINE}, a": [1.0, 1.0, 1.0], SPACY: [2.0, 16.0, 4.0]},
         {"b": [4.0, 8.0, 4.0], SPACY: [2.0, 2.0, 2.0]},
@@ -26,8 +26,8 @@ def test_speeds_ratios_and_floors_are_those_worked_out_by_hand():
     facts = {
         SPACY: fact(6, 600),
         f"{PIPELINE}, a": fact(1, 100),
-        "a": fact(6, 600, floor_seconds=0.25, f5=0.9),
-        "b": fact(6, 600, floor_seconds=1.0),
+        "a": fact(6, 600, limit_seconds=0.25, f5=0.9),
+        "b": fact(6, 600, limit_seconds=1.0),
     }
     table = bench.table_of(turns, facts)
     assert list(table.index) == list(facts)
@@ -39,9 +39,9 @@ def test_speeds_ratios_and_floors_are_those_worked_out_by_hand():
     assert table.loc[f"{PIPELINE}, a", "times_spacy"] == pytest.approx(
         4 / 6
     )  # 2, 16 and 4 seconds for six times as many
-    assert table.loc["a", ["floor_tokens_per_second", "share_of_floor"]].tolist() == [2400, 0.25]
+    assert table.loc["a", ["limit_tokens_per_second", "share_of_limit"]].tolist() == [2400, 0.25]
     assert table.loc["a", "f5"] == 0.9
-    empty = [(SPACY, "times_spacy"), ("b", "times_pipeline"), (SPACY, "share_of_floor"), ("b", "f5")]
+    empty = [(SPACY, "times_spacy"), ("b", "times_pipeline"), (SPACY, "share_of_limit"), ("b", "f5")]
     assert all(math.isnan(table.loc[place]) for place in empty)
 
 
@@ -66,7 +66,9 @@ def test_documents_of_a_length_have_that_many_tokens_and_their_text():
     documents = documents_of(3, 40_000)  # longer than the text that they are cut from
     assert [document.document for document in documents] == [0, 1, 2]
     assert all(len(document.tokens) == 40_000 for document in documents)
-    assert all(document.full_text == spell(document.tokens, document.trailing_whitespace) for document in documents)
+    assert all(
+        document.full_text == join_tokens(document.tokens, document.trailing_whitespace) for document in documents
+    )
     assert documents[0].tokens != documents[1].tokens
 
 

@@ -149,7 +149,7 @@ def test_spacy_trains_on_the_recorded_folds_and_seed_of_the_run(tmp_path, docume
         return train_spacy_ner(training, seed=seed, steps=5)
 
     monkeypatch.setattr(compare, "train_spacy_ner", train)
-    monkeypatch.setattr(compare, "run_side_by_side", lambda tasks, **_: [task() for task in tasks])
+    monkeypatch.setattr(compare, "run_in_parallel", lambda tasks, **_: [task() for task in tasks])
     run = write_run(tmp_path / "run", documents, n_folds=n_folds, folds=folds, seed=4)
     labels, of_test = compare.spacy_out_of_fold(documents, run, TEST)
     splits = [split_documents(documents, n_folds=n_folds, fold=fold, seed=4) for fold in folds]

@@ -8,7 +8,7 @@ from pii_kit.report.baselines import published_table
 from pii_kit.training import TrainConfig
 
 MODELS = ("sha_rnn", "mobilebert")
-# MobileBERT has 512 positions, as in every other preset than "seed"; SHA-RNN has one LSTM to keep the test fast.
+# MobileBERT has 512 positions, as in every other preset than "original"; SHA-RNN has one LSTM to keep the test fast.
 NETWORKS = {
     "sha_rnn": lambda: tiny_sha_rnn(num_hidden_layers=1, attention_layers=[0], bidirectional=False),
     "mobilebert": lambda: tiny_mobilebert(max_position_embeddings=512),

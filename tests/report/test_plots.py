@@ -36,7 +36,7 @@ MEMORY = pd.DataFrame({"memory": [0, 500, 2000], "bpc": [2.5, 2.3, 2.2], "second
 COSTS = pd.DataFrame({"tokens_per_second": [900.0, 12_000.0], "f5": [0.9, 0.7]}, index=["large", "small"])
 
 SPEEDS = pd.DataFrame(
-    {"tokens_per_second": [300.0, 100.0], "floor_tokens_per_second": [np.nan, 400.0]}, index=["peer", "tagger"]
+    {"tokens_per_second": [300.0, 100.0], "limit_tokens_per_second": [np.nan, 400.0]}, index=["peer", "tagger"]
 )
 CURVES = pd.DataFrame(
     {
@@ -261,12 +261,12 @@ def test_every_model_is_at_its_speed_and_score():
     assert {text.get_text(): text.xy for text in ax.texts} == {"large": (900, 0.9), "small": (12_000, 0.7)}
 
 
-def test_speeds_are_bars_with_floors_where_there_are_any():
+def test_speeds_are_bars_with_limits_where_there_are_any():
     ax = draw("plot_speed", PLOTS)
     assert widths(ax) == [300, 100]
     assert texts(ax) == ["300", "100 (25%)"]
-    (floors,) = ax.get_lines()
-    np.testing.assert_equal(floors.get_xdata(), [np.nan, 400])
+    (limits,) = ax.get_lines()
+    np.testing.assert_equal(limits.get_xdata(), [np.nan, 400])
 
 
 def test_time_by_number_is_of_all_documents_and_by_length_of_one():

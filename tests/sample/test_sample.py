@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from pii_kit.data import read_documents, spell
+from pii_kit.data import join_tokens, read_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.sample import make_documents, write_sample
@@ -42,7 +42,7 @@ def _occurrences(needle, tokens):
 
 
 def test_tokens_spell_the_text(essays):
-    assert all(spell(doc.tokens, doc.trailing_whitespace) == doc.full_text for doc in essays)
+    assert all(join_tokens(doc.tokens, doc.trailing_whitespace) == doc.full_text for doc in essays)
 
 
 def test_runs_of_whitespace_are_tokens(essays):
@@ -69,7 +69,7 @@ def test_entities_look_like_their_type(entities):
         "PHONE_NUM": r"[\d\s()+.x-]{7,}", "URL_PERSONAL": r"(https?://|www\.)\S+", "STREET_ADDRESS": r".*\d.*",
     }  # fmt: skip
     for doc, begin, end, pii_type in entities:
-        text = spell(doc.tokens[begin:end], doc.trailing_whitespace[begin:end]).strip()
+        text = join_tokens(doc.tokens[begin:end], doc.trailing_whitespace[begin:end]).strip()
         assert re.fullmatch(shapes[pii_type], text, re.DOTALL), (pii_type, text)
 
 

@@ -49,14 +49,14 @@ def test_every_preset_fits_its_model_and_its_windows(model, name, documents):
 
 
 def test_the_original_projects_sha_rnn_has_the_size_that_it_reports(documents):
-    network, _ = build("sha_rnn", PRESETS["sha_rnn"]["seed"], documents, None)
+    network, _ = build("sha_rnn", PRESETS["sha_rnn"]["original"], documents, None)
     config = network.config
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (1024, 4, 1)
     assert config.attention_layers == [0, 1, 2, 3] and config.dropout == 0.3
 
 
 def test_the_original_projects_mobilebert_has_the_counts_that_it_reports():
-    settings = PRESETS["mobilebert"]["seed"]
+    settings = PRESETS["mobilebert"]["original"]
     sizes = {"model_type": "mobilebert", "vocab_size": settings.n_pieces, **settings.model}
     with torch.device("meta"):
         network = EncoderForTokenClassification(EncoderConfig(encoder=sizes, num_labels=13))
@@ -65,7 +65,7 @@ def test_the_original_projects_mobilebert_has_the_counts_that_it_reports():
 
 def test_all_presets_but_the_original_projects_train_every_fold():
     for of_model in PRESETS.values():
-        assert {name for name, preset in of_model.items() if not preset.every_fold} == {"seed"} & set(of_model)
+        assert {name for name, preset in of_model.items() if not preset.every_fold} == {"original"} & set(of_model)
 
 
 def test_settings_replace_those_of_the_preset_unless_they_are_none():

@@ -22,7 +22,7 @@ from pii_kit.training import loop as train
 from pii_kit.training.distill import N_VARIANTS, Taught, soft_cross_entropy, teach_fold
 from pii_kit.training.ensemble import load_ensemble, teach
 from pii_kit.training.epochs import EpochWindows, targets_of_epoch
-from pii_kit.training.folds import train_preset
+from pii_kit.training.folds import train_fold
 from pii_kit.training.loop import fit, kept_epoch
 from pii_kit.training.runs import fingerprint_tagger, load_tagger, save_tagger
 from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, collate, cut_windows
@@ -216,7 +216,7 @@ def test_no_validation_document_is_taught(tiny_presets, documents, tmp_path, mon
         return original(*args, **kwargs)
 
     monkeypatch.setattr(train_run, "fit", spy)
-    train_preset("sha_rnn", documents[:20], tmp_path, preset="cpu", taught=by_oracle(documents))
+    train_fold("sha_rnn", documents[:20], tmp_path, preset="cpu", taught=by_oracle(documents))
     manifest = json.loads((tmp_path / "run.json").read_text())
     assert manifest["validation"] and seen == [document.document for document in documents[20:]]
     assert manifest["taught"]["n_documents"] == 4 and manifest["taught"]["teacher"] == ["oracle"]
@@ -226,9 +226,9 @@ def test_resuming_with_another_teacher_or_other_essays_is_refused(tiny_presets, 
     labelled, taught = documents[:12], by_oracle(documents[12:16])
 
     def again(folder, taught):
-        return train_preset("sha_rnn", labelled, tmp_path / folder, preset="cpu", taught=taught, resume=True)
+        return train_fold("sha_rnn", labelled, tmp_path / folder, preset="cpu", taught=taught, resume=True)
 
-    result = train_preset("sha_rnn", labelled, tmp_path / "taught", preset="cpu", taught=taught)
+    result = train_fold("sha_rnn", labelled, tmp_path / "taught", preset="cpu", taught=taught)
     assert again("taught", taught) == result
     for changed, needle in (
         (replace(taught, teacher=("another",)), r"taught\.teacher was \['oracle'\], now \['another'\]"),
@@ -238,7 +238,7 @@ def test_resuming_with_another_teacher_or_other_essays_is_refused(tiny_presets, 
     ):
         with pytest.raises(KitError, match=needle):
             again("taught", changed)
-    train_preset("sha_rnn", labelled, tmp_path / "alone", preset="cpu")
+    train_fold("sha_rnn", labelled, tmp_path / "alone", preset="cpu")
     with pytest.raises(KitError, match=r"taught\.teacher was None, now"):
         again("alone", taught)
 

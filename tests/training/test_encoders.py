@@ -20,7 +20,7 @@ from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.predict import predict_documents
 from pii_kit.training import Preset, default_preset, loop
 from pii_kit.training.ensemble import export_run, load_ensemble
-from pii_kit.training.folds import train_folds, train_preset
+from pii_kit.training.folds import train_fold, train_folds
 from pii_kit.training.optim import mixed_precision
 from pii_kit.training.out_of_fold import KEPT_BELOW, load_out_of_fold
 from pii_kit.training.runs import load_tagger
@@ -77,7 +77,7 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
 ):
     settings = {"n_folds": 2, "weights": folder_of(family), "checkpoint_steps": 4, "epochs": 2}
     settings |= {"ema_decay": ema_decay, "layer_decay": 0.8}
-    whole = train_preset("encoder", documents[:8], tmp_path / "whole", **settings)
+    whole = train_fold("encoder", documents[:8], tmp_path / "whole", **settings)
     steps = 0
 
     def kill_after(*args, original=loop.hide_pieces, **kwargs):
@@ -89,8 +89,8 @@ def test_a_killed_training_resumes_to_the_weights_of_an_unbroken_one(
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(loop, "hide_pieces", kill_after)
-        train_preset("encoder", documents[:8], tmp_path / "broken", **settings)
-    again = train_preset("encoder", documents[:8], tmp_path / "broken", **settings, resume=True)
+        train_fold("encoder", documents[:8], tmp_path / "broken", **settings)
+    again = train_fold("encoder", documents[:8], tmp_path / "broken", **settings, resume=True)
     assert (again["loss"], again["f5"]) == (whole["loss"], whole["f5"])
     one, other = (load_file(tmp_path / name / "tagger" / "model.safetensors") for name in ("whole", "broken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -103,7 +103,7 @@ def test_out_of_fold_probabilities_are_those_of_the_loaded_tagger_after_training
     folder_of, documents, tmp_path
 ):
     settings = {"n_folds": 2, "weights": folder_of("bert"), "epochs": 1, "mixed_precision": "bf16"}
-    train_preset("encoder", documents[:8], tmp_path, **settings)
+    train_fold("encoder", documents[:8], tmp_path, **settings)
     kept, tagger = load_out_of_fold(tmp_path / "tagger"), load_tagger(tmp_path)
     scored = [document for document in documents[:8] if kept.holds(document)]
     for document, scores in predict_documents([tagger], scored):
@@ -126,16 +126,16 @@ def test_a_training_out_of_time_has_a_tagger_and_resumes_from_weights_in_another
     monkeypatch.setattr(loop.Clock, "is_over", lambda self, _: self.deadline < float("inf"))
     run, deadline = tmp_path / "run", time.monotonic() + 1000
     weights = folder_of("bert")
-    assert train_preset("encoder", documents[:8], run, weights=weights, deadline=deadline, **settings) is None
+    assert train_fold("encoder", documents[:8], run, weights=weights, deadline=deadline, **settings) is None
     assert list(predict_documents([load_tagger(run)], documents[:2]))
     moved = tmp_path / "moved"
     moved.symlink_to(weights)
-    result = train_preset("encoder", documents[:8], run, weights=moved, resume=True, **settings)
+    result = train_fold("encoder", documents[:8], run, weights=moved, resume=True, **settings)
     assert result["epochs"] == 2 and result["weights"] == str(weights)
     with_others = {"weights": folder_of("mobilebert"), "resume": True, **settings}
     (run / "result.json").unlink()
     with pytest.raises(KitError, match=r"cannot be resumed: weights_sha256 was '[0-9a-f]{64}', now "):
-        train_preset("encoder", documents[:8], run, **with_others)
+        train_fold("encoder", documents[:8], run, **with_others)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -153,12 +153,12 @@ def test_published_mobilebert_is_the_same_code(folder_of, documents, tmp_path, m
     published = {"published": replace(ENCODER["encoder"]["default"], n_pieces=300)}
     monkeypatch.setitem(presets.PRESETS, "mobilebert", published)
     how = {"preset": "published", "weights": folder_of("mobilebert"), "n_folds": 2}
-    one = train_preset("mobilebert", documents[:8], tmp_path / "one", **how)
-    other = train_preset("encoder", documents[:8], tmp_path / "other", **how | {"preset": "default"})
+    one = train_fold("mobilebert", documents[:8], tmp_path / "one", **how)
+    other = train_fold("encoder", documents[:8], tmp_path / "other", **how | {"preset": "default"})
     assert (one["loss"], one["f5"], one["weights_sha256"]) == (other["loss"], other["f5"], other["weights_sha256"])
     assert default_preset("mobilebert") == "published"
     with pytest.raises(KitError, match="overflows in fp16"):
-        train_preset("encoder", documents[:8], tmp_path / "half", **how | {"preset": None, "mixed_precision": "fp16"})
+        train_fold("encoder", documents[:8], tmp_path / "half", **how | {"preset": None, "mixed_precision": "fp16"})
 
 
 def test_the_command_line_trains_predicts_and_asks_for_weights(folder_of, documents, tmp_path, monkeypatch, capsys):

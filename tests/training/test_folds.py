@@ -28,8 +28,8 @@ from pii_kit.training.folds import (
     out_of_fold_predictions,
     result_so_far,
     train_everywhere,
+    train_fold,
     train_folds,
-    train_preset,
 )
 from pii_kit.training.loop import Clock
 from pii_kit.training.out_of_fold import choose_threshold, keep_out_of_fold, labels_by_other_folds, load_out_of_fold
@@ -147,7 +147,7 @@ def test_a_second_run_in_the_same_folder_is_refused(copy, documents):
 
 
 def test_a_folder_with_the_run_of_one_tagger_is_refused(documents, tmp_path):
-    train_preset("sha_rnn", documents, tmp_path, preset="cpu", epochs=1)
+    train_fold("sha_rnn", documents, tmp_path, preset="cpu", epochs=1)
     with pytest.raises(KitError, match="holds a run already"):
         train_copy(documents, tmp_path, resume=False)
     with pytest.raises(KitError, match=r"folds\.json is missing"):
@@ -315,7 +315,7 @@ def test_a_run_out_of_time_says_how_to_resume_it_on_kaggle_too(copy, documents, 
 
 
 def test_a_result_describes_its_run_whose_tagger_can_be_rebuilt(documents, tmp_path):
-    result = train_preset("sha_rnn", documents, tmp_path / "run", preset="cpu", seed=4)
+    result = train_fold("sha_rnn", documents, tmp_path / "run", preset="cpu", seed=4)
     assert result == json.loads((tmp_path / "run" / "result.json").read_text())
     tagger = load_tagger(tmp_path / "run")
     assert result["parameters"] == tagger.model.num_parameters()
@@ -327,18 +327,18 @@ def test_a_result_describes_its_run_whose_tagger_can_be_rebuilt(documents, tmp_p
 
 
 def test_resuming_a_finished_run_leaves_it_as_it_is(documents, tmp_path):
-    result = train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    result = train_fold("sha_rnn", documents, tmp_path, preset="cpu")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert train_preset("sha_rnn", documents, tmp_path, preset="cpu", resume=True) == result
+    assert train_fold("sha_rnn", documents, tmp_path, preset="cpu", resume=True) == result
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(documents, tmp_path):
-    whole = train_preset("sha_rnn", documents, tmp_path / "whole", preset="cpu")
+    whole = train_fold("sha_rnn", documents, tmp_path / "whole", preset="cpu")
     (tmp_path / "killed").mkdir()
     for name in ("run.json", "tokenizer.json", "pieces.json"):
         (tmp_path / "killed" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
-    again = train_preset("sha_rnn", documents, tmp_path / "killed", preset="cpu", resume=True)
+    again = train_fold("sha_rnn", documents, tmp_path / "killed", preset="cpu", resume=True)
     assert (again["loss"], again["f5"]) == (whole["loss"], whole["f5"])
 
 
@@ -352,21 +352,21 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(documents, tmp_pat
     ],
 )
 def test_resuming_with_other_settings_is_refused_by_name(documents, tmp_path, change, needle):
-    train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    train_fold("sha_rnn", documents, tmp_path, preset="cpu")
     with pytest.raises(KitError, match=needle):
-        train_preset("sha_rnn", documents, tmp_path, preset="cpu", resume=True, **change)
+        train_fold("sha_rnn", documents, tmp_path, preset="cpu", resume=True, **change)
 
 
 def test_resuming_one_tagger_with_other_documents_is_refused(documents, tmp_path):
-    train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    train_fold("sha_rnn", documents, tmp_path, preset="cpu")
     with pytest.raises(KitError, match="data was"):
-        train_preset("sha_rnn", documents[:-1], tmp_path, preset="cpu", resume=True)
+        train_fold("sha_rnn", documents[:-1], tmp_path, preset="cpu", resume=True)
 
 
 def test_a_second_tagger_in_the_same_folder_is_refused(documents, tmp_path):
-    train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+    train_fold("sha_rnn", documents, tmp_path, preset="cpu")
     with pytest.raises(KitError, match="holds a run already"):
-        train_preset("sha_rnn", documents, tmp_path, preset="cpu")
+        train_fold("sha_rnn", documents, tmp_path, preset="cpu")
 
 
 def plain_documents(n: int) -> list:
@@ -389,7 +389,7 @@ def test_documents_without_any_pii_are_trained_on_after_a_warning(tmp_path, capl
 )
 @pytest.mark.parametrize("n_processes", [None, 2])
 def test_too_few_documents_are_refused_before_anything_starts(n, n_folds, needle, n_processes, tmp_path, monkeypatch):
-    for name in ("launch", "run_side_by_side", "train_preset", "_open"):
+    for name in ("launch", "run_in_parallel", "train_fold", "_open"):
         monkeypatch.setattr(folds, name, None)
     with pytest.raises(KitError, match=needle):
         train_everywhere(
@@ -411,7 +411,7 @@ def test_a_gpu_trains_the_cpu_recipe_on_all_five_folds_unless_another_is_named(d
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     alone = SimpleNamespace(is_main_process=True, num_processes=1, wait_for_everyone=lambda: None)
     monkeypatch.setattr(folds, "rank_state", lambda: alone)
-    monkeypatch.setattr(folds, "train_preset", lambda model, documents, folder, **how: calls.append((model, how)))
+    monkeypatch.setattr(folds, "train_fold", lambda model, documents, folder, **how: calls.append((model, how)))
     monkeypatch.setattr(folds, "result_so_far", lambda folder, documents: {})
     for model in ("sha_rnn", "mobilebert"):
         train_folds(model, documents, tmp_path / model)
@@ -419,8 +419,8 @@ def test_a_gpu_trains_the_cpu_recipe_on_all_five_folds_unless_another_is_named(d
         (model, "cpu", fold) for model in ("sha_rnn", "mobilebert") for fold in range(5)
     ]
     calls.clear()
-    train_folds("sha_rnn", documents, tmp_path / "named", preset="seed")
-    assert [(how["preset"], how["fold"]) for _, how in calls] == [("seed", 0)]
+    train_folds("sha_rnn", documents, tmp_path / "named", preset="original")
+    assert [(how["preset"], how["fold"]) for _, how in calls] == [("original", 0)]
 
 
 @pytest.fixture

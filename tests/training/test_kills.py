@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from pii_kit import training as presets
 from pii_kit.files import KitError, recover_folder
-from pii_kit.training.folds import train_preset
+from pii_kit.training.folds import train_fold
 
 EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
@@ -38,7 +38,7 @@ def train(documents, folder: Path, kill_at: int | None) -> None:
 
     sys.addaudithook(hook)
     settings = {"epochs": 2, "checkpoint_steps": 1, "hidden_share": 0.1}
-    train_preset("sha_rnn", documents, folder, preset="cpu", resume=True, quiet=True, **settings)
+    train_fold("sha_rnn", documents, folder, preset="cpu", resume=True, quiet=True, **settings)
     folder.with_suffix(".events").write_text(str(n_events))
 
 

@@ -22,7 +22,7 @@ from pii_kit.training.parallel import (
     check_gpus,
     over_ranks,
     random_states,
-    run_side_by_side,
+    run_in_parallel,
     sum_over_ranks,
     try_gpus,
     weigh_loss,
@@ -223,7 +223,7 @@ def test_the_probe_is_valid_python():
 
 
 def run(tasks, n_workers=2):
-    return run_side_by_side(tasks, n_workers=n_workers, bar=tqdm(total=len(tasks), disable=True), count=lambda: 0)
+    return run_in_parallel(tasks, n_workers=n_workers, bar=tqdm(total=len(tasks), disable=True), count=lambda: 0)
 
 
 def test_results_have_the_order_of_their_tasks_and_each_task_one_thread():
@@ -273,9 +273,9 @@ def test_the_largest_memory_counts_bytes_and_never_falls():
 def test_processes_end_with_their_parent():
     program = (
         "import time\nfrom functools import partial\nfrom tqdm import tqdm\n"
-        "from pii_kit.training.parallel import run_side_by_side\n"
+        "from pii_kit.training.parallel import run_in_parallel\n"
         "if __name__ == '__main__':\n"
-        "    run_side_by_side([partial(time.sleep, 100)], n_workers=1, bar=tqdm(total=1), count=lambda: 0)\n"
+        "    run_in_parallel([partial(time.sleep, 100)], n_workers=1, bar=tqdm(total=1), count=lambda: 0)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")

@@ -5,7 +5,7 @@ import pytest
 from pii_kit.augment import AugmentConfig
 from pii_kit.files import KitError
 from pii_kit.training import PRESETS, look_up
-from pii_kit.training.folds import train_preset
+from pii_kit.training.folds import train_fold
 from pii_kit.training.settings import TrainConfig, list_settings
 
 
@@ -25,9 +25,9 @@ def test_changes_reach_training_augmentation_and_model_as_text_or_as_values():
 
 def test_none_turns_a_setting_off_and_augmentation_can_be_turned_on():
     assert look_up("sha_rnn", "cpu", changes={"augment": None}).train.augment is None
-    assert look_up("sha_rnn", "seed", changes={"cycle_epochs": "none"}).train.cycle_epochs is None
-    assert look_up("sha_rnn", "seed", changes={"augment": "default"}).train.augment == AugmentConfig()
-    assert look_up("sha_rnn", "seed", changes={"augment.traps": 1}).train.augment == AugmentConfig(traps=1.0)
+    assert look_up("sha_rnn", "original", changes={"cycle_epochs": "none"}).train.cycle_epochs is None
+    assert look_up("sha_rnn", "original", changes={"augment": "default"}).train.augment == AugmentConfig()
+    assert look_up("sha_rnn", "original", changes={"augment.traps": 1}).train.augment == AugmentConfig(traps=1.0)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_every_setting_is_listed_with_a_description_and_its_value_can_be_set_aga
 
 def test_a_run_has_the_changed_sizes_and_is_resumed_with_these_alone(documents, tmp_path, tiny_presets):
     how = {"preset": "cpu", "epochs": 1, "changes": {"model.hidden_size": 32, "model.input_dropout": 0.1}}
-    result = train_preset("sha_rnn", documents, tmp_path, **how)
-    assert train_preset("sha_rnn", documents, tmp_path, **how, resume=True) == result
+    result = train_fold("sha_rnn", documents, tmp_path, **how)
+    assert train_fold("sha_rnn", documents, tmp_path, **how, resume=True) == result
     for changes in ({}, {"model.hidden_size": 32}):
         with pytest.raises(KitError, match="cannot be resumed: sizes"):
-            train_preset("sha_rnn", documents, tmp_path, **how | {"changes": changes}, resume=True)
+            train_fold("sha_rnn", documents, tmp_path, **how | {"changes": changes}, resume=True)
