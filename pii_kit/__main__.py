@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Collection, Sequence
@@ -61,6 +62,8 @@ def parser(verbs: Collection[str] = tuple(VERBS)) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Return the exit code: 0, 2 after an error for the user (one line), 130 after Ctrl-C."""
+    if not sys.stderr.isatty():  # a log gets a line of a bar every half minute; tqdm reads this when it is imported
+        os.environ.setdefault("TQDM_MININTERVAL", "30")
     arguments = sys.argv[1:] if arguments is None else arguments
     args = parser(arguments[:1]).parse_args(arguments)
     logging.basicConfig(format="%(message)s")
@@ -74,7 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"interrupted; {str(interrupt) or 'continue a training with --resume'}", file=sys.stderr)
+        print(
+            f"interrupted; {str(interrupt) or 'a training run continues with the same command and --resume'}",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

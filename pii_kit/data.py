@@ -192,7 +192,7 @@ def check_entry(entry: Any, path: Path | str, position: int, labels_required: bo
     labels = entry.get("labels", ())
     if unknown := set(labels) - LABEL_TO_ID.keys():
         index, label = next((i, label) for i, label in enumerate(labels) if label in unknown)
-        raise KitError(f"{where}: labels[{index}]: unknown label {label[:40]!r}; expected one such as {LABELS[1]}")
+        raise KitError(f"{where}: labels[{index}]: unknown label {label[:40]!r}; expected one of {', '.join(LABELS)}")
     return Document(**{field: entry[field] for field in FIELDS if field in entry})
 
 
@@ -246,9 +246,10 @@ def tokenize(text: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
 
 
 def document_of_text(text: str, number: int = 0) -> Document:
-    """Return an unlabelled document of a text of any length, tokenized as the competition does."""
-    tokens, spaces = tokenize(text)
-    return Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces)
+    """Return an unlabelled document of a text, tokenized as the competition does. Raises KitError if it is no text."""
+    if not isinstance(text, str):
+        raise KitError(f"document {number}: expected text, found {_json_name(text)}")
+    return _document_of_tokens(number, *tokenize(text), None)
 
 
 def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
@@ -261,8 +262,7 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
     ('O', 'B-NAME_STUDENT', 'I-NAME_STUDENT')
     """
     tokens = english_tokenizer()("".join(text for text, _ in spans))
-    labels = [OUTSIDE] * len(tokens)
-    begin = 0
+    labels, begin = [OUTSIDE] * len(tokens), 0
     for text, pii_type in spans:
         end = begin + len(text)
         if pii_type:

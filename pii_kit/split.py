@@ -107,10 +107,12 @@ def split_documents(
 def check_folds(documents: Sequence[Document], *, n_folds: int, folds: Sequence[int], seed: int) -> None:
     """Raise KitError if the documents are too few for the folds, or a fold that is asked for does not exist."""
     if not folds or len(set(folds)) < len(folds) or any(not 0 <= fold < n_folds for fold in folds):
-        raise KitError(f"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to {n_folds - 1}")
+        raise KitError(
+            f"folds {', '.join(map(str, folds)) or 'none'}: expected numbers from 0 to {n_folds - 1}, each once"
+        )
     found = f"{len(documents)} labelled documents"
     if not 2 <= n_folds <= len(documents):
-        few = "add documents, or ask for fewer folds" if n_folds > 1 else "ask for more folds"
+        few = "add documents, or use fewer folds" if n_folds > 1 else "ask for more folds"
         raise KitError(f"{found}, {n_folds} folds: expected 2 folds or more, and a document for each; {few} (n_folds)")
     for fold in folds:
         if not any(doc.tokens for doc in split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)[0]):

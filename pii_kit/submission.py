@@ -15,6 +15,8 @@ from pii_kit.labels import LABELS, OUTSIDE
 COLUMNS = ["row_id", "document", "token", "label"]
 Row = tuple[int, int, str]  # document, token, label
 ROWS_NAMED = 5  # rows listed per problem
+LONGEST_HEADER = 20  # columns of a file that is no submission, which an error names
+NOT_COUNTING = "row_id: does not count 0, 1, 2, …"
 
 
 def submission_rows(labelled: Iterable[tuple[int, Sequence[str]]]) -> pd.DataFrame:
@@ -84,7 +86,7 @@ def check_submission(path: str | Path, documents: Iterable[Document] | None) -> 
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus values for row names
         return [f"rows hold more values than the {len(table.columns)} columns"]
     if list(table.columns) != COLUMNS:
-        return [f"columns are {','.join(map(str, table.columns))}; expected {','.join(COLUMNS)}, in this order"]
+        return [f"columns are {_name_columns(list(table.columns))}; expected {','.join(COLUMNS)}, in this order"]
 
     n_tokens = None if documents is None else {document.document: len(document.tokens) for document in documents}
     bad_rows: dict[str, list[int]] = {}
@@ -92,7 +94,8 @@ def check_submission(path: str | Path, documents: Iterable[Document] | None) -> 
     for row, values in enumerate(table.fillna("").itertuples(index=False, name=None)):
         for problem in _problems(row, values, n_tokens, seen):
             bad_rows.setdefault(problem, []).append(row)
-    return [f"{problem} ({_name_rows(rows)})" for problem, rows in bad_rows.items()]
+    order = sorted(bad_rows, key=lambda problem: problem == NOT_COUNTING)  # mostly a consequence of the others
+    return [f"{problem} ({_name_rows(bad_rows[problem])})" for problem in order]
 
 
 def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int] | None, seen: set[tuple]) -> Iterator[str]:
@@ -103,7 +106,7 @@ def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int] | Non
         elif number is None:
             yield f"{name}: not a whole number"
     if row_id not in (None, row):
-        yield "row_id: does not count 0, 1, 2, …"
+        yield NOT_COUNTING
     if document is not None and n_tokens is not None and document not in n_tokens:
         yield "document: not in the data"
     elif document is not None and token is not None and not 0 <= token < (n_tokens or {}).get(document, math.inf):
@@ -120,6 +123,12 @@ def _problems(row: int, values: Sequence[str], n_tokens: Mapping[int, int] | Non
 def _whole_number(text: str) -> int | None:
     """Return the number that plain digits stand for, exactly; a float would round numbers from 2**53 up."""
     return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
+
+
+def _name_columns(columns: Sequence[str]) -> str:
+    """Return the names of columns, but never text of an essay, which another kind of file may have in its place."""
+    are_names = len(columns) <= LONGEST_HEADER and all(re.fullmatch(r"[\w .-]{1,30}", name) for name in columns)
+    return ",".join(columns) if are_names else f"{len(columns)}, and no names"
 
 
 def _name_rows(rows: Sequence[int]) -> str:

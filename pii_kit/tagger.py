@@ -51,7 +51,7 @@ class Tagger:
         Args:
             runs: folders of runs or of exported taggers. None: the tagger that comes with the kit (`DEFAULT_RUN`).
             thresholds: by PII type; a token is of this type where P(O) is lower. Other types have the runs' threshold.
-            engine: what computes the models, as in `Ensemble.with_engine`; converting them to ONNX takes seconds.
+            engine: inference engine, as in `Ensemble.with_engine`; converting them to ONNX takes seconds.
             mixed_data: allow runs that were trained on different essays.
             device: of PyTorch, such as "cuda".
 

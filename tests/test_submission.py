@@ -92,6 +92,18 @@ def test_wrong_columns_or_a_wrong_order_are_named(tmp_path, header):
     assert f"columns are {header}; expected row_id,document,token,label" in problem
 
 
+def test_text_of_a_file_that_is_no_submission_is_never_printed(tmp_path):
+    """A swapped path, such as that of the essays themselves."""
+    essays = json.dumps([{"document": 1, "full_text": "My name is Ann Lee, and I live here."}])
+    (problem,) = problems(tmp_path, essays)
+    assert problem == "columns are 3, and no names; expected row_id,document,token,label, in this order"
+
+
+def test_that_numbers_do_not_count_is_listed_after_the_row_that_causes_it(tmp_path):
+    twice = problems(tmp_path, "row_id,document,token,label\n0,20,2,B-EMAIL\n0,20,2,B-EMAIL\n")
+    assert [problem.split(":")[0] for problem in twice] == ["document and token", "row_id"]
+
+
 def test_rows_with_more_values_than_columns_are_named(tmp_path):
     assert problems(tmp_path, "row_id,document,token,label\n0,20,2,B-EMAIL,9\n1,20,3,B-EMAIL,9\n") == [
         "rows hold more values than the 4 columns"
@@ -106,7 +118,7 @@ def test_many_rows_are_counted_not_listed(tmp_path):
 
 def test_several_faults_are_all_named(tmp_path):
     found = problems(tmp_path, "row_id,document,token,label\n5,20,77,NAME\n")
-    assert [text.split(":")[0] for text in found] == ["row_id", "token", "label"]
+    assert [text.split(":")[0] for text in found] == ["token", "label", "row_id"]
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2,3,4\n5,6\n1,2,3\n", b"\xff\xfe\x00"])

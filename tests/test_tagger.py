@@ -184,3 +184,16 @@ def test_a_text_is_redacted_in_python():
     assert [span.text for span in tagger.label(text)] == ["Ana Silva", "555-204-7781"]
     redacted = pii_kit.redact_text(text, tagger, pii_kit.Redaction(mode="type"))
     assert redacted == "My name is [NAME_STUDENT]. You may call [PHONE_NUM]."
+
+
+def test_the_authors_of_two_texts_get_different_surrogates_and_equal_texts_equal_ones():
+    tagger, settings = pii_kit.Tagger.load(), pii_kit.Redaction(mode="surrogate", seed=1)
+    texts = ["My name is Ana Silva.", "My name is Marco Rossi.", "My name is Ana Silva."]
+    first, other, again = (pii_kit.redact_text(text, tagger, settings) for text in texts)
+    assert first == again and first != other
+    assert not {"Ana", "Silva", "Marco", "Rossi"} & {*(first + other).replace(".", " ").split()}
+
+
+def test_an_empty_cell_is_no_text():
+    with pytest.raises(KitError, match="expected text, found null"):
+        pii_kit.redact_text(None, pii_kit.Tagger.load(), pii_kit.Redaction(mode="type"))

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def redact(args: argparse.Namespace) -> None:
     if args.mapping:
         write_mapping(args.mapping, release)
     write_output(args.out, release.output)
-    _print_summary(args.out, report)
+    _print_summary(args.out, report, has_report=bool(args.report))
 
 
 def _redact_folder(args: argparse.Namespace, settings: Redaction) -> None:
@@ -114,17 +115,28 @@ def _redact_folder(args: argparse.Namespace, settings: Redaction) -> None:
     )
     if args.report:
         write_json(args.report, report)
-    _print_summary(args.out, report)
+    _print_summary(args.out, report, has_report=bool(args.report))
 
 
-def _print_summary(out: Path, report: Mapping[str, Any]) -> None:
+def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) -> None:
     n_spans, n_mentions = (sum(of_type[name] for of_type in report["types"].values()) for name in ("spans", "mentions"))
     print(f"{out}: {report['documents']} documents; ", end="")
     print(f"{n_spans} spans and {n_mentions} further mentions replaced; ", end="")
     leaks = report["leaks"]
     n_explained = sum(leaks["explained"].values())
     left = f"{leaks['unexplained']} unexplained leaks, {n_explained} with a reason"
-    print(f"leak check: {left}{' (--report FILE.json lists them)' if n_explained or leaks['unexplained'] else ''}")
+    listed = " (--report FILE.json lists them)" if (n_explained or leaks["unexplained"]) and not has_report else ""
+    print(f"leak check: {left}{listed}")
+    fields = sorted({one["field"] for one in leaks.get("places", ()) if not one["reason"]} - {"full_text"})
+    if fields:
+        print(
+            f"warning: only the text is redacted; replaced strings are still in: {', '.join(fields)}", file=sys.stderr
+        )
+    if n_named := report.get("named_files"):
+        print(
+            f"warning: {counted(n_named, 'file name')} with a replaced string of its text; rename",
+            file=sys.stderr,
+        )
     print("PII that was not found stays as it is: look through the essays with review, the most uncertain first")
 
 

@@ -22,7 +22,7 @@ from pii_kit.redact.forms import FORMS, read_files
 from pii_kit.redact.release import items_of
 from pii_kit.report.error_page import write_error_page
 from pii_kit.submission import submission_rows, true_rows, write_submission
-from pii_kit.training import PRESETS, default_preset, look_up
+from pii_kit.training import PRESETS, RANDOM, default_preset, look_up
 from pii_kit.training.cascade import make_cascade
 from pii_kit.training.ensemble import DEFAULT_RUN, export_run, load_ensemble, predict_labelled, teach, with_recall
 from pii_kit.training.folds import train_everywhere
@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
         so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
         print(f"{args.run}: the time ran out: {so_far}; {scored}; {seconds}; continue with --resume")
     else:
-        start = f"started from weights {result['weights']}"
+        start = f"started from {'random weights' if result['weights'] == RANDOM else result['weights']}"
         print(
             f"{args.run}: {scored}; {counted(result['n_models'], 'model')}, {start}; {seconds}, on {result['device']}"
         )

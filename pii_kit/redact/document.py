@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -51,8 +52,14 @@ def redact_document(document: Document, labels: Sequence[str], settings: Redacti
 
 
 def redact_text(text: str, tagger: "Tagger", settings: Redaction) -> str:
-    """Return a text of any length without the PII that a tagger finds."""
-    ((document, probabilities),) = tagger.ensemble.predict([document_of_text(text)])
+    """Return a text of any length without the PII that a tagger finds.
+
+    Without a key, surrogates depend on the whole text: so the authors of two texts do not get the same name.
+    Raises KitError if `text` is no text, such as the None of an empty cell.
+    """
+    document = document_of_text(text)
+    number = int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:7])
+    ((document, probabilities),) = tagger.ensemble.predict([replace(document, document=number)])
     return redact_document(document, tagger.ensemble.label(document, probabilities), settings).document.full_text
 
 
@@ -65,6 +72,7 @@ def _wanted(
 ) -> tuple[list[Place], list[Kept]]:
     """Return the places of labelled spans and denied strings, overlapping ones joined, and the allowed spans."""
     text = document.full_text
+    allowed = _allowed_in(text, settings)
     found: list[Place] = []
     kept: list[Kept] = []
     spans = spans_of(labels)
@@ -75,13 +83,14 @@ def _wanted(
         start, end = end - len(span.lstrip()), start + len(span.rstrip())
         start, end = whole_number(start, end, numbers.get(pii_type, ()))
         span = text[start:end]
-        if start < end and normalise(span) in settings.allow:
+        if start < end and (normalise(span) in settings.allow or is_inside(start, end, allowed)):
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
         elif start < end:
             found.append((start, end, pii_type))
     if settings.deny:
         of_string = dict(settings.deny)
-        found += [(start, end, of_string[string]) for start, end, string in _finder_of(settings.deny).find(text)]
+        denied = _finder_of(frozenset(of_string)).find(text)
+        found += [(start, end, of_string[string]) for start, end, string in denied]
     joined: list[Place] = []
     for start, end, pii_type in sorted(found):
         if joined and start < joined[-1][1]:
@@ -111,9 +120,18 @@ def whole_number(start: int, end: int, numbers: Sequence[Span]) -> tuple[int, in
     return start, end
 
 
-@lru_cache(maxsize=1)
-def _finder_of(denied: tuple[tuple[str, str], ...]) -> Finder:
-    return Finder((string for string, _ in denied), least=1)
+def _allowed_in(text: str, settings: Redaction) -> list[Span]:
+    """Return where the text has strings that are never replaced: a span may be a part of one."""
+    return [place[:2] for place in _finder_of(settings.allow).find(text)]
+
+
+def is_inside(start: int, end: int, spans: Sequence[Span]) -> bool:
+    return any(first <= start and end <= last for first, last in spans)
+
+
+@lru_cache(maxsize=2)
+def _finder_of(strings: frozenset[str]) -> Finder:
+    return Finder(strings, least=1)
 
 
 def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[list[Place], list[Kept]]:
@@ -128,6 +146,7 @@ def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[
                 if sum(map(str.isalpha, part)) >= LEAST_SYMBOLS:
                     targets.setdefault(part, pii_type)
     starts, ends = [place[0] for place in wanted], [place[1] for place in wanted]
+    allowed = _allowed_in(text, settings)
     mentions: list[Place] = []
     kept: list[Kept] = []
     done = 0
@@ -136,7 +155,7 @@ def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[
         if start < done or (following < len(wanted) and starts[following] < end):
             continue
         done, word, pii_type = end, text[start:end], targets[string]
-        if normalise(word) in settings.allow:
+        if normalise(word) in settings.allow or is_inside(start, end, allowed):
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
         elif _is_ordinary_at(text, start, end):
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="ordinary word"))

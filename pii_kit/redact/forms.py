@@ -54,7 +54,9 @@ def read_files(path: Path) -> list[File]:
         n_others = sum(1 for _ in path.iterdir()) - len(names)
         if n_others:
             warnings.warn(
-                f"{path}: files that are left out because they are no .txt files: {n_others}", DataWarning, stacklevel=2
+                f"{path}: files and folders left out, because they are no .txt files: {n_others}",
+                DataWarning,
+                stacklevel=2,
             )
         return [_read_file(path / name, "text", name, number) for number, name in enumerate(names)]
     if not path.is_file():
@@ -103,7 +105,7 @@ def decode(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise KitError(f"{path}: not UTF-8 text at byte {error.start}; convert the file first") from None
+        raise KitError(f"{path}: not UTF-8 text at byte {error.start}; save the file as UTF-8 first") from None
 
 
 def item_of(entry: dict[str, Any], places: Mapping, number: int | None, path: Path | str, position: int) -> Item:
@@ -210,7 +212,10 @@ def _csv_entries(text: str, start: int, path: Path) -> Iterator[Entry]:
 
 def _checked_header(names: list[str], path: Path) -> list[str]:
     if len(set(names)) < len(names) or not {*TEXT_FIELDS} & {*names}:
-        raise KitError(f"{path}: expected a header with different names, one of them {' or '.join(TEXT_FIELDS)}")
+        found = f"found {len(names)} column{'s' * (len(names) > 1)}, separated by commas"
+        raise KitError(
+            f"{path}: expected a header with different names, one of them {' or '.join(TEXT_FIELDS)}; {found}"
+        )
     if lists := sorted({*LIST_FIELDS} & {*names}):
         raise KitError(
             f"{path}: {', '.join(lists)}: a csv file cannot hold lists; remove the columns, or use JSON lines"

@@ -3,9 +3,10 @@
 import base64
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import starmap
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 
 from pii_kit.files import KitError, atomic_folder, atomic_write
 from pii_kit.labels import OUTSIDE, OUTSIDE_ID, spans_of
-from pii_kit.redact import Redacted, Redaction
+from pii_kit.redact import Redacted, Redaction, parts_of
 from pii_kit.redact.document import redact_document
 from pii_kit.redact.edits import Edit, edited, rebuild
+from pii_kit.redact.finder import fold
 from pii_kit.redact.forms import File, Item, text_files
 from pii_kit.redact.leaks import Leak, find_leaks
 
@@ -39,6 +41,13 @@ class Release:
     def output(self) -> dict[str, bytes]:
         """The new content of each file by name; the name is empty unless the files are in a folder."""
         return {file.name: content for file, content in zip(self.files, self.contents, strict=True)}
+
+    def by_file(self) -> Iterator[tuple[File, Sequence[Redacted]]]:
+        """Yield each file with its redacted documents."""
+        done = 0
+        for file in self.files:
+            yield file, self.redacted[done : done + len(file.items)]
+            done += len(file.items)
 
     @property
     def unexplained(self) -> list[Leak]:
@@ -140,7 +149,7 @@ def restore(data: Path, mapping: Path, out: Path) -> int:
         path = data / name if name else data
         content = path.read_bytes()
         if hash_of(content) != entries[name].get("sha256"):
-            raise KitError(f"{path}: was changed since it was redacted; restore needs the file as redact wrote it")
+            raise KitError(f"{path}: changed since it was redacted, or {mapping} is of another redaction")
         originals[name] = _original(content, entries[name], mapping)
     write_output(out, originals)
     return len(originals)
@@ -188,6 +197,12 @@ def describe(settings: Redaction) -> dict[str, Any]:
     }
 
 
+def _is_named(file: File, redacted: Sequence[Redacted]) -> bool:
+    """Return whether the name of a folder's file has a part of a string that was replaced in it."""
+    parts = {part for one in redacted for change in one.changes for part in parts_of(change.original, change.pii_type)}
+    return bool(file.name) and any(fold(part) in fold(Path(file.name).stem) for part in parts)
+
+
 def report_of(
     release: Release,
     settings: Redaction,
@@ -229,6 +244,7 @@ def report_of(
         **sources,
         "input_sha256": [hash_of(file.content) for file in release.files],
         "output_sha256": [hash_of(content) for content in release.contents],
+        "named_files": sum(starmap(_is_named, release.by_file())),
         "documents": len(release.redacted),
         "changed_documents": sum(bool(one.changes) for one in release.redacted),
         "types": {

@@ -29,14 +29,14 @@ COUNTS = ("documents", "changed_documents", "types")
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig:
-    """How to redact tables: the settings, and labels of a submission or of the taggers of run folders.
+    """How to redact tables: the settings, and labels of a submission or of taggers: of run folders, or the kit's own.
 
     `train` and `mixed_data` are those of `load_ensemble`, `recall` is that of `with_recall`, which needs `train`,
     `o_threshold` replaces the threshold of the runs, and `thresholds` are pairs of a PII type and its threshold on
     P(O). Paths become absolute, because workers may run in other folders.
 
     Raises:
-        KitError: there are both a submission and runs, or neither, or a recall without `train` or with `o_threshold`.
+        KitError: there are both a submission and runs, or a recall without `train` or with `o_threshold`.
     """
 
     settings: Redaction
@@ -49,8 +49,12 @@ class TableConfig:
     thresholds: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if bool(self.runs) == bool(self.submission):
-            raise KitError("labels come either from runs or from a submission; expected exactly one of them")
+        if self.runs and self.submission:
+            raise KitError("labels come either from runs or from a submission; expected one of them")
+        if not self.submission:
+            from pii_kit.training.ensemble import DEFAULT_RUN
+
+            object.__setattr__(self, "runs", self.runs or (DEFAULT_RUN,))
         if self.recall and not self.train:
             raise KitError("a recall needs train: the file of essays that the runs were trained on")
         if self.recall and self.o_threshold:

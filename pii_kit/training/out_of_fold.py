@@ -3,6 +3,7 @@
 Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about one in a hundred of a trained tagger.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
 from pii_kit.metrics import Score, counts_by_threshold, row_counts, safe_threshold
 from pii_kit.rules import label_document
 
+logger = logging.getLogger(__name__)
 KEPT_BELOW = 0.99999
 FILE = "out_of_fold.safetensors"
 
@@ -148,6 +150,9 @@ def _shared(members: Sequence[OutOfFold], documents: Sequence[Document]) -> list
             f"none of {len(documents)} labelled documents was in a validation fold of every run; "
             "pass the documents that the runs were trained on, or none for the mean of their thresholds"
         )
+    if len(shared) < len(documents):
+        counts = f"{len(shared)} of {len(documents)}"
+        logger.warning("the threshold is chosen on %s documents; the runs did not validate the others as given", counts)
     return shared
 
 

@@ -85,7 +85,8 @@ def _compare(started: dict, requested: dict, folder: Path, field: str = "") -> N
         if isinstance(value, dict):
             _compare(started.get(key) or {}, value, folder, f"{field}{key}.")
         elif started.get(key) != value:
-            raise KitError(f"{folder}: cannot be resumed: {field}{key} was {started.get(key)!r}, now {value!r}")
+            changed = f"{field}{key} was {started.get(key)!r}, now {value!r}"
+            raise KitError(f"{folder}: cannot be resumed: {changed}; use the settings that the run was started with")
 
 
 @contextmanager

@@ -53,6 +53,17 @@ def test_essays_are_redacted_and_restored(folder, mode):
     assert (folder / "back.json").read_bytes() == (folder / "in.json").read_bytes()
 
 
+def test_other_columns_and_file_names_with_replaced_strings_are_named(folder, capsys):
+    (folder / "t.csv").write_text("student,email,text\nAna Silva,none,By Ana Silva\n")
+    (folder / "labels.csv").write_text("row_id,document,token,label\n0,0,1,B-NAME_STUDENT\n1,0,2,I-NAME_STUDENT\n")
+    assert redact(data="t.csv", out="out.csv") == 0
+    assert "replaced strings are still in: student\n" in capsys.readouterr().err
+    (folder / "texts").mkdir()
+    (folder / "texts" / "silva_01.txt").write_text("By Ana Silva")
+    assert redact(data="texts", out="redacted") == 0
+    assert "1 file name with a replaced string of its text; rename" in capsys.readouterr().err
+
+
 def test_no_mapping_is_written_unless_it_is_asked_for(folder):
     before = {file.name for file in folder.iterdir()}
     assert redact() == 0

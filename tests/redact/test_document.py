@@ -241,6 +241,12 @@ def test_allowed_strings_stay_and_denied_strings_go():
         settings_of("type", allow=frozenset({"Ana"}), deny=(("ana", NAME),))
 
 
+def test_a_part_of_an_allowed_string_stays_too():
+    document = essay("By ", ("Ana", NAME), " Silva, and ", ("Ana", NAME), " Gomez. Ana Silva")
+    done = redact(document, allow=frozenset({"Ana Silva"}))
+    assert done.document.full_text == "By Ana Silva, and [NAME_STUDENT] Gomez. Ana Silva"
+
+
 def test_a_key_makes_identities_global_and_its_absence_does_not():
     pair = [essay(("Rodrigo Silveira", NAME), f" {number}", number=number) for number in (1, 2)]
     with_key = {text_of(document, "surrogate", key=KEY)[:-2] for document in pair}

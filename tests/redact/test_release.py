@@ -257,7 +257,7 @@ def test_restore_refuses_changed_files_other_files_and_damaged_mappings(tmp_path
     with pytest.raises(KitError, match="no such file"):
         restore(out, tmp_path / "none.json", tmp_path / "back")
     out.write_bytes(out.read_bytes() + b" ")
-    with pytest.raises(KitError, match="was changed"):
+    with pytest.raises(KitError, match="changed since"):
         restore(out, mapping, tmp_path / "back")
     with pytest.raises(KitError, match="other files"):
         restore(tmp_path, mapping, tmp_path / "back")

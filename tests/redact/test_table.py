@@ -24,6 +24,7 @@ from pii_kit.redact.release import redact_files
 from pii_kit.redact.table import TableConfig, add_reports, redact_rows, redact_table
 from pii_kit.sample import make_documents
 from pii_kit.submission import true_rows, write_submission
+from pii_kit.training.ensemble import DEFAULT_RUN
 
 ROOT = Path(__file__).parents[2]
 NAME = PII_TYPES[0]
@@ -126,8 +127,9 @@ def test_a_table_that_cannot_be_redacted_is_one_error_with_its_place(submission,
 
 
 def test_labels_come_from_one_source_that_fits(documents, submission, tmp_path):
-    with pytest.raises(KitError, match="exactly one"):
-        TableConfig(settings=Redaction(mode="type"))
+    with pytest.raises(KitError, match="expected one of them"):
+        TableConfig(settings=Redaction(mode="type"), submission=submission, runs=(tmp_path,))
+    assert TableConfig(settings=Redaction(mode="type")).runs == (DEFAULT_RUN,), "the tagger that comes with the kit"
     table = pd.DataFrame({"text": ["Too short"], "document": [true_rows(documents)["document"][0]]})
     with pytest.raises(KitError, match="outside its document"):
         redact_table(table, config_of(submission))

@@ -220,7 +220,7 @@ def test_the_preset_decides_whether_all_folds_are_trained(preset, n_models, docu
 @pytest.mark.parametrize("folds", [[3], [-1, 0], [0, 0], []])
 def test_folds_that_do_not_exist_are_refused_and_nothing_is_written(folds, documents, tmp_path):
     with pytest.raises(
-        KitError, match=rf"folds are {', '.join(map(str, folds)) or 'none'}; expected each once, 0 to 2"
+        KitError, match=rf"folds {', '.join(map(str, folds)) or 'none'}: expected numbers from 0 to 2, each once"
     ):
         train_copy(documents, tmp_path / "run", folds=folds, resume=False)
     assert not (tmp_path / "run").exists()

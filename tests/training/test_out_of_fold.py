@@ -201,7 +201,7 @@ def test_rules_run_once_for_equal_labels(monkeypatch):
     assert len(calls) == len(set(calls))
 
 
-def test_the_threshold_is_chosen_on_the_documents_that_every_run_validated():
+def test_the_threshold_is_chosen_on_the_documents_that_every_run_validated(caplog):
     """Another run validated half of the documents; documents that no run knows do not count either."""
     (one, other), documents = runs_of(2, 2)
     half = documents[:6]
@@ -209,7 +209,9 @@ def test_the_threshold_is_chosen_on_the_documents_that_every_run_validated():
     only_half = keep_out_of_fold((document, one.of(document)) for document in half)
     unknown = essay_of_labels(5000, ["B-EMAIL"])
     expected = choose_threshold([only_half, part], half, DEFAULT_RULES)
+    assert not caplog.messages
     assert choose_threshold([one, part], [unknown, *documents], DEFAULT_RULES) == expected
+    assert "chosen on 6 of 13 documents" in caplog.text
 
 
 def test_labels_of_a_fold_are_decided_on_the_other_folds():
