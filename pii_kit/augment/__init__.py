@@ -5,12 +5,12 @@ Labels are right by construction: each new part is tokenized and labelled on its
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pii_kit.augment.plant import Insertion, insert, planted, traps
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.augment.swap import swap_pii
-from pii_kit.data import Document
+from pii_kit.data import Document, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,
@@ -39,6 +39,7 @@ class AugmentConfig:
         phone_share: share of them that get a PHONE_NUM.
         url_share: share of them that get a URL_PERSONAL.
         address_share: share of them that get a STREET_ADDRESS.
+        lower_share: share of all documents that are then written in lower case, as some authors write.
     """
 
     swap_share: float = 1.0
@@ -51,6 +52,7 @@ class AugmentConfig:
     phone_share: float = 0.08
     url_share: float = 0.14
     address_share: float = 0.06
+    lower_share: float = 0.0
 
     def __post_init__(self):
         """Check the settings; raise KitError, naming the setting, for a value out of range."""
@@ -95,4 +97,11 @@ def augment_document(document: Document, config: AugmentConfig, rng: random.Rand
         inserted += planted(document, config.type_shares(), surrogates)
     if document.tokens:
         inserted += traps(document, config.traps, surrogates)
-    return insert(document, inserted)
+    document = insert(document, inserted)
+    return in_lower_case(document) if rng.random() < config.lower_share else document
+
+
+def in_lower_case(document: Document) -> Document:
+    """Return a document with all its tokens in lower case."""
+    tokens = tuple(token.lower() for token in document.tokens)
+    return replace(document, tokens=tokens, full_text=join_tokens(tokens, document.trailing_whitespace))

@@ -39,7 +39,7 @@ class EncoderConfig(PreTrainedConfig):
 
     Attributes:
         encoder: configuration of the encoder; a dict has its "model_type".
-        n_features: rows of the table of features (`lexicon.N_ROWS`); 0 for no features.
+        n_features: rows of the table of lexicon features (`lexicon.N_ROWS`); 0 for none.
     """
 
     model_type = "pii_encoder"

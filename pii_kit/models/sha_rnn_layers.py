@@ -28,7 +28,7 @@ class ShaRnnConfig(PreTrainedConfig):
         bidirectional: use a second LSTM from right to left; each direction has half of `hidden_size`.
         causal: hide later pieces from attention.
         collapsed: the value gates are stored as constant vectors, without Overparam.
-        n_features: rows of the table of features (lexicon.N_ROWS) to embed; 0 for none.
+        n_features: rows of the table of lexicon features (`lexicon.N_ROWS`); 0 for none.
 
     Raises:
         ValueError: sizes do not fit together.

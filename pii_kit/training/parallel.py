@@ -3,12 +3,14 @@
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -135,7 +137,8 @@ def run_in_parallel(tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: 
     context = multiprocessing.get_context("spawn")  # a forked process would hang in torch's threads
     alive, held = context.Pipe(duplex=False)  # `held` is also closed when this process is killed
     with ProcessPoolExecutor(n_workers, context, initializer=_start_worker, initargs=(alive,)) as pool, bar:
-        futures = [pool.submit(task) for task in tasks]
+        with _ignoring_interrupts():
+            futures = [pool.submit(task) for task in tasks]
         try:
             pending = set(futures)
             while pending:
@@ -149,6 +152,19 @@ def run_in_parallel(tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: 
             held.close()
             raise
     return [future.result() for future in futures]
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C, as processes that are started meanwhile do as long as they live: only this one has to react."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may choose
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start_worker(alive: Connection) -> None:

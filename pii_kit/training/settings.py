@@ -33,14 +33,14 @@ class TrainConfig:
         batch_size: number of windows in a batch, over all processes.
         accumulation_steps: number of batches whose gradients make one optimizer step.
         window_size: size of a window, in pieces.
-        overlap: number of pieces that neighbouring windows share in training; in prediction at most `loop.OVERLAP`.
+        overlap: number of pieces that neighbouring windows share in training; in prediction at most 8.
         optimizer: "adamw", "adam" or "lamb".
         learning_rate: highest learning rate, reached after the warm-up.
         head_rate: factor of the learning rate for the new parts of a pretrained encoder: classifier and features.
         layer_decay: factor of the learning rate from each layer of an encoder to the one below it; 1: none.
         ema_decay: decay of a moving average of the weights, which is scored and kept instead of them; 0: none.
         weight_decay: weight decay of the optimizer.
-        class_weights: "none", "balanced" or "log" (`optim.class_weights`), or the weight of O; others have weight 1.
+        class_weights: weight of O, others having 1; or "none", "balanced" (1 / frequency), "log" (1 + log2 of these).
         hidden_share: share of input pieces that are masked during training.
         hidden_lists: for each list of the lexicon, share of tokens whose entry is masked during training.
         empty_share: share of the windows without PII that one epoch uses; each epoch draws its own.

@@ -77,6 +77,16 @@ def test_documents_depend_on_seed_and_epoch(documents):
         assert len({those[place] for those in texts.values()}) == 3
 
 
+def test_a_share_of_the_documents_is_written_in_lower_case_and_nothing_else_changes(documents):
+    half, none = (augment(documents * 4, replace(ALL, lower_share=share), seed=1, epoch=0) for share in (0.5, 0))
+    lower = [new.full_text.islower() for new in half]
+    assert 0.3 < sum(lower) / len(lower) < 0.7
+    for new, as_written, is_lower in zip(half, none, lower, strict=True):
+        assert new.labels == as_written.labels and new.full_text.lower() == as_written.full_text.lower()
+        assert is_lower or new == as_written
+        assert new.full_text == join_tokens(new.tokens, new.trailing_whitespace)
+
+
 def test_a_document_is_augmented_independently_of_the_others(documents):
     together = augment(documents, ALL, seed=3, epoch=2)
     assert [doc.document for doc in together] == [doc.document for doc in documents]

@@ -293,6 +293,39 @@ def test_processes_end_with_their_parent():
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
+INTERRUPTED = """
+import signal, sys, time
+from functools import partial
+from pathlib import Path
+from tqdm import tqdm
+from pii_kit.training.parallel import run_in_parallel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
+if __name__ == "__main__":
+    count = lambda: Path(sys.argv[1]).touch() or 0
+    try:
+        run_in_parallel([partial(time.sleep, 100)] * 2, n_workers=2, bar=tqdm(total=2, disable=True), count=count)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_while_workers_start_ends_them_without_a_traceback(tmp_path):
+    """A terminal sends it to all processes of the command."""
+    script, marker = tmp_path / "script.py", tmp_path / "marker"
+    script.write_text(INTERRUPTED)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, str(script), str(marker)]
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    deadline = time.monotonic() + 120
+    while not marker.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out == "interrupted\n" and "Traceback" not in err
+
+
 def test_folds_side_by_side_give_the_result_of_folds_in_turn(documents, tmp_path, monkeypatch):
     few, results = documents[:8], []
     for n_threads in (1, 2):
