@@ -142,7 +142,7 @@ def use_default_run(args: argparse.Namespace) -> None:
     """Choose the tagger that comes with the kit, and tell the user what it is."""
     args.run = [DEFAULT_RUN]
     print(
-        "no --run: using the tagger that comes with the kit, trained on made-up essays alone; "
+        "no --run: using the tagger that comes with the kit, trained on made-up essays like those of `sample`; "
         "`train` makes a better one from your own labelled essays",
         file=sys.stderr,
     )
@@ -157,6 +157,8 @@ def load_runs(args: argparse.Namespace) -> Ensemble:
     if args.recall and not args.train:
         raise KitError("--recall needs --train TRAIN.json, the essays that the runs were trained on")
     documents = read_documents(args.train, labels_required=True) if args.train else []
+    if args.train and not any(document.types for document in documents):
+        raise KitError(f"{args.train}: no document has PII; expected the labels that the runs were trained on")
     ensemble = load_ensemble(args.run, documents=documents, mixed_data=args.mixed_data, device=working_devices()[0])
     if args.recall:
         ensemble, found = with_recall(ensemble, args.run, documents, args.recall)

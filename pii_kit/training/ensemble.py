@@ -62,8 +62,6 @@ def load_ensemble(
     decisions = [_decision(Path(run), of_run) for run, of_run in zip(runs, taggers, strict=True)]
     rules = tuple(dict.fromkeys(rule for _, of_run in decisions for rule in of_run))
     o_threshold = sum(threshold for threshold, _ in decisions) / len(runs)
-    if documents and not any(document.types for document in documents):
-        raise KitError(f"none of the {len(documents)} labelled documents has PII to choose a threshold on")
     if documents and len(runs) > 1:
         o_threshold = choose_threshold(_members(runs), documents, rules)
     return Ensemble(

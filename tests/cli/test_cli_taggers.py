@@ -201,6 +201,13 @@ def test_training_documents_without_labels_are_an_error(predict, documents, caps
     assert "unlabelled.json" in capsys.readouterr().err
 
 
+def test_training_documents_without_pii_are_an_error(predict, documents, capsys):
+    """A threshold would be chosen on nothing that can be missed."""
+    write_documents("empty.json", [replace(doc, labels=("O",) * len(doc.tokens)) for doc in documents])
+    assert main([*predict, "--train", "empty.json"]) == 2
+    assert "empty.json: no document has PII; expected the labels" in capsys.readouterr().err
+
+
 def test_errors_can_choose_the_threshold_and_refuses_runs_of_different_data(
     cross_validated, documents, tiny_presets, tmp_path, monkeypatch, capsys
 ):
