@@ -31,6 +31,7 @@ from pii_kit.labels import (
     spans_of,
     type_of,
 )
+from pii_kit.lexicon import in_lower_case
 
 Rule = Callable[[Document, Sequence[str], np.ndarray], list[str]]
 
@@ -95,13 +96,15 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
     """Set NAME_STUDENT tokens that cannot be part of a name to O: lower case, digits, "_", Dr, Mr, Ms, Mrs, By.
 
     Source: 1st place. All 4,394 true names of the full training set are in title case. A connector between two words
-    of a name ("da", "van", "-") keeps its label.
+    of a name ("da", "van", "-") keeps its label. In a document without capital letters, names may be in lower case.
     """
-    result = list(labels)
+    result, tokens = list(labels), document.tokens
+    if NAME_STUDENT in map(type_of, labels) and in_lower_case(tokens):
+        tokens = tuple(token if token in CONNECTORS else token.capitalize() for token in tokens)
     for first, end, pii_type in same_type_runs(labels):
         if pii_type != NAME_STUDENT:
             continue
-        words = [i for i in range(first, end) if is_name_word(document.tokens[i])]
+        words = [i for i in range(first, end) if is_name_word(tokens[i])]
         kept = set(words)
         for before, after in pairwise(words):
             if CONNECTORS.issuperset(document.tokens[before + 1 : after]):

@@ -181,7 +181,9 @@ def test_whitespace_alone_is_no_address():
         ("Dr. Anna Berg", "OBI"),
         ("By Anna", "OB"),
         ("Mrs Professor", "OO"),
-        ("anna berg", "OO"),
+        ("Anna berg", "BO"),
+        ("anna berg", "BI"),  # a document without capital letters
+        ("dr anna de berg2", "OBOO"),
         ("Anna_B Berg2", "OO"),
         ("Anna met Berg", "BOB"),
         ("da Silva", "OB"),

@@ -180,10 +180,10 @@ def test_a_document_of_a_text_has_the_tokens_of_the_competition():
 
 
 def test_a_text_is_redacted_in_python():
-    tagger, text = pii_kit.Tagger.load(), "My name is Ana Silva. You may call 555-204-7781."
+    tagger, text = pii_kit.Tagger.load(), "My name is Ana Silva. My phone number is 555-204-7781."
     assert [span.text for span in tagger.label(text)] == ["Ana Silva", "555-204-7781"]
     redacted = pii_kit.redact_text(text, tagger, pii_kit.Redaction(mode="type"))
-    assert redacted == "My name is [NAME_STUDENT]. You may call [PHONE_NUM]."
+    assert redacted == "My name is [NAME_STUDENT]. My phone number is [PHONE_NUM]."
 
 
 def test_the_authors_of_two_texts_get_different_surrogates_and_equal_texts_equal_ones():
@@ -197,3 +197,9 @@ def test_the_authors_of_two_texts_get_different_surrogates_and_equal_texts_equal
 def test_an_empty_cell_is_no_text():
     with pytest.raises(KitError, match="expected text, found null"):
         pii_kit.redact_text(None, pii_kit.Tagger.load(), pii_kit.Redaction(mode="type"))
+
+
+def test_names_in_a_text_without_capital_letters_are_found():
+    tagger = pii_kit.Tagger.load()
+    found = tagger.label("my name is jamal washington and i live in a small town. i like tea.")
+    assert [(span.text, span.type) for span in found] == [("jamal washington", "NAME_STUDENT")]

@@ -6,6 +6,7 @@ that a model needs one embedding, whose rows it adds up.
 
 import lzma
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ LISTS = {"commonness": 7, "place": 4, "first name": 3, "surname": 3}
 MISSPELT = 6  # not in a list, and a spelling mistake away from a common word
 COMMON = 3  # lowest commonness of words whose misspellings are recognised (from LEAST_LETTERS letters)
 LEAST_LETTERS = 6
+CAPITALS = 0.02  # share of words with a capital letter: below it, authors wrote in lower case
 SIZES = (len(CASINGS), *LISTS.values())
 OFFSETS = tuple(sum(SIZES[:place]) for place in range(len(SIZES)))  # row of each feature's category 0
 N_FEATURES, N_ROWS = len(SIZES), sum(SIZES)
@@ -51,6 +53,16 @@ def read_lexicon() -> dict[str, tuple[int, ...]]:
         word, digits = line.split("\t")
         lexicon[word] = shared.setdefault(digits, tuple(map(int, digits)))
     return lexicon
+
+
+def in_lower_case(tokens: Sequence[str]) -> bool:
+    """Return whether hardly any word of a text has a capital letter: fewer than CAPITALS of them.
+
+    >>> in_lower_case("my name is ana".split()), in_lower_case("My name is ana".split())
+    (True, False)
+    """
+    words = [token for token in tokens if any(map(str.isalpha, token))]
+    return sum(not word.islower() for word in words) < CAPITALS * len(words)
 
 
 def look_up(token: str) -> tuple[int, ...]:
