@@ -98,10 +98,10 @@ def augment_document(document: Document, config: AugmentConfig, rng: random.Rand
     if document.tokens:
         inserted += traps(document, config.traps, surrogates)
     document = insert(document, inserted)
-    return in_lower_case(document) if rng.random() < config.lower_share else document
+    return to_lower_case(document) if rng.random() < config.lower_share else document
 
 
-def in_lower_case(document: Document) -> Document:
+def to_lower_case(document: Document) -> Document:
     """Return a document with all its tokens in lower case."""
     tokens = tuple(token.lower() for token in document.tokens)
     return replace(document, tokens=tokens, full_text=join_tokens(tokens, document.trailing_whitespace))

@@ -11,7 +11,7 @@ from pii_kit.kaggle.build import Description, full_name
 from pii_kit.kaggle.client import Kaggle, Unreachable
 
 RECORD = Path("dist") / "kaggle_pushed.json"
-POLL_SECONDS = 30  # between two looks at a status
+POLL_SECONDS = 30  # between two requests for a status
 DATASET_SECONDS = 900
 SESSION_SECONDS = 13 * 3600  # a session ends after 12 hours, and can be queued before
 SETTLE_SECONDS = 60  # after a push, in which Kaggle's answers need not agree with each other
@@ -189,7 +189,7 @@ def _wait(kaggle: Kaggle, what: str, look: Callable[[], str], *, until: str, sec
             n_failed += 1
             if n_failed == UNREACHABLE:
                 raise
-            status = f"no answer, next look in {POLL_SECONDS} s ({error})"
+            status = f"no answer, next request in {POLL_SECONDS} s ({error})"
         if status != shown:
             kaggle.tell(f"{what}: {status}")
         if status == until:

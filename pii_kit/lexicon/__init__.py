@@ -56,7 +56,7 @@ def read_lexicon() -> dict[str, tuple[int, ...]]:
 
 
 def in_lower_case(tokens: Sequence[str]) -> bool:
-    """Return whether hardly any word of a text has a capital letter: fewer than CAPITALS of them.
+    """Return whether a text has almost no capital letters: a share of its words that is below CAPITALS.
 
     >>> in_lower_case("my name is ana".split()), in_lower_case("My name is ana".split())
     (True, False)

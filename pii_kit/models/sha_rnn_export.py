@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
-from pii_kit.models.sha_rnn_layers import Block, Boom, SingleHeadedAttention
+from pii_kit.models.sha_rnn_layers import GELU, Block, Boom, SingleHeadedAttention
 
 HIDDEN_SCORE = -1e9  # added to the score of padding before the softmax, where its share becomes 0
 
@@ -20,7 +20,7 @@ def for_export(model: ShaRnnForTokenClassification) -> ShaRnnForTokenClassificat
 
     Both directions are one LSTM that knows the lengths, instead of two and the copies that reverse each row. Attention
     is plain products: torch's own becomes nodes that search for NaN. Its gates and scale become part of the norm before
-    them, Overparam a constant. Boom's activation is one node.
+    them, and Overparam becomes a constant. The factor of Boom's activation is in its weights.
     """
     model = deepcopy(model)
     for module in list(model.modules()):
@@ -36,8 +36,8 @@ def for_export(model: ShaRnnForTokenClassification) -> ShaRnnForTokenClassificat
             module.norm_query_projection.bias.mul_(gate)
             parts.forward = partial(_attention, module)
         elif isinstance(module, Boom):
-            module.linear.weight.mul_(1.702)
-            module.linear.bias.mul_(1.702)
+            module.linear.weight.mul_(GELU)
+            module.linear.bias.mul_(GELU)
             parts.forward = partial(_boom, module)
     return model
 
@@ -91,4 +91,4 @@ def _attention(
 
 
 def _boom(boom: Boom, hidden: torch.Tensor) -> torch.Tensor:
-    return F.silu(boom.linear(hidden)).unflatten(-1, (-1, hidden.shape[-1])).sum(-2) / 1.702
+    return F.silu(boom.linear(hidden)).unflatten(-1, (-1, hidden.shape[-1])).sum(-2) / GELU

@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 from pii_kit.models.sha_rnn_memory import BlockState, Memory
 
 ATTENTIONS = ("single_headed", "multi_head")
+GELU = 1.702  # of the sigmoid approximation (Hendrycks & Gimpel, arXiv 1606.08415, section 2)
 
 
 class ShaRnnConfig(PreTrainedConfig):
@@ -251,9 +252,9 @@ class Boom(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        # gelu(x) = x · sigmoid(1.702 x) = silu(1.702 x) / 1.702: one pass over the widest tensor instead of three.
-        wide = self.dropout(F.silu(1.702 * self.linear(hidden)))
-        return wide.unflatten(-1, (-1, hidden.shape[-1])).sum(-2) / 1.702
+        # gelu(x) = x · sigmoid(a x) = silu(a x) / a with a = GELU: one pass over the widest tensor instead of three.
+        wide = self.dropout(F.silu(GELU * self.linear(hidden)))
+        return wide.unflatten(-1, (-1, hidden.shape[-1])).sum(-2) / GELU
 
 
 class Dropout(nn.Dropout):

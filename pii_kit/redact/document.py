@@ -40,12 +40,13 @@ def redact_document(document: Document, labels: Sequence[str], settings: Redacti
     text = join_tokens(document.tokens, document.trailing_whitespace)
     starts = token_edges(document)
     document = replace(document, full_text=text)
-    wanted, kept = _wanted(document, starts, labels, settings)
+    allowed = [place[:2] for place in _finder_of(settings.allow).find(text)]  # a span may be a part of such a string
+    wanted, kept = _wanted(document, starts, labels, settings, allowed)
     if not wanted:
         return Redacted(document=_repaired(document), kept=tuple(kept))
     mentions: list[Place] = []
     if settings.mentions:
-        mentions, kept_mentions = _mentions(text, wanted, settings)
+        mentions, kept_mentions = _mentions(text, wanted, settings, allowed)
         kept += kept_mentions
     changes = _changes(document, sorted(wanted + mentions), set(mentions), settings)
     return _apply(document, starts, changes, kept)
@@ -68,11 +69,10 @@ def _repaired(document: Document) -> Document:
 
 
 def _wanted(
-    document: Document, starts: Sequence[int], labels: Sequence[str], settings: Redaction
+    document: Document, starts: Sequence[int], labels: Sequence[str], settings: Redaction, allowed: Sequence[Span]
 ) -> tuple[list[Place], list[Kept]]:
     """Return the places of labelled spans and denied strings, overlapping ones joined, and the allowed spans."""
     text = document.full_text
-    allowed = _allowed_in(text, settings)
     found: list[Place] = []
     kept: list[Kept] = []
     spans = spans_of(labels)
@@ -83,7 +83,7 @@ def _wanted(
         start, end = end - len(span.lstrip()), start + len(span.rstrip())
         start, end = whole_number(start, end, numbers.get(pii_type, ()))
         span = text[start:end]
-        if start < end and (normalise(span) in settings.allow or is_inside(start, end, allowed)):
+        if start < end and (normalise(span) in settings.allow or _is_inside(start, end, allowed)):
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
         elif start < end:
             found.append((start, end, pii_type))
@@ -120,12 +120,7 @@ def whole_number(start: int, end: int, numbers: Sequence[Span]) -> tuple[int, in
     return start, end
 
 
-def _allowed_in(text: str, settings: Redaction) -> list[Span]:
-    """Return where the text has strings that are never replaced: a span may be a part of one."""
-    return [place[:2] for place in _finder_of(settings.allow).find(text)]
-
-
-def is_inside(start: int, end: int, spans: Sequence[Span]) -> bool:
+def _is_inside(start: int, end: int, spans: Sequence[Span]) -> bool:
     return any(first <= start and end <= last for first, last in spans)
 
 
@@ -134,7 +129,9 @@ def _finder_of(strings: frozenset[str]) -> Finder:
     return Finder(strings, least=1)
 
 
-def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[list[Place], list[Kept]]:
+def _mentions(
+    text: str, wanted: Sequence[Place], settings: Redaction, allowed: Sequence[Span]
+) -> tuple[list[Place], list[Kept]]:
     """Return the places outside `wanted` of the same strings and of parts of the same names, and those kept."""
     targets: dict[str, str] = {}  # string → PII type
     for start, end, pii_type in wanted:
@@ -146,7 +143,6 @@ def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[
                 if sum(map(str.isalpha, part)) >= LEAST_SYMBOLS:
                     targets.setdefault(part, pii_type)
     starts, ends = [place[0] for place in wanted], [place[1] for place in wanted]
-    allowed = _allowed_in(text, settings)
     mentions: list[Place] = []
     kept: list[Kept] = []
     done = 0
@@ -155,7 +151,7 @@ def _mentions(text: str, wanted: Sequence[Place], settings: Redaction) -> tuple[
         if start < done or (following < len(wanted) and starts[following] < end):
             continue
         done, word, pii_type = end, text[start:end], targets[string]
-        if normalise(word) in settings.allow or is_inside(start, end, allowed):
+        if normalise(word) in settings.allow or _is_inside(start, end, allowed):
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
         elif _is_ordinary_at(text, start, end):
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="ordinary word"))

@@ -223,7 +223,7 @@ def test_a_wait_outlives_some_failures_but_not_many(kaggle, pushes):
     busy = [Unreachable("busy")] * (publish.UNREACHABLE - 1)
     kaggle.states[NOTEBOOK] = [*busy, ("running", ""), *busy, ("complete", "")]
     wait_for_notebook(kaggle, NOTEBOOK, pushes)
-    assert kaggle.lines[0] == f"notebook {NOTEBOOK}: no answer, next look in 0 s (busy)"
+    assert kaggle.lines[0] == f"notebook {NOTEBOOK}: no answer, next request in 0 s (busy)"
     assert len(kaggle.lines) == 4
     kaggle.states[NOTEBOOK] = [*busy, Unreachable("busy"), ("complete", "")]
     with pytest.raises(Unreachable, match="busy"):
