@@ -78,7 +78,8 @@ def train(args: argparse.Namespace) -> None:
         so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
         print(f"{args.run}: the time ran out: {so_far}; {scored}; {seconds}; continue with --resume")
     else:
-        start = f"started from {'random weights' if result['weights'] == RANDOM else result['weights']}"
+        weights = "random weights" if result["weights"] == RANDOM else f"weights {result['weights']}"
+        start = f"started from {weights}"
         print(
             f"{args.run}: {scored}; {counted(result['n_models'], 'model')}, {start}; {seconds}, on {result['device']}"
         )

@@ -76,7 +76,7 @@ def test_settings_replace_those_of_the_preset_unless_they_are_none():
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(KitError, match="unknown model 'gpt'; expected one of sha_rnn, mobilebert"):
         look_up("gpt", "cpu")
-    with pytest.raises(KitError, match="unknown preset 'huge' of sha_rnn; expected one of cpu, seed"):
+    with pytest.raises(KitError, match="unknown preset 'huge' of sha_rnn; expected one of cpu, original"):
         look_up("sha_rnn", "huge")
 
 
