@@ -1,5 +1,6 @@
 """Predict probabilities (token, label) of documents with trained taggers, alone or as an ensemble."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,8 +8,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,12 +17,13 @@ from transformers import PreTrainedModel
 from pii_kit.data import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.models.onnx import OnnxModel, can_convert, write_onnx
+from pii_kit.models.onnx import OnnxModel, can_convert, to_onnx
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.rules import label_document
 from pii_kit.windows import Window, collate, cut_windows, merge_windows, similar_length_batches
 
 DOCUMENTS_AT_A_TIME = 64
+N_AHEAD = 2  # parts of the work that are computed at the same time, while the caller uses another
 # Padding included. CPU: measured; more pieces do not fit a core's caches. GPU: 16 windows of 512 pieces.
 PIECES_PER_BATCH = {"cpu": 1024, "cuda": 8192}
 ENGINES = ("auto", "torch", "onnx", "onnx-int8")
@@ -49,13 +49,28 @@ class FoldTagger:
         model: Any = deepcopy(self.model)  # the types of transformers do not allow `.to`
         return replace(self, model=model.to(device))
 
-    def cut(self, documents: Sequence[Document], wanted: Sequence[np.ndarray | None] = ()) -> list[list[Window]]:
-        """Cut each document into windows. With `wanted`, a mask (token,) of each, others are read only as context."""
-        return [
+    def predict(
+        self,
+        documents: Sequence[Document],
+        batch_pieces: int,
+        workers: "BatchWorkers",
+        wanted: Sequence[np.ndarray | None] = (),
+    ) -> list[np.ndarray]:
+        """Return the probabilities (token, label) of each document. Tokens in no window have zeros.
+
+        With `wanted`, a mask (token,) of each document, other tokens are read only as context.
+        """
+        windows = [
             cut_windows(document, self.tokenizer, size=self.window_size, overlap=self.overlap, wanted=of_document)
             if of_document is None or of_document.any()
             else []
             for document, of_document in zip(documents, wanted or [None] * len(documents), strict=True)
+        ]
+        flat = [window for of_document in windows for window in of_document]
+        scores = iter(_predict_windows(self, flat, batch_pieces, workers))
+        return [
+            merge_windows(len(document.tokens), of_document, list(islice(scores, len(of_document))), len(LABELS))
+            for document, of_document in zip(documents, windows, strict=True)
         ]
 
     @property
@@ -72,90 +87,91 @@ def predict_documents(
 ) -> Iterator[tuple[Document, np.ndarray]]:
     """Yield each document with its probabilities (token, label): the mean over taggers by `weights` (tagger, sum 1).
 
-    Documents are read in small groups, so memory does not grow with their number. While one group is predicted, the
-    next is cut into windows. `batch_pieces` is the size of a batch, in pieces; default: PIECES_PER_BATCH.
+    Documents are read in small groups, so memory does not grow with their number. Taggers and groups overlap: while
+    the caller uses one group, others are predicted, and no core waits for the last batch of a tagger. `batch_pieces`
+    is the size of a batch, in pieces; default: PIECES_PER_BATCH.
     """
     documents = iter(documents)
     weights = weights or [1 / len(taggers)] * len(taggers)
     groups = iter(lambda: list(islice(documents, DOCUMENTS_AT_A_TIME)), [])
-    for group, windows in ahead(lambda group: [tagger.cut(group) for tagger in taggers], groups):
-        of_taggers = [
-            predict_group(tagger, group, batch_pieces=batch_pieces, windows=of_tagger)
-            for tagger, of_tagger in zip(taggers, windows, strict=True)
-        ]
-        for document, *probabilities in zip(group, *of_taggers, strict=True):
-            yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
+    parts = ((group, tagger) for group in groups for tagger in taggers)
+    batch_pieces = batch_pieces or PIECES_PER_BATCH[taggers[0].device.type]
+    with BatchWorkers(taggers[0].device) as workers:
+        predicted = ahead(lambda part: part[1].predict(part[0], batch_pieces, workers), parts)
+        while of_taggers := list(islice(predicted, len(taggers))):
+            (group, _), _ = of_taggers[0]
+            for document, *probabilities in zip(group, *(scores for _, scores in of_taggers), strict=True):
+                yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
-    """Yield each item with what `make` returns for it. While one is used, the next is made in another thread.
+    """Yield each item with what `make` returns for it. While one is used, the next N_AHEAD are made in other threads.
 
     The items themselves are read in the caller's thread: those of a database may allow no other.
     """
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(N_AHEAD) as threads:
         coming: deque[tuple[Item, Future[Made]]] = deque()
         for item in items:
-            coming.append((item, thread.submit(make, item)))
-            if len(coming) > 1:
+            coming.append((item, threads.submit(make, item)))
+            if len(coming) > N_AHEAD:
                 oldest, made = coming.popleft()
                 yield oldest, made.result()
         for last, made in coming:
             yield last, made.result()
 
 
+class BatchWorkers(ThreadPoolExecutor):
+    """Threads that compute batches, under the autocast of the thread that makes them: one for each core, or for a GPU.
+
+    Small models gain little from cores that share a batch, so while it is open PyTorch uses one core for an operation.
+    """
+
+    def __init__(self, device: torch.device):
+        self.n_threads = torch.get_num_threads()
+        self.n_workers = self.n_threads if device.type == "cpu" else 1
+        enabled, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+        self.autocast = partial(torch.autocast, device.type, dtype, enabled=enabled)
+        super().__init__(self.n_workers)
+
+    def __enter__(self) -> "BatchWorkers":
+        torch.set_num_threads(self.n_threads // self.n_workers)
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.shutdown(cancel_futures=True)
+        torch.set_num_threads(self.n_threads)
+
+
 def predict_group(
-    tagger: "FoldTagger | Cascade",
-    documents: Sequence[Document],
-    *,
-    batch_pieces: int | None = None,
-    windows: Sequence[Sequence[Window]] | None = None,
+    tagger: "FoldTagger | Cascade", documents: Sequence[Document], *, batch_pieces: int
 ) -> list[np.ndarray]:
-    """Return the probabilities (token, label) of each document by one tagger, all windows held in memory.
-
-    `windows` is the result of `tagger.cut`, if it was called before. Tokens in no window have zeros.
-    """
-    windows = tagger.cut(documents) if windows is None else windows
-    if isinstance(tagger, Cascade):
-        return tagger.predict(documents, windows, batch_pieces=batch_pieces)
-    flat = [window for of_document in windows for window in of_document]
-    scores = iter(_predict_windows(tagger, flat, batch_pieces or PIECES_PER_BATCH[tagger.device.type]))
-    return [
-        merge_windows(len(document.tokens), of_document, list(islice(scores, len(of_document))), len(LABELS))
-        for document, of_document in zip(documents, windows, strict=True)
-    ]
+    """Return the probabilities (token, label) of each document by one tagger, all windows held in memory."""
+    with BatchWorkers(tagger.device) as workers:
+        return tagger.predict(documents, batch_pieces, workers)
 
 
-def _predict_windows(tagger: FoldTagger, windows: Sequence[Window], batch_pieces: int) -> list[np.ndarray]:
-    """Return the probabilities (piece, label) of each window.
-
-    On a CPU each core works on a batch of its own: small models gain little from sharing one.
-    """
+def _predict_windows(
+    tagger: FoldTagger, windows: Sequence[Window], batch_pieces: int, workers: BatchWorkers
+) -> list[np.ndarray]:
+    """Return the probabilities (piece, label) of each window. Few windows are shared among the workers."""
     tagger.model.eval()
-    kind = tagger.device.type
-    precision = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)  # threads do not inherit them
 
     @torch.inference_mode()
     def predict(batch: Sequence[int]) -> list[np.ndarray]:
         inputs = collate([windows[index] for index in batch], pad_id=tagger.tokenizer.pad_id)
         inputs.pop("labels", None)
-        with torch.autocast(kind, precision[0], enabled=precision[1]):
+        with workers.autocast():
             logits = tagger.model(**{name: tensor.to(tagger.device) for name, tensor in inputs.items()}).logits
         scores = logits.float().softmax(-1).cpu().numpy()
         return [of_window[: len(windows[index])] for index, of_window in zip(batch, scores, strict=True)]
 
-    batches = similar_length_batches(list(map(len, windows)), batch_pieces)
-    n_threads = torch.get_num_threads()
-    if kind == "cpu" and min(n_threads, len(batches)) > 1:
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(n_threads) as pool:
-                of_batches = list(pool.map(predict, batches))
-        finally:
-            torch.set_num_threads(n_threads)
-    else:
-        of_batches = list(map(predict, batches))
+    lengths = list(map(len, windows))
+    share = math.ceil(len(windows) / workers.n_workers) * max(lengths, default=0)
+    batches = similar_length_batches(lengths, min(batch_pieces, share))
     found = {
-        index: scores for pair in zip(batches, of_batches, strict=True) for index, scores in zip(*pair, strict=True)
+        index: scores
+        for batch, of_batch in zip(batches, workers.map(predict, batches), strict=True)
+        for index, scores in zip(batch, of_batch, strict=True)
     }
     return [found[index] for index in range(len(windows))]
 
@@ -178,22 +194,14 @@ class Cascade:
 
     stages: tuple[Stage, ...]
 
-    def cut(self, documents: Sequence[Document]) -> list[list[Window]]:
-        """Cut each document into windows of the first tagger, which reads all."""
-        return self.stages[0].taggers[0].cut(documents)
-
-    def predict(
-        self, documents: Sequence[Document], windows: Sequence[Sequence[Window]], *, batch_pieces: int | None = None
-    ) -> list[np.ndarray]:
-        """Return the probabilities (token, label) of each document, given its `windows` of the first tagger."""
+    def predict(self, documents: Sequence[Document], batch_pieces: int, workers: BatchWorkers) -> list[np.ndarray]:
+        """Return the probabilities (token, label) of each document."""
         wanted = [np.ones(len(document.tokens), dtype=bool) for document in documents]
         totals = [np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32) for document in documents]
         weights = [np.zeros((len(document.tokens), 1), dtype=np.float32) for document in documents]
         for place, stage in enumerate(self.stages):
-            cut = partial(FoldTagger.cut, documents=documents, wanted=wanted)
-            pairs = ahead(cut, stage.taggers) if place else [(stage.taggers[0], windows)]
-            for (tagger, of_tagger), weight in zip(pairs, stage.weights, strict=True):
-                scores = predict_group(tagger, documents, batch_pieces=batch_pieces, windows=of_tagger)
+            for tagger, weight in zip(stage.taggers, stage.weights, strict=True):
+                scores = tagger.predict(documents, batch_pieces, workers, wanted if place else ())
                 for total, seen, mask, found in zip(totals, weights, wanted, scores, strict=True):
                     total[mask] += weight * found[mask]
                     seen[mask] += weight
@@ -264,7 +272,7 @@ class Ensemble:
         pay for the conversion, else "torch".
 
         Raises:
-            KitError: a model is on a GPU, or as `write_onnx`.
+            KitError: a model is on a GPU, or as `to_onnx`.
         """
         on_cpu = all(tagger.device.type == "cpu" for tagger in self.taggers)
         if engine == "auto":
@@ -273,11 +281,7 @@ class Ensemble:
             return self
         if not on_cpu:
             raise KitError(f"engine {engine!r} runs on a CPU only, and the models are on a GPU; choose engine 'torch'")
-        int8 = engine == "onnx-int8"
-        converted = (
-            _converted(tagger, int8=int8) if isinstance(tagger, FoldTagger) else tagger for tagger in self.taggers
-        )
-        return replace(self, taggers=tuple(converted))
+        return replace(self, taggers=tuple(_to_onnx(tagger, int8=engine == "onnx-int8") for tagger in self.taggers))
 
     def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
         """Decide the labels (token) of a document from its probabilities (token, label)."""
@@ -286,10 +290,8 @@ class Ensemble:
         )
 
 
-def _converted(tagger: FoldTagger, *, int8: bool) -> FoldTagger:
-    if isinstance(tagger.model, OnnxModel):
+def _to_onnx(tagger: FoldTagger | Cascade, *, int8: bool) -> FoldTagger | Cascade:
+    if isinstance(tagger, Cascade) or isinstance(tagger.model, OnnxModel):
         return tagger
-    with TemporaryDirectory() as folder:
-        sizes = {"n_pieces": tagger.tokenizer.n_pieces, "window_size": tagger.window_size}
-        write_onnx(tagger.model, Path(folder), **sizes, int8=int8)
-        return replace(tagger, model=OnnxModel(Path(folder)))
+    sizes = {"n_pieces": tagger.tokenizer.n_pieces, "window_size": tagger.window_size}
+    return replace(tagger, model=to_onnx(tagger.model, **sizes, int8=int8))

@@ -1,7 +1,11 @@
 import threading
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_document
 
 from pii_kit.predict import Ensemble, ahead, predict_documents
@@ -69,29 +73,82 @@ def test_documents_are_read_only_when_needed(tagger, documents):
     assert next(stream)[0] is documents[0]
 
 
-def test_the_next_item_is_made_in_another_thread_while_one_is_used_and_read_in_this_one():
-    readers, makers, second_is_made = set(), set(), threading.Event()
+def test_the_next_two_items_are_made_in_other_threads_while_one_is_used_and_read_in_this_one():
+    readers, makers, together = set(), set(), threading.Barrier(2, timeout=20)
 
     def items():
-        for number in range(4):
+        for number in range(5):
             readers.add(threading.get_ident())
             yield number
 
     def make(number):
         makers.add(threading.get_ident())
-        if number == 1:
-            second_is_made.set()
-        if number == 3:
+        if number in (1, 2):
+            together.wait()
+        if number == 4:
             raise ValueError("the last")
         return 10 * number
 
     made = ahead(make, items())
-    assert next(made) == (0, 0)
-    assert second_is_made.wait(timeout=20)
-    assert [next(made), next(made)] == [(1, 10), (2, 20)]
+    assert [next(made) for _ in range(4)] == [(0, 0), (1, 10), (2, 20), (3, 30)]
     with pytest.raises(ValueError, match="the last"):
         next(made)
-    assert readers == {threading.get_ident()} and len(makers) == 1 and not makers & readers
+    assert readers == {threading.get_ident()} and len(makers) == 2 and not makers & readers
+
+
+def test_groups_and_taggers_that_overlap_are_put_together_as_they_belong(
+    sha_rnn_tagger, mobilebert_tagger, documents, monkeypatch
+):
+    taggers = [sha_rnn_tagger, mobilebert_tagger, sha_rnn_tagger]
+    expected = [scores for _, scores in predict_documents(taggers, documents)]
+    monkeypatch.setattr("pii_kit.predict.DOCUMENTS_AT_A_TIME", 5)
+    predicted = list(predict_documents(taggers, documents))
+    assert [document for document, _ in predicted] == list(documents)
+    for one, (_, other) in zip(expected, predicted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def calling(tagger, function):
+    """Return a tagger whose model calls a function before each batch."""
+
+    def model(**batch):
+        function()
+        return tagger.model(**batch)
+
+    model.eval, model.device = tagger.model.eval, tagger.model.device
+    return replace(tagger, model=model)
+
+
+def test_the_windows_of_one_document_are_shared_among_the_cores(sha_rnn_tagger, documents, monkeypatch):
+    """A document that fits into one batch makes as many batches as there are cores, so that none is idle."""
+    together = threading.Barrier(2, timeout=20)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    long = max(documents, key=lambda document: len(document.tokens))
+    assert list(predict_documents([calling(sha_rnn_tagger, together.wait)], [long]))
+
+
+def test_batches_are_computed_under_the_callers_autocast(sha_rnn_tagger, documents):
+    seen = set()
+    tagger = calling(
+        sha_rnn_tagger, lambda: seen.add((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        list(predict_documents([tagger], documents[:1]))
+    assert seen == {(True, torch.bfloat16)}
+
+
+@pytest.mark.parametrize("ends", ["when all is read", "before", "by an error"])
+def test_after_a_prediction_no_thread_is_left_and_pytorch_has_its_cores_back(ends, tagger, documents, monkeypatch):
+    threads, n_threads = threading.active_count(), torch.get_num_threads()
+    monkeypatch.setattr("pii_kit.predict.DOCUMENTS_AT_A_TIME", 2)
+    stream = predict_documents([tagger], chain(documents, [None] if ends == "by an error" else []))
+    next(stream)
+    if ends == "before":
+        stream.close()
+    else:
+        with pytest.raises(AttributeError) if ends == "by an error" else nullcontext():
+            list(stream)
+    assert (threading.active_count(), torch.get_num_threads()) == (threads, n_threads)
 
 
 def test_an_average_uses_the_weights(sha_rnn_tagger, mobilebert_tagger, documents):

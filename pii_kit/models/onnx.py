@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import torch
@@ -36,7 +37,7 @@ class OnnxModel:
         except ModuleNotFoundError:
             raise KitError(f"{folder / FILE}: needs onnxruntime (pip install onnxruntime)") from None
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # `predict_group` gives each core a batch of its own
+        options.intra_op_num_threads = 1  # `BatchWorkers` gives each core batches of its own
         try:
             self.config = AutoConfig.from_pretrained(folder)
             self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
@@ -116,6 +117,13 @@ def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_si
             f"not exported: a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"
         )
     return difference
+
+
+def to_onnx(model: PreTrainedModel, *, n_pieces: int, window_size: int, int8: bool) -> OnnxModel:
+    """Return a model in the form that `write_onnx` writes. Raises KitError as it does."""
+    with TemporaryDirectory() as folder:
+        write_onnx(model, Path(folder), n_pieces=n_pieces, window_size=window_size, int8=int8)
+        return OnnxModel(Path(folder))
 
 
 def _round_to_int8(path: Path) -> None:
