@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from pii_kit.data import Document, true_labels
 from pii_kit.decide import O_THRESHOLDS, likeliest_pii
@@ -139,7 +139,7 @@ def recall_bound(n_found: int, n_missed: int) -> float:
     >>> [round(recall_bound(n, 0), 3) for n in (147, 299, 600)]
     [0.98, 0.99, 0.995]
     """
-    return float(beta.ppf(1 - LEVEL, n_found, n_missed + 1)) if n_found else 0.0
+    return float(betaincinv(n_found, n_missed + 1, 1 - LEVEL)) if n_found else 0.0
 
 
 def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> pd.DataFrame:

@@ -129,8 +129,8 @@ def spacy_out_of_fold(
     tasks = [
         partial(_label_with_spacy_fold, documents, fold, () if place else test) for place, fold in enumerate(folds)
     ]
-    bar = tqdm(desc="spaCy", disable=True)
-    of_folds = run_in_parallel(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar, count=lambda: 0)
+    bar = tqdm(desc="spaCy's NER", total=len(tasks), unit="fold")
+    of_folds = run_in_parallel(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar)
     return {number: labels for of_fold, _ in of_folds for number, labels in of_fold.items()}, of_folds[0][1]
 
 

@@ -138,13 +138,15 @@ def teach(
 ) -> Taught:
     """Predict documents with all taggers of `runs`, equally weighted by run, as the targets of a student.
 
-    The predictions take 60 bytes of memory for each token. Raises KitError as `load_ensemble` does.
+    The predictions take 60 bytes of memory for each token. Raises KitError as `load_ensemble` and
+    `Ensemble.with_engine` do.
     """
     ensemble = load_ensemble(runs, mixed_data=mixed_data, device=device)
     folders = [folder for run in runs for folder in fold_folders(run)]
     configs = [tagger.model.config for tagger in ensemble.members]
     kinds = [getattr(config, "encoder", config).model_type for config in configs]
     teacher = tuple(f"{kind} {fingerprint_tagger(folder)}" for kind, folder in zip(kinds, folders, strict=True))
+    ensemble = ensemble.with_engine("auto", n_tokens=sum(len(document.tokens) for document in documents))
     predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="teacher's predictions")
     return Taught(predictions=tuple(predictions), teacher=teacher)
 

@@ -125,11 +125,14 @@ def _call(function: Callable[[], Any]) -> None:
     function()  # torch needs a function with a name, which a partial one does not have
 
 
-def run_in_parallel(tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: tqdm, count: Callable[[], int]) -> list:
-    """Run tasks in worker processes of one thread each, and return their results in order. `bar` follows `count()`.
+def run_in_parallel(
+    tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: tqdm, count: Callable[[], int] | None = None
+) -> list:
+    """Run tasks in worker processes of one thread each, and return their results in order.
 
-    The first error of a task ends all workers and is raised. The workers also end if this process is killed, so that
-    a resumed run has its folder for itself. Tasks and results must be picklable.
+    `bar` follows `count()`; default: the number of tasks that are done. The first error of a task ends all workers and
+    is raised. The workers also end if this process is killed, so that a resumed run has its folder for itself. Tasks
+    and results must be picklable.
 
     Raises:
         KitError: a worker died.
@@ -143,7 +146,7 @@ def run_in_parallel(tasks: Sequence[Callable[[], Any]], *, n_workers: int, bar: 
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, timeout=1.0, return_when=FIRST_EXCEPTION)
-                bar.update(count() - bar.n)
+                bar.update((count() if count else len(tasks) - len(pending)) - bar.n)
                 for future in done:
                     future.result()
         except BrokenProcessPool:

@@ -277,7 +277,7 @@ def test_a_data_set_is_described_and_private(built_kit):
     assert metadata == {
         "id": "writer/pii-kit-package",
         "title": "PII kit package",
-        "licenses": [{"name": "MIT"}],
+        "licenses": [{"name": "other"}],
     }
 
 

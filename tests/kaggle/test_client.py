@@ -28,7 +28,7 @@ def test_a_data_set_arrives_whole_and_private_and_gets_new_versions(kaggle, stub
     (request,) = stub.bodies("CreateDataset")
     assert request["isPrivate"] is True
     assert (request["ownerSlug"], request["slug"], request["title"]) == ("writer", "pii-kit-package", "PII kit package")
-    assert request["licenseName"] == "MIT"
+    assert request["licenseName"] == "other"
     kaggle.send_dataset(PACKAGE, folder, new=False, notes="more")
     assert stub.bodies("CreateDatasetVersion")[0]["body"]["versionNotes"] == "more"
     assert kaggle.dataset(PACKAGE) == ("ready", 2)

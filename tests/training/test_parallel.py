@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -223,11 +224,14 @@ def test_the_probe_is_valid_python():
 
 
 def run(tasks, n_workers=2):
-    return run_in_parallel(tasks, n_workers=n_workers, bar=tqdm(total=len(tasks), disable=True), count=lambda: 0)
+    return run_in_parallel(tasks, n_workers=n_workers, bar=tqdm(total=len(tasks), disable=True))
 
 
 def test_results_have_the_order_of_their_tasks_and_each_task_one_thread():
-    assert run([partial(pow, 2, 5), torch.get_num_threads, partial(pow, 3, 2)]) == [32, 1, 9]
+    bar = tqdm(total=3, file=io.StringIO())
+    tasks = [partial(pow, 2, 5), torch.get_num_threads, partial(pow, 3, 2)]
+    assert run_in_parallel(tasks, n_workers=2, bar=bar) == [32, 1, 9]
+    assert bar.n == 3
 
 
 def test_the_error_of_a_task_is_raised():
@@ -275,7 +279,7 @@ def test_processes_end_with_their_parent():
         "import time\nfrom functools import partial\nfrom tqdm import tqdm\n"
         "from pii_kit.training.parallel import run_in_parallel\n"
         "if __name__ == '__main__':\n"
-        "    run_in_parallel([partial(time.sleep, 100)], n_workers=1, bar=tqdm(total=1), count=lambda: 0)\n"
+        "    run_in_parallel([partial(time.sleep, 100)], n_workers=1, bar=tqdm(total=1))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
