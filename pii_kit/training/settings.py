@@ -101,10 +101,11 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_epochs", "seed"):
             if not getattr(self, name) >= 0:
                 raise KitError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if isinstance(self.class_weights, str):
-            check_choice(self, "class_weights", CLASS_WEIGHTS)
-        else:
+        if not isinstance(self.class_weights, str):
             check_positive(self, "class_weights")
+        elif self.class_weights not in CLASS_WEIGHTS:
+            names = ", ".join(CLASS_WEIGHTS)
+            raise KitError(f"class_weights is {self.class_weights!r}; expected {names}, or a number, the weight of O")
         if not 0 <= self.extra_share < 1:
             raise KitError(f"extra_share is {self.extra_share}; expected 0 to less than 1")
         check_overlap(self)
