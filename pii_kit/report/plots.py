@@ -150,10 +150,10 @@ def plot_scores(scores: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Plot F5 out of fold with its interval (`compare.score_table`), and `test_f5` if the table has this column."""
     ax = _axes(ax, height=1.2 + 0.4 * len(scores))
     around = [scores["f5"] - scores["f5_low"], scores["f5_high"] - scores["f5"]]
-    bars = ax.barh(scores.index, scores["f5"], color=BLUE, xerr=around, ecolor=GREY, capsize=3, label="out of fold")
-    ax.bar_label(bars, fmt="%.3f", label_type="center", color="white")
+    names = [f"{name}  {f5:.3f}" for name, f5 in scores["f5"].items()]
+    ax.barh(names, scores["f5"], color=BLUE, xerr=around, ecolor=GREY, capsize=3, label="out of fold (numbers)")
     if "test_f5" in scores:
-        ax.plot(scores["test_f5"], scores.index, "D", color=ORANGE, label="test essays")
+        ax.plot(scores["test_f5"], names, "D", color=ORANGE, label="test essays")
     ax.invert_yaxis()
     ax.set(xlabel="F5 (with 95% intervals)", xlim=(0, 1), title="F5 of models and baselines")
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -179,7 +179,13 @@ def plot_speed(lines: pd.DataFrame, ax: Axes | None = None) -> Axes:
     speeds, limits = lines["tokens_per_second"], lines["limit_tokens_per_second"]
     ax.barh(lines.index, speeds, color=BLUE)
     ax.plot(
-        limits, lines.index, "|", color=ORANGE, markersize=12, markeredgewidth=2, label="limit: matrix products alone"
+        limits,
+        lines.index,
+        "|",
+        color=ORANGE,
+        markersize=12,
+        markeredgewidth=2,
+        label="limit in fp32: matrix products alone",
     )
     for place, (speed, limit) in enumerate(zip(speeds, limits, strict=True)):
         right = np.nanmax([speed, limit])
