@@ -3,7 +3,7 @@
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -96,28 +96,28 @@ def predict_documents(
     groups = iter(lambda: list(islice(documents, DOCUMENTS_AT_A_TIME)), [])
     parts = ((group, tagger) for group in groups for tagger in taggers)
     batch_pieces = batch_pieces or PIECES_PER_BATCH[taggers[0].device.type]
-    with BatchWorkers(taggers[0].device) as workers:
-        predicted = ahead(lambda part: part[1].predict(part[0], batch_pieces, workers), parts)
+    # After an error the workers end first: threads that wait for their batches then end at once.
+    with ThreadPoolExecutor(N_AHEAD) as threads, BatchWorkers(taggers[0].device) as workers:
+        predicted = ahead(lambda part: part[1].predict(part[0], batch_pieces, workers), parts, threads)
         while of_taggers := list(islice(predicted, len(taggers))):
             (group, _), _ = of_taggers[0]
             for document, *probabilities in zip(group, *(scores for _, scores in of_taggers), strict=True):
                 yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
-    """Yield each item with what `make` returns for it. While one is used, the next N_AHEAD are made in other threads.
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: Executor) -> Iterator[tuple[Item, Made]]:
+    """Yield each item with what `make` returns for it. While one is used, `threads` make the next N_AHEAD.
 
     The items themselves are read in the caller's thread: those of a database may allow no other.
     """
-    with ThreadPoolExecutor(N_AHEAD) as threads:
-        coming: deque[tuple[Item, Future[Made]]] = deque()
-        for item in items:
-            coming.append((item, threads.submit(make, item)))
-            if len(coming) > N_AHEAD:
-                oldest, made = coming.popleft()
-                yield oldest, made.result()
-        for last, made in coming:
-            yield last, made.result()
+    coming: deque[tuple[Item, Future[Made]]] = deque()
+    for item in items:
+        coming.append((item, threads.submit(make, item)))
+        if len(coming) > N_AHEAD:
+            oldest, made = coming.popleft()
+            yield oldest, made.result()
+    for last, made in coming:
+        yield last, made.result()
 
 
 class BatchWorkers(ThreadPoolExecutor):

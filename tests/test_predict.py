@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
@@ -89,10 +90,11 @@ def test_the_next_two_items_are_made_in_other_threads_while_one_is_used_and_read
             raise ValueError("the last")
         return 10 * number
 
-    made = ahead(make, items())
-    assert [next(made) for _ in range(4)] == [(0, 0), (1, 10), (2, 20), (3, 30)]
-    with pytest.raises(ValueError, match="the last"):
-        next(made)
+    with ThreadPoolExecutor(2) as threads:
+        made = ahead(make, items(), threads)
+        assert [next(made) for _ in range(4)] == [(0, 0), (1, 10), (2, 20), (3, 30)]
+        with pytest.raises(ValueError, match="the last"):
+            next(made)
     assert readers == {threading.get_ident()} and len(makers) == 2 and not makers & readers
 
 
