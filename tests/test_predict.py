@@ -125,6 +125,7 @@ def test_the_windows_of_one_document_are_shared_among_the_cores(sha_rnn_tagger, 
     """A document that fits into one batch makes as many batches as there are cores, so that none is idle."""
     together = threading.Barrier(2, timeout=20)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # else later tests in this process would have two
     long = max(documents, key=lambda document: len(document.tokens))
     assert list(predict_documents([calling(sha_rnn_tagger, together.wait)], [long]))
 
