@@ -26,7 +26,7 @@ from pii_kit.training import PRESETS, RANDOM, default_preset, look_up
 from pii_kit.training.cascade import make_cascade
 from pii_kit.training.ensemble import DEFAULT_RUN, export_run, load_ensemble, predict_labelled, teach, with_recall
 from pii_kit.training.folds import train_everywhere
-from pii_kit.training.parallel import rank_state, working_devices
+from pii_kit.training.parallel import end_ranks, rank_state, working_devices
 from pii_kit.training.settings import list_settings
 
 
@@ -67,7 +67,9 @@ def train(args: argparse.Namespace) -> None:
         teachers=() if args.unlabelled else args.teacher or (),
         **settings,
     )
-    if not rank_state().is_main_process:
+    is_main_process = rank_state().is_main_process
+    end_ranks()
+    if not is_main_process:
         return
     interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
     n_true = result["tp"] + result["fn"]

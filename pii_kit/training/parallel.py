@@ -1,5 +1,6 @@
 """Devices and processes: which GPUs work, training in several processes, and folds side by side on a CPU."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -45,6 +46,15 @@ def new_accelerator(**settings: Any) -> Accelerator:
 def rank_state() -> PartialState:
     """Return the rank of this process among those of one training, with the means to wait for the others."""
     return PartialState(cpu=ranks_on_cpu())
+
+
+def end_ranks() -> None:
+    """Close this process's connection to the other ranks, if it has one. Nothing trains in this process afterwards.
+
+    PyTorch may abort a process that exits with the connection open, which torchrun reports as a failure.
+    """
+    gc.collect()  # a model that several ranks trained holds the connection too
+    rank_state().destroy_process_group()
 
 
 def check_batch_size(accelerator: Accelerator, batch_size: int) -> None:

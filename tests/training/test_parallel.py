@@ -49,6 +49,7 @@ from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.sample import make_documents
 from pii_kit.training.loop import fit
 from pii_kit.training import TrainConfig
+from pii_kit.training.parallel import end_ranks
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
@@ -79,6 +80,7 @@ fit(sha_rnn(0.3), pairs, training, validation, config, folder / "broken", quiet=
 torch.manual_seed(99)
 Clock.is_over = lambda clock, batches_per_epoch: False
 fit(sha_rnn(0.3), pairs, training, validation, config, folder / "broken", quiet=True, resume=True)
+end_ranks()
 """
 
 
