@@ -77,10 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(
-            f"interrupted; {str(interrupt) or 'a training run continues with the same command and --resume'}",
-            file=sys.stderr,
-        )
+        advice = "the same command with --resume continues the run" if hasattr(args, "resume") else ""
+        print("; ".join(filter(None, ["interrupted", str(interrupt) or advice])), file=sys.stderr)
         return 130
     return 0
 

@@ -75,6 +75,8 @@ def train(args: argparse.Namespace) -> None:
     n_true = result["tp"] + result["fn"]
     scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval}); "
     scored += f"{result['fn']} of {n_true} rows missed (95% lower bound of recall: {result['recall_bound']:.2f})"
+    if taught:
+        scored += "; too high if the teachers learned from these documents: score it on others"
     seconds = f"{result['elapsed_seconds']:.0f} s elapsed, {result['cpu_seconds']:.0f} s of processor time"
     if "n_finished" in result:
         so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"

@@ -61,7 +61,7 @@ def test_without_runs_bench_says_what_to_do(tmp_path, monkeypatch, capsys):
     assert "run `make demo` first, or choose runs with --run DIR" in capsys.readouterr().err
 
 
-def test_the_runs_of_the_demo_are_measured_on_its_test_documents(cross_validated, tmp_path, monkeypatch):
+def test_the_runs_of_the_demo_are_measured_on_its_test_documents(cross_validated, tmp_path, monkeypatch, capsys):
     demo = tmp_path / "outputs" / "demo"
     assert main(["sample", "--out", str(demo / "essays"), "--documents", "6"]) == 0
     (demo / "runs").mkdir()
@@ -75,6 +75,7 @@ def test_the_runs_of_the_demo_are_measured_on_its_test_documents(cross_validated
 
     monkeypatch.setattr(cli, "run_bench", measure)
     assert main(["bench", "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")
     assert passed["runs"] == [demo / "runs" / "sha_rnn"] and passed["engines"] == ["torch", "onnx", "onnx-int8"]
     assert len(passed["labelled"]) == 50 and len(passed["training"]) == 6
     assert all(document.labels is not None for document in passed["labelled"])

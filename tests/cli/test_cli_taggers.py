@@ -44,6 +44,15 @@ def test_a_training_out_of_time_says_how_to_go_on_and_predicts_until_then(place,
     assert re.search(f"^{said}", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_ctrl_c_during_a_training_says_how_to_continue_it(place, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(taggers, "train_everywhere", interrupted)
+    assert main(TRAIN.split()) == 130
+    assert capsys.readouterr().err == "interrupted; the same command with --resume continues the run\n"
+
+
 def test_extra_essays_are_trained_on_and_must_be_labelled(place, documents, capsys):
     extra = without_near_duplicates(make_documents(12, seed=9), documents)[:4]
     write_documents("one.json", extra[:3])

@@ -269,6 +269,7 @@ def test_the_command_line_teaches_a_student(tiny_presets, documents, mobilebert_
     command = ["train", "--model", "sha_rnn", "--fold", "0", "--data", "train.json", "--run", "student"]
     command += ["--preset", "cpu"]
     assert main([*command, "--teacher", "teacher", "--unlabelled", "more.json"]) == 0, capsys.readouterr().err
+    assert "too high if the teachers learned from these documents" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "student" / "fold_0" / "run.json").read_text())
     assert manifest["taught"]["n_documents"] == 4
     capsys.readouterr()
