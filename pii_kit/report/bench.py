@@ -69,7 +69,7 @@ def load_spacy(training: Sequence[Document]) -> Loaded:
 
     It is called with texts, in one process or in one for each core.
     """
-    recognizer = train_spacy_ner(training) if training else train_spacy_ner(make_documents(20, seed=0), steps=10)
+    recognizer = train_spacy_ner(training) if training else train_spacy_ner(make_documents(20, seed=0), epochs=1)
     return Loaded(
         predict=lambda documents, **setting: list(recognizer.pipe([doc.full_text for doc in documents], **setting)),
         settings=[{"n_process": n} for n in sorted({1, torch.get_num_threads()})],

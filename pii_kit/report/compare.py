@@ -122,8 +122,9 @@ def spacy_out_of_fold(
 ) -> tuple[dict[int, list[str]], list[list[str]]]:
     """Return labels (token) of spaCy's NER, trained on the folds of a run, side by side.
 
-    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed. The
-    labels of `documents` are by document number; those of `test` are of the first fold's pipeline.
+    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed and for as
+    many epochs as the fold. The labels of `documents` are by document number; those of `test` are of the first fold's
+    pipeline.
     """
     folds = fold_folders(run)
     tasks = [
@@ -140,7 +141,7 @@ def _label_with_spacy_fold(
     manifest = read_json(fold / "run.json")
     validation = set(manifest["validation"])
     training = [document for document in documents if document.document not in validation]
-    pipeline = train_spacy_ner(training, seed=manifest["train"]["seed"])
+    pipeline = train_spacy_ner(training, seed=manifest["train"]["seed"], epochs=manifest["train"]["epochs"])
     held_out = (document for document in documents if document.document in validation)
     labels = {document.document: label_with_spacy(pipeline, document) for document in held_out}
     return labels, [label_with_spacy(pipeline, document) for document in test]

@@ -129,7 +129,7 @@ def _weights(pipeline) -> bytes:
 @pytest.fixture(scope="module")
 def pipeline():
     people = enumerate(product(FIRST_NAMES, LAST_NAMES))
-    return train_spacy_ner([_introduction(number, *person) for number, person in people], steps=100)
+    return train_spacy_ner([_introduction(number, *person) for number, person in people], epochs=16)
 
 
 def test_spacy_finds_what_it_learned_in_other_documents(pipeline):
@@ -155,7 +155,7 @@ def test_predictions_do_not_depend_on_the_labels_of_the_document(pipeline, docum
 
 
 def test_equal_seeds_train_equal_pipelines(documents):
-    first, again, other = (train_spacy_ner(documents[:3], seed=seed, steps=5) for seed in (3, 3, 4))
+    first, again, other = (train_spacy_ner(documents[:3], seed=seed, epochs=1) for seed in (3, 3, 4))
     assert _weights(first) == _weights(again) != _weights(other)
 
 
@@ -164,18 +164,18 @@ def test_training_neither_depends_on_the_global_generators_nor_changes_them(docu
         return random.random(), np.random.random(), torch.rand(1).item()
 
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
-    first = train_spacy_ner(documents[:3], steps=5)
+    first = train_spacy_ner(documents[:3], epochs=1)
     after = draw()
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     assert draw() == after
-    assert _weights(first) == _weights(train_spacy_ner(documents[:3], steps=5))
+    assert _weights(first) == _weights(train_spacy_ner(documents[:3], epochs=1))
 
 
 def test_whitespace_inside_an_address_is_learned_as_part_of_it():
     texts = [f"Tea is good {n} times . I live at 12 Oak Street\nLeeds and like tea ." for n in "abcdef"]
     address = {token: "I-STREET_ADDRESS" for token in ADDRESS} | {ADDRESS[0]: "B-STREET_ADDRESS"}
     documents = [make_document(text, number, address) for number, text in enumerate(texts)]
-    pipeline = train_spacy_ner(documents, steps=300, batch_size=1, dropout=0.0)
+    pipeline = train_spacy_ner(documents, epochs=50, batch_size=1, dropout=0.0)
     labels = label_with_spacy(pipeline, documents[0])
     assert labels == list(documents[0].labels)
     assert labels[documents[0].tokens.index("\n")] == "I-STREET_ADDRESS"
@@ -230,4 +230,4 @@ def test_documents_without_pii_are_refused(clean):
 
 def test_documents_with_only_pii_can_be_trained_on():
     document = make_document("Ann", labels={"Ann": "B-NAME_STUDENT"})
-    assert set(label_with_spacy(train_spacy_ner([document], steps=2), document)) <= {OUTSIDE, "B-NAME_STUDENT"}
+    assert set(label_with_spacy(train_spacy_ner([document], epochs=2), document)) <= {OUTSIDE, "B-NAME_STUDENT"}

@@ -40,7 +40,12 @@ def write_run(folder, documents, *, model="sha_rnn", n_folds=3, folds=(0, 1, 2),
         tagger.mkdir(parents=True)
         kept = keep_out_of_fold((document, certain(document.labels, probability)) for document in validation)
         save_out_of_fold(tagger, kept)
-        manifest = {"data": fingerprint(documents), "n_folds": n_folds, "fold": fold, "train": {"seed": seed}}
+        manifest = {
+            "data": fingerprint(documents),
+            "n_folds": n_folds,
+            "fold": fold,
+            "train": {"seed": seed, "epochs": 2},
+        }
         manifest["validation"] = [document.document for document in validation]
         write_json(folder / f"fold_{fold}" / "run.json", manifest)
     write_json(folder / "folds.json", {"model": model, "n_folds": n_folds, "folds": list(folds)})
@@ -141,22 +146,24 @@ def test_a_run_without_out_of_fold_predictions_is_refused(tmp_path, documents):
 
 
 @pytest.mark.parametrize(("n_folds", "folds"), [(3, [0, 2]), (5, [3]), (2, [0, 1])])
-def test_spacy_trains_on_the_recorded_folds_and_seed_of_the_run(tmp_path, documents, monkeypatch, n_folds, folds):
+def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(
+    tmp_path, documents, monkeypatch, n_folds, folds
+):
     trained = []
 
-    def train(training, seed):
-        trained.append(({document.document for document in training}, seed))
-        return train_spacy_ner(training, seed=seed, steps=5)
+    def train(training, seed, epochs):
+        trained.append(({document.document for document in training}, seed, epochs))
+        return train_spacy_ner(training, seed=seed, epochs=1)
 
     monkeypatch.setattr(compare, "train_spacy_ner", train)
     monkeypatch.setattr(compare, "run_in_parallel", lambda tasks, **_: [task() for task in tasks])
     run = write_run(tmp_path / "run", documents, n_folds=n_folds, folds=folds, seed=4)
     labels, of_test = compare.spacy_out_of_fold(documents, run, TEST)
     splits = [split_documents(documents, n_folds=n_folds, fold=fold, seed=4) for fold in folds]
-    assert trained == [({document.document for document in training}, 4) for training, _ in splits]
+    assert trained == [({document.document for document in training}, 4, 2) for training, _ in splits]
     assert list(labels) == [document.document for _, validation in splits for document in validation]
     training, validation = splits[0]
-    pipeline = train_spacy_ner(training, seed=4, steps=5)
+    pipeline = train_spacy_ner(training, seed=4, epochs=1)
     assert labels[validation[0].document] == label_with_spacy(pipeline, validation[0])
     assert of_test == [label_with_spacy(pipeline, document) for document in TEST]
 
