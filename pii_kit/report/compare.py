@@ -118,17 +118,18 @@ def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
 
 
 def spacy_out_of_fold(
-    documents: Sequence[Document], run: Path, test: Sequence[Document] = ()
+    documents: Sequence[Document], run: Path, test: Sequence[Document] = (), *, epochs: int | None = None
 ) -> tuple[dict[int, list[str]], list[list[str]]]:
     """Return labels (token) of spaCy's NER, trained on the folds of a run, side by side.
 
-    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed and for as
-    many epochs as the fold. The labels of `documents` are by document number; those of `test` are of the first fold's
-    pipeline.
+    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed; `epochs`
+    None: as many as the fold has. The labels of `documents` are by document number; those of `test` are of the first
+    fold's pipeline.
     """
     folds = fold_folders(run)
     tasks = [
-        partial(_label_with_spacy_fold, documents, fold, () if place else test) for place, fold in enumerate(folds)
+        partial(_label_with_spacy_fold, documents, fold, () if place else test, epochs)
+        for place, fold in enumerate(folds)
     ]
     bar = tqdm(desc="spaCy's NER", total=len(tasks), unit="fold")
     of_folds = run_in_parallel(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar)
@@ -136,12 +137,13 @@ def spacy_out_of_fold(
 
 
 def _label_with_spacy_fold(
-    documents: Sequence[Document], fold: Path, test: Sequence[Document]
+    documents: Sequence[Document], fold: Path, test: Sequence[Document], epochs: int | None
 ) -> tuple[dict[int, list[str]], list[list[str]]]:
     manifest = read_json(fold / "run.json")
     validation = set(manifest["validation"])
     training = [document for document in documents if document.document not in validation]
-    pipeline = train_spacy_ner(training, seed=manifest["train"]["seed"], epochs=manifest["train"]["epochs"])
+    settings = manifest["train"]
+    pipeline = train_spacy_ner(training, seed=settings["seed"], epochs=epochs or settings["epochs"])
     held_out = (document for document in documents if document.document in validation)
     labels = {document.document: label_with_spacy(pipeline, document) for document in held_out}
     return labels, [label_with_spacy(pipeline, document) for document in test]

@@ -166,6 +166,8 @@ def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(
     pipeline = train_spacy_ner(training, seed=4, epochs=1)
     assert labels[validation[0].document] == label_with_spacy(pipeline, validation[0])
     assert of_test == [label_with_spacy(pipeline, document) for document in TEST]
+    compare.spacy_out_of_fold(documents, run, epochs=7)
+    assert [epochs for *_, epochs in trained] == [2] * len(folds) + [7] * len(folds)
 
 
 def test_test_documents_are_scored_by_each_run_and_by_the_average(cross_validated, documents):
