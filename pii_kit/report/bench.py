@@ -65,7 +65,7 @@ def load_taggers(runs: Sequence[Path], engine: str) -> Loaded:
 
 
 def load_spacy(training: Sequence[Document]) -> Loaded:
-    """Train spaCy's NER. Without training documents, ten steps on made-up ones: enough for its speed alone.
+    """Train spaCy's NER. Without training documents, one epoch on made-up ones: enough for its speed alone.
 
     It is called with texts, in one process or in one for each core.
     """
@@ -169,6 +169,8 @@ def run_bench(
             facts[name]["f5"] = micro_fbeta(true_rows(new), rows).f
         return worker, timed
 
+    if training:
+        logger.info("training %s on %d documents, which may take minutes", SPACY, len(training))
     with ExitStack() as stack:
         spacy = stack.enter_context(start_worker(partial(load_spacy, training), documents))
         of_spacy = {SPACY: add(SPACY, spacy, documents)}
