@@ -1,7 +1,7 @@
 """Compare models: out-of-fold scores, baselines, cost, and figures that others published."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -244,12 +244,13 @@ def verdict(
     submissions: Mapping[str, pd.DataFrame],
     documents: Sequence[int],
     *,
-    baseline: str,
+    baselines: Collection[str],
     average: str,
 ) -> str:
-    """Return a Markdown list that compares the models' submissions with each other, the average and the baseline."""
+    """Return a Markdown list that compares the models with each other, the average and the best baseline."""
     f5 = {name: micro_fbeta(truth, rows).f for name, rows in submissions.items()}
-    models = sorted((name for name in f5 if name not in (baseline, average)), key=lambda name: -f5[name])
+    baseline = max(baselines, key=lambda name: f5[name])
+    models = sorted((name for name in f5 if name not in (*baselines, average)), key=lambda name: -f5[name])
     pairs = [(models[0], models[-1]), (average, models[0]), *((name, baseline) for name in models)]
     lines = []
     for one, two in pairs:

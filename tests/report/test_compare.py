@@ -304,7 +304,7 @@ def test_a_difference_in_every_document_is_certain_although_the_intervals_overla
     assert bootstrap_interval(truth, worse, numbers)[1] > bootstrap_interval(truth, better, numbers)[0]
     low, high = compare.paired_bootstrap(truth, better, worse, numbers)
     assert 0 < low <= high
-    words = compare.verdict(truth, {"a": worse, "b": worse, "ab": better}, numbers, baseline="b", average="ab")
+    words = compare.verdict(truth, {"a": worse, "b": worse, "ab": better}, numbers, baselines=["b"], average="ab")
     assert "ab is above a" in words and "chance" not in words.split("\n")[1]
 
 
@@ -316,7 +316,7 @@ def test_a_difference_may_be_chance_although_the_score_is_outside_the_others_int
     assert high < micro_fbeta(truth, varied).f
     low, high = compare.paired_bootstrap(truth, varied, steady, numbers)
     assert low < 0 < high
-    words = compare.verdict(truth, {"a": varied, "b": rows(), "ab": steady}, numbers, baseline="b", average="ab")
+    words = compare.verdict(truth, {"a": varied, "b": rows(), "ab": steady}, numbers, baselines=["b"], average="ab")
     assert "ab is below a" in words and "may be chance" in words.split("\n")[1]
 
 
@@ -328,16 +328,17 @@ def test_the_interval_of_a_difference_changes_sign_with_the_order_and_is_zero_fo
     assert compare.paired_bootstrap(rows(), rows(), rows(), []) == (0, 0)
 
 
-def test_the_verdict_compares_models_average_and_baseline_in_that_order():
+def test_the_verdict_compares_models_average_and_best_baseline_in_that_order():
     numbers = range(30)
     truth = found(numbers, [10] * 30)
     submissions = {
         "patterns": found(numbers, [3] * 30),
+        "worst": found(numbers, [1] * 30),
         "weak": found(numbers, [2] * 30),
         "strong": found(numbers, [6] * 30),
         "average": found(numbers, [6] * 30),
     }
-    lines = compare.verdict(truth, submissions, numbers, baseline="patterns", average="average").split("\n")
+    lines = compare.verdict(truth, submissions, numbers, baselines=["patterns", "worst"], average="average").split("\n")
     beginnings = [
         "- strong is above weak: F5 0.609 and 0.206, a difference of +0.403",
         "- average is equal to strong: F5 0.609 and 0.609, a difference of +0.000",
