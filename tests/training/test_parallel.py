@@ -33,6 +33,7 @@ from pii_kit.training.parallel import (
 
 # Trains taggers in FOLDER: both models without dropout; SHA-RNN with dropout; and again, stopped and resumed.
 SCRIPT = """
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -82,6 +83,9 @@ torch.manual_seed(99)
 Clock.is_over = lambda clock, batches_per_epoch: False
 fit(sha_rnn(0.3), pairs, training, validation, config, folder / "broken", quiet=True, resume=True)
 end_ranks()
+# PyTorch may abort a process that ends while anything holds the connection to the others.
+assert not torch.distributed.is_initialized()
+assert not any(isinstance(held, torch.nn.parallel.DistributedDataParallel) for held in gc.get_objects())
 """
 
 
