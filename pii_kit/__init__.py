@@ -23,7 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pii_kit.data import read_documents
+    from pii_kit.documents import read_documents
     from pii_kit.redact import Redaction
     from pii_kit.redact.document import redact_text
     from pii_kit.tagger import PiiSpan, Tagger
@@ -39,7 +39,7 @@ _MODULES = {
     "PiiSpan": "pii_kit.tagger",
     "Redaction": "pii_kit.redact",
     "Tagger": "pii_kit.tagger",
-    "read_documents": "pii_kit.data",
+    "read_documents": "pii_kit.documents",
     "redact_text": "pii_kit.redact.document",
 }
 

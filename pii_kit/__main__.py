@@ -10,7 +10,7 @@ from importlib import import_module
 
 from pii_kit import __version__
 from pii_kit.cli import Parser
-from pii_kit.data import DataWarning
+from pii_kit.documents import DataWarning
 from pii_kit.files import KitError
 
 VERBS = {  # in the order of the work: the verb, its module in pii_kit.cli, and what it does

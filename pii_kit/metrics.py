@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import betaincinv
 
-from pii_kit.data import Document, true_labels
 from pii_kit.decide import O_THRESHOLDS, likeliest_pii
+from pii_kit.documents import Document, true_labels
 from pii_kit.labels import OUTSIDE, PII_TYPES, pii_places, type_of
 from pii_kit.rules import label_document
 from pii_kit.submission import Row, submission_rows
@@ -159,7 +159,7 @@ def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]
 def decided_rows(predictions: Predictions, *, o_threshold: float, rules: Sequence[str] = ()) -> pd.DataFrame:
     """Return the rows to submit for predictions."""
     return submission_rows(
-        (doc.document, label_document(doc, scores, o_threshold=o_threshold, rules=rules)) for doc, scores in predictions
+        (doc.number, label_document(doc, scores, o_threshold=o_threshold, rules=rules)) for doc, scores in predictions
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError, atomic_write, read_json, write_json
 from pii_kit.lexicon import N_FEATURES, NO_WORD, features_of
 

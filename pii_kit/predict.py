@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.models.onnx import OnnxModel, can_convert, to_onnx

@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pii_kit.data import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.decide import decide, repair_bio
+from pii_kit.documents import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL as EMAIL_TYPE
 from pii_kit.labels import (

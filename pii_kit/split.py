@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 
 RUN = 8  # tokens; two documents that share a run of so many share text

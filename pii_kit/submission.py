@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pii_kit.data import Document, true_labels
+from pii_kit.documents import Document, true_labels
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE
 
@@ -42,14 +42,14 @@ def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 def true_rows(documents: Iterable[Document]) -> pd.DataFrame:
     """Return the rows of labelled documents. Raises KitError if a document has no labels."""
-    return submission_rows((document.document, true_labels(document)) for document in documents)
+    return submission_rows((document.number, true_labels(document)) for document in documents)
 
 
 def label_documents(documents: Iterable[Document], rows: pd.DataFrame) -> list[Document]:
     """Return documents labelled by rows, O where there is no row. The inverse of `true_rows`."""
     labels = {(doc, token): label for doc, token, label in rows[COLUMNS[1:]].itertuples(index=False)}
     return [
-        replace(doc, labels=tuple(labels.get((doc.document, token), OUTSIDE) for token in range(len(doc.tokens))))
+        replace(doc, labels=tuple(labels.get((doc.number, token), OUTSIDE) for token in range(len(doc.tokens))))
         for doc in documents
     ]
 
@@ -88,7 +88,7 @@ def check_submission(path: str | Path, documents: Iterable[Document] | None) -> 
     if list(table.columns) != COLUMNS:
         return [f"columns are {_name_columns(list(table.columns))}; expected {','.join(COLUMNS)}, in this order"]
 
-    n_tokens = None if documents is None else {document.document: len(document.tokens) for document in documents}
+    n_tokens = None if documents is None else {document.number: len(document.tokens) for document in documents}
     bad_rows: dict[str, list[int]] = {}
     seen: set[tuple] = set()
     for row, values in enumerate(table.fillna("").itertuples(index=False, name=None)):

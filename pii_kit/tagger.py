@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from pii_kit.data import Document, document_of_text, join_tokens, token_edges
+from pii_kit.documents import Document, document_of_text, join_tokens, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.predict import ENGINES, Ensemble

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.lexicon import NO_WORD
 from pii_kit.pieces import PieceTokenizer
@@ -130,7 +130,7 @@ def cut_windows(
 
     return [
         Window(
-            document=document.document,
+            document=document.number,
             pieces=part(cut.ids, span, ends or ()),
             features=part(cut.features, span, [NO_WORD] * 2),
             token_index=part(token_index, span, [NO_TOKEN] * 2),

@@ -15,7 +15,7 @@ import torch
 from kaggle_stub import built_kit, stub, wheels_at_hand  # noqa: F401 (fixtures)
 
 from pii_kit import training as presets
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
@@ -42,7 +42,7 @@ def make_document(text: str, number: int = 1, labels=None) -> Document:
     """A document of spaCy's tokens of `text`; `labels` maps a token's text to its label, None leaves it unlabelled."""
     tokens = _english().tokenizer(text)
     return Document(
-        document=number,
+        number=number,
         full_text=text,
         tokens=tuple(token.text for token in tokens),
         trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
@@ -54,7 +54,7 @@ def essay_of_labels(number: int, labels) -> Document:
     """A document of made-up tokens with these labels."""
     tokens = tuple(f"w{index}" for index in range(len(labels)))
     return Document(
-        document=number,
+        number=number,
         full_text=" ".join(tokens),
         tokens=tokens,
         trailing_whitespace=(True,) * len(labels),

@@ -17,7 +17,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.pieces import NEWLINE, train_word_pieces
 
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

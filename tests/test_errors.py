@@ -6,7 +6,7 @@ import pytest
 from conftest import make_document
 
 from pii_kit.__main__ import main
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.training.runs import save_tagger
 
 

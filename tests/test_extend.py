@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pii_kit.data import document_of_spans
+from pii_kit.documents import document_of_spans
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

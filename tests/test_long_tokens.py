@@ -6,8 +6,8 @@ No test here has a timer: a step that is quadratic in a token of a million chara
 import numpy as np
 import pytest
 
-from pii_kit.data import Document, read_documents, write_documents
 from pii_kit.decide import decide
+from pii_kit.documents import Document, read_documents, write_documents
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.rules import RULES, apply_rules
@@ -40,7 +40,7 @@ def test_a_token_of_a_million_characters_passes_every_step(name, tokenizers, tmp
     tokens, spaces = ("By", LONG[name], "Ann"), (True, True, False)
     full_text = f"By {LONG[name]} Ann"
     path = tmp_path / "test.json"
-    write_documents(path, [Document(document=1, full_text=full_text, tokens=tokens, trailing_whitespace=spaces)])
+    write_documents(path, [Document(number=1, full_text=full_text, tokens=tokens, trailing_whitespace=spaces)])
     (document,) = read_documents(path)
     for tokenizer in tokenizers if name in WITH_WORD_PIECES else tokenizers[:1]:
         windows = cut_windows(document, tokenizer, size=256, overlap=64)
@@ -64,7 +64,7 @@ def test_a_token_of_a_million_characters_passes_every_step(name, tokenizers, tmp
 def test_a_document_of_many_tokens_passes_every_step(token, tokenizers):
     n_tokens = N // 20
     document = Document(
-        document=1,
+        number=1,
         full_text=(token + " ") * n_tokens,
         tokens=(token,) * n_tokens,
         trailing_whitespace=(True,) * n_tokens,

@@ -118,7 +118,7 @@ def test_the_threshold_curve_has_the_score_at_each_threshold():
     curve = threshold_curve(predictions(), [0.5, 0.8, 0.95, 0.9999])
     for threshold, line in curve.iterrows():
         expected = micro_fbeta(
-            true_rows([document]), submission_rows([(document.document, decide(scores, o_threshold=threshold))])
+            true_rows([document]), submission_rows([(document.number, decide(scores, o_threshold=threshold))])
         )
         assert line["f5"] == expected.f
     assert curve[["tp", "fp", "fn"]].to_numpy().tolist() == [[0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 3, 0]]

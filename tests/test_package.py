@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pii_kit"

@@ -4,7 +4,7 @@ import sys
 import pytest
 from conftest import make_document
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.lexicon import CASINGS, casing_of
 from pii_kit.pieces import read_tokenizer, train_byte_pairs, train_word_pieces, write_tokenizer
@@ -34,7 +34,7 @@ def tokenizer(request, documents):
 
 def exotic_document() -> Document:
     return Document(
-        document=1,
+        number=1,
         full_text="".join(token + " " for token in EXOTIC),
         tokens=tuple(EXOTIC),
         trailing_whitespace=(True,) * len(EXOTIC),

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.pieces import NEWLINE, of_transformers, read_tokenizer, write_tokenizer
 
@@ -41,7 +41,7 @@ token = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6) | st.sampl
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_token_has_pieces_in_order_and_cutting_is_deterministic(tokenizer, tokens):
     texts, spaces = tuple(text for text, _ in tokens), tuple(space for _, space in tokens)
-    document = Document(document=1, full_text="", tokens=texts, trailing_whitespace=spaces)
+    document = Document(number=1, full_text="", tokens=texts, trailing_whitespace=spaces)
     cut, again = tokenizer.cut(document), tokenizer.cut(document)
     assert cut.starts.tolist() == sorted(set(cut.starts.tolist())) and len(cut.starts) == len(texts)
     assert all(0 <= start < len(cut.ids) for start in cut.starts) and cut.starts.tolist()[:1] in ([], [0])

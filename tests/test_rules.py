@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.data import Document, join_tokens
 from pii_kit.decide import decide, repair_bio
+from pii_kit.documents import Document, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.report.baselines import label_with_patterns
@@ -148,7 +148,7 @@ def test_an_unknown_rule_is_an_error_that_lists_the_rules():
 
 def document_of(*tokens: str) -> Document:
     spaces = (False,) * len(tokens)
-    return Document(document=1, full_text="".join(tokens), tokens=tokens, trailing_whitespace=spaces)
+    return Document(number=1, full_text="".join(tokens), tokens=tokens, trailing_whitespace=spaces)
 
 
 @pytest.mark.parametrize("gap", ["\n", "\n\n", "  ", "\xa0"])

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.split import RUN, fold_of_documents, near_duplicates, split_documents, without_near_duplicates
 
@@ -13,7 +13,7 @@ from pii_kit.split import RUN, fold_of_documents, near_duplicates, split_documen
 def holding(*types: str, number: int) -> Document:
     labels = tuple(f"B-{pii_type}" for pii_type in types) or ("O",)
     return Document(
-        document=number,
+        number=number,
         full_text="x" * len(labels),
         tokens=("x",) * len(labels),
         trailing_whitespace=(False,) * len(labels),
@@ -40,7 +40,7 @@ def test_a_rare_type_is_spread_although_each_document_holds_another_set():
 
 def test_a_split_keeps_each_document_once_and_depends_on_the_seed(documents):
     training, validation = split_documents(documents, n_folds=4, fold=1, seed=5)
-    assert sorted(doc.document for doc in training + validation) == [doc.document for doc in documents]
+    assert sorted(doc.number for doc in training + validation) == [doc.number for doc in documents]
     assert split_documents(documents, n_folds=4, fold=1, seed=5) == (training, validation)
     assert split_documents(documents, n_folds=4, fold=1, seed=6)[1] != validation
 
@@ -54,7 +54,7 @@ def written(number: int, words: list[str]) -> Document:
     spaces = (True,) * len(words)
     text = "".join(f"{word} " for word in words)
     return Document(
-        document=number, full_text=text, tokens=tuple(words), trailing_whitespace=spaces, labels=("O",) * len(words)
+        number=number, full_text=text, tokens=tuple(words), trailing_whitespace=spaces, labels=("O",) * len(words)
     )
 
 
@@ -83,5 +83,5 @@ def test_extra_documents_with_the_text_of_others_are_left_out():
     texts = [[f"w{rng.randrange(10**6)}" for _ in range(100)] for _ in range(5)]
     documents = [written(number, words) for number, words in enumerate(texts[:3])]
     extra = [written(7, texts[3]), written(8, texts[1][20:60]), written(9, texts[3]), written(10, texts[4])]
-    assert [doc.document for doc in without_near_duplicates(extra, documents)] == [7, 9, 10]
+    assert [doc.number for doc in without_near_duplicates(extra, documents)] == [7, 9, 10]
     assert without_near_duplicates([], documents) == []

@@ -8,7 +8,7 @@ from conftest import make_document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import DataWarning, join_tokens, read_documents
+from pii_kit.documents import DataWarning, join_tokens, read_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
@@ -183,7 +183,7 @@ def test_the_rows_predicted_for_any_documents_that_can_be_read_pass_the_check(da
             return
         documents = read_documents(folder / "test.json")
     labelled = [
-        (document.document, label_document(document, scores, o_threshold=0.9, rules=list(RULES)))
+        (document.number, label_document(document, scores, o_threshold=0.9, rules=list(RULES)))
         for document, scores in predict_documents([sha_rnn_tagger], documents)
     ]
     rows = submission_rows(labelled)

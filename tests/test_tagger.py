@@ -12,7 +12,7 @@ from conftest import make_document
 
 import pii_kit
 from pii_kit import PiiSpan, Tagger
-from pii_kit.data import Document, document_of_text, join_tokens
+from pii_kit.documents import Document, document_of_text, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, ID_NUM, LABELS, NAME_STUDENT, OUTSIDE_ID, STREET_ADDRESS, spans_of
 from pii_kit.predict import Ensemble
@@ -78,7 +78,7 @@ def test_a_span_is_the_text_of_its_tokens_without_outer_whitespace(text, expecte
 
 def test_places_in_a_document_are_those_in_the_text_that_its_tokens_spell():
     document = Document(
-        document=7, full_text="By  Ana", tokens=("By", "", "Ana"), trailing_whitespace=(True, False, True)
+        number=7, full_text="By  Ana", tokens=("By", "", "Ana"), trailing_whitespace=(True, False, True)
     )
     ((same, spans),) = known().label_documents([document])
     assert same is document and join_tokens(document.tokens, document.trailing_whitespace)[3:6] == "Ana"

@@ -6,7 +6,7 @@ from conftest import make_document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.labels import LABELS
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.windows import (
@@ -90,7 +90,7 @@ def test_windows_of_a_bert_vocabulary_have_special_pieces_at_the_ends_and_still_
 
 def test_overlapping_windows_are_averaged(documents):
     tokenizer = train_byte_pairs(documents, n_pieces=400)
-    document = Document(document=1, full_text="abc", tokens=("a", "b", "c"), trailing_whitespace=(False,) * 3)
+    document = Document(number=1, full_text="abc", tokens=("a", "b", "c"), trailing_whitespace=(False,) * 3)
     windows = cut_windows(document, tokenizer, size=3, overlap=1)
     assert [window.token_index.tolist() for window in windows] == [[NO_TOKEN, 0, 1], [1, 2, NO_TOKEN]]
     merged = merge_windows(3, windows, [np.array([[9.0], [1.0], [2.0]]), np.array([[4.0], [8.0], [9.0]])], 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pii_kit.augment.plant import Insertion, insert, planted, traps
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.augment.swap import swap_pii
-from pii_kit.data import Document, join_tokens
+from pii_kit.documents import Document, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,
@@ -77,8 +77,7 @@ class AugmentConfig:
 def augment(documents: Iterable[Document], config: AugmentConfig, *, seed: int, epoch: int) -> list[Document]:
     """Return the documents of one epoch, same order and numbers; each depends only on itself, seed and epoch."""
     return [
-        augment_document(document, config, random.Random(f"{seed} {epoch} {document.document}"))
-        for document in documents
+        augment_document(document, config, random.Random(f"{seed} {epoch} {document.number}")) for document in documents
     ]
 
 

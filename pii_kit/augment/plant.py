@@ -8,7 +8,7 @@ from itertools import takewhile
 from pii_kit.augment import templates as texts
 from pii_kit.augment.slots import Slots, author, drawn, others
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.data import Document, Span, cut, document_of_spans, join
+from pii_kit.documents import Document, Span, cut, document_of_spans, join
 from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS
 from pii_kit.sample.text import expand
 
@@ -43,7 +43,7 @@ def insert(document: Document, insertions: Sequence[Insertion]) -> Document:
         parts += [before, insertion.part]
         done = insertion.index
     parts.append(cut(document, done, len(document.tokens)))
-    return join(document.document, parts)
+    return join(document.number, parts)
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Planter:
         for _ in range(TRIES):
             spans = self._spread(expand(template, self.rng, self.slots, texts.FILLERS))
             try:
-                return document_of_spans(self.document.document, spans)
+                return document_of_spans(self.document.number, spans)
             except ValueError:
                 continue
         return cut(self.document, 0, 0)

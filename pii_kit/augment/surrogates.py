@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from pii_kit.augment import templates as texts
-from pii_kit.data import english_tokenizer
+from pii_kit.documents import english_tokenizer
 from pii_kit.lexicon import without_accents
 from pii_kit.sample.text import faker_of, separable
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.data import Document, cut, document_of_spans, join, true_labels
+from pii_kit.documents import Document, cut, document_of_spans, join, true_labels
 from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of
 from pii_kit.sample.text import handle_of
 
@@ -35,7 +35,7 @@ def swap_pii(document: Document, surrogates: Surrogates) -> Document:
             parts.append(replace(drawn[key], trailing_whitespace=spaces))
         done = end
     parts.append(_swap_unlabelled(cut(document, done, len(document.tokens)), names))
-    return join(document.document, parts)
+    return join(document.number, parts)
 
 
 def _n_letters(token: str) -> int:
@@ -80,7 +80,7 @@ def _swap_unlabelled(part: Document, names: Mapping[str, str]) -> Document:
 
 def _surrogate(entity: Document, pii_type: str, handle: str, surrogates: Surrogates) -> Document:
     if pii_type == STREET_ADDRESS:
-        return document_of_spans(entity.document, [(surrogates.address(), pii_type)])
+        return document_of_spans(entity.number, [(surrogates.address(), pii_type)])
     draws = {EMAIL: surrogates.email, USERNAME: surrogates.username, URL_PERSONAL: surrogates.url}
     if pii_type in draws and len(entity.tokens) == 1:
         return replace(entity, tokens=(draws[pii_type](handle),))

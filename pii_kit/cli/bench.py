@@ -11,7 +11,7 @@ import pandas as pd
 
 from pii_kit.cli import add_verb, whole
 from pii_kit.cli.demo import CHECKOUT
-from pii_kit.data import read_documents
+from pii_kit.documents import read_documents
 from pii_kit.files import KitError, atomic_folder, write_json
 from pii_kit.predict import ENGINES
 from pii_kit.report.bench import N_DOCUMENTS, N_PIPELINE, SIZES, long_documents, run_bench

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from pii_kit.cli import add_path, add_verb, positive, whole
-from pii_kit.data import read_documents
+from pii_kit.documents import read_documents
 from pii_kit.files import KitError
 from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.sample import write_sample
@@ -27,7 +27,7 @@ def score(args: argparse.Namespace) -> None:
     truth = read_submission(args.labels, documents) if args.labels else true_rows(documents)
     rows = read_submission(args.submission, documents)
     result = micro_fbeta(truth, rows)
-    low, high = bootstrap_interval(truth, rows, [document.document for document in documents])
+    low, high = bootstrap_interval(truth, rows, [document.number for document in documents])
     if args.json:
         print(json.dumps({**as_dict(result), "f5_low": low, "f5_high": high}))
     else:

@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pii_kit.cli import add_verb, whole
-from pii_kit.data import read_documents
+from pii_kit.documents import read_documents
 from pii_kit.files import KitError, atomic_write, read_json, write_json
 from pii_kit.redact import Redacted, Redaction
 from pii_kit.redact.document import redact_document
@@ -211,9 +211,9 @@ def _show(out: Path, seed: int) -> None:
     print("F5, precision and recall: out of fold on the training essays; seconds: training of all folds")
     print("\nTest essays before and after redaction; what was found is in brackets:")
     truth = label_documents(documents, read_submission(out / "essays" / "test_labels.csv", documents))
-    n_types = {document.document: len(document.types) for document in truth}
+    n_types = {document.number: len(document.types) for document in truth}
     found = [pair for pair in zip(labelled, release.redacted, strict=True) if pair[1].changes]
-    found.sort(key=lambda pair: -n_types[pair[0].document])
+    found.sort(key=lambda pair: -n_types[pair[0].number])
     for document, redacted in found[:N_SHOWN]:
         before, after = excerpts(document.full_text, redacted)
         print(f"\n  before  {before}\n  after   {after}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pii_kit.cli import add_path, add_verb, counted
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.interchange.readers import FORMS, read_annotations
 from pii_kit.interchange.writers import WRITERS

@@ -12,7 +12,7 @@ import numpy as np
 
 from pii_kit.cli import add_path, add_runs, add_verb, counted, given_threshold, whole
 from pii_kit.cli.taggers import load_runs, use_default_run
-from pii_kit.data import DataWarning, read_documents
+from pii_kit.documents import DataWarning, read_documents
 from pii_kit.files import KitError, atomic_write, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.redact import MODES, Redaction, normalise
@@ -212,7 +212,7 @@ def redact_eval(args: argparse.Namespace) -> None:
     shown = [document for document, _ in found.predictions]
     fixed = given_threshold(args)
     validated = {} if fixed else labels_out_of_fold(ensemble, args.run, shown, recall=args.recall)
-    labels = [validated.get(pair[0].document) or ensemble.label(*pair) for pair in found.predictions]
+    labels = [validated.get(pair[0].number) or ensemble.label(*pair) for pair in found.predictions]
     table = evaluate_redaction(shown, labels, Redaction(mode="type", mentions=args.mentions == "all"))
     if args.out:
         with atomic_write(args.out) as handle:

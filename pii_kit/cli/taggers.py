@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pii_kit.cli import add_path, add_runs, add_verb, counted, given_threshold, positive, whole
 from pii_kit.cli.interchange import add_format, check_not_input, write_found
-from pii_kit.data import DataWarning, iterate_documents, read_documents
+from pii_kit.documents import DataWarning, iterate_documents, read_documents
 from pii_kit.files import KitError, atomic_write
 from pii_kit.kaggle import deadline_in
 from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
@@ -123,7 +123,7 @@ def write_rows(args: argparse.Namespace, ensemble: Ensemble, n_documents: int) -
     """Write a submission while the documents are read, so that memory does not grow with their number."""
     predicted = ensemble.predict(iterate_documents(args.data))
     bar = tqdm(predicted, total=n_documents, desc="documents", mininterval=10)
-    rows = submission_rows((document.document, ensemble.label(document, scores)) for document, scores in bar)
+    rows = submission_rows((document.number, ensemble.label(document, scores)) for document, scores in bar)
     write_submission(args.out, rows)
     print(f"{args.out}: {len(rows)} rows from {n_documents} documents; {counted(ensemble.n_models, 'model')}, ", end="")
     print(f"P(O) < {ensemble.o_threshold:g}")
@@ -187,7 +187,7 @@ def errors(args: argparse.Namespace) -> None:
     found = predict_labelled(ensemble, args.run, documents)
     shown, scores = [document for document, _ in found.predictions], [scores for _, scores in found.predictions]
     labels = [ensemble.label(*pair) for pair in found.predictions]
-    rows = submission_rows((doc.document, of_document) for doc, of_document in zip(shown, labels, strict=True))
+    rows = submission_rows((doc.number, of_document) for doc, of_document in zip(shown, labels, strict=True))
     title = f"Errors of {' and '.join(run.resolve().name for run in args.run)}"
     note = f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}."
     write_error_page(args.out, shown, scores, labels, title=title, note=note)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pii_kit.data import MAX_NUMBER, DataWarning, Document, covered_tokens, document_of_text, token_edges
+from pii_kit.documents import MAX_NUMBER, DataWarning, Document, covered_tokens, document_of_text, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, label_span
 from pii_kit.redact.forms import BOM, decode, json_entries

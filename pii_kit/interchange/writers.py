@@ -11,7 +11,7 @@ import spacy
 from spacy import displacy
 from spacy.tokens import Doc, DocBin, Span
 
-from pii_kit.data import Document, covered_tokens, join_tokens, token_edges
+from pii_kit.documents import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.files import atomic_write
 from pii_kit.pieces import encodable
 from pii_kit.report import TYPE_COLOURS
@@ -34,7 +34,7 @@ def write_jsonl(path: str | Path, found: Found, *, names: Mapping[int, str] = NO
 
 
 def _identity(document: Document, names: Mapping[int, str]) -> dict[str, Any]:
-    number = document.document
+    number = document.number
     return {"document": number, "name": names[number]} if number in names else {"document": number}
 
 
@@ -61,7 +61,7 @@ def write_html(path: str | Path, found: Found, *, names: Mapping[int, str] = NO_
     """Write a displaCy page with the entities of all documents in the kit's colours; it loads nothing."""
     pages = [
         {
-            "title": escape(names.get(document.document, f"Document {document.document}")),
+            "title": escape(names.get(document.number, f"Document {document.number}")),
             "text": join_tokens(document.tokens, document.trailing_whitespace),
             "ents": [{"start": span.start, "end": span.end, "label": span.type} for span in spans],
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from pii_kit import __version__
-from pii_kit.data import Document, read_documents
+from pii_kit.documents import Document, read_documents
 from pii_kit.files import KitError, atomic_folder, read_json
 from pii_kit.sample import write_sample
 

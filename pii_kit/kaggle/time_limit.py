@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.kaggle import in_rerun
 from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Cascade, Ensemble, FoldTagger, predict_group
@@ -48,7 +48,7 @@ def label_by_rules(document: Document) -> list[str]:
 
 def write_early_submission(path: str | Path, documents: Sequence[Document]) -> Rows:
     """Write a submission from `label_by_rules` and return its rows by document number."""
-    rows = {doc.document: label_rows(doc.document, label_by_rules(doc)) for doc in documents}
+    rows = {doc.number: label_rows(doc.number, label_by_rules(doc)) for doc in documents}
     write_submission(path, rows_table(chain.from_iterable(rows.values())))
     return rows
 
@@ -221,7 +221,7 @@ class _Work:
         weights = self.ensemble.weights_of(places)
         for document, *of_taggers in zip(group, *(scores[place] for place in places), strict=True):
             mean = sum(weight * of_tagger for weight, of_tagger in zip(weights, of_taggers, strict=True))
-            rows[document.document] = label_rows(document.document, self.ensemble.label(document, mean))
+            rows[document.number] = label_rows(document.number, self.ensemble.label(document, mean))
         self.timings[DECIDE].append((time.monotonic() - began) / n_tokens)
         return rows, len(scores)
 

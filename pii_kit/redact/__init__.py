@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from pii_kit.augment.templates import NAME_WORDS
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError, check_choice
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.lexicon import COMMON, LISTS, MISSPELT, look_up

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
-from pii_kit.data import Document
 from pii_kit.decide import repair_bio
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE, OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.predict import Ensemble
@@ -103,7 +103,7 @@ def read_decisions(path: Path, documents: Sequence[Document]) -> tuple[list[list
         raise KitError(f"{path}: these are decisions about other documents; give the --data that was reviewed")
     if set(content) != {"format", "data", "documents"} or not isinstance(content["documents"], dict):
         raise KitError(f"{path}: expected the fields format, data and documents, which is an object")
-    by_number = {str(document.document): [OUTSIDE] * len(document.tokens) for document in documents}
+    by_number = {str(document.number): [OUTSIDE] * len(document.tokens) for document in documents}
     n_spans = n_undecided = 0
     for number, spans in content["documents"].items():
         where = f"{path}: document {number[:20]}"

@@ -9,8 +9,8 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pii_kit.data import Document, document_of_text, join_tokens, token_edges, tokenize
 from pii_kit.decide import repair_bio
+from pii_kit.documents import Document, document_of_text, join_tokens, token_edges, tokenize
 from pii_kit.labels import ID_NUM, NAME_STUDENT, OUTSIDE, PHONE_NUM, spans_of
 from pii_kit.redact import Change, Kept, Redacted, Redaction, is_ordinary, name_words, normalise
 from pii_kit.redact.finder import LEAST_SYMBOLS, Finder
@@ -60,7 +60,7 @@ def redact_text(text: str, tagger: "Tagger", settings: Redaction) -> str:
     """
     document = document_of_text(text)
     number = int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:7])
-    ((document, probabilities),) = tagger.ensemble.predict([replace(document, document=number)])
+    ((document, probabilities),) = tagger.ensemble.predict([replace(document, number=number)])
     return redact_document(document, tagger.ensemble.label(document, probabilities), settings).document.full_text
 
 
@@ -239,7 +239,7 @@ def _apply(document: Document, starts: Sequence[int], changes: Sequence[Change],
         if document.labels is not None:
             labels += _labels_of(document.labels[first:end], len(new_tokens))
     redacted = Document(
-        document=document.document,
+        number=document.number,
         full_text=join_tokens(tokens, spaces),
         tokens=tuple(tokens),
         trailing_whitespace=tuple(spaces),

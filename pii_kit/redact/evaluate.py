@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from scipy.stats import binomtest
 
-from pii_kit.data import Document, join_tokens, true_labels
+from pii_kit.documents import Document, join_tokens, true_labels
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
 from pii_kit.metrics import LEVEL, recall_bound
 from pii_kit.redact import Redaction, normalise

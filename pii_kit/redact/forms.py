@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pii_kit.data import FIELDS, DataWarning, Document, check_entry, join_tokens, tokenize
+from pii_kit.documents import FIELDS, DataWarning, Document, check_entry, join_tokens, tokenize
 from pii_kit.files import KitError
 
 TEXT_FIELDS = ("full_text", "text")
@@ -91,7 +91,7 @@ def _read_file(path: Path, form: str, name: str, number: int) -> File:
 
 def check_items(items: Sequence[Item], path: Path | str) -> None:
     """Raise KitError if a document number is used twice; warn of texts that differ from their tokens."""
-    n_numbers = len({item.document.document for item in items})
+    n_numbers = len({item.document.number for item in items})
     if n_numbers < len(items):
         raise KitError(f"{path}: {len(items) - n_numbers} document numbers are used twice")
     n_different = sum(item.text_differs for item in items)

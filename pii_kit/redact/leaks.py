@@ -36,7 +36,7 @@ def find_leaks(items: Sequence[Item], redacted: Sequence[Redacted], settings: Re
     holders: dict[str, dict[int, str]] = {}  # string → documents that hold it, with its type
     for one in redacted if settings.is_global else ():
         for change in one.changes:
-            holders.setdefault(change.original, {})[one.document.document] = change.pii_type
+            holders.setdefault(change.original, {})[one.document.number] = change.pii_type
     finder = Finder(holders, loose=True)
     leaks = []
     for item, one in zip(items, redacted, strict=True):
@@ -46,7 +46,7 @@ def find_leaks(items: Sequence[Item], redacted: Sequence[Redacted], settings: Re
             for (start, end), (pii_type, reason) in sorted(found.items()):
                 if name != "full_text" or not _is_placeholder(one, start, end):
                     leak = Leak(
-                        document=item.document.document, field=name, start=start, pii_type=pii_type, reason=reason
+                        document=item.document.number, field=name, start=start, pii_type=pii_type, reason=reason
                     )
                     leaks.append(leak)
     return leaks
@@ -86,7 +86,7 @@ def _elsewhere(text: str, redacted: Redacted, finder: Finder, holders: Mapping[s
     """Find strings that were replaced in other documents."""
     found: Found = {}
     for start, end, string in finder.find(text):
-        if redacted.document.document not in holders[string]:
+        if redacted.document.number not in holders[string]:
             reason = OTHER_DOCUMENT if string.isalpha() else ""
             found[start, end] = next(iter(holders[string].values())), reason
     return found

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from pii_kit.data import DataWarning
+from pii_kit.documents import DataWarning
 from pii_kit.files import KitError, atomic_write, read_json, write_json
 from pii_kit.redact.forms import json_entries, parquet_module
 from pii_kit.redact.table import TableConfig, add_reports, redact_rows

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, NAME_STUDENT, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL
 from pii_kit.redact import Redaction
@@ -117,7 +117,7 @@ def surrogate_operators(
     keeps the name in all of them (`DocumentSurrogates`). Presidio's other entities are left to other operators.
     """
     found = [(text[one.start : one.end], TYPES[one.entity_type]) for one in sorted(results) if one.entity_type in TYPES]
-    document = Document(document=0, full_text=text, tokens=(), trailing_whitespace=())
+    document = Document(number=0, full_text=text, tokens=(), trailing_whitespace=())
     surrogates = DocumentSurrogates(Redaction(mode="surrogate", seed=seed, key=key), document, found)
     for original, pii_type in found:  # drawn in the order of the text, as by `redact`; Presidio replaces from the end
         surrogates(original, pii_type)

@@ -61,7 +61,7 @@ def items_of(files: Sequence[File]) -> list[Item]:
 
 def names_of(files: Sequence[File]) -> dict[int, str]:
     """Return the names of the files of a folder by document number; none if there is no folder."""
-    return {item.document.document: file.name for file in files if file.name for item in file.items}
+    return {item.document.number: file.name for file in files if file.name for item in file.items}
 
 
 def redact_files(files: Sequence[File], labels: Sequence[Sequence[str]], settings: Redaction) -> Release:
@@ -120,7 +120,7 @@ def write_mapping(path: Path, release: Release) -> None:
         files.append(entry | ({"original": original} if edits is None else {"edits": edits}))
     documents = [
         {
-            "document": one.document.document,
+            "document": one.document.number,
             "replaced": [[c.new_start, c.new_end, c.pii_type, c.original] for c in one.changes],
         }
         for one in release.redacted
@@ -225,9 +225,9 @@ def report_of(
         is_pii = 1 - probabilities[:, OUTSIDE_ID]
         for first, end, pii_type in spans_of(labels):
             spans.setdefault(pii_type, []).append(float(is_pii[first:end].mean()))
-        weights[one.document.document] += float(is_pii[[label == OUTSIDE for label in labels]].sum())
+        weights[one.document.number] += float(is_pii[[label == OUTSIDE for label in labels]].sum())
     for one in release.redacted:
-        number = one.document.document
+        number = one.document.number
         for change in one.changes:
             counts["mentions" if change.is_mention else "spans"][change.pii_type] += 1
             if change.is_mention:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from spacy.matcher.levenshtein import levenshtein  # type: ignore[import-not-found]
 
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME
 from pii_kit.lexicon import LISTS, look_up
 from pii_kit.redact import (
@@ -61,7 +61,7 @@ class DocumentSurrogates:
 
     def __init__(self, settings: Redaction, document: Document, originals: Sequence[tuple[str, str]]) -> None:
         self._key = settings.key
-        self._seed = f"{settings.seed}/{document.document}"
+        self._seed = f"{settings.seed}/{document.number}"
         self._positions: dict[str, int] = {}
         self._document = fold(document.full_text)
         self._drawn: dict[tuple[str, str], str] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pii_kit.data import Document, read_documents
+from pii_kit.documents import Document, read_documents
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE
 from pii_kit.redact import Redaction
@@ -178,7 +178,7 @@ def _labels(documents: Sequence[Document], config: TableConfig) -> list[Sequence
         ensemble = replace(ensemble, o_threshold=o_threshold, by_type=dict(config.thresholds))
         return [ensemble.label(*pair) for pair in ensemble.predict(documents)]
     rows = read_rows(config.submission)
-    n_tokens = {document.document: len(document.tokens) for document in documents}
+    n_tokens = {document.number: len(document.tokens) for document in documents}
     rows = rows[rows["document"].isin(n_tokens.keys())]
     outside = rows[rows["token"] >= rows["document"].map(n_tokens)]
     if len(outside):

@@ -7,7 +7,7 @@ from itertools import accumulate, cycle
 import pandas as pd
 from spacy import displacy
 
-from pii_kit.data import Document, join_tokens, true_labels
+from pii_kit.documents import Document, join_tokens, true_labels
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.pieces import PieceTokenizer
 
@@ -59,7 +59,7 @@ def error_counts(documents: Sequence[Document], labels: Sequence[Sequence[str]])
     lines = []
     for document, predicted in zip(documents, labels, strict=True):
         kinds = Counter(error_kind(*pair) for pair in zip(true_labels(document), predicted, strict=True))
-        lines.append((document.document, kinds["missed"], kinds["false"], kinds["wrong label"]))
+        lines.append((document.number, kinds["missed"], kinds["false"], kinds["wrong label"]))
     table = pd.DataFrame(lines, columns=["document", "missed", "false", "wrong label"])
     table["cost"] = 25 * (table["missed"] + table["wrong label"]) + table["false"] + table["wrong label"]
     return table[table["cost"] > 0].sort_values(["cost", "document"], ascending=[False, True], ignore_index=True)
@@ -129,7 +129,7 @@ def overview(documents: Sequence[Document]) -> pd.Series:
 def lengths(documents: Sequence[Document], tokenizer: PieceTokenizer) -> pd.DataFrame:
     """Return the length of each document in tokens and in pieces, and its number of whitespace tokens."""
     lines = [
-        (doc.document, len(doc.tokens), len(tokenizer.cut(doc).ids), sum(map(str.isspace, doc.tokens)))
+        (doc.number, len(doc.tokens), len(tokenizer.cut(doc).ids), sum(map(str.isspace, doc.tokens)))
         for doc in documents
     ]
     return pd.DataFrame(lines, columns=["document", "tokens", "pieces", "whitespace"])
@@ -138,7 +138,7 @@ def lengths(documents: Sequence[Document], tokenizer: PieceTokenizer) -> pd.Data
 def entity_positions(documents: Sequence[Document]) -> pd.DataFrame:
     """Return the type, first token and relative position (0 = start, 1 = end of the document) of each entity."""
     lines = [
-        (document.document, pii_type, first, first / len(document.tokens))
+        (document.number, pii_type, first, first / len(document.tokens))
         for document in documents
         for first, _, pii_type in spans_of(true_labels(document))
     ]

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from pii_kit import models as cost
 from pii_kit.augment import AugmentConfig, augment
-from pii_kit.data import Document, true_labels
+from pii_kit.documents import Document, true_labels
 from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, pipeline
 
-from pii_kit.data import Document, join_tokens
+from pii_kit.documents import Document, join_tokens
 from pii_kit.files import KitError
 from pii_kit.metrics import micro_fbeta
 from pii_kit.models import flops
@@ -50,7 +50,7 @@ def documents_of(n_documents: int, length: int) -> list[Document]:
     for number in range(n_documents):
         tokens, spaces = zip(*islice(pairs, length), strict=True)
         text = join_tokens(tokens, spaces)
-        documents.append(Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces))
+        documents.append(Document(number=number, full_text=text, tokens=tokens, trailing_whitespace=spaces))
     return documents
 
 
@@ -123,8 +123,8 @@ def operations(ensemble: Ensemble, documents: Sequence[Document]) -> float:
 def new_to_all(labelled: Sequence[Document], runs: Sequence[Path], training: Sequence[Document]) -> list[Document]:
     """Return the labelled documents that no run was trained on, and that are not among spaCy's training documents."""
     trained = {document.tokens for document in training}
-    of_runs = [{document.document for document in not_trained_on(run, labelled)} for run in runs]
-    return [doc for doc in labelled if doc.tokens not in trained and all(doc.document in of_run for of_run in of_runs)]
+    of_runs = [{document.number for document in not_trained_on(run, labelled)} for run in runs]
+    return [doc for doc in labelled if doc.tokens not in trained and all(doc.number in of_run for of_run in of_runs)]
 
 
 def run_bench(
@@ -165,7 +165,7 @@ def run_bench(
         facts[name] = {"documents": len(timed), "tokens": n_tokens, "setting": worker.setting, **more}
         facts[name] |= {"load_seconds": worker.load_seconds, "peak_mib": worker.peak_memory / 2**20}
         if new and (labels := worker.labels(new)):
-            rows = submission_rows(zip((document.document for document in new), labels, strict=True))
+            rows = submission_rows(zip((document.number for document in new), labels, strict=True))
             facts[name]["f5"] = micro_fbeta(true_rows(new), rows).f
         return worker, timed
 

@@ -17,7 +17,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import read_json
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.split import split_documents

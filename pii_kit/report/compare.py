@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pii_kit import models as cost
-from pii_kit.data import Document, read_documents
+from pii_kit.documents import Document, read_documents
 from pii_kit.files import KitError, read_json
 from pii_kit.metrics import (
     Predictions,
@@ -104,14 +104,14 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document],
     for name, group in groups.items():
         of_group = rules if name == average else decisions[name]["rules"]
         by_number, o_threshold = labels_by_other_folds(group, folds, of_group)
-        labels[name] = [by_number[document.document] for document in scored]
+        labels[name] = [by_number[document.number] for document in scored]
     decisions[average] = {"o_threshold": o_threshold, "rules": rules}  # the last group's
     every = dict(zip([*runs, average], [*members, average_out_of_fold(members)], strict=True))
     return Comparison(scored, every, decisions, labels)
 
 
 def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
-    numbers = [document.document for document in documents]
+    numbers = [document.number for document in documents]
     scored, rows = np.isin(kept.documents, numbers), np.isin(kept.document, numbers)
     of_rows = (array[rows] for array in (kept.document, kept.token, kept.label, kept.probabilities))
     return OutOfFold(kept.documents[scored], kept.n_tokens[scored], *of_rows)
@@ -141,11 +141,11 @@ def _label_with_spacy_fold(
 ) -> tuple[dict[int, list[str]], list[list[str]]]:
     manifest = read_json(fold / "run.json")
     validation = set(manifest["validation"])
-    training = [document for document in documents if document.document not in validation]
+    training = [document for document in documents if document.number not in validation]
     settings = manifest["train"]
     pipeline = train_spacy_ner(training, seed=settings["seed"], epochs=epochs or settings["epochs"])
-    held_out = (document for document in documents if document.document in validation)
-    labels = {document.document: label_with_spacy(pipeline, document) for document in held_out}
+    held_out = (document for document in documents if document.number in validation)
+    labels = {document.number: label_with_spacy(pipeline, document) for document in held_out}
     return labels, [label_with_spacy(pipeline, document) for document in test]
 
 
@@ -162,7 +162,7 @@ def f5_of_test(
     """
     of_runs = {name: [scores for _, scores in load_ensemble([run]).predict(test)] for name, run in runs.items()}
     means = [np.mean(of_document, axis=0) for of_document in zip(*of_runs.values(), strict=True)]
-    truth, numbers = true_rows(test), [document.document for document in test]
+    truth, numbers = true_rows(test), [document.number for document in test]
     rows = {name: submission_rows(zip(numbers, labels, strict=True)) for name, labels in baselines.items()}
     for name, scores in {**of_runs, average: means}.items():
         rows[name] = decided_rows(list(zip(test, scores, strict=True)), **comparison.decisions[name])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pii_kit.data import Document, join_tokens, true_labels
+from pii_kit.documents import Document, join_tokens, true_labels
 from pii_kit.files import KitError, atomic_write
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, type_of
 from pii_kit.metrics import BETA, Score
@@ -73,7 +73,7 @@ def write_error_page(
     checked = [check_document(*one) for one in zip(documents, probabilities, labels, strict=True)]
     listed = sorted(
         (essay for essay in checked if essay.marks),
-        key=lambda essay: (essay.score.fn == 0, -essay.cost, essay.document.document),
+        key=lambda essay: (essay.score.fn == 0, -essay.cost, essay.document.number),
     )
     with atomic_write(path) as handle:
         style = read_asset("error_page.css") + "".join(
@@ -89,7 +89,7 @@ def write_error_page(
 
 def check_document(document: Document, probabilities: np.ndarray, labels: Sequence[str]) -> CheckedDocument:
     """Compare the predicted labels of a document with its true labels. Raises KitError as `write_error_page`."""
-    where, n_tokens, true = f"document {document.document}", len(document.tokens), true_labels(document)
+    where, n_tokens, true = f"document {document.number}", len(document.tokens), true_labels(document)
     if not n_tokens == len(true) == len(labels) == len(probabilities):
         counts = f"{len(true)} true and {len(labels)} predicted labels, {len(probabilities)} probabilities"
         raise KitError(f"{where}: {n_tokens} tokens, but {counts}; expected one of each per token")
@@ -180,7 +180,7 @@ def _box(name: str, value: str, caption: str, count: str) -> str:
 
 def _article(essay: CheckedDocument) -> str:
     """Return a document's part of the page; text far from any coloured token is folded."""
-    number, n_tokens = essay.document.document, len(essay.document.tokens)
+    number, n_tokens = essay.document.number, len(essay.document.tokens)
     shown = neighbourhoods([(mark.token_index, mark.token_index + 1, "") for mark in essay.marks], AROUND, n_tokens)
     text, done = "", 0
     for start, stop in shown:

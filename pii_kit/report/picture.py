@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from pii_kit.data import Document, true_labels
+from pii_kit.documents import Document, true_labels
 from pii_kit.labels import spans_of
 from pii_kit.report import TYPE_COLOURS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from types import MappingProxyType
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import atomic_write
 from pii_kit.labels import PII_TYPES
 from pii_kit.redact.decisions import FORMAT, Detection, fingerprint_texts
@@ -56,4 +56,4 @@ def _entry(document: Document, detections: Sequence[Detection], names: Mapping[i
         [one.start, one.end, PII_TYPES.index(one.pii_type), round(one.chance, 4), int(one.is_suggestion)]
         for one in detections
     ]
-    return [str(document.document), tokens, spans, names.get(document.document, f"Document {document.document}")]
+    return [str(document.number), tokens, spans, names.get(document.number, f"Document {document.number}")]

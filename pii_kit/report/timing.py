@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import torch
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 
 CPU_INFO = Path("/proc/cpuinfo")  # only Linux has it; elsewhere the name comes from `platform`

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-from pii_kit.data import Document, Span, document_of_spans, write_documents
+from pii_kit.documents import Document, Span, document_of_spans, write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,

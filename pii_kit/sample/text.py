@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pii_kit.data import Span, english_tokenizer
+from pii_kit.documents import Span, english_tokenizer
 from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,

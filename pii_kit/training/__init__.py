@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pii_kit.augment import AugmentConfig
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError, in_one_line, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pii_kit.data import Document, true_labels
+from pii_kit.documents import Document, true_labels
 from pii_kit.files import KitError, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.predict import predict_documents
@@ -70,7 +70,7 @@ def fold_teachers(runs: Sequence[str | Path], fold: int, validation: Sequence[Do
     for run in runs:
         folder = Path(run) / f"fold_{fold}"
         manifest = read_json(folder / "run.json")
-        if not {document.document for document in validation} <= set(manifest["validation"]):
+        if not {document.number for document in validation} <= set(manifest["validation"]):
             raise KitError(
                 f"{folder}: trained on documents that fold {fold} validates, and would pass their labels on; "
                 "train teacher and student on the same documents with the same folds and seed"

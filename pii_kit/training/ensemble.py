@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError, atomic_folder, read_json, write_json
 from pii_kit.metrics import Predictions, Score, decided_rows, micro_fbeta
 from pii_kit.models.onnx import OnnxModel, write_onnx
@@ -181,16 +181,16 @@ def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: 
         weights = [ensemble.weights[index] for index in members]
         kept, scores = load_folds_out_of_fold(run), {}
         if kept is not None:
-            scores = {doc.document: sum(weights) * kept.of(doc) for doc in documents if kept.holds(doc)}
+            scores = {doc.number: sum(weights) * kept.of(doc) for doc in documents if kept.holds(doc)}
         others = not_trained_on(run, documents)
         taggers = [ensemble.taggers[index] for index in members]
-        scores |= {doc.document: found for doc, found in predict_documents(taggers, others, weights=weights)}
-        predicted |= {doc.document for doc in others}
+        scores |= {doc.number: found for doc, found in predict_documents(taggers, others, weights=weights)}
+        predicted |= {doc.number for doc in others}
         of_runs.append(scores)
-    shown = [doc for doc in documents if all(doc.document in scores for scores in of_runs)]
+    shown = [doc for doc in documents if all(doc.number in scores for scores in of_runs)]
     return LabelledScores(
-        predictions=[(doc, np.sum([scores[doc.document] for scores in of_runs], axis=0)) for doc in shown],
-        n_predicted=sum(doc.document in predicted for doc in shown),
+        predictions=[(doc, np.sum([scores[doc.number] for scores in of_runs], axis=0)) for doc in shown],
+        n_predicted=sum(doc.number in predicted for doc in shown),
         n_left_out=len(documents) - len(shown),
     )
 
@@ -203,7 +203,7 @@ def not_trained_on(run: str | Path, documents: Sequence[Document]) -> list[Docum
         known = set(zip(kept.documents.tolist(), kept.n_tokens.tolist(), strict=True))
         if not is_whole(run) and any(kept.holds(document) for document in documents):
             return []
-    others = [document for document in documents if (document.document, len(document.tokens)) not in known]
+    others = [document for document in documents if (document.number, len(document.tokens)) not in known]
     return [document for document in others if not extra or fingerprint([document]) not in extra]
 
 

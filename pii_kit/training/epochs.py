@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pii_kit.augment import augment
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.lexicon import OFFSETS
 from pii_kit.training.settings import TrainConfig

@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list, set_seed
 from tqdm import tqdm
 
 from pii_kit import metrics
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError, read_json, write_json
 from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.pieces import read_tokenizer
@@ -97,7 +97,7 @@ def train_fold(
         "sizes": changed_sizes(model, preset, chosen),
         "n_folds": n_folds,
         "fold": fold,
-        "validation": [document.document for document in validation],
+        "validation": [document.number for document in validation],
         "extra": [fingerprint([document]) for document in extra] or None,
         "taught": taught and taught.manifest(),
         "teachers": fold_teachers(teachers, fold, validation),
@@ -247,8 +247,8 @@ def choose_decision(folder: Path, documents: Sequence[Document]) -> dict:
     scored = [document for fold in folds for document in fold]
     assert kept is not None  # `validated_documents` refuses a fold without
     labels, o_threshold = labels_by_other_folds([kept], folds, DEFAULT_RULES)
-    truth, rows = true_rows(scored), submission_rows((doc.document, labels[doc.document]) for doc in scored)
-    low, high = metrics.bootstrap_interval(truth, rows, [document.document for document in scored])
+    truth, rows = true_rows(scored), submission_rows((doc.number, labels[doc.number]) for doc in scored)
+    low, high = metrics.bootstrap_interval(truth, rows, [document.number for document in scored])
     if rank_state().is_main_process:
         write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
     score = metrics.micro_fbeta(truth, rows)

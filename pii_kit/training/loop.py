@@ -19,8 +19,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pii_kit import metrics, windows
-from pii_kit.data import Document
 from pii_kit.decide import O_THRESHOLDS
+from pii_kit.documents import Document
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABELS
 from pii_kit.pieces import PieceTokenizer

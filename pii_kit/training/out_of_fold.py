@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from pii_kit.data import Document, true_labels
 from pii_kit.decide import O_THRESHOLDS
+from pii_kit.documents import Document, true_labels
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
 from pii_kit.metrics import Score, counts_by_threshold, row_counts, safe_threshold
@@ -51,15 +51,15 @@ class OutOfFold:
         return scores
 
     def _rows(self, document: Document) -> slice:
-        return slice(*(np.searchsorted(self.document, document.document, side=side) for side in ("left", "right")))
+        return slice(*(np.searchsorted(self.document, document.number, side=side) for side in ("left", "right")))
 
     def holds(self, document: Document) -> bool:
         """Check whether a labelled document was scored: the same number, length and labels.
 
         The number alone is not enough: made-up documents, for example, are always numbered from the same start.
         """
-        place = np.searchsorted(self.documents, document.document)
-        if self.documents[place : place + 1].tolist() != [document.document] or document.labels is None:
+        place = np.searchsorted(self.documents, document.number)
+        if self.documents[place : place + 1].tolist() != [document.number] or document.labels is None:
             return False
         if self.n_tokens[place] != len(document.tokens):
             return False
@@ -71,11 +71,11 @@ class OutOfFold:
 def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]]) -> OutOfFold:
     """Select what is kept of labelled documents and their probabilities (token, label)."""
     documents, columns = [], []
-    for document, scores in sorted(predictions, key=lambda pair: pair[0].document):
+    for document, scores in sorted(predictions, key=lambda pair: pair[0].number):
         labels = np.array([LABEL_TO_ID[label] for label in document.labels or ()], dtype=np.int8)
         rows = np.flatnonzero((scores[:, OUTSIDE_ID] < KEPT_BELOW) | (labels != OUTSIDE_ID))
-        documents.append((document.document, len(document.tokens)))
-        columns.append((np.full(len(rows), document.document), rows, labels[rows], scores[rows]))
+        documents.append((document.number, len(document.tokens)))
+        columns.append((np.full(len(rows), document.number), rows, labels[rows], scores[rows]))
     numbers, n_tokens = np.array(documents, dtype=np.int64).T
     return OutOfFold(numbers, n_tokens, *(np.concatenate(column) for column in zip(*columns, strict=True)))
 
@@ -197,9 +197,9 @@ def labels_by_other_folds(
         KitError: no threshold reaches the recall.
     """
     count = row_counts if recall is None else found_counts
-    scores = {doc.document: _mean(members, doc) for fold in folds for doc in fold}
+    scores = {doc.number: _mean(members, doc) for fold in folds for doc in fold}
     counts = [
-        [counts_by_threshold(doc, scores[doc.document], rules=rules, count=count) for doc in fold] for fold in folds
+        [counts_by_threshold(doc, scores[doc.number], rules=rules, count=count) for doc in fold] for fold in folds
     ]
 
     def choose(of_documents: Sequence[list[tuple[int, int, int]]]) -> float:
@@ -210,8 +210,8 @@ def labels_by_other_folds(
         others = list(chain.from_iterable([*counts[:place], *counts[place + 1 :]]))
         chosen = choose(others or counts[place])
         for doc in fold:
-            labels[doc.document] = label_document(
-                doc, scores[doc.document], o_threshold=chosen, by_type=by_type, rules=rules
+            labels[doc.number] = label_document(
+                doc, scores[doc.number], o_threshold=chosen, by_type=by_type, rules=rules
             )
     return labels, choose(list(chain.from_iterable(counts)))
 

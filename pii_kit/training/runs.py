@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError, atomic_folder, in_one_line, read_json, recover_folder, write_json
 from pii_kit.labels import LABELS
 from pii_kit.lexicon import N_ROWS
@@ -47,7 +47,7 @@ def fingerprint(documents: Iterable[Document]) -> str:
     """Return a digest of documents, tokens and labels: equal for equal training data."""
     digest = hashlib.sha256()
     for document in documents:
-        digest.update(json.dumps([document.document, document.tokens, document.labels]).encode())
+        digest.update(json.dumps([document.number, document.tokens, document.labels]).encode())
     return digest.hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pii_kit.augment import AugmentConfig, augment, augment_document
-from pii_kit.data import join_tokens
+from pii_kit.documents import join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, type_of
 from pii_kit.sample import make_documents
@@ -33,7 +33,7 @@ ODD = [make_document(text, number, labels=labels) for number, text in enumerate(
 
 def check(document, new):
     """Check what must hold after any augmentation."""
-    assert new.document == document.document
+    assert new.document == document.number
     assert len(new.tokens) == len(new.trailing_whitespace) == len(new.labels)
     assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
     assert all(new.tokens) and set(new.labels) <= set(LABELS)
@@ -89,7 +89,7 @@ def test_a_share_of_the_documents_is_written_in_lower_case_and_nothing_else_chan
 
 def test_a_document_is_augmented_independently_of_the_others(documents):
     together = augment(documents, ALL, seed=3, epoch=2)
-    assert [doc.document for doc in together] == [doc.document for doc in documents]
+    assert [doc.number for doc in together] == [doc.number for doc in documents]
     assert [augment([doc], ALL, seed=3, epoch=2)[0] for doc in reversed(documents)] == together[::-1]
 
 

@@ -10,7 +10,7 @@ from pii_kit.augment import templates as texts
 from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps
 from pii_kit.augment.slots import author, misspell, others
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.data import document_of_spans, join_tokens
+from pii_kit.documents import document_of_spans, join_tokens
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of
 
 ALL = dict.fromkeys(PII_TYPES, 1.0)
@@ -214,7 +214,7 @@ def test_every_template_fits_documents_with_any_white_space():
                 for template in table:
                     part = one.part(template)
                     assert set(part.labels) - {OUTSIDE}, template
-                    assert replace(part, document=0).labels[0][:2] != "I-"
+                    assert replace(part, number=0).labels[0][:2] != "I-"
 
 
 def some_surrogates(seed):

@@ -6,7 +6,7 @@ import pytest
 
 from pii_kit.augment import templates as texts
 from pii_kit.augment.surrogates import LOCALES, ROMANIZED, Surrogates, _pool
-from pii_kit.data import english_tokenizer
+from pii_kit.documents import english_tokenizer
 from pii_kit.sample.text import handle_of
 
 HANDLES = ("me", "am", "jan", "km", "anasilva", "x" * 60)

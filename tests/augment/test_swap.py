@@ -7,7 +7,7 @@ from conftest import make_document
 
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.augment.swap import swap_pii
-from pii_kit.data import document_of_spans, join_tokens
+from pii_kit.documents import document_of_spans, join_tokens
 from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
 from pii_kit.sample import make_documents
 
@@ -60,7 +60,7 @@ def test_no_original_name_is_left_in_the_document(with_pii):
     for doc in with_pii:
         names = {token for text in texts_of(doc, NAME) for token in re.findall(r"\w{4,}", text) if token[0].isupper()}
         forms = names | {name.upper() for name in names}
-        assert forms.isdisjoint(swapped(doc).tokens), doc.document
+        assert forms.isdisjoint(swapped(doc).tokens), doc.number
 
 
 def test_outside_pii_only_names_change(with_pii):

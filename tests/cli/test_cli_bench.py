@@ -2,7 +2,7 @@ import json
 
 from pii_kit.__main__ import main
 from pii_kit.cli import bench as cli
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.report import bench
 from pii_kit.sample import make_documents
 from pii_kit.training.folds import train_folds

@@ -12,7 +12,7 @@ import pytest
 from pii_kit.__main__ import main
 from pii_kit.cli import redact as verb
 from pii_kit.cli import taggers
-from pii_kit.data import document_of_spans, join_tokens, read_documents, write_documents
+from pii_kit.documents import document_of_spans, join_tokens, read_documents, write_documents
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.predict import Ensemble
 from pii_kit.submission import true_rows, write_submission

@@ -8,7 +8,7 @@ import torch
 
 from pii_kit.__main__ import main
 from pii_kit.cli import taggers
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import read_json
 from pii_kit.predict import Ensemble
 from pii_kit.sample import make_documents
@@ -143,7 +143,7 @@ def test_predict_labels_by_rules_first_only_under_a_time_limit(predict, document
     assert main(predict) == 0
     assert found == []
     assert main([*predict, "--minutes", "5"]) == 0
-    assert found == [{doc.document for doc in documents}]
+    assert found == [{doc.number for doc in documents}]
     monkeypatch.setattr(taggers, "working_devices", lambda: ["cpu", "cpu"])  # which share the documents
     assert main(predict) == 0
     assert found[1:] == [set()]
@@ -170,7 +170,7 @@ def test_predict_names_a_bad_document_before_it_loads_a_model(predict, documents
     Path("test.json").write_text(json.dumps(entries))
     monkeypatch.setattr(taggers, "load_runs", lambda _: pytest.fail("a model was loaded"))
     assert main(predict) == 2
-    assert f"document {documents[-1].document}: tokens: expected a list" in capsys.readouterr().err
+    assert f"document {documents[-1].number}: tokens: expected a list" in capsys.readouterr().err
 
 
 def test_predict_warns_once_of_texts_that_differ_from_their_tokens(predict, documents, capsys):

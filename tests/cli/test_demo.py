@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pii_kit.cli import demo
 from pii_kit.cli.demo import InnerBar, excerpts, run_demo
-from pii_kit.data import Document, read_documents, tokenize
+from pii_kit.documents import Document, read_documents, tokenize
 from pii_kit.files import KitError, write_json
 from pii_kit.redact import Redaction
 from pii_kit.redact.document import redact_document
@@ -73,9 +73,9 @@ def test_the_redacted_test_essays_hold_nothing_that_was_labelled(checkout):
     out = root / "outputs" / "demo"
     before, after = (read_documents(path) for path in (out / "essays" / "test.json", out / "redacted.json"))
     rows = read_submission(out / "submission.csv", before)
-    assert len(rows) and [doc.document for doc in before] == [doc.document for doc in after]
+    assert len(rows) and [doc.number for doc in before] == [doc.number for doc in after]
     emails = [row for row in rows.itertuples() if row.label == "B-EMAIL"]
-    texts, tokens = ({doc.document: doc for doc in documents} for documents in (after, before))
+    texts, tokens = ({doc.number: doc for doc in documents} for documents in (after, before))
     assert emails and all(tokens[row.document].tokens[row.token] not in texts[row.document].full_text for row in emails)
 
 
@@ -159,7 +159,7 @@ def test_excerpts_show_each_type_once_with_the_same_words_around_it_before_and_a
     labels = ["O"] * len(tokens)
     labels[tokens.index("Ana") : tokens.index("Ana") + 2] = ["B-NAME_STUDENT", "I-NAME_STUDENT"]
     labels[tokens.index("ana@example.org")] = "B-EMAIL"
-    document = Document(document=1, full_text=text, tokens=tokens, trailing_whitespace=spaces)
+    document = Document(number=1, full_text=text, tokens=tokens, trailing_whitespace=spaces)
     redacted = redact_document(document, labels, Redaction(mode="type"))
     before, after = excerpts(text, redacted)
     assert before == "My name is [Ana Silva] and I … study tea. Write to [ana@example.org] today."

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pii_kit.__main__ import main
-from pii_kit.data import DataWarning, join_tokens, read_documents, token_edges
+from pii_kit.documents import DataWarning, join_tokens, read_documents, token_edges
 from pii_kit.files import KitError
 from pii_kit.interchange.readers import FORMS, read_annotations
 from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, spans_of
@@ -62,7 +62,7 @@ def labelled(document) -> list[tuple[str, str]]:
 )
 def test_the_forms_of_doccano_give_the_same_document(field, read):
     ((document,), n_extended) = read(lines({"id": 7, "text": "By Ana Silva, a@b.de", **field}), "doccano")
-    assert (document.document, n_extended) == (7, 0)
+    assert (document.number, n_extended) == (7, 0)
     assert document.tokens == ("By", "Ana", "Silva", ",", "a@b.de")
     assert document.labels == ("O", f"B-{NAME}", f"I-{NAME}", "O", f"B-{EMAIL}")
 
@@ -80,7 +80,7 @@ def test_label_studio_tasks_are_a_list_or_lines_and_cancelled_annotations_do_not
     tasks = [first, second, cancelled]
     with pytest.warns(DataWarning, match="1 tasks have no annotation"):
         documents, _ = read(lines(*tasks) if as_lines else json.dumps(tasks), "label-studio")
-    assert [(one.document, labelled(one)) for one in documents] == [(2, [("Ana", NAME)]), (3, [("Bo", NAME)])]
+    assert [(one.number, labelled(one)) for one in documents] == [(2, [("Ana", NAME)]), (3, [("Bo", NAME)])]
 
 
 CONLL = """-DOCSTART- -X- O O
@@ -106,7 +106,7 @@ def test_bio_tags_become_documents_with_a_line_for_each_sentence(end_of_line, re
     documents, n_extended = read(CONLL.replace("\n", end_of_line), "conll", PERSON=NAME, CITY="")
     assert [one.full_text for one in documents] == ["By Ana Silva .\nIt rains", "Bo Li Rome"]
     assert [labelled(one) for one in documents] == [[("Ana Silva", NAME)], [("Bo", NAME), ("Li", NAME)]]
-    assert [one.document for one in documents] == [0, 1] and n_extended == 0
+    assert [one.number for one in documents] == [0, 1] and n_extended == 0
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_whitespace_inside_a_span_is_labelled_as_in_the_competition(read):
 )
 def test_documents_have_the_ids_of_the_file_if_these_can_be_numbers_of_documents(ids, numbers, read):
     content = lines(*({"id": one, "text": "x", "label": []} for one in ids))
-    assert [document.document for document in read(content, "doccano")[0]] == numbers
+    assert [document.number for document in read(content, "doccano")[0]] == numbers
 
 
 def test_labelled_documents_survive_every_form_of_export(documents, read):
@@ -164,8 +164,8 @@ def test_labelled_documents_survive_every_form_of_export(documents, read):
             (edges[first], edges[end - 1] + len(document.tokens[end - 1]), pii_type)
             for first, end, pii_type in spans_of(document.labels)
         ]
-        doccano.append({"id": document.document, "text": document.full_text, "label": places})
-        tasks.append(task(document.full_text, *places, number=document.document))
+        doccano.append({"id": document.number, "text": document.full_text, "label": places})
+        tasks.append(task(document.full_text, *places, number=document.number))
         tags.append("-DOCSTART- O")
         for token, label in zip(document.tokens, document.labels, strict=True):
             tags.append(f"{token} {label}" if token.strip() else "")
@@ -281,7 +281,7 @@ def test_convert_writes_a_train_json_and_says_what_it_extended(tmp_path, monkeyp
     said = "train.json: 1 documents with 2 PII tokens; 1 spans cut through a token, which is labelled whole\n"
     assert capsys.readouterr().out == said
     (document,) = read_documents("train.json", labels_required=True)
-    assert document.document == 4 and labelled(document) == [("Ana Silva", NAME)]
+    assert document.number == 4 and labelled(document) == [("Ana Silva", NAME)]
     assert join_tokens(document.tokens, document.trailing_whitespace) == document.full_text == text
 
 

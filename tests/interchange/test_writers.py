@@ -9,7 +9,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from pii_kit.__main__ import main
-from pii_kit.data import Document, document_of_text, write_documents
+from pii_kit.documents import Document, document_of_text, write_documents
 from pii_kit.interchange.writers import WRITERS, write_docbin, write_html, write_jsonl
 from pii_kit.labels import EMAIL, NAME_STUDENT, PII_TYPES
 from pii_kit.report import TYPE_COLOURS
@@ -17,7 +17,7 @@ from pii_kit.tagger import PiiSpan, Tagger
 
 ANA = PiiSpan(3, 12, NAME_STUDENT, 0.75, "Ana Silva")
 ODD = Document(  # an empty token, one of whitespace, half a character, and markup
-    document=9,
+    number=9,
     full_text="",
     tokens=("<b>", "", "\n", "zoé@z.de", "\ud83d"),
     trailing_whitespace=(True, True, False, True, False),

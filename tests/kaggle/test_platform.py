@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from pii_kit import kaggle
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.kaggle import (
     COMPETITION,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.kaggle import COMPETITION
 from pii_kit.kaggle.build import build_kit, read_description
 from pii_kit.submission import check_submission

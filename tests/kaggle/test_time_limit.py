@@ -80,9 +80,9 @@ class Clock:
     def ask(self, tagger, documents, *, batch_pieces):
         self.before_asking()
         model = getattr(tagger.model.config, "encoder", tagger.model.config).model_type
-        self.asked.append((model, [document.document for document in documents]))
+        self.asked.append((model, [document.number for document in documents]))
         self.now += self.seconds[model] * count(documents)
-        return [likely(np.random.default_rng(doc.document), ["O"] * len(doc.tokens)) for doc in documents]
+        return [likely(np.random.default_rng(doc.number), ["O"] * len(doc.tokens)) for doc in documents]
 
     def groups(self) -> list[list[int]]:
         """The documents of each prediction that is not a measurement."""
@@ -106,7 +106,7 @@ def test_rules_score_better_than_regular_expressions_alone():
     documents = make_documents(80, seed=3)
     truth = true_rows(documents)
     early, patterns = (
-        micro_fbeta(truth, submission_rows((doc.document, label(doc)) for doc in documents)).f
+        micro_fbeta(truth, submission_rows((doc.number, label(doc)) for doc in documents)).f
         for label in (label_by_rules, label_with_patterns)
     )
     assert early > patterns > 0
@@ -114,7 +114,7 @@ def test_rules_score_better_than_regular_expressions_alone():
 
 def test_the_early_file_is_valid_and_holds_the_returned_rows(documents, tmp_path):
     found = write_early_submission(tmp_path / RIGHT, documents)
-    assert list(found) == [document.document for document in documents]
+    assert list(found) == [document.number for document in documents]
     rows = read_submission(tmp_path / RIGHT, documents)
     assert rows.equals(rows_table(row for of_document in found.values() for row in of_document)) and len(rows) > 0
 
@@ -161,7 +161,7 @@ def test_a_plan_of_several_taggers_never_takes_longer_than_there_is_time():
 
 def test_without_a_limit_the_file_is_that_of_the_ensemble_byte_for_byte(label, ensemble, essays, tmp_path):
     done = label()
-    rows = submission_rows((doc.document, ensemble.label(doc, scores)) for doc, scores in ensemble.predict(essays))
+    rows = submission_rows((doc.number, ensemble.label(doc, scores)) for doc, scores in ensemble.predict(essays))
     write_submission(tmp_path / "plain.csv", rows)
     assert (tmp_path / RIGHT).read_bytes() == (tmp_path / "plain.csv").read_bytes() != (tmp_path / EARLY).read_bytes()
     assert 100 < len(rows) == done.rows
@@ -192,10 +192,10 @@ def test_each_run_is_measured_after_a_warm_up_and_each_document_labelled_once(la
     (usual,) = clock.asked[0][1]
     assert clock.asked[:4] == [("sha_rnn", [usual])] * 2 + [("mobilebert", [usual])] * 2
     lengths = sorted(len(document.tokens) for document in essays)
-    assert len(next(doc for doc in essays if doc.document == usual).tokens) == lengths[len(lengths) // 2]
+    assert len(next(doc for doc in essays if doc.number == usual).tokens) == lengths[len(lengths) // 2]
     assert len(clock.asked) == 4 + 4 * N_GROUPS
     asked = sorted(number for group in clock.groups() for number in group)
-    assert asked == sorted(4 * [document.document for document in essays])
+    assert asked == sorted(4 * [document.number for document in essays])
 
 
 def test_the_time_of_the_first_use_of_a_model_does_not_count(label, essays, monkeypatch):
@@ -279,8 +279,8 @@ def test_if_the_fastest_tagger_is_too_slow_the_other_documents_keep_the_rows_fro
     assert all(len(numbers) == 1 for model, numbers in clock.asked if model == "mobilebert")  # measured only
     early, rows = (read_submission(tmp_path / name, essays) for name in (EARLY, RIGHT))
     same = [
-        early[early["document"] == doc.document].iloc[:, 1:].values.tolist()
-        == rows[rows["document"] == doc.document].iloc[:, 1:].values.tolist()
+        early[early["document"] == doc.number].iloc[:, 1:].values.tolist()
+        == rows[rows["document"] == doc.number].iloc[:, 1:].values.tolist()
         for doc in essays
     ]
     assert done.by_rules <= sum(same) < len(essays)

@@ -8,7 +8,7 @@ import torch
 from conftest import tiny_mobilebert, tiny_sha_rnn
 
 from pii_kit.__main__ import main
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.lexicon import N_FEATURES, N_ROWS
 from pii_kit.models import onnx

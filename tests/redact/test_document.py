@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import Document, document_of_spans, join_tokens
 from pii_kit.decide import repair_bio
+from pii_kit.documents import Document, document_of_spans, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, PII_TYPES, spans_of
 from pii_kit.redact import MODES, Redaction
@@ -74,7 +74,7 @@ def test_a_number_that_was_found_in_part_is_replaced_whole(spans, expected):
             tokens.append(token)
             labels.append(f"{'I' if number else 'B'}-{pii_type}" if pii_type else "O")
     text = "".join(tokens)
-    document = Document(document=1, full_text=text, tokens=tuple(tokens), trailing_whitespace=(False,) * len(tokens))
+    document = Document(number=1, full_text=text, tokens=tuple(tokens), trailing_whitespace=(False,) * len(tokens))
     assert redact_document(document, labels, settings_of("type")).document.full_text == expected
 
 

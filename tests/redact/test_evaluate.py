@@ -2,7 +2,7 @@
 
 import pytest
 
-from pii_kit.data import document_of_spans
+from pii_kit.documents import document_of_spans
 from pii_kit.labels import PII_TYPES
 from pii_kit.metrics import recall_bound
 from pii_kit.redact import Redaction

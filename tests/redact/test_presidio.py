@@ -14,7 +14,7 @@ from presidio_anonymizer.entities import OperatorConfig, RecognizerResult
 
 import pii_kit.tagger
 from pii_kit.__main__ import main
-from pii_kit.data import document_of_spans
+from pii_kit.documents import document_of_spans
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.predict import Ensemble

@@ -36,7 +36,7 @@ def essays(tmp_path):
     settings = Redaction(mode="surrogate", seed=3)
     for number in range(4):
         path, part = folder / f"{number}.jsonl", documents[15 * number : 15 * number + 15]
-        entries = [{"document": document.document, "text": document.full_text} for document in part]
+        entries = [{"document": document.number, "text": document.full_text} for document in part]
         path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
         release = redact_files(read_files(path), [document.labels for document in part], settings)
         expected[path.name] = [one.document.full_text for one in release.redacted]

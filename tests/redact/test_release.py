@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.data import DataWarning, join_tokens, read_documents, tokenize
+from pii_kit.documents import DataWarning, join_tokens, read_documents, tokenize
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, PII_TYPES
 from pii_kit.redact import MODES, Redaction
@@ -96,7 +96,7 @@ def test_json_lines_may_hold_nothing_but_a_text(tmp_path):
     new = [json.loads(line) for line in out.read_text().split("\n")[:3]]
     assert new[0] == {"text": CLEAN, "id": "x"} and new[1] == lines[1] and new[2]["full_text"] == CLEAN
     assert join_tokens(new[2]["tokens"], new[2]["trailing_whitespace"]) == CLEAN
-    assert [item.document.document for item in items_of(read_files(path))] == [0, 1, 2]
+    assert [item.document.number for item in items_of(read_files(path))] == [0, 1, 2]
 
 
 def test_a_text_file_and_a_folder_of_them(tmp_path):
@@ -367,7 +367,7 @@ def test_a_report_counts_and_holds_no_text(tmp_path):
 def test_made_up_essays_are_redacted_without_unexplained_leaks_in_every_mode(tmp_path):
     documents = make_documents(60, seed=3)
     path = tmp_path / "in.json"
-    entries = [competition(document.full_text, document.document) for document in documents]
+    entries = [competition(document.full_text, document.number) for document in documents]
     files = read_files(write(path, json.dumps(entries)))
     for mode in MODES:
         chosen = Redaction(mode=mode, key=b"0123456789abcdef" if mode == "hash" else None)

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pii_kit.data import DataWarning, join_tokens
+from pii_kit.documents import DataWarning, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import PII_TYPES
 from pii_kit.redact import MODES, Redaction

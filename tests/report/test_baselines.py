@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import make_document
 
-from pii_kit.data import Document
 from pii_kit.decide import repair_bio
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES
 from pii_kit.metrics import micro_fbeta
@@ -97,7 +97,7 @@ def test_patterns_are_linear_in_the_length_of_one_token(unit):
     for start in STARTS:
         tokens = (start, unit * (LONG // len(unit) // len(STARTS)))
         document = Document(
-            document=1, full_text="".join(tokens), tokens=tokens, trailing_whitespace=(False, False), labels=None
+            number=1, full_text="".join(tokens), tokens=tokens, trailing_whitespace=(False, False), labels=None
         )
         assert len(label_with_patterns(document)) == 2
 
@@ -105,7 +105,7 @@ def test_patterns_are_linear_in_the_length_of_one_token(unit):
 @pytest.mark.parametrize("unit", ["a", "7", "(", "-", "."])
 def test_a_token_of_a_million_characters_is_labelled(unit):
     document = Document(
-        document=1, full_text=unit * LONG, tokens=(unit * LONG,), trailing_whitespace=(False,), labels=None
+        number=1, full_text=unit * LONG, tokens=(unit * LONG,), trailing_whitespace=(False,), labels=None
     )
     assert label_with_patterns(document) == [OUTSIDE]
 
@@ -134,7 +134,7 @@ def pipeline():
 
 def test_spacy_finds_what_it_learned_in_other_documents(pipeline):
     others = [_introduction(50, "Greta", "Moreau"), _introduction(51, "Hugo", "Tanaka")]
-    rows = submission_rows((doc.document, label_with_spacy(pipeline, doc)) for doc in others)
+    rows = submission_rows((doc.number, label_with_spacy(pipeline, doc)) for doc in others)
     score = micro_fbeta(true_rows(others), rows)
     assert score.recall > 0.5 and score.precision > 0.5
 

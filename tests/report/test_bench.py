@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import tiny_mobilebert
 
-from pii_kit.data import join_tokens
+from pii_kit.documents import join_tokens
 from pii_kit.models import flops
 from pii_kit.predict import Ensemble, FoldTagger
 from pii_kit.report import bench
@@ -64,7 +64,7 @@ def test_operations_are_those_of_each_window_of_each_tagger(kind, documents, req
 
 def test_documents_of_a_length_have_that_many_tokens_and_their_text():
     documents = documents_of(3, 40_000)  # longer than the text that they are cut from
-    assert [document.document for document in documents] == [0, 1, 2]
+    assert [document.number for document in documents] == [0, 1, 2]
     assert all(len(document.tokens) == 40_000 for document in documents)
     assert all(
         document.full_text == join_tokens(document.tokens, document.trailing_whitespace) for document in documents

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import make_document
 
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import KitError, read_json, write_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
@@ -46,7 +46,7 @@ def write_run(folder, documents, *, model="sha_rnn", n_folds=3, folds=(0, 1, 2),
             "fold": fold,
             "train": {"seed": seed, "epochs": 2},
         }
-        manifest["validation"] = [document.document for document in validation]
+        manifest["validation"] = [document.number for document in validation]
         write_json(folder / f"fold_{fold}" / "run.json", manifest)
     write_json(folder / "folds.json", {"model": model, "n_folds": n_folds, "folds": list(folds)})
     write_json(folder / "decision.json", {"o_threshold": 0.9, "rules": list(DEFAULT_RULES)})
@@ -93,7 +93,7 @@ def test_the_average_is_the_mean_and_has_a_decision_with_the_rules_of_all(tmp_pa
     nested = []
 
     def nest(members, folds, rules, *, original=compare.labels_by_other_folds):
-        nested.append((members, [[document.document for document in fold] for fold in folds], rules))
+        nested.append((members, [[document.number for document in fold] for fold in folds], rules))
         return original(members, folds, rules)[0], 0.7
 
     monkeypatch.setattr(compare, "labels_by_other_folds", nest)
@@ -112,9 +112,9 @@ def test_the_average_is_the_mean_and_has_a_decision_with_the_rules_of_all(tmp_pa
         (n, list(map(sorted, folds))) for n in (1, 1, 2)
     ]
     assert [rules for _, _, rules in nested] == [list(DEFAULT_RULES), rules, rules]
-    by_fold = [[document for document in documents if document.document in fold] for fold in folds]
+    by_fold = [[document for document in documents if document.number in fold] for fold in folds]
     by_number, _ = labels_by_other_folds(members, by_fold, rules)
-    assert result.labels["both"] == [by_number[document.document] for document in documents]
+    assert result.labels["both"] == [by_number[document.number] for document in documents]
 
 
 def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tmp_path, documents):
@@ -125,7 +125,7 @@ def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tm
     result = compare.compare_out_of_fold(runs, documents, average="both")
     _, expected = split_documents(documents, n_folds=3, fold=1, seed=1)
     assert result.documents == expected
-    numbers = [document.document for document in expected]
+    numbers = [document.number for document in expected]
     for name in ("five", "one", "both"):
         assert result.out_of_fold[name].documents.tolist() == sorted(numbers)
         for document, labels in zip(expected, result.labels[name], strict=True):
@@ -152,7 +152,7 @@ def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(
     trained = []
 
     def train(training, seed, epochs):
-        trained.append(({document.document for document in training}, seed, epochs))
+        trained.append(({document.number for document in training}, seed, epochs))
         return train_spacy_ner(training, seed=seed, epochs=1)
 
     monkeypatch.setattr(compare, "train_spacy_ner", train)
@@ -160,8 +160,8 @@ def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(
     run = write_run(tmp_path / "run", documents, n_folds=n_folds, folds=folds, seed=4)
     labels, of_test = compare.spacy_out_of_fold(documents, run, TEST)
     splits = [split_documents(documents, n_folds=n_folds, fold=fold, seed=4) for fold in folds]
-    assert trained == [({document.document for document in training}, 4, 2) for training, _ in splits]
-    assert list(labels) == [document.document for _, validation in splits for document in validation]
+    assert trained == [({document.number for document in training}, 4, 2) for training, _ in splits]
+    assert list(labels) == [document.number for _, validation in splits for document in validation]
     training, validation = splits[0]
     pipeline = train_spacy_ner(training, seed=4, epochs=1)
     assert labels[validation[0].document] == label_with_spacy(pipeline, validation[0])
@@ -173,14 +173,14 @@ def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(
 def test_test_documents_are_scored_by_each_run_and_by_the_average(cross_validated, documents):
     runs = {name: cross_validated(seed)[0] for name, seed in (("one", 0), ("two", 1))}
     result = compare.compare_out_of_fold(runs, documents, average="both")
-    test = [replace(document, document=document.document + 10**6) for document in documents[:5]]
+    test = [replace(document, number=document.number + 10**6) for document in documents[:5]]
     ensembles = [load_ensemble([run]) for run in runs.values()]
     means = [[scores for _, scores in ensemble.predict(test)] for ensemble in ensembles]
     both = [(one + two) / 2 for one, two in zip(*means, strict=True)]
     expected = {}
     for name, scores in zip(("one", "two", "both"), (*means, both), strict=True):
         labels = [label_document(*pair, **result.decisions[name]) for pair in zip(test, scores, strict=True)]
-        rows = submission_rows(zip([document.document for document in test], labels, strict=True))
+        rows = submission_rows(zip([document.number for document in test], labels, strict=True))
         expected[name] = micro_fbeta(true_rows(test), rows).f
     nothing = [["O"] * len(document.tokens) for document in test]
     baselines = {"all": [document.labels for document in test], "nothing": nothing}

@@ -10,7 +10,7 @@ import pytest
 from chromium import CHROMIUM, needs_chromium
 from conftest import make_document
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, PII_TYPES
 from pii_kit.metrics import micro_fbeta
@@ -161,7 +161,7 @@ def test_the_tooltip_has_both_labels_the_probability_of_o_and_the_three_most_lik
 
 def test_the_head_shows_title_note_and_the_competitions_score(tmp_path, predicted):
     documents, labels = predicted
-    numbers = [document.document for document in documents]
+    numbers = [document.number for document in documents]
     score = micro_fbeta(true_rows(documents), submission_rows(zip(numbers, labels, strict=True)))
     text = Page(page_of(tmp_path, documents, labels, title="Run <3>", note="P(O) < 0.9").read_text()).text
     head = " ".join(text.split("6 documents")[0].split())
@@ -174,7 +174,7 @@ def test_the_head_shows_title_note_and_the_competitions_score(tmp_path, predicte
 def test_costs_are_those_of_error_counts(predicted):
     table = error_counts(*predicted).set_index("document")["cost"]
     for document, labels in zip(*predicted, strict=True):
-        assert check_document(document, likely(labels), labels).cost == table.get(document.document, 0)
+        assert check_document(document, likely(labels), labels).cost == table.get(document.number, 0)
 
 
 def test_every_type_and_kind_has_a_filter_with_its_count(tmp_path, predicted):
@@ -210,7 +210,7 @@ def test_texts_are_shown_unchanged_with_their_line_breaks(tmp_path, documents):
     labels = [["B-ID_NUM"] * len(document.tokens) for document in documents]
     page = Page(page_of(tmp_path, documents, labels).read_text())
     shown = {essay["number"]: essay["text"] for essay in page.articles}
-    assert shown == {document.document: document.full_text for document in documents}
+    assert shown == {document.number: document.full_text for document in documents}
 
 
 @pytest.mark.parametrize("found", ["O", "B-EMAIL"])
@@ -234,7 +234,7 @@ def test_the_page_is_one_file_that_loads_nothing(tmp_path, predicted):
 def test_lone_surrogates_become_question_marks(tmp_path):
     half = chr(0xD800)
     essay = Document(
-        document=1,
+        number=1,
         full_text=f"a{half} {half}",
         tokens=(f"a{half}", half),
         trailing_whitespace=(True, False),
@@ -248,7 +248,7 @@ def test_coloured_tokens_without_visible_characters_get_a_sign(tmp_path):
     tokens = ("1 High St", "\n\n", "  ", "", "Ahaus")
     labels = ("B-STREET_ADDRESS", *["I-STREET_ADDRESS"] * 4)
     essay = Document(
-        document=1, full_text="".join(tokens), tokens=tokens, trailing_whitespace=(False,) * 5, labels=labels
+        number=1, full_text="".join(tokens), tokens=tokens, trailing_whitespace=(False,) * 5, labels=labels
     )
     html = page_of(tmp_path, [essay], [["O"] * 5]).read_text()
     assert re.findall('data-sign="(.)"', html) == ["↵", "␣", "∅"]
@@ -280,15 +280,15 @@ def test_bad_input_is_refused_with_the_document_number_and_the_old_page_stays(tm
     path.write_text("old")
     scores = likely(["O", "O"])
     bad_documents = {
-        "document 5: labels missing": (replace(fine, document=5, labels=None), scores, ["O", "O"]),
-        "document 6: 2 tokens, but 2 true and 1 predicted": (replace(fine, document=6), scores, ["O"]),
+        "document 5: labels missing": (replace(fine, number=5, labels=None), scores, ["O", "O"]),
+        "document 6: 2 tokens, but 2 true and 1 predicted": (replace(fine, number=6), scores, ["O"]),
         "document 7: 2 tokens, but 2 true and 2 predicted labels, 1 prob": (
-            replace(fine, document=7),
+            replace(fine, number=7),
             scores[:1],
             "OO",
         ),
-        r"document 8: probabilities have shape \(2, 3\)": (replace(fine, document=8), scores[:, :3], ["O", "O"]),
-        "document 9: unknown label 'B-NAME'": (replace(fine, document=9), scores, ["O", "B-NAME"]),
+        r"document 8: probabilities have shape \(2, 3\)": (replace(fine, number=8), scores[:, :3], ["O", "O"]),
+        "document 9: unknown label 'B-NAME'": (replace(fine, number=9), scores, ["O", "B-NAME"]),
     }
     for message, (document, probabilities, labels) in bad_documents.items():
         with pytest.raises(KitError, match=message):

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 import pytest
 from conftest import make_document
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.metrics import micro_fbeta
@@ -152,14 +152,14 @@ def test_error_counts_put_the_most_costly_document_first_and_leave_out_correct_o
 
 def test_costs_add_up_to_the_denominator_of_f5(predicted):
     documents, labels = predicted
-    numbers = [document.document for document in documents]
+    numbers = [document.number for document in documents]
     score = micro_fbeta(true_rows(documents), submission_rows(zip(numbers, labels, strict=True)))
     assert error_counts(documents, labels)["cost"].sum() == 25 * score.fn + score.fp == 78
 
 
 def test_every_pair_of_labels_costs_what_the_score_says():
     for true in LABELS:
-        document = Document(document=1, full_text="Ann", tokens=("Ann",), trailing_whitespace=(False,), labels=(true,))
+        document = Document(number=1, full_text="Ann", tokens=("Ann",), trailing_whitespace=(False,), labels=(true,))
         for label in LABELS:
             score = micro_fbeta(true_rows([document]), submission_rows([(1, [label])]))
             assert error_counts([document], [[label]])["cost"].sum() == 25 * score.fn + score.fp

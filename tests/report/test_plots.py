@@ -50,14 +50,14 @@ CURVES = pd.DataFrame(
 
 def certain(document):
     """Return probabilities (token, label) with about 0.9 for the labels of FOUND."""
-    labels = FOUND[document.document] if document in ESSAYS else document.labels
+    labels = FOUND[document.number] if document in ESSAYS else document.labels
     return np.eye(len(LABELS))[[LABEL_TO_ID[label] for label in labels]].reshape(-1, len(LABELS)) * 0.9 + 0.1 / 15
 
 
 def tables(essays, found) -> dict:
     """Return the arguments of each plot for documents and their predicted labels."""
     tokenizer = train_byte_pairs(essays, n_pieces=300)
-    numbers = [document.document for document in essays]
+    numbers = [document.number for document in essays]
     scores = score_by_type(true_rows(essays), submission_rows(zip(numbers, found, strict=True)))
     curve = threshold_curve([(document, certain(document)) for document in essays])
     return {

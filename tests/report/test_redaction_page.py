@@ -1,6 +1,6 @@
 """The report of a redaction as a page."""
 
-from pii_kit.data import document_of_spans, write_documents
+from pii_kit.documents import document_of_spans, write_documents
 from pii_kit.labels import NAME_STUDENT
 from pii_kit.redact import Redaction
 from pii_kit.redact.forms import read_files

@@ -11,7 +11,7 @@ import pytest
 from chromium import needs_chromium, open_chromium, wait_until
 from conftest import make_document
 
-from pii_kit.data import Document
+from pii_kit.documents import Document
 from pii_kit.redact.decisions import Detection, fingerprint_texts, read_decisions
 from pii_kit.report.page import read_asset
 from pii_kit.report.review_page import write_review_page
@@ -290,7 +290,7 @@ def test_what_the_page_saves_is_what_redact_reads(review):
 
 @needs_chromium
 def test_text_with_lone_surrogates_can_be_decided(browser, tmp_path):
-    document = Document(document=1, full_text=f"a{HALF} b", tokens=(f"a{HALF}", "b"), trailing_whitespace=(True, False))
+    document = Document(number=1, full_text=f"a{HALF} b", tokens=(f"a{HALF}", "b"), trailing_whitespace=(True, False))
     browser.open(page_of(tmp_path, [document], [[detection(0, 1)]]))
     browser.press("a")
     assert browser.evaluate("message.textContent").startswith("1 of 1 decided")

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from pii_kit.data import join_tokens, read_documents
+from pii_kit.documents import join_tokens, read_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.sample import make_documents, write_sample
@@ -53,7 +53,7 @@ def test_labels_are_valid_bio_sequences(essays):
     for doc in essays:
         assert set(doc.labels) <= set(LABELS)
         for before, label in zip((OUTSIDE, *doc.labels), doc.labels, strict=False):
-            assert not label.startswith("I-") or type_of(before) == type_of(label), doc.document
+            assert not label.startswith("I-") or type_of(before) == type_of(label), doc.number
 
 
 def test_whitespace_is_labelled_inside_addresses_only(essays):
@@ -105,12 +105,12 @@ def test_a_labelled_name_is_labelled_wherever_it_occurs(essays):
             places = _occurrences(doc.tokens[begin:end], doc.tokens)
             n_repeated += len(places) > 1
             for at in places:
-                assert doc.labels[at].endswith("-NAME_STUDENT"), (doc.document, doc.tokens[begin:end])
+                assert doc.labels[at].endswith("-NAME_STUDENT"), (doc.number, doc.tokens[begin:end])
     assert n_repeated > 10
 
 
 def test_first_names_alone_are_labelled(entities):
-    names = [(doc.document, doc.tokens[a:b]) for doc, a, b, pii_type in entities if pii_type == "NAME_STUDENT"]
+    names = [(doc.number, doc.tokens[a:b]) for doc, a, b, pii_type in entities if pii_type == "NAME_STUDENT"]
     full_first = {(number, name[0]) for number, name in names if len(name) > 1}
     assert sum(len(name) == 1 and (number, name[0]) in full_first for number, name in names) >= 5
 
@@ -139,7 +139,7 @@ def test_the_same_names_occur_labelled_and_unlabelled(essays):
 
 
 def test_numbers_rise_with_gaps(essays):
-    numbers = [doc.document for doc in essays]
+    numbers = [doc.number for doc in essays]
     steps = {later - earlier for earlier, later in pairwise(numbers)}
     assert min(steps) >= 1 and max(steps) > 1
 
@@ -171,13 +171,13 @@ def test_the_three_files_of_a_sample_agree(tmp_path):
     test = read_documents(folder / "test.json")
     assert train == make_documents(44, seed=3)
     assert len(test) == 50 and all(doc.labels is None for doc in test)
-    assert not {doc.document for doc in train} & {doc.document for doc in test}
+    assert not {doc.number for doc in train} & {doc.number for doc in test}
     assert not {doc.full_text for doc in train} & {doc.full_text for doc in test}
 
     again = make_documents(50, seed=3, first_document=3 * 44)
     assert [doc.full_text for doc in again] == [doc.full_text for doc in test]
     expected = [
-        (str(doc.document), str(token), label)
+        (str(doc.number), str(token), label)
         for doc in again
         for token, label in enumerate(doc.labels)
         if label != OUTSIDE

@@ -5,7 +5,7 @@ import pytest
 
 from pii_kit.__main__ import main
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.data import english_tokenizer
+from pii_kit.documents import english_tokenizer
 from pii_kit.files import KitError
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.sample import make_documents

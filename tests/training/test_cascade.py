@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pii_kit.__main__ import main
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
 from pii_kit.predict import Cascade, Stage, predict_documents
@@ -101,7 +101,7 @@ def test_documents_that_a_run_has_not_validated_are_left_out(cross_validated, do
     runs = [cross_validated(0)[0], half_run(documents, tmp_path / "half")]
     _, (*_, recall) = make_cascade(load_ensemble(runs, mixed_data=True), runs)
     validated = set(load_folds_out_of_fold(runs[1]).documents.tolist())
-    assert recall.n_rows == len(true_rows(document for document in documents if document.document in validated)) > 0
+    assert recall.n_rows == len(true_rows(document for document in documents if document.number in validated)) > 0
 
 
 def test_runs_of_different_documents_are_no_cascade(cross_validated, tiny_presets, tmp_path):

@@ -11,7 +11,7 @@ from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 from pii_kit import training as presets
 from pii_kit.__main__ import main
 from pii_kit.augment import AugmentConfig
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.predict import predict_documents
@@ -84,7 +84,7 @@ def test_only_first_pieces_have_targets(documents, mobilebert_tagger):
     taught = unsure(documents[:1])
     windows = epoch_windows(documents[1:2], mobilebert_tagger.tokenizer, taught).windows
     (_, probabilities), last = taught.predictions[0], windows[-1]
-    assert last.document == documents[0].document and last.labels is None
+    assert last.number == documents[0].number and last.labels is None
     batch = collate([windows[0], last], pad_id=0)
     assert batch["labels"].shape == (*batch["input_ids"].shape, len(LABELS))
     for row, window in zip(batch["labels"].numpy(), (windows[0], last), strict=True):
@@ -117,7 +117,7 @@ def test_a_taught_window_holds_pii_where_the_teacher_is_not_sure_of_o(sha_rnn_ta
 def test_taught_documents_are_never_augmented(documents, sha_rnn_tagger):
     config = replace(CONFIG, augment=AugmentConfig())
     epochs = epoch_windows(documents[:4], sha_rnn_tagger.tokenizer, by_oracle(documents[4:8]), config)
-    numbers = {document.document for document in documents[4:8]}
+    numbers = {document.number for document in documents[4:8]}
     of_epochs = []
     for epoch in (0, 1):
         epochs.make(epoch)
@@ -191,11 +191,11 @@ def test_a_killed_student_resumes_to_the_weights_of_an_unbroken_one(
 
 
 def test_labelled_documents_are_not_taught_whatever_their_number(documents):
-    copy = replace(documents[0], document=999)
+    copy = replace(documents[0], number=999)
     empty = make_document("", number=998)
     taught = by_oracle([copy, replace(empty, labels=()), *documents[1:4]])
     left = taught.without([documents[0], documents[2]])
-    assert [document.document for document, _ in left.predictions] == [documents[n].document for n in (1, 3)]
+    assert [document.number for document, _ in left.predictions] == [documents[n].number for n in (1, 3)]
     with pytest.raises(KitError, match="all 5 unlabelled documents are empty or also labelled"):
         taught.without(documents)
 
@@ -212,13 +212,13 @@ def test_no_validation_document_is_taught(tiny_presets, documents, tmp_path, mon
     seen = []
 
     def spy(*args, original=train_run.fit, **kwargs):
-        seen.extend(document.document for document, _ in kwargs["taught"].predictions)
+        seen.extend(document.number for document, _ in kwargs["taught"].predictions)
         return original(*args, **kwargs)
 
     monkeypatch.setattr(train_run, "fit", spy)
     train_fold("sha_rnn", documents[:20], tmp_path, preset="cpu", taught=by_oracle(documents))
     manifest = json.loads((tmp_path / "run.json").read_text())
-    assert manifest["validation"] and seen == [document.document for document in documents[20:]]
+    assert manifest["validation"] and seen == [document.number for document in documents[20:]]
     assert manifest["taught"]["n_documents"] == 4 and manifest["taught"]["teacher"] == ["oracle"]
 
 
@@ -310,7 +310,7 @@ def test_the_targets_of_a_fold_are_the_mean_of_labels_and_predictions_of_a_tagge
     tagger = load_tagger(tmp_path / "teacher" / "fold_1")
     for document, targets in variants[2]:
         ((_, predicted),) = predict_documents([tagger], [document])
-        assert document.document not in {doc.document for doc in validation}
+        assert document.number not in {doc.number for doc in validation}
         assert np.allclose(targets, (predicted + one_hot(document)) / 2, atol=1e-6)
     result = train_run.train_folds("sha_rnn", few, tmp_path / "student", teachers=[tmp_path / "teacher"], **how)
     assert result["n_documents"] == len(few)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pii_kit import training as presets
 from pii_kit.__main__ import main
-from pii_kit.data import write_documents
+from pii_kit.documents import write_documents
 from pii_kit.files import KitError, read_json
 from pii_kit.labels import OUTSIDE_ID
 from pii_kit.lexicon import N_ROWS

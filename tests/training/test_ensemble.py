@@ -146,7 +146,7 @@ def test_a_folder_without_a_run_is_named_in_the_error(tmp_path):
         load_ensemble([tmp_path])
 
 
-OTHERS = [replace(document, document=document.document + 9000) for document in make_documents(6, seed=5)]
+OTHERS = [replace(document, number=document.number + 9000) for document in make_documents(6, seed=5)]
 
 
 def predict(runs, documents, *, mixed_data=False):
@@ -169,9 +169,9 @@ def test_training_documents_are_out_of_fold_and_others_predicted_in_the_order_of
     assert (found.n_predicted, found.n_left_out) == (6, 0)
     assert found.counts() == "30 documents, 24 out of fold, 6 predicted"
     kept = load_folds_out_of_fold(run)
-    predicted = dict((document.document, scores) for document, scores in ensemble.predict(OTHERS))
+    predicted = dict((document.number, scores) for document, scores in ensemble.predict(OTHERS))
     for document, scores in found.predictions:
-        expected = predicted[document.document] if document in OTHERS else kept.of(document)
+        expected = predicted[document.number] if document in OTHERS else kept.of(document)
         np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
@@ -179,17 +179,17 @@ def test_several_runs_are_averaged_in_and_out_of_fold(cross_validated, documents
     runs = [cross_validated(seed)[0] for seed in (0, 1)]
     ensemble, found = predict(runs, [*documents, *OTHERS])
     average = average_out_of_fold([load_folds_out_of_fold(run) for run in runs])
-    predicted = dict((document.document, scores) for document, scores in ensemble.predict(OTHERS))
+    predicted = dict((document.number, scores) for document, scores in ensemble.predict(OTHERS))
     for document, scores in found.predictions:
-        expected = predicted[document.document] if document in OTHERS else average.of(document)
+        expected = predicted[document.number] if document in OTHERS else average.of(document)
         np.testing.assert_allclose(scores, expected, atol=1e-6)
     assert (len(found.predictions), found.n_predicted) == (30, 6)
 
 
 def test_documents_that_a_run_of_one_fold_was_trained_on_are_left_out(one_fold, documents):
     _, found = predict([one_fold], documents)
-    assert [document.document for document, _ in found.predictions] == [
-        document.document for document in documents if document.document in load_folds_out_of_fold(one_fold).documents
+    assert [document.number for document, _ in found.predictions] == [
+        document.number for document in documents if document.number in load_folds_out_of_fold(one_fold).documents
     ]
     assert (
         found.counts() == "8 documents, 8 out of fold, 0 predicted; 16 left out (a run may have been trained on them)"

@@ -49,7 +49,7 @@ def test_few_extra_documents_are_all_taken_and_a_share_of_none_takes_none():
 def test_extra_documents_are_augmented_as_others_are():
     training, extra = make_documents(3, seed=1), make_documents(3, seed=2)
     made = documents_of_epoch(training, extra, TrainConfig(augment=AugmentConfig(traps=5), extra_share=0.8), 0)
-    assert {doc.document for doc in made} == {doc.document for doc in (*training, *extra)}
+    assert {doc.number for doc in made} == {doc.number for doc in (*training, *extra)}
     assert not {doc.tokens for doc in made} & {doc.tokens for doc in (*training, *extra)}
 
 
@@ -215,7 +215,7 @@ def test_windows_of_a_teacher_come_last_with_its_probabilities_in_each_epoch(doc
     n_taught = len(cut(documents[5]))
     for epoch in (0, 1):
         epochs.make(epoch)
-        assert [window.document for window in epochs.windows[-n_taught:]] == [documents[5].document] * n_taught
+        assert [window.document for window in epochs.windows[-n_taught:]] == [documents[5].number] * n_taught
         for window in epochs.windows[-n_taught:]:
             starts = window.token_index != NO_TOKEN
             assert window.labels is None

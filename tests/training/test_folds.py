@@ -72,7 +72,7 @@ def times(folder) -> dict:
 def test_every_document_is_validated_once(run, documents):
     of_folds = [read_json(folder / "run.json")["validation"] for folder in fold_folders(run)]
     assert len(of_folds) == 3 and is_whole(run)
-    numbers = sorted(document.document for document in documents)
+    numbers = sorted(document.number for document in documents)
     assert (
         sorted(number for of_fold in of_folds for number in of_fold)
         == numbers
@@ -86,7 +86,7 @@ def test_out_of_fold_probabilities_are_those_of_the_tagger_that_never_saw_the_do
     largest = 0.0
     for k, folder in enumerate(fold_folders(run)):
         _, validation = split_documents(documents, n_folds=3, fold=k, seed=0)
-        assert read_json(folder / "run.json")["validation"] == [document.document for document in validation]
+        assert read_json(folder / "run.json")["validation"] == [document.number for document in validation]
         again = keep_out_of_fold(predict_documents([load_tagger(folder)], validation))
         for document in validation:
             np.testing.assert_allclose(again.of(document), kept.of(document), atol=1e-6)
@@ -100,14 +100,14 @@ def test_the_result_is_the_score_with_thresholds_of_the_other_folds(run, documen
     kept = load_folds_out_of_fold(run)
     folds = [[doc for doc, _ in out_of_fold_predictions(run / f"fold_{k}", documents)] for k in range(3)]
     labels, _ = labels_by_other_folds([kept], folds, DEFAULT_RULES)
-    rows = submission_rows((document.document, labels[document.document]) for document in documents)
+    rows = submission_rows((document.number, labels[document.number]) for document in documents)
     o_threshold = choose_threshold([kept], documents, DEFAULT_RULES)
     decision = read_json(run / "decision.json")
     assert result["o_threshold"] == decision["o_threshold"] == o_threshold
     assert decision["rules"] == list(DEFAULT_RULES)
     truth = true_rows(documents)
     assert result["f5"] == micro_fbeta(truth, rows).f
-    interval = bootstrap_interval(truth, rows, [document.document for document in documents])
+    interval = bootstrap_interval(truth, rows, [document.number for document in documents])
     assert (result["f5_low"], result["f5_high"]) == interval
     assert result["recall_bound"] == recall_bound(result["tp"], result["fn"])
     assert 0 <= result["f5_low"] < result["f5_high"] <= 1
@@ -179,11 +179,11 @@ def test_resuming_with_other_essays_is_refused(copy, documents):
 
 def test_extra_documents_are_trained_on_and_never_scored(documents, tmp_path):
     """A near-duplicate of a document that is scored would tell its labels, and is left out."""
-    extra = [*others_like(documents, 4), replace(documents[3], document=5000)]
+    extra = [*others_like(documents, 4), replace(documents[3], number=5000)]
     result = train_folds("sha_rnn", documents, tmp_path, n_folds=3, folds=range(3), seed=0, extra=extra)
     plain = train_folds("sha_rnn", documents, tmp_path / "plain", n_folds=3, folds=range(3), seed=0)
     assert result["n_documents"] == plain["n_documents"] == len(documents)
-    assert load_folds_out_of_fold(tmp_path).documents.tolist() == sorted(doc.document for doc in documents)
+    assert load_folds_out_of_fold(tmp_path).documents.tolist() == sorted(doc.number for doc in documents)
     manifests = [read_json(folder / "run.json") for folder in fold_folders(tmp_path)]
     assert [manifest["extra"] for manifest in manifests] == [[fingerprint([doc]) for doc in extra[:4]]] * 3
     one, other = (load_tagger(folder / "fold_0").model.state_dict() for folder in (tmp_path, tmp_path / "plain"))
@@ -195,7 +195,7 @@ def test_extra_documents_are_trained_on_and_never_scored(documents, tmp_path):
 def test_errors_of_extra_documents_are_not_shown(documents, tmp_path):
     extra, others = others_like(documents, 4), make_documents(2, seed=10)
     train_folds("sha_rnn", documents, tmp_path, n_folds=3, folds=range(3), seed=0, extra=extra[:3])
-    labelled = [replace(doc, document=5000 + place) for place, doc in enumerate(others)]
+    labelled = [replace(doc, number=5000 + place) for place, doc in enumerate(others)]
     found = predict_labelled(load_ensemble([tmp_path]), [tmp_path], [*documents[:2], *extra, *labelled])
     shown = [document for document, _ in found.predictions]
     assert not set(map(id, extra[:3])) & set(map(id, shown)) and shown[:2] == list(documents[:2])
@@ -321,7 +321,7 @@ def test_a_result_describes_its_run_whose_tagger_can_be_rebuilt(documents, tmp_p
     assert result["parameters"] == tagger.model.num_parameters()
     assert result["o_threshold"] == tagger.o_threshold
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert manifest["validation"] == [doc.document for doc in split_documents(documents, seed=4)[1]]
+    assert manifest["validation"] == [doc.number for doc in split_documents(documents, seed=4)[1]]
     assert manifest["weights"] == result["weights"] == "random"
     assert result["epoch_seconds"] < result["elapsed_seconds"] and result["cpu_seconds"] > 0
 

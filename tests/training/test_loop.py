@@ -193,7 +193,7 @@ def test_a_killed_augmented_training_resumes_to_the_weights_of_an_unbroken_one(
 def test_accumulated_batches_move_the_weights_as_one_whole_batch_does(parts, sha_rnn_tagger, tmp_path):
     """Windows of equal length, so that the mean over a batch is the mean over its halves; up to rounding."""
     short = make_document("My name is Ann and I like tea", labels={"Ann": "B-NAME_STUDENT"})
-    training = [replace(short, document=number) for number in range(8)]
+    training = [replace(short, number=number) for number in range(8)]
     moved = []
     for batch_size, accumulation_steps in ((4, 1), (2, 2)):
         model = tiny_sha_rnn(vocab_size=sha_rnn_tagger.tokenizer.n_pieces, dropout=0.0)
@@ -357,7 +357,7 @@ def test_the_threshold_is_the_best_of_the_curve_and_the_score_is_at_it(documents
     curve = threshold_curve(list(predict_documents([tagger], documents)), [t for t in O_THRESHOLDS if t >= 0.5])
     assert scores["f5"] == pytest.approx(curve["f5"].max())
     assert curve.loc[tagger.o_threshold, "f5"] == curve["f5"].max() and scores["o_threshold"] == tagger.o_threshold
-    assert kept.documents.tolist() == sorted(doc.document for doc in documents)
+    assert kept.documents.tolist() == sorted(doc.number for doc in documents)
 
 
 def test_no_threshold_below_a_half_is_chosen_although_it_would_score_higher(sha_rnn_tagger, monkeypatch):

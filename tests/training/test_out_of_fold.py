@@ -60,7 +60,7 @@ def test_documents_without_a_kept_row_are_kept_as_scored():
 def test_the_average_is_that_of_the_full_probabilities(predictions, shift):
     """Up to the probabilities that are not kept. Document numbers may be large."""
     rng = np.random.default_rng(9)
-    documents = [essay_of_labels(document.document + shift, document.labels) for document, _ in predictions]
+    documents = [essay_of_labels(document.number + shift, document.labels) for document, _ in predictions]
     members = [[likely(rng, document.labels) for document in documents] for _ in range(3)]
     kept = [keep_out_of_fold(zip(documents, of_member, strict=True)) for of_member in members]
     average = average_out_of_fold(kept)
@@ -124,10 +124,10 @@ def test_a_document_is_recognized_by_number_length_and_labels(predictions):
     document = max((document for document, _ in predictions), key=lambda document: len(document.tokens))
     assert not kept.holds(essay_of_labels(1000, document.labels))
     assert not kept.holds(essay_of_labels(-1, document.labels))
-    assert not kept.holds(essay_of_labels(document.document, (*document.labels, "O")))
-    assert not kept.holds(essay_of_labels(document.document, document.labels[:-1]))
+    assert not kept.holds(essay_of_labels(document.number, (*document.labels, "O")))
+    assert not kept.holds(essay_of_labels(document.number, document.labels[:-1]))
     other = ["O" if label == "B-EMAIL" else "B-EMAIL" for label in document.labels]
-    assert not kept.holds(essay_of_labels(document.document, other))
+    assert not kept.holds(essay_of_labels(document.number, other))
 
 
 def test_an_unlabelled_document_is_not_recognized(predictions):
@@ -142,7 +142,7 @@ def runs_of(seed: int, n_members: int) -> tuple[list, list]:
     """Random labelled documents, and out-of-fold probabilities of several runs, each better than the one before it."""
     rng = np.random.default_rng(seed)
     documents = [real_words(rng, one) for one in random_essays(rng)]
-    documents += [real_words(rng, replace(one, document=one.document + 100)) for one in random_essays(rng)]
+    documents += [real_words(rng, replace(one, number=one.number + 100)) for one in random_essays(rng)]
     members = []
     for place in range(n_members):
         predictions = []
@@ -167,7 +167,7 @@ def cautious(members, documents, rules) -> float:
     curve = threshold_curve(predictions, rules=rules)
     best = best_threshold(curve)
     rows = decided_rows(predictions, o_threshold=best, rules=rules)
-    error = bootstrap_scores(true_rows(documents), rows, [one.document for one in documents]).std()
+    error = bootstrap_scores(true_rows(documents), rows, [one.number for one in documents]).std()
     return max([best, 0.5] + [t for t in curve.index if t <= 0.7 and curve.loc[t, "f5"] >= curve["f5"].max() - error])
 
 
@@ -192,7 +192,7 @@ def test_rules_run_once_for_equal_labels(monkeypatch):
     calls = []
 
     def count(document, scores, *, original=metrics.label_document, **settings):
-        calls.append((document.document, tuple(original(document, scores, **{**settings, "rules": ()}))))
+        calls.append((document.number, tuple(original(document, scores, **{**settings, "rules": ()}))))
         return original(document, scores, **settings)
 
     monkeypatch.setattr(metrics, "label_document", count)
@@ -219,24 +219,24 @@ def test_labels_of_a_fold_are_decided_on_the_other_folds():
     folds = [documents[:4], documents[4:7], documents[7:]]
     labels, of_all = labels_by_other_folds(members, folds, DEFAULT_RULES)
     assert of_all == choose_threshold(members, [document for fold in folds for document in fold], DEFAULT_RULES)
-    assert sorted(labels) == sorted(document.document for document in documents)
+    assert sorted(labels) == sorted(document.number for document in documents)
     for fold in folds:
         others = [document for other in folds if other is not fold for document in other]
         o_threshold = choose_threshold(members, others, DEFAULT_RULES)
         average = average_out_of_fold(members)
         for document in fold:
             expected = label_document(document, average.of(document), o_threshold=o_threshold, rules=DEFAULT_RULES)
-            assert labels[document.document] == expected
+            assert labels[document.number] == expected
     o_threshold = choose_threshold(members[:1], documents, ())
     for document in documents:  # a single fold has no others
         expected = label_document(document, members[0].of(document), o_threshold=o_threshold, rules=())
-        assert labels_by_other_folds(members[:1], [documents], ())[0][document.document] == expected
+        assert labels_by_other_folds(members[:1], [documents], ())[0][document.number] == expected
 
 
 def test_a_fold_has_the_threshold_of_the_others_not_its_own():
     """Fold 0 alone would take a high threshold, which finds its name, and fold 1 a low one, which finds nobody."""
     document = make_document("Ann wrote to Bob", number=4, labels={"Ann": "B-NAME_STUDENT"})
-    nobody = replace(document, document=5, labels=("O",) * 4)
+    nobody = replace(document, number=5, labels=("O",) * 4)
     scores = np.zeros((4, len(LABELS)), dtype=np.float32)
     scores[:, LABEL_TO_ID["B-NAME_STUDENT"]] = [0.3, 0.001, 0.0005, 0.08]
     scores[:, OUTSIDE_ID] = 1 - scores[:, LABEL_TO_ID["B-NAME_STUDENT"]]
@@ -250,7 +250,7 @@ def test_a_fold_has_the_threshold_of_the_others_not_its_own():
 
 def test_labelled_documents_that_no_run_validated_are_an_error():
     members, documents = runs_of(0, 2)
-    others = [replace(document, document=document.document + 5000) for document in documents]
+    others = [replace(document, number=document.number + 5000) for document in documents]
     with pytest.raises(KitError, match=r"none of 12 labelled documents was in a validation fold of every run; pass"):
         choose_threshold(members, others, ())
 
@@ -285,7 +285,7 @@ def test_with_a_recall_each_fold_has_the_threshold_that_finds_enough_in_the_othe
         threshold, _ = threshold_for_recall(members, others, DEFAULT_RULES, 0.3)
         chosen.add(threshold)
         for doc in fold:
-            assert labels[doc.document] == label_document(doc, average.of(doc), o_threshold=threshold)
+            assert labels[doc.number] == label_document(doc, average.of(doc), o_threshold=threshold)
     assert len(chosen) > 1
 
 

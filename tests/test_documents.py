@@ -5,7 +5,7 @@ import pytest
 import spacy
 from conftest import make_document
 
-from pii_kit.data import (
+from pii_kit.documents import (
     DataWarning,
     cut,
     document_of_spans,
@@ -41,7 +41,7 @@ def test_what_is_written_is_read_back(tmp_path, documents):
 
 
 def test_documents_are_yielded_before_the_rest_of_the_file_is_read(tmp_path, documents, monkeypatch):
-    monkeypatch.setattr("pii_kit.data.BLOCK", 1000)
+    monkeypatch.setattr("pii_kit.documents.BLOCK", 1000)
     write_documents(tmp_path / "essays.json", documents)
     text = (tmp_path / "essays.json").read_text()
     stream = iterate_documents(written(tmp_path, text.replace("}, {", "} {").replace("} {", "}, {", 3)))
@@ -52,7 +52,7 @@ def test_documents_are_yielded_before_the_rest_of_the_file_is_read(tmp_path, doc
 
 @pytest.mark.parametrize("size", [1, 7, 300])
 def test_documents_longer_than_a_block_of_the_file_are_read(tmp_path, documents, monkeypatch, size):
-    monkeypatch.setattr("pii_kit.data.BLOCK", size)
+    monkeypatch.setattr("pii_kit.documents.BLOCK", size)
     write_documents(tmp_path / "essays.json", documents)
     text = (tmp_path / "essays.json").read_text()
     for content in (text, " \n" + text.replace(", {", " ,\n{") + "\n "):
@@ -196,14 +196,14 @@ def test_two_pieces_of_pii_side_by_side_stay_two():
 def test_no_spans_and_empty_ones_give_an_empty_document():
     for spans in ([], [("", None)]):
         doc = document_of_spans(3, spans)
-        assert (doc.document, doc.full_text, doc.tokens, doc.labels) == (3, "", (), ())
+        assert (doc.number, doc.full_text, doc.tokens, doc.labels) == (3, "", (), ())
 
 
 def test_a_document_cut_at_any_token_is_joined_again(documents):
     for doc in documents[:6]:
         for middle in (0, 1, len(doc.tokens) // 2, len(doc.tokens)):
             parts = [cut(doc, 0, middle), cut(doc, middle, len(doc.tokens))]
-            assert join(doc.document, parts) == doc
+            assert join(doc.number, parts) == doc
             assert all(join_tokens(part.tokens, part.trailing_whitespace) == part.full_text for part in parts)
 
 

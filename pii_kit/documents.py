@@ -30,9 +30,9 @@ class DataWarning(UserWarning):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """One essay. `tokens`, `trailing_whitespace` and `labels` (None if unlabelled) have one item per token."""
+    """One essay. `number` is the field `document` of a file; the lists have an item per token, `labels` may be None."""
 
-    document: int
+    number: int
     full_text: str
     tokens: tuple[str, ...]
     trailing_whitespace: tuple[bool, ...]
@@ -47,7 +47,7 @@ class Document:
 def true_labels(document: Document) -> tuple[str, ...]:
     """Return the labels of a document. Raises KitError if it has none."""
     if document.labels is None:
-        raise KitError(f"document {document.document}: labels missing; expected a labelled document")
+        raise KitError(f"document {document.number}: labels missing; expected a labelled document")
     return document.labels
 
 
@@ -105,9 +105,9 @@ def iterate_documents(path: str | Path, *, labels_required: bool = False) -> Ite
     n_different = 0
     for position, entry in enumerate(_entries(path)):
         document = check_entry(entry, path, position, labels_required)
-        first = first_at.setdefault(document.document, position)
+        first = first_at.setdefault(document.number, position)
         if first != position:
-            raise KitError(f"{path}: document {document.document}: used twice, by entries {first} and {position}")
+            raise KitError(f"{path}: document {document.number}: used twice, by entries {first} and {position}")
         n_different += join_tokens(document.tokens, document.trailing_whitespace) != document.full_text
         yield document
     if not first_at:
@@ -193,7 +193,7 @@ def check_entry(entry: Any, path: Path | str, position: int, labels_required: bo
     if unknown := set(labels) - LABEL_TO_ID.keys():
         index, label = next((i, label) for i, label in enumerate(labels) if label in unknown)
         raise KitError(f"{where}: labels[{index}]: unknown label {label[:40]!r}; expected one of {', '.join(LABELS)}")
-    return Document(**{field: entry[field] for field in FIELDS if field in entry})
+    return Document(number=number, **{field: entry[field] for field in FIELDS[1:] if field in entry})
 
 
 def _json_name(value: Any) -> str:
@@ -203,7 +203,11 @@ def _json_name(value: Any) -> str:
 
 def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
     """Write documents to a file that `read_documents` reads; labels are omitted where they are None."""
-    entries = [{field: getattr(doc, field) for field in FIELDS if getattr(doc, field) is not None} for doc in documents]
+    entries = [
+        {"document": doc.number}
+        | {field: getattr(doc, field) for field in FIELDS[1:] if getattr(doc, field) is not None}
+        for doc in documents
+    ]
     with atomic_write(path) as handle:
         json.dump(entries, handle)
 
@@ -280,14 +284,14 @@ def _document_of_tokens(
     number: int, tokens: tuple[str, ...], spaces: tuple[bool, ...], labels: tuple[str, ...] | None
 ) -> Document:
     text = join_tokens(tokens, spaces)
-    return Document(document=number, full_text=text, tokens=tokens, trailing_whitespace=spaces, labels=labels)
+    return Document(number=number, full_text=text, tokens=tokens, trailing_whitespace=spaces, labels=labels)
 
 
 def cut(document: Document, first: int, end: int) -> Document:
     """Return the tokens from `first` to `end` as a document; its `full_text` is the joined tokens."""
     labels = document.labels and document.labels[first:end]
     tokens, spaces = document.tokens[first:end], document.trailing_whitespace[first:end]
-    return _document_of_tokens(document.document, tokens, spaces, labels)
+    return _document_of_tokens(document.number, tokens, spaces, labels)
 
 
 def join(number: int, parts: Iterable[Document]) -> Document:
