@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from kaggle_stub import built_kit, stub, wheels_at_hand  # noqa: F401 (fixtures)
+from kaggle_stub import built_kit, no_wheels, stub  # noqa: F401 (fixtures)
 
 from pii_kit import training as presets
 from pii_kit.documents import Document

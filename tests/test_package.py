@@ -141,7 +141,7 @@ def test_a_wheel_alone_runs_commands_and_a_notebook(python, tmp_path, cross_vali
     assert (Path(where).parent / "py.typed").is_file()  # type checkers then read the annotations
     assert all("</script>" in (tmp_path / name).read_text() for name in ("e.html", "r.html"))
     assert any("nothing wrong" in line for line in lines)
-    assert any("kaggle_metadata.json: competition: missing" in line for line in lines)
+    assert any("kaggle_metadata.json: competition: Field required" in line for line in lines)
     notebook = str(ROOT / "notebooks" / "01_eda.ipynb")
     parameters = ["-p", "DATA", str(tmp_path / "made_up"), "-p", "OUT", str(tmp_path / "out")]
     run_elsewhere(python, tmp_path, "-m", "papermill", notebook, "executed.ipynb", *parameters, "-k", "python3")

@@ -13,7 +13,7 @@ from pii_kit.files import KitError, atomic_folder
 from pii_kit.kaggle import runs_below
 from pii_kit.kaggle.build import PLACEHOLDER, Description, build_kit, full_name, is_owner, read_description
 from pii_kit.kaggle.client import Kaggle
-from pii_kit.kaggle.publish import FAILED, NOT_THERE, Pushes, push_kit, run_state, select, wait_for_submission
+from pii_kit.kaggle.push import FAILED, NOT_THERE, Pushes, push_kit, run_state, select, wait_for_submission
 
 SUBMISSION = "submission.csv"
 tell = partial(print, flush=True)  # flushed, so that each line shows at once
@@ -40,20 +40,20 @@ def push(args: argparse.Namespace) -> None:
 
 def status(args: argparse.Namespace) -> None:
     description, kaggle, owner, pushes = _start(args)
-    width = max(len(entry["slug"]) for entry in (*description.datasets, *description.notebooks))
+    width = max(len(entry.slug) for entry in (*description.datasets, *description.notebooks))
     for dataset in description.datasets:
-        found = kaggle.dataset(full_name(owner, dataset["slug"]))
+        found = kaggle.dataset(full_name(owner, dataset.slug))
         text = f"{found[0]}, version {found[1]}" if found else NOT_THERE
-        tell(f"data set  {dataset['slug']:{width}}  {text}")
+        tell(f"data set  {dataset.slug:{width}}  {text}")
     for notebook in description.notebooks:
-        run = run_state(kaggle, full_name(owner, notebook["slug"]), pushes)
-        tell(f"notebook  {notebook['slug']:{width}}  {' '.join(run).strip()}")
+        run = run_state(kaggle, full_name(owner, notebook.slug), pushes)
+        tell(f"notebook  {notebook.slug:{width}}  {' '.join(run).strip()}")
 
 
 def pull(args: argparse.Namespace) -> None:
     description, kaggle, owner, pushes = _start(args)
     for notebook in select(description, args.only or ())[1]:
-        name, folder = full_name(owner, notebook["slug"]), args.out / notebook["slug"]
+        name, folder = full_name(owner, notebook.slug), args.out / notebook.slug
         run = run_state(kaggle, name, pushes)
         if run[0] not in ("complete", *FAILED):
             tell(f"notebook {name}: {run[0]}, nothing to pull")
@@ -70,7 +70,7 @@ def pull(args: argparse.Namespace) -> None:
 
 def submit(args: argparse.Namespace) -> None:
     description, kaggle, owner, pushes = _start(args)
-    slugs = [notebook["slug"] for notebook in description.notebooks if notebook.get("submits")]
+    slugs = [notebook.slug for notebook in description.notebooks if notebook.submits]
     if not slugs:
         raise KitError(f'{args.description}: no notebook has "submits": true, so there is none to submit')
     name, competition = full_name(owner, slugs[0]), description.competition
@@ -79,22 +79,17 @@ def submit(args: argparse.Namespace) -> None:
         raise KitError(
             f"notebook {name}: not pushed from this checkout; give --notebook-version N, as its page on Kaggle shows"
         )
-    run = run_state(kaggle, name, pushes)
-    if run[0] != "complete":
-        raise KitError(f"notebook {name}: {' '.join(run).strip()}; only a complete run can be submitted")
+    state, reason = kaggle.notebook(name, version) or (NOT_THERE, "")
+    if state != "complete":
+        raise KitError(f"notebook {name}: {f'{state} {reason}'.strip()}; only a complete run can be submitted")
     with TemporaryDirectory() as folder:
-        if Path(folder, SUBMISSION) not in kaggle.download(name, Path(folder), only=SUBMISSION):
+        if Path(folder, SUBMISSION) not in kaggle.download(name, Path(folder), version=version, only=SUBMISSION):
             raise KitError(f"notebook {name}: its run has written no {SUBMISSION}; `kaggle pull` has its log")
-    before = kaggle.submissions(competition)
     message = args.message or f"pii_kit {__version__}, {slugs[0]} version {version}"
-    kaggle.submit(name, version, competition=competition, file=SUBMISSION, message=message)
-    new = {number: row for number, row in kaggle.submissions(competition).items() if number not in before}
-    if not new:
-        tell("Sent, but Kaggle does not list it yet: look at the site before you try again")
-    for number, row in new.items():
-        scored = wait_for_submission(kaggle, competition, number) if args.wait else row
-        scores = f"public {scored['publicScore'] or '-'}, private {scored['privateScore'] or '-'}"
-        tell(f"submission {number}: {scored['status']}, {scores}")
+    number = kaggle.submit(name, version, competition=competition, file=SUBMISSION, message=message)
+    tell(f"submission {number}: sent")
+    if args.wait:
+        tell(f"submission {number}: {wait_for_submission(kaggle, competition, number)[1]}")
 
 
 def _start(args: argparse.Namespace) -> tuple[Description, Kaggle, str, Pushes]:

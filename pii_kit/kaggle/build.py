@@ -7,129 +7,120 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Literal
 
-from jsonschema import Draft202012Validator, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
 
-from pii_kit.files import KitError, atomic_folder, recover_folder, write_json
+from pii_kit.files import KitError, atomic_folder, write_json
+from pii_kit.kaggle import COMPETITION
 
 PLACEHOLDER = "INSERT_KAGGLE_USERNAME"
-SCHEMA = json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
 PIP_SECONDS = 600
-EARLIEST = 315532800  # 1980, the first date that a zip can hold: equal sources give equal wheels, byte for byte
-# What predicting reads, and how the run was trained. Not checkpoint/, which is large, nor pages, which show essays.
-RUN_FILES = ["folds.json", "decision.json", "result.json", "history.json", "run.json", "tokenizer.json", "pieces.json"]
+EARLIEST = "315532800"  # 1980, the first date that a zip can hold: equal sources give equal wheels, byte for byte
+# What prediction and comparison read of a run. Not the checkpoint, which is large, nor pages, which show essays.
+RUN_FILES = ("run.json", "result.json", "decision.json")
+FOLD_FILES = ("history.json", "out_of_fold.safetensors")
+TAGGER_FILES = ("config.json", "model.safetensors", "model.onnx", "tokenizer.json", "pieces.json", "decision.json")
 
 
-@dataclass(frozen=True)
-class Description:
-    """The checked content of kaggle_metadata.json, as schema.json describes it."""
+def _below(path: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", path):  # neither absolute nor through ..
+        raise ValueError("expected a path below the folder of this file")
+    return path
 
-    root: Path  # the folder of the file
-    competition: str
-    owner: str | None  # None if the file holds the placeholder
-    datasets: list[dict]  # the package, then the data sets of run folders
-    notebooks: list[dict]
+
+Below = Annotated[str, AfterValidator(_below)]
+
+
+class _Entry(BaseModel, extra="forbid", strict=True):
+    slug: str
+    title: str
+
+
+class Dataset(_Entry):
+    """A data set: the package with wheels of other projects, or run folders."""
+
+    license: str
+    wheels: list[str] = []
+    folders: list[Below] = []
+
+
+class Notebook(_Entry):
+    """A notebook and what is attached to it. Data sets and notebooks are named by slug, or OWNER/SLUG."""
+
+    file: Below
+    # The client's list without TPUs and P100. NvidiaTeslaT4 is two T4; a single one is not offered.
+    accelerator: Literal[None, "NvidiaTeslaT4", "NvidiaL4", "NvidiaL4X1", "NvidiaTeslaA100", "NvidiaH100"]
+    internet: bool
+    datasets: list[str]
+    models: list[str]
+    kernels: list[str]
+    submits: bool = False
+
+
+class Description(BaseModel, extra="forbid", strict=True):
+    """The content of kaggle_metadata.json. `root` is the folder of the file."""
+
+    competition: Literal["pii-detection-removal-from-educational-data"]
+    owner: Annotated[str | None, AfterValidator(lambda name: None if name == PLACEHOLDER else name)]
+    package: Dataset
+    runs: list[Dataset] = []
+    notebooks: Annotated[list[Notebook], Field(min_length=1)]
+    _root: Path = PrivateAttr(Path())
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        return [self.package, *self.runs]
 
 
 def read_description(path: str | Path) -> Description:
     """Read and check a description; raise KitError, with one line for each problem, if there are any."""
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        description = Description.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise KitError(f"{path}: no such file; run this in a checkout of the kit, or use --description FILE") from None
-    except ValueError as error:
-        raise KitError(f"{path}: not JSON: {error}") from None
-    if problems := find_problems(content, path.parent):
-        raise KitError("\n".join(f"{path}: {problem}" for problem in problems))
-    return Description(
-        root=path.parent,
-        competition=content["competition"],
-        owner=None if content["owner"] == PLACEHOLDER else content["owner"],
-        datasets=[content["package"], *content.get("runs", [])],
-        notebooks=content["notebooks"],
-    )
-
-
-def find_problems(content: Any, root: Path) -> list[str]:
-    """Return the problems of a description in the folder `root`, each with its field; an empty list if there are none.
-
-    The structure is checked with schema.json. If it is right, the rules that a schema cannot express are checked.
-    """
-    errors = Draft202012Validator(SCHEMA).iter_errors(content)
-    problems = [problem for error in errors for problem in _structure_problems(error)]
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    else:
+        description._root = path.parent
+        problems = list(_problems(description))
     if problems:
-        return list(dict.fromkeys(problems))  # a field can break several rules of the schema
-    runs = [(f"runs[{i}].", entry) for i, entry in enumerate(content.get("runs", []))]
-    datasets = [("package.", content["package"]), *runs]
-    notebooks = [(f"notebooks[{i}].", entry) for i, entry in enumerate(content["notebooks"])]
-    problems = [*_name_problems(datasets), *_name_problems(notebooks)]
-    for where, entry in runs:
-        names = [PurePosixPath(folder).name for folder in entry["folders"]]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        problems += [f"{where}folders: two folders are named {name!r}; expected different names" for name in twice]
-    slugs = {entry["slug"] for _, entry in datasets}
-    for i, (where, entry) in enumerate(notebooks):
-        earlier = {before["slug"] for _, before in notebooks[:i]}
-        problems += _notebook_problems(where, entry, root, datasets=slugs, kernels=earlier)
-    submitting = [where for where, entry in notebooks if entry.get("submits")]
-    problems += [f"{where}submits: true; expected false, an earlier notebook submits" for where in submitting[1:]]
-    return problems
+        raise KitError("\n".join(f"{path}: {problem.removeprefix(': ')}" for problem in problems))
+    return description
 
 
-def _structure_problems(error: ValidationError) -> Iterator[str]:
-    where = error.json_path[2:]  # after "$."
-    prefix = where and f"{where}."
-    schema: Any = error.schema
-    value: Any = error.instance
-    if error.validator == "required":
-        yield from (f"{prefix}{key}: missing" for key in schema["required"] if key not in value)
-    elif error.validator == "additionalProperties":
-        known = schema["properties"]
-        yield from (f"{prefix}{key}: unknown; expected {', '.join(known)}" for key in value if key not in known)
-    else:
-        expected = schema.get("description") or " or ".join(json.dumps(one) for one in schema["enum"])
-        found = json.dumps(value, ensure_ascii=False)[:100]
-        yield f"{where}: {found}; expected {expected}" if where else f"expected {expected}"
-
-
-def _name_problems(entries: Sequence[tuple[str, dict]]) -> Iterator[str]:
-    seen = set()
-    for where, entry in entries:
-        slug, of_title = entry["slug"], slugify(entry["title"])
-        if of_title != slug:  # Kaggle would store it under the slug of its title
-            yield f"{where}title: {entry['title']!r} makes the slug {of_title!r}; expected a title that makes {slug!r}"
-        if slug in seen:
-            yield f"{where}slug: {slug!r} is used twice; expected a different one"
-        seen.add(slug)
-
-
-def _notebook_problems(where: str, entry: dict, root: Path, *, datasets: set[str], kernels: set[str]) -> Iterator[str]:
-    for source in entry["datasets"]:
-        if "/" not in source and source not in datasets:
-            known = ", ".join(sorted(datasets))
-            yield f"{where}datasets: {source!r} is not in this file; expected {known} or OWNER/SLUG"
-    for source in entry["kernels"]:
-        if "/" not in source and source not in kernels:
-            yield f"{where}kernels: {source!r} is no earlier notebook of this file; expected one or OWNER/SLUG"
-    if entry.get("submits") and entry["internet"]:
-        yield f"{where}internet: true; expected false, because this notebook is submitted"
-    try:
-        cells = json.loads((root / entry["file"]).read_text(encoding="utf-8"))["cells"]
-        code = [cell for cell in cells if cell["cell_type"] == "code"]
-        n_run = sum(bool(cell.get("outputs") or cell.get("execution_count")) for cell in code)
-    except FileNotFoundError:
-        yield f"{where}file: {entry['file']!r} does not exist in {root.resolve()}"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        yield f"{where}file: {entry['file']!r} is not a notebook: {error!r}"
-    else:
-        if n_run:  # outputs can show essays, which must not leave this machine by accident
-            yield f"{where}file: {entry['file']!r} has outputs in {n_run} cells; expected none, use nbstripout"
+def _problems(description: Description) -> Iterator[str]:
+    """Find what a schema cannot express: names, sources, and outputs in notebooks."""
+    sent = {dataset.slug for dataset in description.datasets}
+    before: set[str] = set()
+    for entry in (*description.datasets, *description.notebooks):
+        if (of_title := slugify(entry.title)) != entry.slug:  # Kaggle would store it under the slug of its title
+            yield f"{entry.slug}: title makes the slug {of_title!r}; expected a title that makes {entry.slug!r}"
+        if entry.slug in before:
+            yield f"{entry.slug}: slug is used twice"
+        if isinstance(entry, Notebook):
+            for field, names, known in (("datasets", entry.datasets, sent), ("kernels", entry.kernels, before - sent)):
+                if unknown := [name for name in names if "/" not in name and name not in known]:
+                    yield f"{entry.slug}: {field} names {unknown[0]!r}; expected one before it, or OWNER/SLUG"
+            if entry.submits and entry.internet:
+                yield f"{entry.slug}: internet is true; expected false, because this notebook is submitted"
+            try:
+                cells = json.loads((description.root / entry.file).read_bytes())["cells"]
+                if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
+                    yield f"{entry.file}: has outputs, which can show essays; remove them with nbstripout"
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+                yield f"{entry.file}: not a notebook: {error!r}"
+        before.add(entry.slug)
+    if len([entry for entry in description.notebooks if entry.submits]) > 1:
+        yield "notebooks: several have submits true; expected one"
 
 
 def slugify(title: str) -> str:
@@ -144,7 +135,7 @@ def slugify(title: str) -> str:
 
 def is_owner(name: str) -> bool:
     """Return whether this can be the name of a Kaggle user and is not the placeholder."""
-    return name != PLACEHOLDER and re.fullmatch(SCHEMA["$defs"]["owner"]["pattern"], name) is not None
+    return name != PLACEHOLDER and re.fullmatch(r"[A-Za-z0-9][\w-]*", name) is not None
 
 
 def full_name(owner: str, slug: str) -> str:
@@ -156,118 +147,108 @@ def full_name(owner: str, slug: str) -> str:
     return slug if "/" in slug else f"{owner}/{slug}"
 
 
-def build_wheel(root: Path, into: Path) -> None:
-    """Build the wheel of the package in the checkout `root`, without its dependencies, into the folder `into`.
-
-    Needs no network: setuptools is installed wherever torch is. Raises KitError if `root` is not a checkout.
-    """
-    for name in ("pyproject.toml", "README.md", "LICENSE", "pii_kit"):
-        if not (root / name).exists():
-            raise KitError(f"{root.resolve()}: not a checkout of the kit: {name} is missing")
-    with TemporaryDirectory() as place:
-        # From a copy: setuptools writes build/ next to the sources, and packs again what it finds there. Only contents
-        # are copied, because modes and times of a checkout differ from machine to machine.
-        copy = Path(place) / "pii_kit"
-        package = [path for path in sorted((root / "pii_kit").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
-        for source in [root / "pyproject.toml", root / "README.md", root / "LICENSE", *package]:
-            target = copy / source.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            target.chmod(0o644)
-        _run_pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(into), str(copy))
-
-
-def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
-    """Download wheels in the versions that the file `pins` has, without their dependencies, into the folder `into`.
-
-    Raises KitError if a version is not pinned or a wheel is not pure Python.
-    """
-    pinned = {line.split("==")[0]: line for line in pins.read_text(encoding="utf-8").splitlines()}
-    if missing := [name for name in names if name not in pinned]:
-        raise KitError(f"{pins}: does not pin {', '.join(missing)}")
-    if names:
-        wanted = [pinned[name] for name in names]
-        _run_pip("download", "--no-deps", "--only-binary", ":all:", "--dest", str(into), *wanted)
-    for wheel in into.glob("*.whl"):
-        if not wheel.name.endswith("py3-none-any.whl"):
-            raise KitError(f"{wheel.name}: made for one Python or platform; expected py3-none-any")
-
-
-def _run_pip(*arguments: str) -> None:
-    what, command = f"pip {arguments[0]}", [sys.executable, "-m", "pip", *arguments]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EARLIEST)}
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PIP_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise KitError(f"{what}: did not end within {PIP_SECONDS} s") from None
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in lines if line.lower().startswith("error")] or lines or ["no message"]
-        raise KitError(f"{what}: {'; '.join(dict.fromkeys(errors))[:500]}")
-
-
 def build_kit(description: Description, out: str | Path, *, owner: str) -> None:
     """Write everything that goes to Kaggle in the name of `owner` to the folder `out`, completely or not at all.
 
     `out` gets kernels/SLUG and datasets/SLUG. An earlier kit there is replaced. Raises KitError if the folder holds
-    anything else, or if a trained tagger is missing.
+    anything else, if a run has no trained tagger, or if a file to be copied is a link.
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {"kernels", "datasets"}):
         raise KitError(f"{out}: holds other files than a kit; expected a new folder or an earlier kit")
     with atomic_folder(out) as inside:
         for notebook in description.notebooks:
-            _build_kernel(notebook, description, inside / "kernels" / notebook["slug"], owner)
+            _build_kernel(notebook, description.root, inside / "kernels" / notebook.slug, owner)
         for dataset in description.datasets:
-            _build_dataset(dataset, description.root, inside / "datasets" / dataset["slug"], owner)
+            _build_dataset(dataset, description.root, inside / "datasets" / dataset.slug, owner)
 
 
-def _build_kernel(notebook: dict, description: Description, folder: Path, owner: str) -> None:
-    folder.mkdir(parents=True)
-    code = description.root / notebook["file"]
-    shutil.copyfile(code, folder / code.name)
+def _build_kernel(notebook: Notebook, root: Path, folder: Path, owner: str) -> None:
+    code = root / notebook.file
+    copy_files(code.parent, folder, [code.name])
     metadata = {
-        "id": full_name(owner, notebook["slug"]),
-        "title": notebook["title"],
+        "id": full_name(owner, notebook.slug),
+        "title": notebook.title,
         "code_file": code.name,
         "language": "python",
         "kernel_type": "notebook",
         "is_private": True,  # outputs can show essays, which must not be passed on
-        "enable_internet": notebook["internet"],  # the client's default is true
-        "dataset_sources": [full_name(owner, slug) for slug in notebook["datasets"]],
-        "competition_sources": [description.competition],
-        "kernel_sources": [full_name(owner, slug) for slug in notebook["kernels"]],
-        "model_sources": notebook["models"],
-        "machine_shape": notebook["accelerator"],
+        "enable_internet": notebook.internet,  # the client's default is true
+        "dataset_sources": [full_name(owner, slug) for slug in notebook.datasets],
+        "competition_sources": [COMPETITION],
+        "kernel_sources": [full_name(owner, slug) for slug in notebook.kernels],
+        "model_sources": notebook.models,
+        "machine_shape": notebook.accelerator,
     }
     write_json(folder / "kernel-metadata.json", metadata)
 
 
-def _build_dataset(dataset: dict, root: Path, folder: Path, owner: str) -> None:
+def _build_dataset(dataset: Dataset, root: Path, folder: Path, owner: str) -> None:
     folder.mkdir(parents=True)
-    if "folders" in dataset:
-        text = "Taggers trained with pii_kit."
-        for run in dataset["folders"]:
-            _copy_run(root / run, folder / Path(run).name)
-    else:
-        text = "pii_kit as a wheel, with the wheels that Kaggle's image lacks for it."
+    for run in dataset.folders:
+        copy_run(root / run, folder / Path(run).name)
+    if not dataset.folders:
         build_wheel(root, folder)
-        download_wheels(dataset.get("wheels", []), root / "requirements.txt", folder)
-    metadata = {"id": full_name(owner, dataset["slug"]), "title": dataset["title"], "description": text}
-    write_json(folder / "dataset-metadata.json", {**metadata, "licenses": [{"name": dataset["license"]}]})
+        download_wheels(dataset.wheels, root / "requirements.txt", folder)
+    text = "Taggers trained with pii_kit." if dataset.folders else "pii_kit and the wheels that Kaggle's image lacks."
+    metadata = {"id": full_name(owner, dataset.slug), "title": dataset.title, "description": text}
+    write_json(folder / "dataset-metadata.json", {**metadata, "licenses": [{"name": dataset.license}]})
 
 
-def _copy_run(run: Path, to: Path) -> None:
-    from pii_kit.training.runs import fold_folders  # here, because torch takes seconds to import
+def copy_run(run: Path, to: Path) -> None:
+    """Copy the known files of a run, and nothing else."""
+    folds = sorted(path.parents[1] for path in run.glob("fold_*/tagger/decision.json"))
+    if not folds:
+        raise KitError(f"{run}: no trained tagger in it; expected a folder that train or export has written")
+    copy_files(run, to, RUN_FILES)
+    for fold in folds:
+        copy_files(fold, to / fold.name, FOLD_FILES)
+        copy_files(fold / "tagger", to / fold.name / "tagger", TAGGER_FILES)
 
-    for part in dict.fromkeys([run, *fold_folders(run)]):
-        target = to / part.relative_to(run)
-        target.mkdir(parents=True, exist_ok=True)
-        for name in RUN_FILES:
-            if (part / name).is_file():
-                shutil.copyfile(part / name, target / name)
-    for part in fold_folders(run):
-        recover_folder(part / "tagger")
-        if not (part / "tagger" / "decision.json").is_file():
-            raise KitError(f"{part}: no trained tagger in it; expected a folder that train or export has written")
-        shutil.copytree(part / "tagger", to / part.relative_to(run) / "tagger", copy_function=shutil.copyfile)
+
+def copy_files(folder: Path, to: Path, names: Iterable[str]) -> None:
+    """Copy the files of these names that the folder has; raise KitError for a link, which may lead elsewhere."""
+    to.mkdir(parents=True)
+    for name in names:
+        path = folder / name
+        if path.is_symlink() or folder.is_symlink():
+            raise KitError(f"{path}: a link; expected a file")
+        if path.is_file():
+            shutil.copyfile(path, to / name)
+
+
+def build_wheel(root: Path, into: Path) -> None:
+    """Build the wheel of the package in the checkout `root`, without its dependencies, into the folder `into`.
+
+    It needs no network: setuptools is installed wherever torch is.
+    """
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if name.endswith(".pyc") or Path(folder, name).is_symlink()]
+
+    if not (root / "pyproject.toml").is_file():
+        raise KitError(f"{root.resolve()}: not a checkout of the kit: pyproject.toml is missing")
+    with TemporaryDirectory() as place:
+        # From a copy: setuptools writes build/ next to the sources, and packs again what it finds there. Only contents
+        # are copied, because modes and times of a checkout differ from machine to machine.
+        shutil.copytree(root / "pii_kit", Path(place, "pii_kit"), ignore=left_out, copy_function=shutil.copyfile)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copyfile(root / name, Path(place, name))
+        _run_pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(into), place)
+
+
+def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
+    """Download wheels in the versions of the file `pins`, which run on every Python, without their dependencies."""
+    if names:
+        options = ("--no-deps", "--only-binary", ":all:", "--platform", "any", "--constraint", str(pins))
+        _run_pip("download", *options, "--dest", str(into), *names)
+
+
+def _run_pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", *arguments]
+    done = subprocess.run(
+        command, env={**os.environ, "SOURCE_DATE_EPOCH": EARLIEST}, capture_output=True, text=True, timeout=PIP_SECONDS
+    )
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise KitError(f"pip {arguments[0]}: {'; '.join(errors)[:500] or 'failed without a message'}")

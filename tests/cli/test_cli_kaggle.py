@@ -1,15 +1,15 @@
+"""The verbs of `kaggle`, with the real client and a stub of Kaggle."""
+
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from kaggle_stub import FakeKaggle
 
 from pii_kit import __version__
 from pii_kit.__main__ import main
-from pii_kit.cli import kaggle as cli
-from pii_kit.kaggle import build as kaggle_build
-from pii_kit.kaggle import client, publish
-from pii_kit.kaggle.publish import NOT_THERE, Pushes
+from pii_kit.kaggle import client, push
+from pii_kit.kaggle.push import NOT_THERE, Pushes
 
 ROOT = Path(__file__).parents[2]
 CONTENT = json.loads((ROOT / "kaggle_metadata.json").read_text())
@@ -22,7 +22,8 @@ def checkout(tmp_path, monkeypatch):
     """A copy of the checkout, made of links: what is pushed is recorded there. It is the current folder."""
     folder = tmp_path / "checkout"
     folder.mkdir()
-    for name in ("pii_kit", "notebooks", "pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    for name in ("pii_kit", "pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "kaggle_metadata.json").write_text(json.dumps(CONTENT))
     monkeypatch.chdir(folder)
@@ -30,10 +31,9 @@ def checkout(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(checkout, wheels_at_hand, monkeypatch, capsys):
+def run(checkout, stub, no_wheels, monkeypatch, capsys):
     """A function from a verb with its arguments to what the user sees: exit code, lines, lines of errors."""
-    monkeypatch.setattr(publish, "POLL_SECONDS", 0)
-    monkeypatch.setenv("KAGGLE_USERNAME", "writer")
+    monkeypatch.setattr(push, "POLL_SECONDS", 0)
 
     def run(verb: str, *arguments: str) -> tuple[int, list[str], list[str]]:
         code = main(["kaggle", verb, *map(str, arguments)])
@@ -43,31 +43,13 @@ def run(checkout, wheels_at_hand, monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def no_wheels(monkeypatch):
-    """The package is built without pip, which takes seconds."""
-    monkeypatch.setattr(kaggle_build, "build_wheel", lambda root, into: (into / "kit.whl").touch())
-    monkeypatch.setattr(kaggle_build, "download_wheels", lambda names, pins, into: None)
-
-
-@pytest.fixture
-def fake(monkeypatch, no_wheels):
-    """A fake in place of the Kaggle client; it prints its lines."""
-    fake = FakeKaggle()
-    monkeypatch.setattr(cli, "Kaggle", lambda **_: fake)
-    fake.tell = print
-    return fake
-
-
-def test_with_the_real_client_a_kit_is_pushed_and_its_submission_scored(run, stub, checkout):
+def test_a_kit_is_pushed_and_its_submission_scored(run, stub, checkout):
     notebooks = [CONTENT["notebooks"][1], {**CONTENT["notebooks"][3], "kernels": [TRAINING]}]
     (checkout / "kaggle_metadata.json").write_text(json.dumps({**CONTENT, "notebooks": notebooks}))
     code, lines, errors = run("push", "--wait", "--out", "kit")
     assert (code, errors) == (0, [])
     assert lines[0] == "kit: written for writer: datasets/ (1), kernels/ (2)"
-    assert list(stub.kernels) == [TRAINING, INFERENCE]
-    wheels = sorted(stub.files("pii-kit-package"))
-    assert wheels == ["faker-40.54.0-py3-none-any.whl", f"pii_kit-{__version__}-py3-none-any.whl"]
+    assert stub.sent() == ["pii-kit-package", TRAINING, INFERENCE]
     assert lines[-1] == f"notebook writer/{INFERENCE}: complete"
 
     stub.outputs[INFERENCE] = {"submission.csv": b"row_id,document,token,label\n"}
@@ -77,18 +59,18 @@ def test_with_the_real_client_a_kit_is_pushed_and_its_submission_scored(run, stu
     assert (submitted["kernelSlug"], submitted["kernelVersion"]) == (INFERENCE, 1)
     assert submitted["competitionName"] == "pii-detection-removal-from-educational-data"
     assert submitted["submissionDescription"] == f"pii_kit {__version__}, {INFERENCE} version 1"
-    assert lines[-1] == "submission 77: complete, public 0.95, private 0.94"
+    assert lines[-1] == "submission 77: public 0.95, private 0.94"
 
 
-def test_build_sends_nothing(run, fake):
+def test_build_sends_nothing(run, stub):
     code, lines, _ = run("build", "--out", "kit", "--owner", "somebody")
     assert (code, lines) == (0, ["kit: written for somebody: datasets/ (1), kernels/ (6)"])
     metadata = json.loads(Path("kit", "kernels", INFERENCE, "kernel-metadata.json").read_text())
     assert metadata["id"] == f"somebody/{INFERENCE}"
-    assert fake.sent == []
+    assert stub.calls == []
 
 
-def test_without_an_owner_build_says_where_to_put_one(run, stub, checkout, monkeypatch):
+def test_without_an_owner_build_says_where_to_put_one(run, checkout, monkeypatch):
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.delenv("KAGGLE_KEY")
     code, _, errors = run("build", "--out", "kit")
@@ -104,9 +86,9 @@ def test_the_placeholder_is_no_owner(run):
     assert (code, errors) == (2, [f"error: owner 'INSERT_KAGGLE_USERNAME': {expected}"])
 
 
-def test_status_shows_everything_in_the_description(run, fake):
-    fake.datasets["writer/pii-kit-package"] = ("ready", 2)
-    fake.states = {f"writer/{TRAINING}": [("running", "")], f"writer/{SLUGS[2]}": [("error", "it broke")]}
+def test_status_shows_everything_in_the_description(run, stub):
+    stub.datasets["pii-kit-package"] = {"version": 2, "status": "READY"}
+    stub.states = {TRAINING: ["RUNNING"], SLUGS[2]: ["ERROR"]}
     code, lines, _ = run("status")
     assert code == 0
     assert [line.split() for line in lines[:4]] == [
@@ -118,27 +100,24 @@ def test_status_shows_everything_in_the_description(run, fake):
     assert len(lines) == 7
 
 
-def test_pulled_runs_can_be_predicted_with(run, fake):
-    states = {TRAINING: "complete", SLUGS[2]: "running", INFERENCE: "error"}
-    fake.states = {f"writer/{slug}": [(state, "")] for slug, state in states.items()}
-    training_files = {"runs/sha_rnn/folds.json": b"{}", "runs/sha_rnn/fold_0/tagger/decision.json": b"{}"}
-    fake.files = {f"writer/{TRAINING}": training_files, f"writer/{INFERENCE}": {"submission.csv": b"row_id\n"}}
+def test_pulled_runs_can_be_predicted_with(run, stub):
+    stub.states = {TRAINING: ["COMPLETE"], SLUGS[2]: ["RUNNING"], INFERENCE: ["ERROR"]}
+    training_files = {"runs/sha_rnn/run.json": b"{}", "runs/sha_rnn/fold_0/tagger/decision.json": b"{}"}
+    stub.outputs = {TRAINING: training_files, INFERENCE: {"submission.csv": b"row_id\n"}}
     code, lines, errors = run("pull", "--out", "got")
     assert (code, errors) == (0, [])
     assert lines[0] == f"notebook writer/{EDA}: {NOT_THERE}, nothing to pull"
     assert lines[1] == f"notebook writer/{TRAINING}: complete, 3 files in got/{TRAINING}"
     assert lines[2] == f"notebook writer/{SLUGS[2]}: running, nothing to pull"
     assert lines[3] == f"notebook writer/{INFERENCE}: error, 2 files in got/{INFERENCE}"
-    assert Path("got", TRAINING, "runs", "sha_rnn", "folds.json").read_bytes() == b"{}"
-    assert f"predict --run got/{TRAINING}/runs/sha_rnn --data" in lines[-2]
+    assert f"predict --run got/{TRAINING}/runs/sha_rnn" in lines[-2]
     assert lines[-1].endswith(f"--submission got/{INFERENCE}/submission.csv")
 
 
-def test_a_pull_that_fails_keeps_what_was_pulled_before(run, fake):
-    fake.states = {f"writer/{INFERENCE}": [("complete", "")]}
-    fake.files = {f"writer/{INFERENCE}": {"submission.csv": b"old"}}
+def test_a_pull_that_fails_keeps_what_was_pulled_before(run, stub):
+    stub.states, stub.outputs = {INFERENCE: ["COMPLETE"]}, {INFERENCE: {"submission.csv": b"old"}}
     assert run("pull", "--out", "got", "--only", INFERENCE)[0] == 0
-    fake.files = {f"writer/{INFERENCE}": {"submission.csv": b"new", "x": b"refused"}}
+    stub.refuse("output", 404, "gone")
     code, _, errors = run("pull", "--out", "got", "--only", INFERENCE)
     assert (code, len(errors)) == (2, 1)
     assert Path("got", INFERENCE, "submission.csv").read_bytes() == b"old"
@@ -146,52 +125,48 @@ def test_a_pull_that_fails_keeps_what_was_pulled_before(run, fake):
 
 
 @pytest.mark.parametrize(
-    "state, version, last_run, expected",
+    "states, expected",
     [
-        (None, 1, None, f"{NOT_THERE}; only a complete run can be submitted"),
-        (("running", ""), 1, None, "running; only a complete run can be submitted"),
-        (("error", "it broke"), 1, None, "error it broke; only a complete run can be submitted"),
-        (("complete", ""), 2, "2026-01-01", "pushed; only a complete run can be submitted"),
-        (("complete", ""), 1, None, "its run has written no submission.csv; `kaggle pull` has its log"),
+        (None, f"{NOT_THERE}; only a complete run can be submitted"),
+        (["RUNNING"], "running; only a complete run can be submitted"),
+        (["ERROR"], "error it broke; only a complete run can be submitted"),
+        (["COMPLETE"], "its run has written no submission.csv; `kaggle pull` has its log"),
     ],
 )
-def test_only_a_complete_run_with_a_submission_is_submitted(state, version, last_run, expected, run, fake, checkout):
-    name = f"writer/{INFERENCE}"
-    fake.states, fake.runs = {name: [state]}, {name: "2026-01-01"}
-    Pushes(checkout).add(f"notebook {name}", version=version, time=0, last_run=last_run, started=False)
+def test_only_a_complete_run_with_a_submission_is_submitted(states, expected, run, stub, checkout):
+    stub.states, stub.kernels = {INFERENCE: states} if states else {}, {INFERENCE: {"version": 2}}
+    Pushes(checkout).add(f"notebook writer/{INFERENCE}", version=2, time=0)
     code, _, errors = run("submit")
-    assert (code, errors) == (2, [f"error: notebook {name}: {expected}"])
-    assert fake.sent == []
+    assert (code, errors) == (2, [f"error: notebook writer/{INFERENCE}: {expected}"])
+    assert stub.submissions == []
 
 
-def test_a_notebook_that_was_pushed_elsewhere_is_submitted_by_its_version(run, fake):
-    name = f"writer/{INFERENCE}"
-    fake.states, fake.files = {name: [("complete", "")]}, {name: {"submission.csv": b"row_id\n"}}
+def test_a_notebook_that_was_pushed_elsewhere_is_submitted_by_its_version(run, stub):
+    stub.states, stub.kernels = {INFERENCE: ["COMPLETE"]}, {INFERENCE: {"version": 3}}
+    stub.outputs = {INFERENCE: {"submission.csv": b"row_id\n"}}
     code, _, errors = run("submit")
     assert (code, len(errors)) == (2, 1)
     assert "give --notebook-version N" in errors[0]
     code, lines, _ = run("submit", "--notebook-version", "3", "--message", "mine")
-    assert code == 0
-    assert fake.sent == [f"{name} 3 {CONTENT['competition']} submission.csv mine"]
-    assert lines == ["submission 77: pending, public -, private -"]
+    assert (code, lines) == (0, ["submission 77: sent"])
+    assert stub.bodies("CreateCodeSubmission")[0]["submissionDescription"] == "mine"
 
 
-def test_problems_of_the_description_are_shown_before_anything_is_sent(run, fake, tmp_path):
+def test_problems_of_the_description_are_shown_before_anything_is_sent(run, stub, tmp_path):
     content = json.loads(json.dumps(CONTENT))
     content["notebooks"][0]["accelerator"] = "GPU"
     content["notebooks"][1]["internet"] = None
     (tmp_path / "mine.json").write_text(json.dumps(content))
     code, lines, errors = run("push", "--description", tmp_path / "mine.json")
     assert (code, lines, len(errors)) == (2, [], 2)
-    assert "notebooks[0].accelerator" in errors[0] and "notebooks[1].internet" in errors[1]
-    assert fake.sent == []
+    assert "notebooks.0.accelerator" in errors[0] and "notebooks.1.internet" in errors[1]
+    assert stub.calls == []
 
 
-def test_without_the_client_build_works_and_push_says_what_to_install(run, no_wheels, checkout, monkeypatch):
-    monkeypatch.setattr(client.shutil, "which", lambda name, path=None: None)
+def test_without_the_client_build_works_and_push_says_what_to_install(run, checkout, monkeypatch):
     monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
     assert run("build", "--out", "kit")[0] == 0
     code, _, errors = run("push", "--out", "other")
     assert code == 2
-    assert "pip install kaggle==2.2.4 six" in errors[0]
+    assert "pip install kaggle==2.2.5 six" in errors[0]
     assert not (checkout / "other").exists()
