@@ -4,8 +4,8 @@ PYTHON ?= python3
 
 .PHONY: install demo bench test lint notebooks
 install: .venv/ready
-demo: .venv/ready ; .venv/bin/python -m pii_kit demo
-bench: .venv/ready ; .venv/bin/python -m pii_kit bench
+demo: .venv/ready ; .venv/bin/pii-kit demo
+bench: .venv/ready ; .venv/bin/python -m tests.benchmarks
 test: .venv/ready ; .venv/bin/python -m pytest -n 2 --dist worksteal
 lint: .venv/ready
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/nbstripout --verify notebooks/*.ipynb

@@ -72,6 +72,30 @@ def recover_folder(path: str | Path) -> None:
         os.rename(complete, path)
 
 
+def check_output(out: str | Path, *inputs: str | Path | None, folder: bool = False) -> None:
+    """Check that a file, or a `folder` that is new or empty, can be written without replacing anything else.
+
+    Raises:
+        KitError: The output is one of the `inputs`, lies in one that is a folder, or is a link, a device, an existing
+            folder (for a file), or not a new or empty folder (for a folder). Inputs that are None are left out.
+    """
+    out = Path(out)
+    if out.is_symlink():
+        raise KitError(f"{out}: is a link; choose another name for the output")
+    for source in (Path(one) for one in inputs if one is not None):
+        if out.resolve() == source.resolve() or (out.exists() and source.exists() and out.samefile(source)):
+            raise KitError(f"{out}: is used twice; input and outputs must be different files")
+        if source.is_dir() and source.resolve() in out.resolve().parents:
+            raise KitError(f"{out}: is inside the input folder {source}; write the output elsewhere")
+    if folder:
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise KitError(f"{out}: exists already; choose a new folder")
+    elif out.is_dir():
+        raise KitError(f"{out}: is a folder; expected the name of a file to write")
+    elif out.exists() and not out.is_file():
+        raise KitError(f"{out}: is a device; expected the name of a file to write")
+
+
 def check_positive(settings: Any, *names: str) -> None:
     """Check that the named settings are above 0, or raise KitError."""
     for name in names:

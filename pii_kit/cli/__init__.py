@@ -1,131 +1,91 @@
-"""The command line: a parser with one-line errors, and argument types that check their values."""
+"""The command line: `pii-kit VERB`, or `python -m pii_kit VERB`. Each verb is a function of one of these modules."""
 
-import argparse
+import logging
+import os
 import sys
-from collections.abc import Callable
-from itertools import takewhile
-from pathlib import Path
-from typing import Any, NoReturn
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
 
-from pii_kit.files import did_you_mean
-from pii_kit.labels import PII_TYPES
+import typer
 
+from pii_kit import __version__
+from pii_kit.cli import data, kaggle, language_model, redact, tagging
+from pii_kit.cli.options import examples, new_app
+from pii_kit.documents import DataWarning
+from pii_kit.files import KitError
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that shows a default only where there is one, and keeps the lines of a text that has several."""
+# The errors of the command line: click's, or those of the copy of click in new versions of typer.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+EPILOG = """\b
+Start with `pii-kit demo`, which runs everything on made-up essays,
+or with sample, train and predict. `pii-kit VERB --help` has examples.
+\b
+Exit codes: 0 done; 2 error in arguments, data or files; 130 interrupted"""
 
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if "\n" in text else super()._fill_text(text, width, indent)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser with defaults in its help, and with one-line errors that suggest names like a mistyped one.
-
-    Options are never abbreviated.
-    """
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, formatter_class=_Formatter, allow_abbrev=False)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, but name an unknown option before required ones that are missing."""
-        args = sys.argv[1:] if args is None else list(args)
-        # What follows a verb belongs to the verb's own parser.
-        own = takewhile(lambda text: text.startswith("-"), args) if self._subparsers else args
-        for text in takewhile(lambda text: text != "--", own):
-            option = text.partition("=")[0]
-            if option.startswith("--") and option not in self._option_string_actions:
-                self.error(f"{option}: no such option{did_you_mean(option, self._option_string_actions)}")
-        return super().parse_known_args(args, namespace)
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            names = [str(choice) for choice in action.choices]
-            near = did_you_mean(str(value), names) or f"; expected one of {', '.join(names)}"
-            what = "no verb" if action.nargs == argparse.PARSER else "not valid"
-            raise argparse.ArgumentError(action, f"{value!r} is {what}{near}")
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+app = new_app("Find PII in student essays.")
 
 
-def add_verb(verbs: Any, function: Callable, text: str, *examples: str) -> argparse.ArgumentParser:
-    """Add a verb with the name of the function that runs it, hyphens for underscores, and arguments as examples."""
-    lines = "".join(f"\n  %(prog)s {example}".rstrip() for example in examples)
-    name = function.__name__.replace("_", "-")
-    verb = verbs.add_parser(name, help=text, description=text, epilog=f"examples:{lines}")
-    verb.set_defaults(function=function)
-    return verb
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pii_kit {__version__}")
+        raise typer.Exit()
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "model"), counted(2, "model")
-    ('1 model', '2 models')
-    """
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def add_path(verb: Any, name: str, metavar: str, text: str) -> None:
-    """Add a required argument for a file or folder."""
-    verb.add_argument(name, type=Path, required=True, metavar=metavar, help=text)
+@app.callback(epilog=EPILOG)
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print it")
+    ] = False,
+) -> None:
+    """Find PII in student essays."""
 
 
-def add_runs(verb: argparse.ArgumentParser) -> None:
-    """Add the arguments that choose the taggers that a verb averages, and their thresholds."""
-    text = "folder of a run or of an exported tagger; repeat to average several; default: the tagger that comes with "
-    text += "the kit, trained on made-up essays alone"
-    verb.add_argument("--run", type=Path, action="append", metavar="DIR", help=text)
-    text = "the essays that the runs were trained on, to choose the threshold of several runs"
-    verb.add_argument("--train", type=Path, metavar="TRAIN.json", help=text)
-    verb.add_argument("--mixed-data", action="store_true", help="allow runs that were trained on different essays")
-    text = "a token is PII where P(O) is lower; with TYPE= tokens of this type alone, repeat for several; default: as "
-    text += "chosen in training"
-    verb.add_argument("--threshold", type=_threshold, action="append", metavar="P|TYPE=P", help=text)
-    text = "with --train: use the lowest threshold that finds this share of rows out of fold (not for TYPE=P)"
-    verb.add_argument("--recall", type=share, metavar="SHARE", help=text)
+@app.command(epilog=examples("demo", "demo --seed 1"))
+def demo(
+    documents: Annotated[int, typer.Option(min=1, metavar="N", help="number of training essays")] = 550,
+    seed: Annotated[int, typer.Option(min=0, metavar="S", help="random seed of essays and training")] = 0,
+) -> None:
+    """Run notebooks 01 to 05 on made-up essays, into outputs/demo."""
+    from pii_kit.demo import run_demo
+
+    run_demo(seed=seed, n_documents=documents)
 
 
-def given_threshold(args: argparse.Namespace) -> float | None:
-    """Return the P of --threshold P, of the arguments of `add_runs`."""
-    return dict(args.threshold or ()).get(None)
+for module in (data, tagging, redact):
+    app.add_typer(module.app)
+app.add_typer(kaggle.app, name="kaggle")
+app.add_typer(language_model.app, name="lm")
 
 
-def _threshold(text: str) -> tuple[str | None, float]:
-    pii_type, equals, value = text.rpartition("=")
-    if equals and pii_type not in PII_TYPES:
-        raise argparse.ArgumentTypeError(f"expected P, or TYPE=P with one of {', '.join(PII_TYPES)}, found {text!r}")
-    return pii_type or None, share(value)
-
-
-def whole(least: int) -> Callable[[str], int]:
-    """Return the argument type of whole numbers from `least` up."""
-
-    def parse(text: str) -> int:
-        if not text.removeprefix("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, found {text!r}")
-        return int(text)
-
-    return parse
-
-
-def _number(expected: str, is_valid: Callable[[float], bool]) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not is_valid(number):
-            raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
-        return number
-
-    return parse
-
-
-positive = _number("a number above 0", lambda number: 0 < number < float("inf"))
-share = _number("a number above 0 and up to 1", lambda number: 0 < number <= 1)
-dropout = _number("a number from 0 to below 1", lambda number: 0 <= number < 1)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Return the exit code: 0, 2 after an error for the user (one line), 130 after Ctrl-C."""
+    if not sys.stderr.isatty():  # a log gets a line of a bar every half minute; tqdm reads this when it is imported
+        os.environ.setdefault("TQDM_MININTERVAL", "30")
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pii_kit").setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DataWarning)
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+            command = typer.main.get_command(app)
+            with command.make_context("pii-kit", words) as context:
+                command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except USAGE_ERROR as error:
+        verb = getattr(getattr(error, "ctx", None), "command_path", "pii-kit")
+        text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        print(f"error: {text} (see {verb} --help)", file=sys.stderr)
+        return 2
+    except (KitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        advice = {"train": "; the same command with --resume continues the run"}
+        advice["demo"] = "; run the same command again: it continues where it stopped"
+        verb = words[1] if words[0] == "lm" else words[0]
+        print(f"interrupted{advice.get(verb, '')}", file=sys.stderr)
+        return 130
+    return 0

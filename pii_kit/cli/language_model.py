@@ -1,146 +1,175 @@
-"""The verbs `lm train`, `lm eval` and `lm sample`: their arguments and their output."""
+"""The verbs `lm train`, `lm eval` and `lm sample`."""
 
-import argparse
 import sys
-from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from pii_kit.cli import add_path, add_verb, dropout, positive, whole
+import typer
+
+from pii_kit.cli import options
+from pii_kit.cli.options import choice, examples, flag, new_app, number, option
 from pii_kit.files import KitError
-from pii_kit.kaggle import deadline_in
-from pii_kit.language_model import bits_per_character, generate, read_bytes, split_bytes
-from pii_kit.language_model.training import LanguageModelConfig, train_language_model
-from pii_kit.models.sha_rnn import ShaRnnForCausalLM
-from pii_kit.models.sha_rnn_layers import ShaRnnConfig, byte_model_config
-from pii_kit.training.optim import MIXED_PRECISION, OPTIMIZERS
-from pii_kit.training.parallel import working_devices
-from pii_kit.training.runs import load_language_model
 
-ATTENTION = {"none": lambda n: [], "all": lambda n: range(n), "last but one": lambda n: [max(n - 2, 0)]}
+if TYPE_CHECKING:
+    from pii_kit.models.sha_rnn import ShaRnnForCausalLM
+
+app = new_app("Train, evaluate and sample the byte-level SHA-RNN language model.")
 
 
-def train(args: argparse.Namespace) -> None:
-    config = LanguageModelConfig(**{field.name: getattr(args, field.name) for field in fields(LanguageModelConfig)})
-    text, sizes, deadline = read_bytes(args.data), _model_config(args), deadline_in(args.minutes)
-    options: dict[str, Any] = {"resume": args.resume, "deadline": deadline, "source": str(args.data)}
-    result = train_language_model(text, sizes, config, args.run, **options)
-    bpc = f"bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), {result['test_bpc']:.3f} (test)"
-    print(f"{args.run}: {bpc}; {result['elapsed_seconds']:.0f} s on {result['device']}")
+def dropout(value: float | None) -> float | None:
+    """Check that the number of an option is a dropout."""
+    if value is not None and not 0 <= value < 1:
+        raise typer.BadParameter(f"{value:g}; expected a number from 0 to below 1")
+    return value
 
 
-def eval(args: argparse.Namespace) -> None:
-    text = read_bytes(args.data)
-    part = text if args.part == "all" else getattr(split_bytes(text), args.part)
-    if len(part) < 2:
-        raise KitError(f"{args.data}: the part {args.part!r} has {len(part)} bytes; expected at least 2")
-    options = {"window_size": args.window_size, "n_streams": args.streams, "back_off": args.back_off}
-    bpc = bits_per_character(_load(args), part, **options, progress=True)
-    print(f"{args.data}: {bpc:.4f} bits per character over {len(part) - 1} bytes")
+Text = Annotated[Path, option("FILE", "text file, also .xz, .gz, .bz2 or .zip", "--data")]
+Memory = Annotated[int | None, option("N", "positions of the memory; default: as trained", min=0)]
+Drop = option("SHARE", "default: as --dropout", callback=dropout)
 
 
-def sample(args: argparse.Namespace) -> None:
-    text = generate(_load(args), args.prompt.encode(), n_bytes=args.bytes, temperature=args.temperature, seed=args.seed)
-    sys.stdout.write(args.prompt + text.decode("utf-8", errors="replace") + "\n")
+@app.command(
+    epilog=examples(
+        "lm train --data enwik8.zip --run runs/lm",
+        "lm train --data book.txt --run runs/lm --width 128 --boom 512 --minutes 30",
+    )
+)
+def train(
+    data: Text,
+    run: options.RunFolder,
+    resume: options.Resume = False,
+    minutes: options.Minutes = None,
+    width: Annotated[int, option("N", "width of embedding and LSTM; the paper's is 1024", min=2)] = 256,
+    boom: Annotated[int, option("N", "width of Boom; the paper's is 4096", min=2)] = 1024,
+    layers: Annotated[int, option("N", "number of Blocks", min=1)] = 4,
+    attention: Annotated[str, option("BLOCKS", "Blocks with attention: none, all or 0,2")] = "last but one",
+    heads: Annotated[int, option("N", "attention heads", min=1)] = 1,
+    memory: Annotated[int, option("N", "positions of the memory", min=0)] = 5000,
+    dropout: Annotated[float, option("SHARE", "dropout inside Blocks", callback=dropout)] = 0.1,
+    input_dropout: Annotated[float | None, Drop] = None,
+    output_dropout: Annotated[float | None, Drop] = None,
+    epochs: Annotated[int, option("N", "epochs at the full learning rate", min=1)] = 1,
+    half_rate_epochs: Annotated[
+        int, option("N", "epochs after them at half the rate, from the best weights", min=0)
+    ] = 0,
+    batch_size: Annotated[int, option("N", "streams in parallel", min=1)] = 8,
+    window_size: Annotated[int, option("N", "longest window, in bytes", min=5)] = 128,
+    learning_rate: Annotated[float, number("RATE", "after the warm-up")] = 1e-3,
+    weight_decay: Annotated[float, option("X", "weight decay", min=0)] = 1.2e-6,
+    clip_norm: Annotated[float, number("X", "largest norm of the gradient")] = 0.25,
+    warmup_steps: Annotated[int, option("N", "steps of the warm-up", min=0)] = 200,
+    memory_drop: Annotated[
+        float, option("SHARE", "share of windows before which the memory is emptied", min=0, max=1)
+    ] = 0,
+    eval_steps: Annotated[
+        int | None, option("N", "windows between validations; default: one validation per epoch", min=1)
+    ] = None,
+    eval_streams: Annotated[int, option("N", "streams in parallel in validation", min=1)] = 8,
+    checkpoint_steps: Annotated[int, option("N", "windows between checkpoints", min=1)] = 500,
+    seed: options.Seed = 0,
+    optimizer: Annotated[str, choice(("adam", "adamw", "lamb"), "optimizer")] = "lamb",
+    mixed_precision: Annotated[str, choice(("auto", "no", "bf16", "fp16"), "precision of products")] = "auto",
+) -> None:
+    """Train on the first 90 percent of a text, validate on the next 5, test on the last 5."""
+    from pii_kit.kaggle import deadline_in
+    from pii_kit.language_model import read_bytes
+    from pii_kit.language_model.training import LanguageModelConfig, train_language_model
+    from pii_kit.models.sha_rnn_layers import byte_model_config
 
-
-def _model_config(args: argparse.Namespace) -> ShaRnnConfig:
-    sizes = {field: getattr(args, field) for _, field, *_ in MODEL}
-    if isinstance(args.attention_layers, str):
-        sizes["attention_layers"] = ATTENTION[args.attention_layers](args.num_hidden_layers)
+    config = LanguageModelConfig(
+        epochs=epochs,
+        half_rate_epochs=half_rate_epochs,
+        batch_size=batch_size,
+        window_size=window_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        warmup_steps=warmup_steps,
+        memory_drop=memory_drop,
+        mixed_precision=mixed_precision,
+        eval_steps=eval_steps,
+        eval_streams=eval_streams,
+        checkpoint_steps=checkpoint_steps,
+        seed=seed,
+    )
+    text, deadline = read_bytes(data), deadline_in(minutes)
     try:
-        return byte_model_config(**sizes)
+        sizes = byte_model_config(
+            hidden_size=width,
+            boom_size=boom,
+            num_hidden_layers=layers,
+            attention_layers=_attention(attention, layers),
+            num_attention_heads=heads,
+            memory_size=memory,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            output_dropout=output_dropout,
+        )
     except ValueError as error:
         raise KitError(str(error)) from None
+    result = train_language_model(text, sizes, config, run, resume=resume, deadline=deadline, source=str(data))
+    bpc = f"bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), {result['test_bpc']:.3f} (test)"
+    print(f"{run}: {bpc}; {result['elapsed_seconds']:.0f} s on {result['device']}")
 
 
-def _load(args: argparse.Namespace) -> ShaRnnForCausalLM:
-    model = load_language_model(args.run, device=working_devices()[0])
+def _attention(text: str, n_layers: int) -> list[int]:
+    named = {"none": [], "all": list(range(n_layers)), "last but one": [max(n_layers - 2, 0)]}
+    if text not in named and not all(number.isdecimal() for number in text.split(",")):
+        expected = f"expected none, all, or Block indices such as 2 or 0,2; found {text!r}"
+        raise typer.BadParameter(expected, param_hint="--attention")
+    return named[text] if text in named else sorted({int(number) for number in text.split(",")})
+
+
+@app.command(epilog=examples("lm eval --run runs/lm --data enwik8.zip --part test"))
+def eval(
+    run: options.RunFolder,
+    data: Text,
+    memory: Memory = None,
+    part: Annotated[
+        str, choice(("all", "train", "validation", "test"), "part of the text, split as in training")
+    ] = "all",
+    window_size: Annotated[int, option("N", "bytes per window", min=1)] = 256,
+    streams: Annotated[int, option("N", "streams in parallel; more are faster", min=1)] = 1,
+    back_off: Annotated[bool, flag("--back-off", "empty the memory after each window")] = False,
+) -> None:
+    """Measure the bits per character of a text, with state and memory carried."""
+    from pii_kit.language_model import bits_per_character, read_bytes, split_bytes
+
+    text = read_bytes(data)
+    chosen = text if part == "all" else getattr(split_bytes(text), part)
+    if len(chosen) < 2:
+        raise KitError(f"{data}: the part {part!r} has {len(chosen)} bytes; expected at least 2")
+    sizes = {"window_size": window_size, "n_streams": streams}
+    bpc = bits_per_character(_load(run, memory), chosen, **sizes, back_off=back_off, progress=True)
+    print(f"{data}: {bpc:.4f} bits per character over {len(chosen) - 1} bytes")
+
+
+@app.command(epilog=examples("lm sample --run runs/lm --prompt 'The city of' --bytes 1000 --temperature .8"))
+def sample(
+    run: options.RunFolder,
+    memory: Memory = None,
+    prompt: Annotated[str, option("TEXT", "text to continue")] = "",
+    n_bytes: Annotated[int, option("N", "length of the new text", "--bytes", min=1)] = 500,
+    temperature: Annotated[float, number("T", "below 1: more likely bytes")] = 1.0,
+    seed: options.Seed = 0,
+) -> None:
+    """Generate text."""
+    from pii_kit.language_model import generate
+
+    text = generate(_load(run, memory), prompt.encode(), n_bytes=n_bytes, temperature=temperature, seed=seed)
+    sys.stdout.write(prompt + text.decode("utf-8", errors="replace") + "\n")
+
+
+def _load(run: Path, memory: int | None) -> "ShaRnnForCausalLM":
+    from pii_kit.models.sha_rnn import ShaRnnForCausalLM
+    from pii_kit.training.parallel import working_devices
+    from pii_kit.training.runs import load_language_model
+
+    model = load_language_model(run, device=working_devices()[0])
     if not isinstance(model, ShaRnnForCausalLM):
-        raise KitError(f"{args.run}: holds a {type(model).__name__}; expected a SHA-RNN language model")
+        raise KitError(f"{run}: holds a {type(model).__name__}; expected a SHA-RNN language model")
     model.collapse()
-    if args.memory is not None:
-        model.config.memory_size = args.memory
+    if memory is not None:
+        model.config.memory_size = memory
     return model
-
-
-def _attention(text: str) -> str | list[int]:
-    if text not in ATTENTION and not all(number.isdecimal() for number in text.split(",")):
-        raise argparse.ArgumentTypeError(f"expected none, all, or Block indices such as 2 or 0,2; found {text!r}")
-    return text if text in ATTENTION else sorted({int(number) for number in text.split(",")})
-
-
-def add_lm(verbs, text: str) -> None:
-    """Add the verb `lm` and its own verbs."""
-    lm = verbs.add_parser("lm", help=text, description=text)
-    verbs = lm.add_subparsers(title="verbs", required=True, metavar="VERB")
-    data = "text file, also .xz, .gz, .bz2 or .zip"
-    memory: dict[str, Any] = dict(type=whole(0), metavar="N", help="positions of the memory; default: as trained")
-
-    text = "train on the first 90 percent of a text, validate on the next 5, test on the last 5"
-    examples = ["--data enwik8.zip --run runs/lm", "--data book.txt --run runs/lm --width 128 --boom 512 --minutes 30"]
-    verb = add_verb(verbs, train, text, *examples)
-    add_path(verb, "--data", "FILE", data)
-    add_path(verb, "--run", "DIR", "folder of the run")
-    verb.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
-    verb.add_argument("--minutes", type=positive, metavar="N", help="then save a checkpoint and stop; see --resume")
-    _add_settings(verb.add_argument_group("model"), MODEL)
-    settings, default = verb.add_argument_group("training"), LanguageModelConfig()
-    _add_settings(settings, [(name, name, *kind, getattr(default, name), help) for name, *kind, help in TRAINING])
-    settings.add_argument("--optimizer", choices=list(OPTIMIZERS), default=default.optimizer, help="optimizer")
-    settings.add_argument("--mixed-precision", choices=MIXED_PRECISION, default="auto", help="precision of products")
-
-    example = "--run runs/lm --data enwik8.zip --part test"
-    verb = add_verb(verbs, eval, "measure the bits per character of a text, with state and memory carried", example)
-    add_path(verb, "--run", "DIR", "folder of the run")
-    verb.add_argument("--memory", **memory)
-    add_path(verb, "--data", "FILE", data)
-    parts = ("all", "train", "validation", "test")
-    verb.add_argument("--part", choices=parts, default="all", help="part of the text, split as in training")
-    verb.add_argument("--window-size", type=whole(1), default=256, metavar="N", help="bytes per window")
-    verb.add_argument("--streams", type=whole(1), default=1, metavar="N", help="streams in parallel; more are faster")
-    verb.add_argument("--back-off", action="store_true", help="empty the memory after each window")
-
-    example = "--run runs/lm --prompt 'The city of' --bytes 1000 --temperature .8"
-    verb = add_verb(verbs, sample, "generate text", example)
-    add_path(verb, "--run", "DIR", "folder of the run")
-    verb.add_argument("--memory", **memory)
-    verb.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
-    verb.add_argument("--bytes", type=whole(1), default=500, metavar="N", help="length of the new text")
-    verb.add_argument("--temperature", type=positive, default=1.0, metavar="T", help="below 1: more likely bytes")
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds give equal text")
-
-
-def _add_settings(group, rows) -> None:
-    for name, field, kind, metavar, default, help in rows:
-        settings = {"dest": field, "type": kind, "metavar": metavar, "default": default, "help": help}
-        group.add_argument(f"--{name.replace('_', '-')}", **settings)
-
-
-# Argument, setting of ShaRnnConfig, type, metavar, default, help.
-MODEL = (
-    ("width", "hidden_size", whole(2), "N", 256, "width of embedding and LSTM; the paper's is 1024"),
-    ("boom", "boom_size", whole(2), "N", 1024, "width of Boom; the paper's is 4096"),
-    ("layers", "num_hidden_layers", whole(1), "N", 4, "number of Blocks"),
-    ("attention", "attention_layers", _attention, "BLOCKS", "last but one", "Blocks with attention: none, all or 0,2"),
-    ("heads", "num_attention_heads", whole(1), "N", 1, "attention heads"),
-    ("memory", "memory_size", whole(0), "N", 5000, "positions of the memory"),
-    ("dropout", "dropout", dropout, "SHARE", 0.1, "dropout inside Blocks"),
-    ("input_dropout", "input_dropout", dropout, "SHARE", None, "dropout after the embedding; default: as --dropout"),
-    ("output_dropout", "output_dropout", dropout, "SHARE", None, "dropout before the output; default: as --dropout"),
-)
-# Argument and setting of LanguageModelConfig, type, metavar, help.
-TRAINING = (
-    ("epochs", whole(1), "N", "epochs at the full learning rate"),
-    ("half_rate_epochs", whole(0), "N", "epochs after them at half the rate, from the best weights"),
-    ("batch_size", whole(1), "N", "streams in parallel"),
-    ("window_size", whole(5), "N", "longest window, in bytes"),
-    ("learning_rate", positive, "RATE", "learning rate after the warm-up"),
-    ("weight_decay", float, "X", "weight decay"),
-    ("clip_norm", positive, "X", "largest norm of the gradient"),
-    ("warmup_steps", whole(0), "N", "steps of the warm-up"),
-    ("memory_drop", float, "SHARE", "share of windows before which the memory is emptied"),
-    ("eval_steps", whole(1), "N", "windows between validations; default: one validation per epoch"),
-    ("eval_streams", whole(1), "N", "streams in parallel in validation"),
-    ("checkpoint_steps", whole(1), "N", "windows between checkpoints"),
-    ("seed", whole(0), "S", "random seed"),
-)

@@ -1,171 +1,184 @@
-"""`python -m pii_kit redact` and `redact-eval`: redact essays, restore the original, and measure what survives."""
+"""The verbs redact, redact-eval and review."""
 
-import argparse
 import os
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
+import typer
 
-from pii_kit.cli import add_path, add_runs, add_verb, counted, given_threshold, whole
-from pii_kit.cli.taggers import load_runs, use_default_run
-from pii_kit.documents import DataWarning, read_documents
-from pii_kit.files import KitError, atomic_write, write_json
+from pii_kit.cli import options
+from pii_kit.cli.options import choice, counted, examples, flag, load_tagger, option
+from pii_kit.documents import DataWarning
+from pii_kit.files import KitError, atomic_write, check_output, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
-from pii_kit.redact import MODES, Redaction, normalise
-from pii_kit.redact.decisions import read_decisions
-from pii_kit.redact.evaluate import evaluate_redaction
-from pii_kit.redact.forms import read_files
-from pii_kit.redact.ray_engine import redact_on_ray
-from pii_kit.redact.release import (
-    check_output,
-    hash_of,
-    items_of,
-    redact_files,
-    report_of,
-    restore,
-    write_mapping,
-    write_output,
-)
-from pii_kit.redact.table import TableConfig
-from pii_kit.report.redaction_page import write_redaction_page
-from pii_kit.submission import label_documents, read_submission
-from pii_kit.training.ensemble import labels_out_of_fold, predict_labelled
-from pii_kit.training.runs import fingerprint_runs
 
+app = typer.Typer()
+MODES = ("mask", "type", "surrogate", "hash")
 KEY = "PII_KIT_KEY"
 SHORT_KEY = 16  # bytes
-WRITTEN = ("out", "mapping", "report")
-READ = ("data", "submission", "decisions", "key_file", "allow", "deny", "mapping")
 
 
-def redact(args: argparse.Namespace) -> None:
-    _check_paths(args)
-    if args.restore:
-        if not args.mapping or args.mode or args.submission or args.run or args.decisions or args.report or args.ray:
+@app.command(
+    epilog=examples(
+        "redact --data essays.csv --run runs/sha_rnn --mode surrogate --out released.csv --mapping mapping.json",
+        "redact --restore --data released.csv --mapping mapping.json --out essays.csv",
+    )
+)
+def redact(
+    data: options.Texts,
+    out: Annotated[Path, option("OUT", "the redacted essays, in the same form; with --restore, the original ones")],
+    mode: Annotated[str | None, choice(MODES, "what takes the place of PII")] = None,
+    submission: Annotated[Path | None, option("FILE.csv", "labels of the essays, as predict writes them")] = None,
+    decisions: Annotated[Path | None, option("FILE.json", "labels of the essays, as review's page saves them")] = None,
+    run: options.Runs = None,
+    train: options.Train = None,
+    mixed_data: options.MixedData = False,
+    threshold: options.Threshold = None,
+    recall: options.Recall = None,
+    seed: options.Seed = 0,
+    key_file: Annotated[Path | None, option("FILE", f"a secret key, for hash and surrogate; default: ${KEY}")] = None,
+    mentions: options.Mentions = "all",
+    allow: Annotated[Path | None, option("FILE", "strings that are never replaced, one in each line")] = None,
+    deny: Annotated[Path | None, option("FILE", "lines that are always replaced: a name, or TYPE<TAB>text")] = None,
+    mapping: Annotated[Path | None, option("FILE.json", "what restores the original; keep it secret")] = None,
+    report: Annotated[
+        Path | None, option("FILE.json", "write counts and places, and FILE.html, which shows them")
+    ] = None,
+    strict: Annotated[bool, flag("--strict", "release nothing if the leak check finds what it cannot explain")] = False,
+    ray: Annotated[bool, flag("--ray", "redact a folder of parquet or JSON lines files on Ray; resumes a job")] = False,
+    address: Annotated[str | None, option("ADDRESS", "with --ray: a Ray cluster; default: this machine")] = None,
+    workers: Annotated[int | None, option("N", "with --ray: number of workers; default: the cores", min=1)] = None,
+    restore: Annotated[bool, flag("--restore", "write the original essays again")] = False,
+) -> None:
+    """Replace PII in essays."""
+    read = [data, submission, decisions, key_file, allow, deny, *(run or ()), *([mapping] if restore else [])]
+    if not ray:  # a job on Ray may continue in a folder of files
+        check_output(out, *read, folder=data.is_dir())
+    if report:
+        check_output(report, *read, out)
+        check_output(report.with_suffix(".html"), *read, out, report, mapping)
+    if mapping and not restore:
+        check_output(mapping, *read, out, report)
+    if restore:
+        if not mapping or mode or submission or run or decisions or report or ray:
             raise KitError("--restore takes --data, --mapping and --out alone")
-        print(f"{args.out}: {counted(restore(args.data, args.mapping, args.out), 'file')} restored")
+        from pii_kit.redact.release import restore as restore_files
+
+        print(f"{out}: {counted(restore_files(data, mapping, out), 'file')} restored")
         return
-    if not args.mode:
+    if not mode:
         raise KitError(f"--mode is missing: what takes the place of PII; expected one of {', '.join(MODES)}")
-    if sum(map(bool, (args.submission, args.run, args.decisions))) > 1:
+    if sum(map(bool, (submission, run, decisions))) > 1:
         raise KitError("expected not more than one of --submission, --run and --decisions")
-    if not (args.submission or args.decisions or args.run):
-        use_default_run(args)
-    if (args.threshold or args.recall) and not args.run:
+    if (threshold or recall) and (submission or decisions):
         raise KitError("--threshold and --recall need probabilities; leave out --submission and --decisions")
-    if (args.address or args.workers) and not args.ray:
+    if (address or workers) and not ray:
         raise KitError("--address and --workers need --ray")
-    settings = _settings(args)
-    if args.ray:
-        _redact_folder(args, settings)
-        return
-    files = read_files(args.data)
-    documents = [item.document for item in items_of(files)]
-    predictions: list[tuple[list[str], np.ndarray]] = []
-    if args.run:
-        ensemble = load_runs(args)
-        predictions = [(ensemble.label(*pair), pair[1]) for pair in ensemble.predict(documents)]
-        labels: Sequence[Sequence[str]] = [of_document for of_document, _ in predictions]
-        limits = {"o_threshold": ensemble.o_threshold, "thresholds": dict(ensemble.by_type)}
-        sources: dict[str, Any] = {"taggers": fingerprint_runs(args.run)} | limits
-    elif args.decisions:
-        labels, n_spans, n_undecided = read_decisions(args.decisions, documents)
-        print(f"{args.decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
-        sources = {"decisions_sha256": hash_of(args.decisions.read_bytes())}
-    else:
-        rows = read_submission(args.submission, documents)
-        labels = [document.labels or () for document in label_documents(documents, rows)]
-        sources = {"submission_sha256": hash_of(args.submission.read_bytes())}
-    release = redact_files(files, labels, settings)
-    report = report_of(release, settings, sources, predictions)
-    if args.report:
-        write_json(args.report, report)
-        write_redaction_page(args.report.with_suffix(".html"), report)
-    n_leaks = len(release.unexplained)
-    if args.strict and n_leaks:
-        where = f"{args.report} lists them" if args.report else "--report FILE.json lists them"
-        raise KitError(f"{args.data}: {n_leaks} leaks that nothing explains; nothing was released; {where}")
-    if args.mapping:
-        write_mapping(args.mapping, release)
-    write_output(args.out, release.output)
-    _print_summary(args.out, report, has_report=bool(args.report))
-
-
-def _redact_folder(args: argparse.Namespace, settings: Redaction) -> None:
-    if args.mapping:
+    if ray and mapping:
         raise KitError("--ray writes no mapping; redact the files one by one for that")
-    if args.decisions:
+    if ray and decisions:
         raise KitError("--ray does not take --decisions, which are about a single file")
-    config = TableConfig(
-        settings=settings,
-        runs=tuple(args.run or ()),
-        submission=args.submission,
-        train=args.train,
-        mixed_data=args.mixed_data,
-        recall=args.recall,
-        o_threshold=given_threshold(args),
-        thresholds=tuple((pii_type, limit) for pii_type, limit in args.threshold or () if pii_type),
+    o_threshold, by_type = options.thresholds(threshold)
+    from pii_kit.redact import Redaction
+    from pii_kit.redact.forms import read_files
+    from pii_kit.redact.release import (
+        hash_of,
+        items_of,
+        redact_files,
+        report_of,
+        write_mapping,
+        write_output,
     )
-    report = redact_on_ray(
-        args.data, args.out, config, strict=args.strict, address=args.address, n_workers=args.workers
+
+    settings = Redaction(
+        mode=mode,
+        seed=seed,
+        key=_key(key_file) if mode in ("hash", "surrogate") else None,
+        mentions=mentions == "all",
+        allow=frozenset(_lines(allow)),
+        deny=tuple(_denied(line, deny, number) for number, line in enumerate(_lines(deny), 1)),
     )
-    if args.report:
-        write_json(args.report, report)
-    _print_summary(args.out, report, has_report=bool(args.report))
+    if ray:
+        from pii_kit.redact.ray_engine import redact_on_ray
+        from pii_kit.redact.table import TableConfig
+
+        config = TableConfig(
+            settings=settings,
+            runs=tuple(run or ()),
+            submission=submission,
+            train=train,
+            mixed_data=mixed_data,
+            recall=recall,
+            o_threshold=o_threshold,
+            thresholds=tuple(by_type.items()),
+        )
+        content = redact_on_ray(data, out, config, strict=strict, address=address, n_workers=workers)
+        if report:
+            write_json(report, content)
+        _print_summary(out, content, has_report=bool(report))
+        return
+    files = read_files(data)
+    documents = [item.document for item in items_of(files)]
+    predictions: list[tuple[list[str], Any]] = []
+    labels: Sequence[Sequence[str]]
+    sources: dict[str, Any]
+    if not (submission or decisions):
+        from pii_kit.training.runs import fingerprint_runs
+
+        runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+        predictions = [(tagger.label(*pair), pair[1]) for pair in tagger.predict(documents)]
+        labels = [of_document for of_document, _ in predictions]
+        sources = {"taggers": fingerprint_runs(runs), "o_threshold": tagger.o_threshold, "thresholds": by_type}
+    elif decisions:
+        from pii_kit.redact.decisions import read_decisions
+
+        labels, n_spans, n_undecided = read_decisions(decisions, documents)
+        print(f"{decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
+        sources = {"decisions_sha256": hash_of(decisions.read_bytes())}
+    elif submission:
+        from pii_kit.submission import label_documents, read_submission
+
+        rows = read_submission(submission, documents)
+        labels = [document.labels or () for document in label_documents(documents, rows)]
+        sources = {"submission_sha256": hash_of(submission.read_bytes())}
+    release = redact_files(files, labels, settings)
+    content = report_of(release, settings, sources, predictions)
+    if report:
+        from pii_kit.report.redaction_page import write_redaction_page
+
+        write_json(report, content)
+        write_redaction_page(report.with_suffix(".html"), content)
+    n_leaks = len(release.unexplained)
+    if strict and n_leaks:
+        where = f"{report} lists them" if report else "--report FILE.json lists them"
+        raise KitError(f"{data}: {n_leaks} leaks that nothing explains; nothing was released; {where}")
+    if mapping:
+        write_mapping(mapping, release)
+    write_output(out, release.output)
+    _print_summary(out, content, has_report=bool(report))
 
 
 def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) -> None:
     n_spans, n_mentions = (sum(of_type[name] for of_type in report["types"].values()) for name in ("spans", "mentions"))
-    print(f"{out}: {report['documents']} documents; ", end="")
-    print(f"{n_spans} spans and {n_mentions} further mentions replaced; ", end="")
     leaks = report["leaks"]
     n_explained = sum(leaks["explained"].values())
     left = f"{leaks['unexplained']} unexplained leaks, {n_explained} with a reason"
     listed = " (--report FILE.json lists them)" if (n_explained or leaks["unexplained"]) and not has_report else ""
+    print(
+        f"{out}: {report['documents']} documents; {n_spans} spans and {n_mentions} further mentions replaced; ", end=""
+    )
     print(f"leak check: {left}{listed}")
     fields = sorted({one["field"] for one in leaks.get("places", ()) if not one["reason"]} - {"full_text"})
     if fields:
-        print(
-            f"warning: only the text is redacted; replaced strings are still in: {', '.join(fields)}", file=sys.stderr
+        warnings.warn(
+            f"only the text is redacted; replaced strings are still in: {', '.join(fields)}", DataWarning, stacklevel=2
         )
     if n_named := report.get("named_files"):
-        print(
-            f"warning: {counted(n_named, 'file name')} with a replaced string of its text; rename",
-            file=sys.stderr,
-        )
+        text = f"{counted(n_named, 'file name')} with a replaced string of its text; rename"
+        warnings.warn(text, DataWarning, stacklevel=2)
     print("PII that was not found stays as it is: look through the essays with review, the most uncertain first")
-
-
-def _check_paths(args: argparse.Namespace) -> None:
-    """Check that no file is written over another one of the command, or raise KitError."""
-    written = [path for name in WRITTEN if (path := getattr(args, name)) and not (args.restore and name == "mapping")]
-    if args.report:
-        written.append(args.report.with_suffix(".html"))
-    read = [path for name in READ if (path := getattr(args, name)) and (args.restore or name != "mapping")]
-    seen = {path.resolve() for path in read}
-    for path in written:
-        if path.resolve() in seen:
-            raise KitError(f"{path}: is used twice; input and outputs must be different files")
-        if args.data.is_dir() and args.data.resolve() in path.resolve().parents:
-            raise KitError(f"{path}: is inside the input folder; write the outputs elsewhere")
-        seen.add(path.resolve())
-    if not args.ray:  # a job on Ray may continue in a folder of files
-        check_output(args.out, is_folder=args.data.is_dir())
-
-
-def _settings(args: argparse.Namespace) -> Redaction:
-    return Redaction(
-        mode=args.mode,
-        seed=args.seed,
-        key=_key(args.key_file) if args.mode in ("hash", "surrogate") else None,
-        mentions=args.mentions == "all",
-        allow=frozenset(_lines(args.allow)),
-        deny=tuple(_denied(line, args.deny, number) for number, line in enumerate(_lines(args.deny), 1)),
-    )
 
 
 def _key(path: Path | None) -> bytes | None:
@@ -176,14 +189,15 @@ def _key(path: Path | None) -> bytes | None:
         raise KitError(f"{path}: no such file; expected the key of --key-file")
     key = (path.read_bytes() if path else os.fsencode(os.environ[KEY])).strip()
     if 0 < len(key) < SHORT_KEY:
-        warnings.warn(
-            f"the key has {len(key)} bytes; {SHORT_KEY} random ones or more are safe", DataWarning, stacklevel=2
-        )
+        text = f"the key has {len(key)} bytes; {SHORT_KEY} random ones or more are safe"
+        warnings.warn(text, DataWarning, stacklevel=2)
     return key
 
 
 def _lines(path: Path | None) -> list[str]:
     """Return the lines of a file that are not blank."""
+    from pii_kit.redact import normalise
+
     if path is None:
         return []
     try:
@@ -193,7 +207,7 @@ def _lines(path: Path | None) -> list[str]:
     return [line for line in lines if normalise(line)]
 
 
-def _denied(line: str, path: Path, number: int) -> tuple[str, str]:
+def _denied(line: str, path: Path | None, number: int) -> tuple[str, str]:
     """Return the string and the type of a line: "TYPE<TAB>text", or text that is a name."""
     pii_type, tab, text = line.partition("\t")
     if not tab:
@@ -205,73 +219,75 @@ def _denied(line: str, path: Path, number: int) -> tuple[str, str]:
     return text.strip(), pii_type
 
 
-def redact_eval(args: argparse.Namespace) -> None:
-    documents = read_documents(args.data, labels_required=True)
-    ensemble = load_runs(args)
-    found = predict_labelled(ensemble, args.run, documents)
+@app.command(
+    epilog=examples(
+        "redact-eval --data labelled.json --run runs/sha_rnn",
+        "redact-eval --data labelled.json --run runs/sha_rnn --train train.json --recall .99",
+    )
+)
+def redact_eval(
+    data: options.Labelled,
+    run: options.Runs = None,
+    train: options.Train = None,
+    mixed_data: options.MixedData = False,
+    threshold: options.Threshold = None,
+    recall: options.Recall = None,
+    mentions: options.Mentions = "all",
+    out: Annotated[Path | None, option("FILE.csv", "write the table too")] = None,
+) -> None:
+    """Measure what a redaction of labelled essays misses."""
+    if out:
+        check_output(out, data, train, *(run or ()))
+    from pii_kit.documents import read_documents
+    from pii_kit.redact import Redaction
+    from pii_kit.redact.evaluate import evaluate_redaction
+    from pii_kit.training.ensemble import labels_out_of_fold, predict_labelled
+
+    documents = read_documents(data, labels_required=True)
+    runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+    found = predict_labelled(tagger, runs, documents)
     shown = [document for document, _ in found.predictions]
-    fixed = given_threshold(args)
-    validated = {} if fixed else labels_out_of_fold(ensemble, args.run, shown, recall=args.recall)
-    labels = [validated.get(pair[0].number) or ensemble.label(*pair) for pair in found.predictions]
-    table = evaluate_redaction(shown, labels, Redaction(mode="type", mentions=args.mentions == "all"))
-    if args.out:
-        with atomic_write(args.out) as handle:
+    is_fixed = options.thresholds(threshold)[0] is not None
+    validated = {} if is_fixed else labels_out_of_fold(tagger, runs, shown, recall=recall)
+    labels = [validated.get(pair[0].number) or tagger.label(*pair) for pair in found.predictions]
+    table = evaluate_redaction(shown, labels, Redaction(mode="type", mentions=mentions == "all"))
+    if out:
+        with atomic_write(out) as handle:
             table.to_csv(handle, index_label="counted", lineterminator="\n")
     chosen = f"{len(validated)} documents have the threshold that the other folds choose"
     high = "; optimistic: other thresholds were chosen on these documents"
-    is_high = not fixed and len(validated) < len(shown) - found.n_predicted
-    print(f"{found.counts()}. PII where P(O) < {ensemble.o_threshold:g}; {chosen}{high * is_high}.")
+    is_high = not is_fixed and len(validated) < len(shown) - found.n_predicted
+    print(f"{found.counts()}. PII where P(O) < {tagger.o_threshold:g}; {chosen}{high * is_high}.")
     print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
 
 
-def add_redact(verbs, text: str) -> None:
-    """Add the verb redact."""
-    examples = [
-        "--data essays.csv --run runs/sha_rnn --mode surrogate --out released.csv --mapping mapping.json",
-        "--restore --data released.csv --mapping mapping.json --out essays.csv",
-    ]
-    verb = add_verb(verbs, redact, text, *examples)
-    add_path(verb, "--data", "IN", "the essays; with --restore, the redacted ones")
-    add_path(verb, "--out", "OUT", "the redacted essays, in the same form; with --restore, the original ones")
-    verb.add_argument("--mode", choices=MODES, help="what takes the place of PII")
-    verb.add_argument(
-        "--submission", type=Path, metavar="FILE.csv", help="labels of the essays, as predict writes them"
-    )
-    text = "labels of the essays, as the page of review saves them"
-    verb.add_argument("--decisions", type=Path, metavar="FILE.json", help=text)
-    add_runs(verb)
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="equal seeds draw equal surrogates")
-    text = f"file with a secret key, for hash and surrogate; default: the environment variable {KEY}"
-    verb.add_argument("--key-file", type=Path, metavar="FILE", help=text)
-    _add_mentions(verb)
-    verb.add_argument("--allow", type=Path, metavar="FILE", help="strings that are never replaced, one in each line")
-    text = "strings that are always replaced, one in each line, as names or as TYPE<TAB>text"
-    verb.add_argument("--deny", type=Path, metavar="FILE", help=text)
-    text = "write what restores the original, for the owner's eyes only; with --restore, read it"
-    verb.add_argument("--mapping", type=Path, metavar="MAP.json", help=text)
-    text = "write counts, places and hashes, but no text, and FILE.html, which shows them; with --ray counts alone"
-    verb.add_argument("--report", type=Path, metavar="FILE.json", help=text)
-    text = "release nothing, with exit code 2, if the leak check finds anything that it cannot explain"
-    verb.add_argument("--strict", action="store_true", help=text)
-    text = "redact a folder of parquet or JSON lines files on Ray; the same command resumes an interrupted job"
-    verb.add_argument("--ray", action="store_true", help=text)
-    text = "with --ray: address of a Ray cluster; default: this machine"
-    verb.add_argument("--address", metavar="ADDRESS", help=text)
-    text = "with --ray: number of workers; default: one for each processor core"
-    verb.add_argument("--workers", type=whole(1), metavar="N", help=text)
-    verb.add_argument("--restore", action="store_true", help="write the original essays again")
+@app.command(epilog=examples("review --data essays.csv --run runs/sha_rnn --out review.html"))
+def review(
+    data: options.Texts,
+    out: options.Out,
+    run: options.Runs = None,
+    train: options.Train = None,
+    mixed_data: options.MixedData = False,
+    threshold: options.Threshold = None,
+    recall: options.Recall = None,
+) -> None:
+    """Write a page to decide what is PII.
 
+    The page holds the essays. `redact --decisions` uses what it saves.
+    """
+    check_output(out, data, train, *(run or ()))
+    from pii_kit.redact.decisions import find_detections
+    from pii_kit.redact.forms import read_files
+    from pii_kit.redact.release import items_of, names_of
+    from pii_kit.report.review_page import write_review_page
 
-def add_redact_eval(verbs, text: str) -> None:
-    """Add the verb redact-eval."""
-    example = "--data labelled.json --run runs/sha_rnn"
-    verb = add_verb(verbs, redact_eval, text, example, f"{example} --train train.json --recall .99")
-    add_path(verb, "--data", "LABELLED.json", "labelled essays; the training essays are labelled out of fold")
-    add_runs(verb)
-    _add_mentions(verb)
-    verb.add_argument("--out", type=Path, metavar="FILE.csv", help="write the table too")
-
-
-def _add_mentions(verb: argparse.ArgumentParser) -> None:
-    text = "replace every mention of a labelled string, or only the labelled ones"
-    verb.add_argument("--mentions", choices=("all", "labelled"), default="all", help=text)
+    files = read_files(data)
+    documents = [item.document for item in items_of(files)]
+    runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+    detections = [find_detections(*pair, tagger) for pair in tagger.predict(documents)]
+    limits = "".join(f", {pii_type}: {limit:g}" for pii_type, limit in tagger.by_type.items())
+    note = f"Detections of {' and '.join(one.resolve().name for one in runs)}: P(O) < {tagger.o_threshold:g}{limits}."
+    write_review_page(out, documents, detections, title=f"Review of {data.name}", note=note, names=names_of(files))
+    suggestions = [one.is_suggestion for of_document in detections for one in of_document]
+    counts = f"{len(suggestions) - sum(suggestions)} detections and {sum(suggestions)} suggestions"
+    print(f"{out}: {counts} in {len(documents)} documents; save the decisions on the page for redact --decisions")

@@ -17,7 +17,7 @@ SETTLE_SECONDS = 600  # after a push, in which Kaggle need not show the new vers
 UNREACHABLE = 10  # requests in a row that may fail before a wait ends
 NOT_THERE = "not on Kaggle, or not visible to you"
 FAILED = ("error", "cancel_acknowledged")
-COMMAND = "python -m pii_kit kaggle"
+COMMAND = "pii-kit kaggle"
 
 
 class Pushes:

@@ -6,7 +6,7 @@ from pii_kit.__main__ import main
 def test_sample_never_writes_over_essays(tmp_path, capsys):
     (tmp_path / "train.json").write_text("[]")
     assert main(["sample", "--out", str(tmp_path), "--documents", "4"]) == 2
-    assert f"{tmp_path / 'train.json'}: exists already; choose a new folder" in capsys.readouterr().err
+    assert f"{tmp_path}: exists already; choose a new folder" in capsys.readouterr().err
     assert (tmp_path / "train.json").read_text() == "[]" and not (tmp_path / "test.json").exists()
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from pii_kit.__main__ import main
-from pii_kit.cli import taggers
 from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.predict import Ensemble
 from pii_kit.redact.decisions import FORMAT, fingerprint_texts
@@ -32,7 +31,7 @@ def folder(tmp_path, monkeypatch, sha_rnn_tagger):
             yield document, scores
 
     monkeypatch.setattr(Ensemble, "predict", predict)
-    monkeypatch.setattr(taggers, "load_ensemble", lambda runs, **_: ensemble)
+    monkeypatch.setattr("pii_kit.training.ensemble.load_ensemble", lambda runs, **_: ensemble)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.csv").write_text("text\nAna and we met Bob\nnobody\n")
     return tmp_path
@@ -80,7 +79,7 @@ def test_a_threshold_of_a_type_turns_detections_into_suggestions(folder, capsys)
 def test_review_never_overwrites_its_input(folder, capsys):
     before = (folder / "in.csv").read_bytes()
     assert main(["review", "--data", "in.csv", "--run", "a", "--out", "./in.csv"]) == 2
-    assert "is the input" in capsys.readouterr().err and (folder / "in.csv").read_bytes() == before
+    assert "is used twice" in capsys.readouterr().err and (folder / "in.csv").read_bytes() == before
 
 
 def test_redact_uses_decisions_and_counts_undecided_detections_as_accepted(folder, capsys):

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from tqdm import tqdm
 
-from pii_kit.cli import demo
-from pii_kit.cli.demo import InnerBar, excerpts, run_demo
+from pii_kit import demo
+from pii_kit.demo import InnerBar, excerpts, run_demo
 from pii_kit.documents import Document, read_documents, tokenize
 from pii_kit.files import KitError, write_json
 from pii_kit.redact import Redaction
@@ -182,7 +182,7 @@ import signal
 import sys
 from pathlib import Path
 from pii_kit.__main__ import main
-from pii_kit.cli import demo
+from pii_kit import demo
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: processes in the background ignore Ctrl-C
 demo.CHECKOUT = Path(sys.argv[1])

@@ -118,7 +118,7 @@ def test_predict_writes_what_the_tagger_finds_in_essays_of_any_form(place, docum
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "in.txt", "--out", "in.txt"], "is the input"),
+        (["--data", "in.txt", "--out", "in.txt"], "is used twice"),
         (["--data", "in.txt", "--out", "."], "is a folder"),
         (["--data", "in.txt", "--out", "out", "--minutes", "1"], "--minutes needs --format csv"),
         (["--data", "in.pdf", "--out", "out"], "in.pdf: no such file"),

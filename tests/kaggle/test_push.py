@@ -59,7 +59,7 @@ def test_the_package_is_sent_first_and_what_reads_outputs_only_when_they_are_com
     assert stub.sent() == [PACKAGE, EDA, SHA_RNN, MOBILEBERT, LANGUAGE_MODEL]
     reads = f"it reads writer/{SHA_RNN} (queued), writer/{MOBILEBERT} (queued)"
     assert f"notebook writer/{INFERENCE}: not sent yet, {reads}" in lines
-    assert lines[-1].endswith(f"python -m pii_kit kaggle push --only {INFERENCE} --only {COMPARE}")
+    assert lines[-1].endswith(f"pii-kit kaggle push --only {INFERENCE} --only {COMPARE}")
 
 
 def test_a_later_push_sends_what_waited_and_nothing_twice(push, stub):

@@ -3,8 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pii_kit.__main__ import main
-from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
 from pii_kit.predict import Cascade, Stage, predict_documents
@@ -76,19 +74,6 @@ def test_no_token_that_a_threshold_labels_is_dropped(cross_validated):
     for changes in ({"o_threshold": 0.9999}, {"by_type": {"EMAIL": 0.9999}}):
         (cascade,) = make_cascade(replace(load_ensemble(runs), **changes), runs)[0].taggers
         assert cascade.stages[0].pass_below >= 0.9999
-
-
-def test_predict_labels_with_a_cascade_and_prints_what_its_stages_keep(
-    cross_validated, documents, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    run, result = cross_validated(0)
-    write_documents("test.json", documents)
-    assert main(["predict", "--run", str(run), "--data", "test.json", "--out", "out.csv", "--cascade"]) == 0
-    printed = capsys.readouterr().out
-    n_rows = result["tp"] + result["fn"]
-    assert "stage 1 passes on tokens with P(O) < " in printed and f" of {n_rows} rows out of fold" in printed
-    assert len((tmp_path / "out.csv").read_text().splitlines()) > 1
 
 
 def half_run(documents, folder):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pii_kit.__main__ import main
-from pii_kit.cli import taggers
 from pii_kit.documents import write_documents
 from pii_kit.files import read_json
+from pii_kit.kaggle import time_limit
 from pii_kit.predict import Ensemble
 from pii_kit.sample import make_documents
 from pii_kit.split import without_near_duplicates
@@ -48,7 +48,7 @@ def test_ctrl_c_during_a_training_says_how_to_continue_it(place, monkeypatch, ca
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(taggers, "train_everywhere", interrupted)
+    monkeypatch.setattr("pii_kit.training.folds.train_everywhere", interrupted)
     assert main(TRAIN.split()) == 130
     assert capsys.readouterr().err == "interrupted; the same command with --resume continues the run\n"
 
@@ -92,14 +92,6 @@ def test_a_wrong_setting_is_one_line_and_no_run_begins(command, needle, place, c
     assert needle in err and err.count("\n") == 1 and not (place / "run").exists()
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "soon", "inf"])
-def test_minutes_are_a_number_above_0(minutes, place, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([*TRAIN.split(), f"--minutes={minutes}"])
-    assert ended.value.code == 2 and "expected a number above 0" in capsys.readouterr().err
-    assert not (place / "run").exists()
-
-
 @pytest.fixture
 def predict(cross_validated, documents, tmp_path, monkeypatch):
     """The command line of predict, for a trained run and a folder in which the test then stands."""
@@ -133,18 +125,18 @@ def test_predict_writes_nothing_before_the_end_so_that_a_kill_leaves_no_file(
 
 
 def test_predict_labels_by_rules_first_only_under_a_time_limit(predict, documents, monkeypatch):
-    label_in_time, found = taggers.label_in_time, []
+    label_in_time, found = time_limit.label_in_time, []
 
     def look(*arguments, **settings):
         found.append(set(settings["found"]))
         return label_in_time(*arguments, **settings)
 
-    monkeypatch.setattr(taggers, "label_in_time", look)
+    monkeypatch.setattr(time_limit, "label_in_time", look)
     assert main(predict) == 0
     assert found == []
     assert main([*predict, "--minutes", "5"]) == 0
     assert found == [{doc.number for doc in documents}]
-    monkeypatch.setattr(taggers, "working_devices", lambda: ["cpu", "cpu"])  # which share the documents
+    monkeypatch.setattr("pii_kit.training.parallel.working_devices", lambda: ["cpu"] * 2)  # they share the documents
     assert main(predict) == 0
     assert found[1:] == [set()]
 
@@ -168,7 +160,7 @@ def test_predict_names_a_bad_document_before_it_loads_a_model(predict, documents
     entries = json.loads(Path("test.json").read_text())
     entries[-1]["tokens"] = 7
     Path("test.json").write_text(json.dumps(entries))
-    monkeypatch.setattr(taggers, "load_runs", lambda _: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("pii_kit.training.ensemble.load_ensemble", lambda *_, **__: pytest.fail("a model was loaded"))
     assert main(predict) == 2
     assert f"document {documents[-1].number}: tokens: expected a list" in capsys.readouterr().err
 
@@ -198,7 +190,7 @@ def test_training_documents_and_mixed_data_are_passed_to_the_ensemble(
         passed.update(settings)
         return load_ensemble(runs)
 
-    monkeypatch.setattr(taggers, "load_ensemble", load)
+    monkeypatch.setattr("pii_kit.training.ensemble.load_ensemble", load)
     assert main([*predict, *options]) == 0
     assert passed["documents"] == (documents if labelled else [])
     assert passed["mixed_data"] is mixed_data

@@ -1,6 +1,5 @@
-"""`python -m pii_kit demo`: run notebooks 01 to 05 on made-up essays, and show what came out."""
+"""`pii-kit demo`: run notebooks 01 to 05 on made-up essays, and show what came out."""
 
-import argparse
 import logging
 import os
 import re
@@ -18,7 +17,6 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from pii_kit.cli import add_verb, whole
 from pii_kit.documents import read_documents
 from pii_kit.files import KitError, atomic_write, read_json, write_json
 from pii_kit.redact import Redacted, Redaction
@@ -29,8 +27,8 @@ from pii_kit.report.picture import draw_redaction
 from pii_kit.sample import write_sample
 from pii_kit.submission import label_documents, read_submission
 
-CHECKOUT = Path(__file__).parents[2]
-DOCUMENTS, LENGTH = 550, 2.8  # number of made-up essays, which are as long as the competition's
+CHECKOUT = Path(__file__).parents[1]
+LENGTH = 2.8  # made-up essays as long as the competition's
 # Unlike real essays, made-up ones hold the rare types about equally often, so planted PII does too. More documents and
 # fewer epochs than in the presets: chosen on made-up essays of the seeds 0 and 11 (ledger).
 SETTINGS = {"hidden_share": 0.05, "augment.plant_share": 0.8} | {
@@ -63,13 +61,6 @@ RESULTS = {
 COLUMNS = {"f5": "F5", "precision": "precision", "recall": "recall", "test_f5": "test F5", "elapsed_seconds": "seconds"}
 FORMATS = {name: ("{:.0f}" if name == "seconds" else "{:.3f}").format for name in COLUMNS.values()}
 N_SHOWN, CONTEXT, WIDTH = 3, 24, 88  # documents, and characters of them, that are shown before and after redaction
-
-
-def demo(args: argparse.Namespace) -> None:
-    try:
-        run_demo(seed=args.seed, n_documents=args.documents)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("run the same command again: it continues where it stopped") from None
 
 
 def run_demo(*, seed: int, n_documents: int) -> None:
@@ -232,11 +223,11 @@ def _show(out: Path, seed: int) -> None:
         paths["a picture of the first essay"] = "redaction.png"
     for name, path in paths.items():
         print(f"{name:<32} {os.path.relpath(out / path)}")
-    python = f"{os.path.relpath(sys.executable)} -m pii_kit"
+    command = os.path.relpath(Path(sys.executable).with_name("pii-kit"))
     own, run = "--data YOUR_TRAIN.json --run runs/sha_rnn", os.path.relpath(out / "runs" / "sha_rnn")
     print("\nNext: train on your own labelled essays, or redact a folder of text files with this run right away:")
-    print(f"  {python} train --model sha_rnn {own}")
-    print(f"  {python} redact --data ESSAYS --run {run} \\\n    --mode surrogate --seed 1 --out redacted")
+    print(f"  {command} train --model sha_rnn {own}")
+    print(f"  {command} redact --data ESSAYS --run {run} \\\n    --mode surrogate --seed 1 --out redacted")
 
 
 def excerpts(text: str, redacted: Redacted) -> tuple[str, str]:
@@ -261,10 +252,3 @@ def excerpts(text: str, redacted: Redacted) -> tuple[str, str]:
         shown = max(shown, change.end)
     before, after = zip(*parts, strict=True)
     return " … ".join(before), " … ".join(after)
-
-
-def add_demo(verbs, text: str) -> None:
-    """Add the verb demo."""
-    verb = add_verb(verbs, demo, text, "", "--seed 1")
-    verb.add_argument("--documents", type=whole(1), default=DOCUMENTS, metavar="N", help="number of training essays")
-    verb.add_argument("--seed", type=whole(0), default=0, metavar="S", help="random seed of essays and training")

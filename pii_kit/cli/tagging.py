@@ -1,0 +1,308 @@
+"""The verbs train, predict, check, score, errors and export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pii_kit.cli import options
+from pii_kit.cli.options import choice, counted, examples, flag, load_tagger, number, option, pairs
+from pii_kit.files import KitError, check_output
+
+if TYPE_CHECKING:
+    from pii_kit.predict import Ensemble
+
+app = typer.Typer()
+FORMATS = ("csv", "jsonl", "docbin", "html")
+Submission = Annotated[Path, option("FILE.csv", "the submission")]
+
+
+@app.command(
+    epilog=examples(
+        "train --model sha_rnn --data train.json --run runs/sha_rnn",
+        "train --model sha_rnn --data train.json --run runs/wide --set model.hidden_size=192 --set model.boom_size=768",
+    )
+)
+def train(
+    model: Annotated[str, choice(options.MODELS, "encoder: any pretrained encoder of transformers")],
+    data: Annotated[Path | None, option("FILE.json", "labelled essays")] = None,
+    run: Annotated[Path | None, option("DIR", "folder of the run")] = None,
+    extra: Annotated[
+        list[Path] | None, option("FILE.json", "more essays to train on, scored in no fold; repeat for several files")
+    ] = None,
+    preset: Annotated[str | None, option("NAME", "size and settings; default: cpu (encoder: default)")] = None,
+    fold: Annotated[int | None, option("K", "train only the tagger that fold K validates", min=0)] = None,
+    epochs: Annotated[int | None, option("N", "replaces the preset's value", min=1)] = None,
+    learning_rate: Annotated[float | None, number("RATE", "replaces the preset's value")] = None,
+    batch_size: Annotated[int | None, option("N", "in windows; replaces the preset's value", min=1)] = None,
+    seed: Annotated[int | None, option("S", "random seed; default: 0", min=0)] = None,
+    changes: Annotated[
+        list[str] | None, option("NAME=VALUE", "replaces any setting; repeat for several; see --list-settings", "--set")
+    ] = None,
+    list_settings: Annotated[
+        bool, flag("--list-settings", "list all settings and what they are; needs no files")
+    ] = False,
+    weights: Annotated[
+        str | None, option("FOLDER_OR_HUB_NAME", "pretrained weights, for encoder and mobilebert's preset published")
+    ] = None,
+    teacher: Annotated[
+        list[Path] | None, option("DIR", "learn also from this run's predictions; repeat to average several")
+    ] = None,
+    mixed_data: options.MixedData = False,
+    unlabelled: Annotated[Path | None, option("FILE.json", "essays that the teacher labels")] = None,
+    minutes: options.Minutes = None,
+    resume: options.Resume = False,
+) -> None:
+    """Train taggers on labelled essays, one for each fold."""
+    from pii_kit.training import default_preset, look_up
+    from pii_kit.training.settings import list_settings as listing
+
+    named: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed}
+    replaced = pairs("--set", changes)
+    for name in replaced:
+        if named.get(name) is not None:
+            raise KitError(f"--set {name} and --{name.replace('_', '-')} are one setting; expected one of them")
+    if list_settings:
+        rows = listing(look_up(model, preset or default_preset(model), changes=replaced, **named), model)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for name, value, about in rows:
+            print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {about}".rstrip())
+        return
+    if not (data and run):
+        raise KitError("--data FILE.json and --run DIR are needed: the essays to train on, and the folder of the run")
+    if unlabelled and not teacher:
+        raise KitError("--unlabelled needs --teacher: the runs that label these essays")
+    from pii_kit.documents import read_documents
+    from pii_kit.kaggle import deadline_in
+    from pii_kit.training.ensemble import teach
+    from pii_kit.training.folds import train_everywhere
+    from pii_kit.training.parallel import end_ranks, rank_state, working_devices
+
+    documents = read_documents(data, labels_required=True)
+    more = [document for path in extra or () for document in read_documents(path, labels_required=True)]
+    taught = None
+    if unlabelled:
+        device = working_devices()[0]
+        taught = teach(teacher or [], read_documents(unlabelled), mixed_data=mixed_data, device=device)
+    result = train_everywhere(
+        model,
+        documents,
+        run,
+        preset=preset,
+        folds=None if fold is None else [fold],
+        resume=resume,
+        deadline=deadline_in(minutes),
+        weights=weights,
+        extra=more,
+        taught=taught,
+        teachers=() if unlabelled else teacher or (),
+        changes=replaced,
+        **named,
+    )
+    is_main_process = rank_state().is_main_process
+    end_ranks()
+    if is_main_process:
+        _print_result(run, result, is_taught=bool(taught))
+
+
+def _print_result(run: Path, result: dict, *, is_taught: bool) -> None:
+    interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
+    n_true = result["tp"] + result["fn"]
+    scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval}); "
+    scored += f"{result['fn']} of {n_true} rows missed (95% lower bound of recall: {result['recall_bound']:.2f})"
+    if is_taught:
+        scored += "; too high if the teachers learned from these documents: score it on others"
+    seconds = f"{result['elapsed_seconds']:.0f} s elapsed, {result['cpu_seconds']:.0f} s of processor time"
+    if "n_finished" in result:
+        so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
+        print(f"{run}: the time ran out: {so_far}; {scored}; {seconds}; continue with --resume")
+    else:
+        start = "random weights" if result["weights"] == "random" else f"weights {result['weights']}"
+        models = counted(result["n_models"], "model")
+        print(f"{run}: {scored}; {models}, started from {start}; {seconds}, on {result['device']}")
+
+
+@app.command(
+    epilog=examples(
+        "predict --run runs/sha_rnn --data test.json --out submission.csv",
+        "predict --run runs/sha_rnn --run runs/mobilebert --data essays.csv --format jsonl --out found.jsonl",
+    )
+)
+def predict(
+    data: Annotated[Path, option("IN", "the essays; for a submission in the competition's JSON, else as for redact")],
+    out: options.Out,
+    run: options.Runs = None,
+    train: options.Train = None,
+    mixed_data: options.MixedData = False,
+    threshold: options.Threshold = None,
+    recall: options.Recall = None,
+    engine: options.Engine = "auto",
+    format: Annotated[str, choice(FORMATS, "submission, lines of JSON with spans, spaCy's DocBin, or a page")] = "csv",
+    minutes: Annotated[float | None, number("N", "finish in time, if need be with fewer models or rules alone")] = None,
+) -> None:
+    """Label essays with taggers and write a submission."""
+    is_submission = format == "csv"
+    if minutes and not is_submission:
+        raise KitError("--minutes needs --format csv: only a submission can be finished by rules")
+    options.thresholds(threshold)
+    from pii_kit.documents import iterate_documents
+    from pii_kit.kaggle import deadline_in
+    from pii_kit.redact.forms import FORMS, read_files
+    from pii_kit.redact.release import items_of
+
+    if is_submission and (data.is_dir() or data.suffix.lower() in {*FORMS} - {".json"}):
+        raise KitError(f"{data}: a submission needs the competition's JSON; for other essays add --format jsonl")
+    check_output(out, data, train, *(run or ()))
+    deadline = deadline_in(minutes)
+    files = [] if is_submission else read_files(data)
+    documents = iterate_documents(data) if is_submission else (item.document for item in items_of(files))
+    lengths = [len(document.tokens) for document in documents]  # checks the whole file before anything is labelled
+    _, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+    tagger = tagger.with_engine(engine, n_tokens=sum(lengths))
+    late = ""
+    if is_submission:
+        done, late = _write_submission(tagger, data, out, len(lengths), deadline if minutes else None)
+    else:
+        from pii_kit.interchange.writers import WRITERS
+        from pii_kit.redact.release import names_of
+        from pii_kit.tagger import Tagger
+
+        found = list(Tagger(tagger).label_documents(item.document for item in items_of(files)))
+        WRITERS[format](out, found, names=names_of(files))
+        done = f"{sum(len(spans) for _, spans in found)} spans in {len(found)} documents"
+    print(f"{out}: {done}; {counted(tagger.n_models, 'model')}, P(O) < {tagger.o_threshold:g}{late}")
+
+
+def _write_submission(
+    tagger: "Ensemble", data: Path, out: Path, n_documents: int, deadline: float | None
+) -> tuple[str, str]:
+    """Write a submission; return what was done, and what there was no time for."""
+    import math
+    import warnings
+    from tempfile import TemporaryDirectory
+
+    from tqdm import tqdm
+
+    from pii_kit.documents import DataWarning, iterate_documents, read_documents
+    from pii_kit.files import atomic_write
+    from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
+    from pii_kit.submission import submission_rows, write_submission
+    from pii_kit.training.parallel import working_devices
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said when the file was checked
+        if deadline is None and len(working_devices()) == 1:
+            bar = tqdm(tagger.predict(iterate_documents(data)), total=n_documents, desc="documents", mininterval=10)
+            rows = submission_rows((document.number, tagger.label(document, scores)) for document, scores in bar)
+            write_submission(out, rows)
+            return f"{len(rows)} rows from {n_documents} documents", ""
+        documents = read_documents(data)
+    with TemporaryDirectory() as scratch:
+        partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
+        found = write_early_submission(partial, documents) if deadline else {}  # for documents without time
+        done = label_in_time(tagger, documents, partial, found=found, deadline=deadline or math.inf)
+        with atomic_write(out) as handle:
+            handle.write(partial.read_text(encoding="utf-8"))
+    late = f"; out of time: {done.by_fewer_models} documents by fewer models, {done.by_rules} by rules alone"
+    return f"{done.rows} rows from {done.documents} documents", late * (done.by_all_models < done.documents)
+
+
+@app.command(epilog=examples("check --data test.json --submission submission.csv"))
+def check(data: options.Data, submission: Submission) -> None:
+    """Check a submission and list all errors."""
+    from pii_kit.documents import read_documents
+    from pii_kit.submission import read_submission
+
+    rows = read_submission(submission, read_documents(data))
+    print(f"{submission}: {len(rows)} rows, nothing wrong")
+
+
+@app.command(
+    epilog=examples(
+        "score --data labelled.json --submission submission.csv",
+        "score --data essays/test.json --labels essays/test_labels.csv --submission submission.csv --json",
+    )
+)
+def score(
+    data: options.Data,
+    submission: Submission,
+    labels: Annotated[Path | None, option("FILE.csv", "the true rows; default: the labels in --data")] = None,
+    as_json: Annotated[bool, flag("--json", "print one JSON object")] = False,
+) -> None:
+    """Score a submission on labelled essays."""
+    import json
+
+    from pii_kit.documents import read_documents
+    from pii_kit.metrics import as_dict, bootstrap_interval, micro_fbeta
+    from pii_kit.submission import read_submission, true_rows
+
+    documents = read_documents(data, labels_required=not labels)
+    truth = read_submission(labels, documents) if labels else true_rows(documents)
+    rows = read_submission(submission, documents)
+    result = micro_fbeta(truth, rows)
+    low, high = bootstrap_interval(truth, rows, [document.number for document in documents])
+    if as_json:
+        print(json.dumps({**as_dict(result), "f5_low": low, "f5_high": high}))
+    else:
+        print(f"F5 {result.f:.4f} (95% interval over documents {low:.3f} to {high:.3f})")
+        print(f"precision {result.precision:.4f}, recall {result.recall:.4f}")
+        print(f"correct rows {result.tp}, false rows {result.fp}, missed rows {result.fn}")
+
+
+@app.command(epilog=examples("errors --run runs/sha_rnn --data train.json --out errors.html"))
+def errors(
+    data: options.Labelled,
+    out: options.Out,
+    run: options.Runs = None,
+    train: options.Train = None,
+    mixed_data: options.MixedData = False,
+    threshold: options.Threshold = None,
+    recall: options.Recall = None,
+) -> None:
+    """Write a page of errors on labelled essays.
+
+    Each essay is labelled by the taggers that did not train on it.
+    """
+    check_output(out, data, train, *(run or ()))
+    from pii_kit.documents import read_documents
+    from pii_kit.metrics import micro_fbeta
+    from pii_kit.report.error_page import write_error_page
+    from pii_kit.submission import submission_rows, true_rows
+    from pii_kit.training.ensemble import predict_labelled
+
+    documents = read_documents(data, labels_required=True)
+    runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+    found = predict_labelled(tagger, runs, documents)
+    shown, scores = [document for document, _ in found.predictions], [scores for _, scores in found.predictions]
+    labels = [tagger.label(*pair) for pair in found.predictions]
+    rows = submission_rows((doc.number, of_document) for doc, of_document in zip(shown, labels, strict=True))
+    title = f"Errors of {' and '.join(one.resolve().name for one in runs)}"
+    note = f"{found.counts()}. PII where P(O) < {tagger.o_threshold:g}."
+    write_error_page(out, shown, scores, labels, title=title, note=note)
+    is_chosen = options.thresholds(threshold)[0] is None and found.n_predicted < len(shown)
+    high = " (optimistic: the threshold was chosen on these documents)" * is_chosen
+    print(f"{out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}{high}")
+
+
+@app.command(
+    epilog=examples(
+        "export --run runs/sha_rnn --out exported/sha_rnn",
+        "export --run runs/sha_rnn --out exported/sha_rnn --int8 train.json",
+    )
+)
+def export(
+    run: options.RunFolder,
+    out: options.OutFolder,
+    int8: Annotated[
+        Path | None, option("FILE.json", "what the run was trained on: use 8 bits, unless that misses more of its rows")
+    ] = None,
+) -> None:
+    """Export a run to ONNX, as a folder that is a run too."""
+    check_output(out, run, int8, folder=True)
+    from pii_kit.documents import read_documents
+    from pii_kit.training.ensemble import export_run
+
+    labelled = read_documents(int8, labels_required=True) if int8 else None
+    difference = export_run(run, out, int8=labelled)
+    precision = f"in 8 bits it misses no more rows of {len(labelled)} essays; " if labelled is not None else ""
+    print(f"{out}: exported; {precision}logits differ by {difference:.2g} at most from PyTorch's")
