@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pii_kit.documents import read_documents
+    from pii_kit.predict import PiiSpan, Tagger
     from pii_kit.redact import Redaction
     from pii_kit.redact.document import redact_text
-    from pii_kit.tagger import PiiSpan, Tagger
 
 __all__ = ["PiiSpan", "Redaction", "Tagger", "read_documents", "redact_text"]
 
@@ -36,9 +36,9 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 __version__ = "0.2.0"
 
 _MODULES = {
-    "PiiSpan": "pii_kit.tagger",
+    "PiiSpan": "pii_kit.predict",
     "Redaction": "pii_kit.redact",
-    "Tagger": "pii_kit.tagger",
+    "Tagger": "pii_kit.predict",
     "read_documents": "pii_kit.documents",
     "redact_text": "pii_kit.redact.document",
 }

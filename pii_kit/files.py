@@ -7,7 +7,11 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 class KitError(Exception):
@@ -142,11 +146,36 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder. Raise KitError if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise KitError(f"{path.parent}: not a run folder, because {path.name} is missing") from None
     except ValueError as error:
         raise KitError(f"{path}: damaged: {error}; copy the file again, or train again") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def read_record(path: Path, schema: type[Record]) -> Record:
+    """Read a JSON file as a pydantic model. Raise KitError if it is missing, damaged or out of range."""
+    content = read_json(path)
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "content"
+        raise KitError(f"{path}: {field}: {first['msg']}, found {printable(str(first['input']))}") from None
+
+
+def printable(text: str) -> str:
+    """Return at most 40 characters of a stranger's text, with "?" for characters that a terminal would act on.
+
+    >>> printable("red " + chr(27) + "[31m")
+    'red ?[31m'
+    """
+    shown = "".join(character if character.isprintable() else "?" for character in text[:41])
+    return shown if len(shown) <= 40 else shown[:39] + "…"
 
 
 def in_one_line(error: Exception) -> str:

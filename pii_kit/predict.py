@@ -1,108 +1,136 @@
-"""Predict probabilities (token, label) of documents with trained taggers, alone or as an ensemble."""
+"""Load trained runs and find the PII of documents and texts: as probabilities, labels, or spans of characters.
 
+tagger = Tagger.load("runs/sha_rnn", "runs/mobilebert")
+spans = tagger.label("My name is Ana Silva.")
+for document, probabilities in tagger.predict(documents):
+    labels = tagger.decide(document, probabilities)
+"""
+
+import logging
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from copy import deepcopy
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import numpy as np
-import torch
-from transformers import PreTrainedModel
+from pydantic import BaseModel, Field
 
-from pii_kit.documents import Document
-from pii_kit.files import KitError
-from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.models.onnx import OnnxModel, can_convert, to_onnx
-from pii_kit.pieces import PieceTokenizer
+from pii_kit.documents import Document, document_of_text, join_tokens, token_edges
+from pii_kit.files import KitError, atomic_folder, read_json, read_record, recover_folder, write_json
+from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, spans_of
+from pii_kit.lexicon import N_ROWS
+from pii_kit.models.onnx import FILE as ONNX_FILE
+from pii_kit.models.onnx import OnnxNetwork
+from pii_kit.pieces import PieceTokenizer, read_tokenizer, write_tokenizer
 from pii_kit.rules import label_document
 from pii_kit.windows import Window, collate, cut_windows, merge_windows, similar_length_batches
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+DEFAULT_RUN = Path(__file__).with_name("default_tagger")  # comes with the kit; its README.md says how it was made
+ENGINES = ("auto", "torch", "onnx", "onnx-int8")
+MIN_TOKENS_FOR_ONNX = 100_000  # with fewer tokens, converting the models to ONNX takes longer than it saves
 DOCUMENTS_AT_A_TIME = 64
 N_AHEAD = 2  # parts of the work that are computed at the same time, while the caller uses another
-# Padding included. CPU: measured; more pieces do not fit a core's caches. GPU: 16 windows of 512 pieces.
-PIECES_PER_BATCH = {"cpu": 1024, "cuda": 8192}
-ENGINES = ("auto", "torch", "onnx", "onnx-int8")
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-MIN_TOKENS_FOR_ONNX = 100_000  # with fewer tokens, converting the models to ONNX takes longer than it saves
+
+
+class Network(Protocol):
+    """A trained model that several threads may call at the same time."""
+
+    n_workers: int  # batches that it computes at the same time: one for each core, or for each GPU
+    batch_pieces: int  # size of a batch in pieces, padding included
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Return logits (batch, piece, label) in float32 for a batch of `windows.collate`."""
+
+    def one_core_a_batch(self) -> AbstractContextManager[None]:
+        """Return a context in which a batch uses one core."""
 
 
 @dataclass(frozen=True)
-class FoldTagger:
-    """A trained model (PyTorch or ONNX) with its tokenizer, threshold, window size and overlap (in pieces)."""
+class Member:
+    """A trained network with its tokenizer, its windows (in pieces), and its own threshold on P(O).
 
-    model: PreTrainedModel | OnnxModel
+    `run` is the index of its run in a `Tagger`, and `weight` its share of the average.
+    """
+
+    network: Network
     tokenizer: PieceTokenizer
     window_size: int
     overlap: int
     o_threshold: float
+    weight: float = 1.0
+    run: int = 0
 
-    def on(self, device: str | torch.device) -> "FoldTagger":
-        """Return the tagger with its model copied to a device; unchanged if it is there already or in ONNX."""
-        if isinstance(self.model, OnnxModel) or self.model.device == torch.device(device):
-            return self
-        model: Any = deepcopy(self.model)  # the types of transformers do not allow `.to`
-        return replace(self, model=model.to(device))
-
-    def predict(
-        self,
-        documents: Sequence[Document],
-        batch_pieces: int,
-        workers: "BatchWorkers",
-        wanted: Sequence[np.ndarray | None] = (),
-    ) -> list[np.ndarray]:
-        """Return the probabilities (token, label) of each document. Tokens in no window have zeros.
-
-        With `wanted`, a mask (token,) of each document, other tokens are read only as context.
-        """
-        windows = [
-            cut_windows(document, self.tokenizer, size=self.window_size, overlap=self.overlap, wanted=of_document)
-            if of_document is None or of_document.any()
-            else []
-            for document, of_document in zip(documents, wanted or [None] * len(documents), strict=True)
-        ]
+    def predict(self, documents: Sequence[Document], workers: Executor) -> list[np.ndarray]:
+        """Return the probabilities (token, label) of each document. Few windows are shared among the workers."""
+        windows = [cut_windows(doc, self.tokenizer, size=self.window_size, overlap=self.overlap) for doc in documents]
         flat = [window for of_document in windows for window in of_document]
-        scores = iter(_predict_windows(self, flat, batch_pieces, workers))
+        lengths = list(map(len, flat))
+        share = math.ceil(len(flat) / self.network.n_workers) * max(lengths, default=0)
+        batches = similar_length_batches(lengths, min(self.network.batch_pieces, share))
+        scores: list[np.ndarray] = [np.empty(0)] * len(flat)
+        computed = workers.map(self._compute, ([flat[index] for index in batch] for batch in batches))
+        for batch, of_batch in zip(batches, computed, strict=True):
+            for index, of_window in zip(batch, of_batch, strict=True):
+                scores[index] = of_window
+        of_windows = iter(scores)
         return [
-            merge_windows(len(document.tokens), of_document, list(islice(scores, len(of_document))), len(LABELS))
-            for document, of_document in zip(documents, windows, strict=True)
+            merge_windows(len(doc.tokens), of_doc, list(islice(of_windows, len(of_doc))), len(LABELS))
+            for doc, of_doc in zip(documents, windows, strict=True)
         ]
 
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
+    def _compute(self, windows: Sequence[Window]) -> list[np.ndarray]:
+        """Return the probabilities (piece, label) of each window of a batch."""
+        batch = collate(windows, pad_id=self.tokenizer.pad_id)
+        batch.pop("labels", None)
+        logits = self.network(batch)
+        scores = np.exp(logits - logits.max(-1, keepdims=True))
+        scores /= scores.sum(-1, keepdims=True)
+        return [of_window[: len(window)] for window, of_window in zip(windows, scores, strict=True)]
 
 
 def predict_documents(
-    taggers: "Sequence[FoldTagger | Cascade]",
-    documents: Iterable[Document],
-    *,
-    weights: Sequence[float] | None = None,
-    batch_pieces: int | None = None,
+    members: Sequence[Member], documents: Iterable[Document]
 ) -> Iterator[tuple[Document, np.ndarray]]:
-    """Yield each document with its probabilities (token, label): the mean over taggers by `weights` (tagger, sum 1).
+    """Yield each document with its probabilities (token, label): the mean over members by their weights.
 
-    Documents are read in small groups, so memory does not grow with their number. Taggers and groups overlap: while
-    the caller uses one group, others are predicted, and no core waits for the last batch of a tagger. `batch_pieces`
-    is the size of a batch, in pieces; default: PIECES_PER_BATCH.
+    Documents are read in small groups, so memory does not grow with their number. Members and groups overlap: while
+    the caller uses one group, others are predicted, and no core waits for the last batch of a member.
+
+    Raises:
+        KitError: a network returns numbers that are not finite.
     """
     documents = iter(documents)
-    weights = weights or [1 / len(taggers)] * len(taggers)
+    total = sum(member.weight for member in members)
     groups = iter(lambda: list(islice(documents, DOCUMENTS_AT_A_TIME)), [])
-    parts = ((group, tagger) for group in groups for tagger in taggers)
-    batch_pieces = batch_pieces or PIECES_PER_BATCH[taggers[0].device.type]
-    # After an error the workers end first: threads that wait for their batches then end at once.
-    with ThreadPoolExecutor(N_AHEAD) as threads, BatchWorkers(taggers[0].device) as workers:
-        predicted = ahead(lambda part: part[1].predict(part[0], batch_pieces, workers), parts, threads)
-        while of_taggers := list(islice(predicted, len(taggers))):
-            (group, _), _ = of_taggers[0]
-            for document, *probabilities in zip(group, *(scores for _, scores in of_taggers), strict=True):
-                yield document, sum(weight * scores for weight, scores in zip(weights, probabilities, strict=True))
+    parts = ((group, member) for group in groups for member in members)
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(N_AHEAD))
+        for member in members:
+            stack.enter_context(member.network.one_core_a_batch())
+        workers = ThreadPoolExecutor(max(member.network.n_workers for member in members))
+        # After an error the workers end first: threads that wait for their batches then end at once.
+        stack.callback(workers.shutdown, cancel_futures=True)
+        predicted = ahead(lambda part: part[1].predict(part[0], workers), parts, threads)
+        while of_members := list(islice(predicted, len(members))):
+            (group, _), _ = of_members[0]
+            for document, *of_document in zip(group, *(scores for _, scores in of_members), strict=True):
+                shares = [member.weight / total * scores for member, scores in zip(members, of_document, strict=True)]
+                mean = sum(shares[1:], start=shares[0])
+                if not np.isfinite(mean).all():
+                    raise KitError(f"document {document.number}: probabilities are no numbers; train the model again")
+                yield document, mean
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: Executor) -> Iterator[tuple[Item, Made]]:
@@ -120,178 +148,290 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: Executor
         yield last, made.result()
 
 
-class BatchWorkers(ThreadPoolExecutor):
-    """Threads that compute batches, under the autocast of the thread that makes them: one for each core, or for a GPU.
+@dataclass(frozen=True, slots=True)
+class PiiSpan:
+    """PII of one type in a text: `text` is at characters `start` to `end` (exclusive), without outer whitespace.
 
-    Small models gain little from cores that share a batch, so while it is open PyTorch uses one core for an operation.
+    `probability` is 1 − P(O) of its token with the lowest P(O), near 0 where only a rule labelled it.
     """
 
-    def __init__(self, device: torch.device):
-        self.n_threads = torch.get_num_threads()
-        self.n_workers = self.n_threads if device.type == "cpu" else 1
-        enabled, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-        self.autocast = partial(torch.autocast, device.type, dtype, enabled=enabled)
-        super().__init__(self.n_workers)
-
-    def __enter__(self) -> "BatchWorkers":
-        torch.set_num_threads(self.n_threads // self.n_workers)
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.shutdown(cancel_futures=True)
-        torch.set_num_threads(self.n_threads)
-
-
-def predict_group(
-    tagger: "FoldTagger | Cascade", documents: Sequence[Document], *, batch_pieces: int
-) -> list[np.ndarray]:
-    """Return the probabilities (token, label) of each document by one tagger, all windows held in memory."""
-    with BatchWorkers(tagger.device) as workers:
-        return tagger.predict(documents, batch_pieces, workers)
-
-
-def _predict_windows(
-    tagger: FoldTagger, windows: Sequence[Window], batch_pieces: int, workers: BatchWorkers
-) -> list[np.ndarray]:
-    """Return the probabilities (piece, label) of each window. Few windows are shared among the workers."""
-    tagger.model.eval()
-
-    @torch.inference_mode()
-    def predict(batch: Sequence[int]) -> list[np.ndarray]:
-        inputs = collate([windows[index] for index in batch], pad_id=tagger.tokenizer.pad_id)
-        inputs.pop("labels", None)
-        with workers.autocast():
-            logits = tagger.model(**{name: tensor.to(tagger.device) for name, tensor in inputs.items()}).logits
-        scores = logits.float().softmax(-1).cpu().numpy()
-        return [of_window[: len(windows[index])] for index, of_window in zip(batch, scores, strict=True)]
-
-    lengths = list(map(len, windows))
-    share = math.ceil(len(windows) / workers.n_workers) * max(lengths, default=0)
-    batches = similar_length_batches(lengths, min(batch_pieces, share))
-    found = {
-        index: scores
-        for batch, of_batch in zip(batches, workers.map(predict, batches), strict=True)
-        for index, scores in zip(batch, of_batch, strict=True)
-    }
-    return [found[index] for index in range(len(windows))]
+    start: int
+    end: int
+    type: str
+    probability: float
+    text: str
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Taggers with their `weights`. Tokens with a mean P(O) below `pass_below` are suspect; the next one reads them."""
+class Tagger:
+    """The members of one run or of several, with the threshold on P(O) and the names of the rules.
 
-    taggers: tuple[FoldTagger, ...]
-    weights: tuple[float, ...]
-    pass_below: float
-
-
-@dataclass(frozen=True)
-class Cascade:
-    """Taggers in stages: the first, a single tagger, reads all tokens; each later one only those still suspect.
-
-    The probabilities of a token are the mean over the taggers that read it. The idea is that of Viola and Jones (2001).
+    `thresholds` overrides the threshold for single PII types. `Tagger.load` makes a tagger of run folders.
     """
 
-    stages: tuple[Stage, ...]
-
-    def predict(self, documents: Sequence[Document], batch_pieces: int, workers: BatchWorkers) -> list[np.ndarray]:
-        """Return the probabilities (token, label) of each document."""
-        wanted = [np.ones(len(document.tokens), dtype=bool) for document in documents]
-        totals = [np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32) for document in documents]
-        weights = [np.zeros((len(document.tokens), 1), dtype=np.float32) for document in documents]
-        for place, stage in enumerate(self.stages):
-            for tagger, weight in zip(stage.taggers, stage.weights, strict=True):
-                scores = tagger.predict(documents, batch_pieces, workers, wanted if place else ())
-                for total, seen, mask, found in zip(totals, weights, wanted, scores, strict=True):
-                    total[mask] += weight * found[mask]
-                    seen[mask] += weight
-            for total, seen, mask in zip(totals, weights, wanted, strict=True):
-                mask &= total[:, OUTSIDE_ID] < stage.pass_below * seen[:, 0]
-        return [total / seen for total, seen in zip(totals, weights, strict=True)]
-
-    def on(self, device: str | torch.device) -> "Cascade":
-        """Return the cascade with copies of its models on a device, as `FoldTagger.on` does."""
-        return Cascade(
-            tuple(replace(stage, taggers=tuple(tagger.on(device) for tagger in stage.taggers)) for stage in self.stages)
-        )
-
-    @property
-    def device(self) -> torch.device:
-        return self.stages[0].taggers[0].device
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Trained taggers with `weights` (tagger, sum 1), the threshold on P(O), and the names of the rules.
-
-    `of_run` (tagger) is the index of the run that a tagger belongs to. `by_type` has thresholds of some PII types.
-    """
-
-    taggers: tuple[FoldTagger | Cascade, ...]
-    weights: tuple[float, ...]
-    of_run: tuple[int, ...]
+    members: tuple[Member, ...]
     o_threshold: float
     rules: tuple[str, ...]
-    by_type: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def n_models(self) -> int:
-        """The number of models, those of all stages of a cascade included."""
-        sizes = (sum(len(stage.taggers) for stage in each.stages) for each in self.taggers if isinstance(each, Cascade))
-        return len(self.members) + sum(sizes)
+    @classmethod
+    def load(
+        cls,
+        *runs: str | Path,
+        o_threshold: float | None = None,
+        thresholds: Mapping[str, float] | None = None,
+        engine: str = "auto",
+        devices: Sequence[str] | None = None,
+        mixed_data: bool = False,
+        n_tokens: int = 0,
+    ) -> Self:
+        """Load the folders of one run, or of several whose predictions are averaged.
 
-    @property
-    def members(self) -> list[FoldTagger]:
-        """The taggers; none if they form a cascade."""
-        return [tagger for tagger in self.taggers if isinstance(tagger, FoldTagger)]
+        Runs have equal weights, as have the folds of one run. Weights of runs are not chosen: with as few documents
+        with PII as the competition has, chosen weights were worse on other documents than equal ones.
 
-    def predict(self, documents: Iterable[Document]) -> Iterator[tuple[Document, np.ndarray]]:
-        """Yield each document with its probabilities (token, label): the weighted mean over taggers."""
-        return predict_documents(self.taggers, documents, weights=self.weights)
-
-    def weights_of(self, taggers: Collection[int]) -> list[float]:
-        """Return weights (sum 1) for some of the taggers, given by index: each run that is left keeps its weight.
-
-        With all taggers they are exactly the ensemble's own.
-        """
-        folds, left = Counter(self.of_run), Counter(self.of_run[tagger] for tagger in taggers)
-        if folds == left:
-            return [self.weights[tagger] for tagger in taggers]
-        weights = [self.weights[tagger] * folds[self.of_run[tagger]] / left[self.of_run[tagger]] for tagger in taggers]
-        return [weight / sum(weights) for weight in weights]
-
-    def on(self, device: str | torch.device) -> "Ensemble":
-        """Return the ensemble with its models copied to a device, as `FoldTagger.on` does."""
-        return replace(self, taggers=tuple(tagger.on(device) for tagger in self.taggers))
-
-    def with_engine(self, engine: str, *, n_tokens: int = MIN_TOKENS_FOR_ONNX) -> "Ensemble":
-        """Return the ensemble with its models converted for an engine of ENGINES; exported ones and cascades stay.
-
-        "onnx" computes what PyTorch does, in other kernels. "onnx-int8" rounds weights to 8 bits, which changes
-        probabilities a little. "auto" is "onnx" on a CPU, if its packages are installed and `n_tokens` are enough to
-        pay for the conversion, else "torch".
+        Args:
+            runs: folders of runs or of exported runs. None: the tagger that comes with the kit.
+            o_threshold: threshold on P(O). None: the mean of the runs' thresholds.
+            thresholds: by PII type; a token is of this type where P(O) is lower. Other types have `o_threshold`.
+            engine: "torch" or "onnx", which computes the same on a CPU in other kernels; "onnx-int8" rounds weights to
+                8 bits, which changes probabilities a little. "auto" is "onnx" on a CPU if `n_tokens` are enough to pay
+                for the conversion, else "torch". Exported runs always use ONNX.
+            devices: of PyTorch, such as "cuda:0", which share the work. None: all GPUs that work, else the CPU.
+            mixed_data: allow runs that were trained on different essays.
 
         Raises:
-            KitError: a model is on a GPU, or as `to_onnx`.
+            KitError: a folder has no trained tagger or is damaged, the runs were trained on different data, or a
+                setting has a wrong value.
         """
-        on_cpu = all(tagger.device.type == "cpu" for tagger in self.taggers)
-        if engine == "auto":
-            engine = "onnx" if on_cpu and can_convert() and n_tokens >= MIN_TOKENS_FOR_ONNX else "torch"
-        if engine == "torch":
-            return self
-        if not on_cpu:
-            raise KitError(f"engine {engine!r} runs on a CPU only, and the models are on a GPU; choose engine 'torch'")
-        return replace(self, taggers=tuple(_to_onnx(tagger, int8=engine == "onnx-int8") for tagger in self.taggers))
+        if engine not in ENGINES:
+            raise KitError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
+        if o_threshold is not None and not 0 <= o_threshold <= 1:
+            raise KitError(f"o_threshold is {o_threshold}; expected 0 to 1")
+        for pii_type, threshold in (thresholds or {}).items():
+            if pii_type not in PII_TYPES or not 0 <= threshold <= 1:
+                raise KitError(f"threshold {pii_type}={threshold}; expected 0 to 1 for one of {', '.join(PII_TYPES)}")
+        folders = list(map(Path, runs)) or [DEFAULT_RUN]
+        if len(folders) > 1 and not mixed_data:
+            _check_same_data(folders)
+        members: list[Member] = []
+        decisions: list[_Decision] = []
+        for index, run in enumerate(folders):
+            folds = fold_folders(run)
+            of_run = [load_member(fold, engine=engine, devices=devices, n_tokens=n_tokens) for fold in folds]
+            weight = 1 / len(folders) / len(of_run)
+            members += [replace(member, run=index, weight=weight) for member in of_run]
+            decisions.append(_decision(run, of_run))
+        return cls(
+            members=tuple(members),
+            o_threshold=sum(of.o_threshold for of in decisions) / len(folders) if o_threshold is None else o_threshold,
+            rules=tuple(dict.fromkeys(rule for of in decisions for rule in of.rules)),
+            thresholds=dict(thresholds or {}),
+        )
 
-    def label(self, document: Document, probabilities: np.ndarray) -> list[str]:
-        """Decide the labels (token) of a document from its probabilities (token, label)."""
+    def __repr__(self) -> str:
+        runs = len({member.run for member in self.members})
+        return f"Tagger({len(self.members)} networks of {runs} runs, P(O) < {self.o_threshold:g})"
+
+    def of_runs(self, runs: Collection[int]) -> "Tagger":
+        """Return the tagger with the members of some of its runs alone; their weights then sum to 1."""
+        members = [member for member in self.members if member.run in runs]
+        total = sum(member.weight for member in members)
+        return replace(self, members=tuple(replace(member, weight=member.weight / total) for member in members))
+
+    def predict(self, documents: Iterable[Document]) -> Iterator[tuple[Document, np.ndarray]]:
+        """Yield each document with its probabilities (token, label): the weighted mean over members."""
+        return predict_documents(self.members, documents)
+
+    def decide(self, document: Document, probabilities: np.ndarray, *, keep_sure: bool = False) -> list[str]:
+        """Decide the labels (token) of a document from its probabilities (token, label): thresholds, then rules.
+
+        Rules are made for the competition's score. With `keep_sure` they remove no token that the model is sure of.
+        """
         return label_document(
-            document, probabilities, o_threshold=self.o_threshold, by_type=self.by_type, rules=self.rules
+            document,
+            probabilities,
+            o_threshold=self.o_threshold,
+            by_type=self.thresholds,
+            rules=self.rules,
+            keep_sure=keep_sure,
+        )
+
+    def label(self, text: str) -> list[PiiSpan]:
+        """Return the PII of a text of any length, in its order. For many texts, `label_texts` takes less time."""
+        ((_, spans),) = self.label_documents([document_of_text(text)])
+        return spans
+
+    def label_texts(self, texts: Iterable[str]) -> Iterator[list[PiiSpan]]:
+        """Yield the PII of each text. Texts are read in small groups, so memory does not grow with their number."""
+        if isinstance(texts, str):
+            raise KitError("label_texts takes several texts; call label for a single one")
+        documents = (document_of_text(text, number) for number, text in enumerate(texts))
+        return (spans for _, spans in self.label_documents(documents))
+
+    def label_documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[PiiSpan]]]:
+        """Yield each document with its PII; places are those in its joined tokens."""
+        for document, probabilities in self.predict(documents):
+            yield document, spans_in(document, self.decide(document, probabilities, keep_sure=True), probabilities)
+
+    def probabilities(self, text: str) -> "pd.DataFrame":
+        """Return a table with a row for each token of a text: token, start, end, and a column for each label."""
+        import pandas as pd
+
+        document = document_of_text(text)
+        ((_, probabilities),) = self.predict([document])
+        edges = token_edges(document)[:-1]
+        ends = [start + len(token) for start, token in zip(edges, document.tokens, strict=True)]
+        places = pd.DataFrame({"token": document.tokens, "start": edges, "end": ends})
+        return places.join(pd.DataFrame(probabilities, columns=list(LABELS)))
+
+
+def spans_in(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[PiiSpan]:
+    """Return the entities of `labels` (token) as spans of characters; those of whitespace alone are dropped."""
+    found = []
+    text, edges = join_tokens(document.tokens, document.trailing_whitespace), token_edges(document)
+    for first, end, pii_type in spans_of(labels):
+        covered = text[edges[first] : edges[end]]
+        start, span = edges[end] - len(covered.lstrip()), covered.strip()
+        if span:
+            probability = 1 - float(probabilities[first:end, OUTSIDE_ID].min())
+            found.append(PiiSpan(start, start + len(span), pii_type, probability, span))
+    return found
+
+
+class _Decision(BaseModel):
+    """decision.json of a run."""
+
+    o_threshold: float = Field(ge=0, le=1)
+    rules: tuple[str, ...] = ()
+
+
+class _Config(BaseModel, extra="allow"):
+    """config.json of a trained network; transformers reads its other fields."""
+
+    id2label: dict[int, str]
+    n_features: int = 0
+
+
+class _Windows(BaseModel):
+    """decision.json of a trained network."""
+
+    window_size: int = Field(ge=3)
+    overlap: int = Field(ge=0)
+    o_threshold: float = Field(ge=0, le=1)
+
+
+def load_member(
+    folder: str | Path, *, devices: Sequence[str] | None = None, engine: str = "auto", n_tokens: int = 0
+) -> Member:
+    """Load the trained network of a fold's folder; the settings are those of `Tagger.load`.
+
+    Raises:
+        KitError: it is missing or damaged, or was trained with other labels or features than those of this version.
+    """
+    folder = Path(folder)
+    if not has_tagger(folder):
+        reason = "no folder 'tagger' in it" if folder.exists() else "no such folder"
+        raise KitError(f"{folder}: not a run folder with a trained model ({reason})")
+    inside = folder / "tagger"
+    config, sizes = read_record(inside / "config.json", _Config), read_record(inside / "decision.json", _Windows)
+    if '"auto_map"' in config.model_dump_json():
+        raise KitError(f"{inside / 'config.json'}: names code of its own (auto_map), which is never run")
+    if config.n_features not in (0, N_ROWS):
+        raise KitError(f"{inside}: a table of {config.n_features} features, expected {N_ROWS}; train it again")
+    if config.id2label != dict(enumerate(LABELS)):
+        raise KitError(f"{inside}: trained with other labels than those of pii_kit/labels.py; train it again")
+    tokenizer = read_tokenizer(inside)
+    network: Network
+    if (inside / ONNX_FILE).exists():
+        network = OnnxNetwork(inside / ONNX_FILE)
+    else:
+        network = _torch_network(inside, tokenizer, sizes, devices, engine, n_tokens)
+    return Member(network=network, tokenizer=tokenizer, **dict(sizes))
+
+
+def _torch_network(
+    inside: Path,
+    tokenizer: PieceTokenizer,
+    sizes: _Windows,
+    devices: Sequence[str] | None,
+    engine: str,
+    n_tokens: int,
+) -> Network:
+    from transformers import AutoModelForTokenClassification
+
+    from pii_kit.models import load_model
+    from pii_kit.models.export import can_convert, to_onnx
+    from pii_kit.models.network import TorchNetwork, working_devices
+
+    model = load_model(inside, AutoModelForTokenClassification)
+    devices = devices or working_devices()
+    if engine == "auto" and devices[0] == "cpu" and n_tokens >= MIN_TOKENS_FOR_ONNX and can_convert():
+        engine = "onnx"
+    if engine in ("auto", "torch"):
+        return TorchNetwork(model, devices)
+    pieces = {"n_pieces": tokenizer.n_pieces, "window_size": sizes.window_size}
+    return to_onnx(model.eval(), **pieces, int8=engine == "onnx-int8")
+
+
+def save_member(
+    folder: Path,
+    model: "PreTrainedModel",
+    tokenizer: PieceTokenizer,
+    window_size: int,
+    overlap: int,
+    o_threshold: float,
+) -> None:
+    """Replace the trained network of a fold's folder."""
+    from pii_kit.models import save_model
+
+    with atomic_folder(folder / "tagger") as inside:
+        save_model(inside, model)
+        write_tokenizer(inside, tokenizer)
+        write_json(
+            inside / "decision.json", {"window_size": window_size, "overlap": overlap, "o_threshold": o_threshold}
         )
 
 
-def _to_onnx(tagger: FoldTagger | Cascade, *, int8: bool) -> FoldTagger | Cascade:
-    if isinstance(tagger, Cascade) or isinstance(tagger.model, OnnxModel):
-        return tagger
-    sizes = {"n_pieces": tagger.tokenizer.n_pieces, "window_size": tagger.window_size}
-    return replace(tagger, model=to_onnx(tagger.model, **sizes, int8=int8))
+def has_tagger(folder: Path, name: str = "tagger") -> bool:
+    """Return whether a fold's folder holds a trained network, finished or not."""
+    recover_folder(folder / name)
+    return (folder / name).is_dir()
+
+
+def fold_folders(run: str | Path) -> list[Path]:
+    """Return the folders of a run's folds that have a trained network; for a run of one network, the run itself.
+
+    For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
+    """
+    run = Path(run)
+    if not (run / "folds.json").exists():
+        found = sorted(run.glob("fold_*"), key=lambda fold: (len(fold.name), fold.name))
+        return [fold for fold in found if has_tagger(fold)] or found or [run]
+    folders = [run / f"fold_{k}" for k in read_json(run / "folds.json")["folds"]]
+    if (run / "result.json").exists() or not any((fold / "run.json").exists() for fold in folders):
+        return folders  # finished or exported: a fold that is missing here is an error elsewhere
+    begun = [fold for fold in folders if has_tagger(fold)]
+    return [fold for fold in begun if (fold / "result.json").exists()] or begun or folders
+
+
+def _decision(run: Path, members: Sequence[Member]) -> _Decision:
+    """Return the threshold and rules of a run; without cross-validation, the mean threshold of its members."""
+    if (run / "decision.json").exists():
+        return read_record(run / "decision.json", _Decision)
+    return _Decision(o_threshold=sum(member.o_threshold for member in members) / len(members))
+
+
+def _check_same_data(runs: Sequence[Path]) -> None:
+    data: dict[str, str] = {}  # fingerprint of training data to a run, with the number of its documents
+    for run in runs:
+        records = [read_json(path) for fold in (run, *fold_folders(run)) if (path := fold / "run.json").exists()]
+        if not records:
+            logger.warning("%s: has no run.json, so its training data are unknown", run)
+        for record in records:
+            data.setdefault(record["data"], f"{run} ({record['n_documents']} documents)")
+    if len(data) > 1:
+        raise KitError(
+            f"the runs were trained on different data: {', '.join(data.values())}; "
+            "choose runs of the same data, or allow this with --mixed-data (in Python: mixed_data=True)"
+        )

@@ -208,9 +208,16 @@ DEFAULT_RULES = tuple(name for name in RULES if name not in ("add_author_lines",
 
 
 def apply_rules(
-    document: Document, labels: Sequence[str], probabilities: np.ndarray, names: Sequence[str]
+    document: Document,
+    labels: Sequence[str],
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    *,
+    keep_sure: bool = False,
 ) -> list[str]:
     """Apply the named rules in the order of `RULES`, whatever the order of `names`.
+
+    With `keep_sure` no rule removes a token with P(O) < SURE, unless it is whitespace.
 
     Raises:
         KitError: a name is not in `RULES`.
@@ -221,8 +228,26 @@ def apply_rules(
     result = list(labels)
     for name, rule in RULES.items():
         if name in names:
-            result = rule(document, result, probabilities)
+            before, result = result, rule(document, result, probabilities)
+            if keep_sure:
+                result = _with_sure(document, before, result, probabilities)
     return result
+
+
+def _with_sure(document: Document, before: Sequence[str], after: list[str], probabilities: np.ndarray) -> list[str]:
+    """Give labels that a rule has removed back to tokens that are PII for sure."""
+    removed = [token for token in pii_places(before) if after[token] == OUTSIDE]
+    sure = {
+        token for token in removed if probabilities[token, OUTSIDE_ID] < SURE and not document.tokens[token].isspace()
+    }
+    if not sure:
+        return after
+    # Tokens beside a removed one may have become the first of an entity: they are as before too.
+    same = [token for token in pii_places(before) if token in sure or type_of(after[token]) == type_of(before[token])]
+    result = list(after)
+    for token in same:
+        result[token] = before[token]
+    return repair_bio(result)
 
 
 def label_document(
@@ -232,10 +257,11 @@ def label_document(
     o_threshold: float,
     by_type: Mapping[str, float] = MappingProxyType({}),
     rules: Sequence[str] = DEFAULT_RULES,
+    keep_sure: bool = False,
 ) -> list[str]:
     """Decide the labels (token) of a document from its probabilities (token, label): thresholds first, then rules."""
     labels = decide(probabilities, o_threshold=o_threshold, by_type=by_type)
-    return apply_rules(document, labels, probabilities, rules)
+    return apply_rules(document, labels, probabilities, rules, keep_sure=keep_sure)
 
 
 def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, int]]:

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from pii_kit.documents import Document
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
@@ -15,7 +13,6 @@ from pii_kit.pieces import PieceTokenizer
 
 IGNORED = -100  # the label id that torch's cross-entropy ignores
 NO_TOKEN = -1
-CONTEXT = 40  # tokens on each side of one that a later stage of a cascade reads
 PII_BELOW = 0.9  # a token with a teacher's P(O) below this counts as PII when an epoch's windows are chosen
 
 
@@ -91,13 +88,10 @@ def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | Non
     return spans
 
 
-def cut_windows(
-    document: Document, tokenizer: PieceTokenizer, *, size: int, overlap: int, wanted: np.ndarray | None = None
-) -> list[Window]:
+def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, overlap: int) -> list[Window]:
     """Cut a document into windows of at most `size` pieces, including [CLS] and [SEP] where the tokenizer has them.
 
-    Each token starts in at least one window. An empty document has no windows. With `wanted`, a mask
-    (token,), each window holds a wanted token, and reaches at most CONTEXT tokens beyond wanted ones.
+    Each token starts in at least one window. An empty document has no windows.
     """
     cut = tokenizer.cut(document)
     token_index = np.full(len(cut.ids), NO_TOKEN, dtype=np.int32)
@@ -107,18 +101,8 @@ def cut_windows(
         labels = np.full(len(cut.ids), IGNORED, dtype=np.int64)
         labels[cut.starts] = [LABEL_TO_ID[label] for label in document.labels]
     ends = tokenizer.window_ends
-    inner_size = size - 2 if ends else size
-    edges = np.union1d(0, cut.starts)
-    spans = []
-    for region in _regions(len(cut.starts), wanted):
-        start = int(cut.starts[region.start]) if region.start else 0
-        end = int(cut.starts[region.stop]) if region.stop < len(cut.starts) else len(cut.ids)
-        inside = (edges[(edges >= start) & (edges < end)] - start).tolist()
-        inner = window_spans(end - start, size=inner_size, overlap=overlap, starts=inside)
-        spans += [range(start + span.start, start + span.stop) for span in inner]
-    if wanted is not None:
-        is_wanted = np.append(wanted, False)[token_index]  # NO_TOKEN is the last
-        spans = [span for span in spans if is_wanted[span.start : span.stop].any()]
+    edges = np.union1d(0, cut.starts).tolist()
+    spans = window_spans(len(cut.ids), size=size - 2 if ends else size, overlap=overlap, starts=edges)
 
     def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]
@@ -138,19 +122,6 @@ def cut_windows(
         )
         for span in spans
     ]
-
-
-def _regions(n_tokens: int, wanted: np.ndarray | None) -> list[range]:
-    """Return the ranges of tokens to cut windows from: all, or those `wanted` (token,) and CONTEXT around each."""
-    if wanted is None:
-        return [range(n_tokens)] if n_tokens else []
-    regions: list[range] = []
-    for token in np.flatnonzero(wanted).tolist():
-        start, stop = max(token - CONTEXT, 0), min(token + CONTEXT + 1, n_tokens)
-        if regions and start <= regions[-1].stop:
-            start = regions.pop().start
-        regions.append(range(start, stop))
-    return regions
 
 
 def merge_windows(
@@ -185,29 +156,27 @@ def similar_length_batches(lengths: Sequence[int], batch_pieces: int) -> list[li
     return batches
 
 
-def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
+def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, np.ndarray]:
     """Make a batch: input_ids, attention_mask and labels (batch, piece), feature_ids (batch, piece, feature).
 
     Padding comes last in each row. If a window has a teacher's probabilities, labels are target probabilities
     (batch, piece, label), zero where no token starts.
     """
-
     lengths = np.array(list(map(len, windows)))
 
-    def padded(arrays: Sequence[np.ndarray], value: int) -> torch.Tensor:
-        batch = np.full((len(arrays), lengths.max(), *arrays[0].shape[1:]), value, dtype=np.int64)
+    def padded(arrays: Sequence[np.ndarray], value: int, dtype: type = np.int64) -> np.ndarray:
+        batch = np.full((len(arrays), lengths.max(), *arrays[0].shape[1:]), value, dtype=dtype)
         for row, array in zip(batch, arrays, strict=True):
             row[: len(array)] = array
-        return torch.from_numpy(batch)
+        return batch
 
     batch = {
         "input_ids": padded([window.pieces for window in windows], pad_id),
-        "attention_mask": torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).long(),
+        "attention_mask": (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64),
         "feature_ids": padded([window.features for window in windows], 0),
     }
     if any(window.probabilities is not None for window in windows):
-        targets = [torch.from_numpy(window.soft_labels()) for window in windows]
-        batch["labels"] = pad_sequence(targets, batch_first=True)  # (batch, piece, label)
+        batch["labels"] = padded([window.soft_labels() for window in windows], 0, np.float32)  # (batch, piece, label)
     else:
         labels = [window.labels for window in windows if window.labels is not None]
         if len(labels) == len(windows):

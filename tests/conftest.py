@@ -19,10 +19,11 @@ from pii_kit.documents import Document
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
+from pii_kit.models.network import TorchNetwork
 from pii_kit.models.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.models.sha_rnn_layers import ShaRnnConfig
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
-from pii_kit.predict import FoldTagger
+from pii_kit.predict import Member
 from pii_kit.sample import make_documents
 from pii_kit.training import Preset, TrainConfig
 from pii_kit.training.folds import train_folds
@@ -128,11 +129,11 @@ def tiny_mobilebert(**changes) -> EncoderForTokenClassification:
 
 
 @pytest.fixture(scope="session")
-def sha_rnn_tagger(documents) -> FoldTagger:
+def sha_rnn_tagger(documents) -> Member:
     """An untrained SHA-RNN with small windows."""
     tokenizer = train_byte_pairs(documents, n_pieces=400)
-    return FoldTagger(
-        model=tiny_sha_rnn(vocab_size=tokenizer.n_pieces),
+    return Member(
+        network=TorchNetwork(tiny_sha_rnn(vocab_size=tokenizer.n_pieces)),
         tokenizer=tokenizer,
         window_size=64,
         overlap=16,
@@ -141,11 +142,11 @@ def sha_rnn_tagger(documents) -> FoldTagger:
 
 
 @pytest.fixture(scope="session")
-def mobilebert_tagger(documents) -> FoldTagger:
+def mobilebert_tagger(documents) -> Member:
     """An untrained MobileBERT with small windows."""
     tokenizer = train_word_pieces(documents, n_pieces=400)
-    return FoldTagger(
-        model=tiny_mobilebert(vocab_size=tokenizer.n_pieces),
+    return Member(
+        network=TorchNetwork(tiny_mobilebert(vocab_size=tokenizer.n_pieces)),
         tokenizer=tokenizer,
         window_size=64,
         overlap=16,

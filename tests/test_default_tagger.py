@@ -1,17 +1,16 @@
 import json
 
-from pii_kit import Tagger
 from pii_kit.__main__ import main
 from pii_kit.labels import LABELS
-from pii_kit.training.ensemble import DEFAULT_RUN, load_ensemble
+from pii_kit.predict import DEFAULT_RUN, Tagger
 
 TEXT = "My name is Ana Silva. As Marie Curie said, nothing is to be feared.\n\nEmail: ana.silva@example.org\n"
 
 
 def test_the_default_tagger_is_small_and_knows_all_labels():
     assert sum(path.stat().st_size for path in DEFAULT_RUN.rglob("*") if path.is_file()) < 2_000_000
-    (tagger,) = load_ensemble([DEFAULT_RUN]).members
-    assert tuple(tagger.model.config.id2label.values()) == LABELS
+    (tagger,) = Tagger.load(DEFAULT_RUN).members
+    assert tuple(tagger.network.model.config.id2label.values()) == LABELS
 
 
 def test_a_text_is_labelled_without_a_run():
@@ -36,3 +35,9 @@ def test_a_submission_of_text_files_is_refused_with_what_to_do(tmp_path, capsys)
     for data in (tmp_path, tmp_path / "essay.txt"):
         assert main(["predict", "--data", str(data), "--out", str(tmp_path / "submission.csv")]) == 2
         assert "for other essays add --format jsonl" in capsys.readouterr().err
+
+
+def test_names_in_a_text_without_capital_letters_are_found():
+    tagger = Tagger.load()
+    found = tagger.label("my name is jamal washington and i live in a small town. i like tea.")
+    assert [(span.text, span.type) for span in found] == [("jamal washington", "NAME_STUDENT")]

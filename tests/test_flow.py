@@ -11,8 +11,8 @@ import pii_kit
 from pii_kit.__main__ import main
 from pii_kit.documents import write_documents
 from pii_kit.kaggle.time_limit import write_early_submission
+from pii_kit.predict import Tagger
 from pii_kit.submission import submission_rows, write_submission
-from pii_kit.training.ensemble import load_ensemble
 
 PACKAGE = Path(pii_kit.__file__).parent
 REFERENCES = PACKAGE.parents[1] / "shared" / "data"
@@ -72,8 +72,8 @@ def test_with_minutes_enough_the_file_is_the_same_and_with_none_it_is_the_rules(
 ):
     monkeypatch.chdir(tmp_path)
     write_documents("test.json", documents)
-    ensemble = load_ensemble([cross_validated(0)[0]])
-    rows = submission_rows((doc.number, ensemble.label(doc, scores)) for doc, scores in ensemble.predict(documents))
+    ensemble = Tagger.load(cross_validated(0)[0])
+    rows = submission_rows((doc.number, ensemble.decide(doc, scores)) for doc, scores in ensemble.predict(documents))
     write_submission("plain.csv", rows)
     write_early_submission("rules.csv", documents)
     predict = f"predict --run {cross_validated(0)[0]} --data test.json --out"

@@ -1,48 +1,69 @@
+"""Probabilities, labels and spans of documents and texts, and loading of runs."""
+
+import re
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_document
+from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 
-from pii_kit.predict import Ensemble, ahead, predict_documents
+import pii_kit
+from pii_kit import PiiSpan
+from pii_kit.documents import Document, document_of_text, join_tokens
+from pii_kit.files import KitError, read_json, write_json
+from pii_kit.labels import EMAIL, ID_NUM, LABELS, NAME_STUDENT, OUTSIDE_ID, STREET_ADDRESS, spans_of
+from pii_kit.models import network
+from pii_kit.models.network import TorchNetwork, precision
+from pii_kit.predict import Tagger, ahead, fold_folders, load_member, predict_documents, save_member
+from pii_kit.rules import DEFAULT_RULES, label_document
 from pii_kit.windows import cut_windows
+
+ROOT = Path(__file__).parents[1]
+SIZES = {"window_size": 64, "overlap": 16, "o_threshold": 0.9}
 
 
 @pytest.fixture(params=["sha_rnn_tagger", "mobilebert_tagger"])
-def tagger(request):
+def member(request):
     return request.getfixturevalue(request.param)
 
 
-def test_every_token_of_every_document_has_probabilities(tagger, documents):
-    predicted = list(predict_documents([tagger], documents))
+def test_every_token_of_every_document_has_probabilities(member, documents):
+    predicted = list(predict_documents([member], documents))
     assert [document for document, _ in predicted] == list(documents)
     for document, scores in predicted:
         assert scores.shape == (len(document.tokens), 15)
         np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
 
 
-def test_batches_and_their_padding_never_change_a_probability(tagger, documents):
-    one_by_one = [scores for _, scores in predict_documents([tagger], documents, batch_pieces=1)]
-    together = [scores for _, scores in predict_documents([tagger], documents, batch_pieces=10_000)]
+def test_batches_and_their_padding_never_change_a_probability(member, documents):
+    sizes = (1, 10_000)
+    one_by_one, together = (
+        [scores for _, scores in predict_documents([replace(member, network=with_batches(member, size))], documents)]
+        for size in sizes
+    )
     for one, other in zip(one_by_one, together, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_document_does_not_change_the_probabilities_of_another(tagger, documents):
-    (_, alone), *_ = predict_documents([tagger], documents[5:6])
-    together = [scores for _, scores in predict_documents([tagger], documents)][5]
+def test_a_document_does_not_change_the_probabilities_of_another(member, documents):
+    (_, alone), *_ = predict_documents([member], documents[5:6])
+    together = [scores for _, scores in predict_documents([member], documents)][5]
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
-def test_nothing_is_truncated(tagger, documents):
+def test_nothing_is_truncated(member, documents):
     long = max(documents, key=lambda document: len(document.tokens))
-    assert len(cut_windows(long, tagger.tokenizer, size=tagger.window_size, overlap=tagger.overlap)) > 3
-    ((_, scores),) = predict_documents([tagger], [long])
+    assert len(cut_windows(long, member.tokenizer, size=member.window_size, overlap=member.overlap)) > 3
+    ((_, scores),) = predict_documents([member], [long])
     assert len(scores) == len(long.tokens)
     assert len(np.unique(scores[-20:, 0])) > 1
 
@@ -56,21 +77,21 @@ def test_several_taggers_are_averaged(sha_rnn_tagger, mobilebert_tagger, documen
         np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
 
 
-def test_documents_without_tokens_and_no_documents_are_accepted(tagger, documents):
+def test_documents_without_tokens_and_no_documents_are_accepted(member, documents):
     empty = make_document("")
-    predicted = list(predict_documents([tagger], [empty, documents[0], empty]))
+    predicted = list(predict_documents([member], [empty, documents[0], empty]))
     assert [scores.shape[0] for _, scores in predicted] == [0, len(documents[0].tokens), 0]
-    assert list(predict_documents([tagger], [])) == []
+    assert list(predict_documents([member], [])) == []
 
 
-def test_documents_are_read_only_when_needed(tagger, documents):
+def test_documents_are_read_only_when_needed(member, documents):
     """An endless stream of documents can be predicted: memory does not grow with their number."""
 
     def endless():
         while True:
             yield documents[0]
 
-    stream = predict_documents([tagger], endless())
+    stream = predict_documents([member], endless())
     assert next(stream)[0] is documents[0]
 
 
@@ -110,15 +131,21 @@ def test_groups_and_taggers_that_overlap_are_put_together_as_they_belong(
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def calling(tagger, function):
-    """Return a tagger whose model calls a function before each batch."""
+def with_batches(member, batch_pieces):
+    """Return the network of a member with another size of a batch."""
+    return SimpleCall(member.network, lambda: None, batch_pieces=batch_pieces)
 
-    def model(**batch):
-        function()
-        return tagger.model(**batch)
 
-    model.eval, model.device = tagger.model.eval, tagger.model.device
-    return replace(tagger, model=model)
+class SimpleCall:
+    """A network that calls a function before each batch."""
+
+    def __init__(self, network, function, batch_pieces=1024):
+        self.network, self.function, self.batch_pieces = network, function, batch_pieces
+        self.n_workers, self.one_core_a_batch = network.n_workers, network.one_core_a_batch
+
+    def __call__(self, batch):
+        self.function()
+        return self.network(batch)
 
 
 def test_the_windows_of_one_document_are_shared_among_the_cores(sha_rnn_tagger, documents, monkeypatch):
@@ -127,24 +154,88 @@ def test_the_windows_of_one_document_are_shared_among_the_cores(sha_rnn_tagger, 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # else later tests in this process would have two
     long = max(documents, key=lambda document: len(document.tokens))
-    assert list(predict_documents([calling(sha_rnn_tagger, together.wait)], [long]))
+    two = SimpleCall(TorchNetwork(sha_rnn_tagger.network.model), together.wait)
+    assert list(predict_documents([replace(sha_rnn_tagger, network=two)], [long]))
 
 
-def test_batches_are_computed_under_the_callers_autocast(sha_rnn_tagger, documents):
-    seen = set()
-    tagger = calling(
-        sha_rnn_tagger, lambda: seen.add((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
-    )
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        list(predict_documents([tagger], documents[:1]))
-    assert seen == {(True, torch.bfloat16)}
+def test_several_devices_share_the_batches_and_change_nothing(member, documents):
+    """Two replicas on the CPU stand in for two GPUs: each is used by one thread at a time."""
+    model, both = member.network.model, TorchNetwork(member.network.model, ["cpu"])
+    in_use, seen = [], set()
+
+    def replica(name):
+        def call(**inputs):
+            assert name not in in_use
+            in_use.append(name)
+            seen.add(name)
+            try:
+                return model(**inputs)
+            finally:
+                in_use.remove(name)
+
+        call.device = torch.device("cpu")
+        return call
+
+    both._free.get()
+    for name in "ab":
+        both._free.put(replica(name))
+    both.n_workers, both.batch_pieces = 2, 256
+    found = list(predict_documents([replace(member, network=both)], documents))
+    assert seen == {"a", "b"}
+    for (_, one), (_, other) in zip(found, predict_documents([member], documents), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_computed_in_halves(member, documents, monkeypatch):
+    expected, compute, sizes = list(predict_documents([member], documents[:4])), network._logits, []
+
+    def small_memory(model, batch):
+        sizes.append(len(batch["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(model, batch)
+
+    monkeypatch.setattr(network, "_logits", small_memory)
+    for (_, one), (_, other) in zip(expected, predict_documents([member], documents[:4]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert max(sizes) > 4 and min(sizes) <= 2
+    monkeypatch.setattr(network, "_logits", lambda model, batch: small_memory(model, {"input_ids": [0] * 3}))
+    with pytest.raises(torch.OutOfMemoryError):
+        list(predict_documents([member], documents[:4]))
+
+
+@pytest.mark.parametrize(
+    ("capability", "build", "changes", "expected"),
+    [
+        ((8, 0), tiny_sha_rnn, {}, torch.bfloat16),
+        ((9, 0), tiny_mobilebert, {}, torch.bfloat16),
+        ((7, 5), tiny_sha_rnn, {}, torch.float32),
+        ((7, 5), tiny_mobilebert, {}, torch.float32),
+        ((7, 5), tiny_mobilebert, {"model_type": "bert"}, torch.float16),
+        ((6, 0), tiny_mobilebert, {"model_type": "bert"}, torch.float32),
+    ],
+)
+def test_gpus_compute_in_the_precision_that_is_fast_and_safe(capability, build, changes, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    model = SimpleNamespace(config=build().config)
+    if changes:
+        model.config.encoder.model_type = changes["model_type"]
+    assert precision("cuda:0", model) is expected
+
+
+def test_probabilities_that_are_no_numbers_are_an_error(sha_rnn_tagger, documents):
+    broken = tiny_sha_rnn(vocab_size=sha_rnn_tagger.tokenizer.n_pieces)
+    with torch.no_grad():
+        broken.classifier.weight.fill_(float("nan"))
+    with pytest.raises(KitError, match=f"document {documents[0].number}: probabilities are no numbers"):
+        list(predict_documents([replace(sha_rnn_tagger, network=TorchNetwork(broken))], documents[:1]))
 
 
 @pytest.mark.parametrize("ends", ["when all is read", "before", "by an error"])
-def test_after_a_prediction_no_thread_is_left_and_pytorch_has_its_cores_back(ends, tagger, documents, monkeypatch):
+def test_after_a_prediction_no_thread_is_left_and_pytorch_has_its_cores_back(ends, member, documents, monkeypatch):
     threads, n_threads = threading.active_count(), torch.get_num_threads()
     monkeypatch.setattr("pii_kit.predict.DOCUMENTS_AT_A_TIME", 2)
-    stream = predict_documents([tagger], chain(documents, [None] if ends == "by an error" else []))
+    stream = predict_documents([member], chain(documents, [None] if ends == "by an error" else []))
     next(stream)
     if ends == "before":
         stream.close()
@@ -155,35 +246,261 @@ def test_after_a_prediction_no_thread_is_left_and_pytorch_has_its_cores_back(end
 
 
 def test_an_average_uses_the_weights(sha_rnn_tagger, mobilebert_tagger, documents):
-    taggers = [sha_rnn_tagger, mobilebert_tagger]
-    one, two, both = (
-        next(predict_documents(group, documents[:1], weights=weights))[1]
-        for group, weights in (([taggers[0]], None), ([taggers[1]], None), (taggers, (0.75, 0.25)))
+    one, two = sha_rnn_tagger, mobilebert_tagger
+    first, second, both = (
+        next(predict_documents(group, documents[:1]))[1]
+        for group in ([one], [two], [replace(one, weight=0.75), replace(two, weight=0.25)])
     )
-    np.testing.assert_allclose(both, 0.75 * one + 0.25 * two, atol=1e-6)
+    np.testing.assert_allclose(both, 0.75 * first + 0.25 * second, atol=1e-6)
 
 
-def test_a_run_keeps_its_weight_when_some_of_its_taggers_are_left_out():
-    """Runs of two folds and of three, weights .4 and .6; a run alone has all the weight, whatever it was."""
-    ensemble = Ensemble(
-        taggers=(None,) * 5, weights=(0.2, 0.2, 0.2, 0.2, 0.2), of_run=(0, 0, 1, 1, 1), o_threshold=0.5, rules=()
+def test_some_runs_of_a_tagger_keep_the_proportion_of_their_weights(sha_rnn_tagger):
+    weights, runs = (0.2, 0.2, 0.1, 0.5), (0, 0, 1, 2)
+    members = (replace(sha_rnn_tagger, weight=weight, run=run) for weight, run in zip(weights, runs, strict=True))
+    some = Tagger(tuple(members), o_threshold=0.5, rules=()).of_runs([0, 1])
+    assert [(member.run, member.weight) for member in some.members] == [
+        (0, pytest.approx(0.4)),
+        (0, pytest.approx(0.4)),
+        (1, pytest.approx(0.2)),
+    ]
+
+
+KNOWN = {  # token: its likeliest label and its P(O)
+    "Ana": (f"B-{NAME_STUDENT}", 0.25),
+    "Silva": (f"I-{NAME_STUDENT}", 0.125),
+    "AB-12345": (f"B-{ID_NUM}", 0.75),
+    "12": (f"B-{STREET_ADDRESS}", 0.25),
+    **dict.fromkeys(("\n", "\n\n", " "), (f"I-{STREET_ADDRESS}", 0.25)),
+    "Lund": (f"I-{STREET_ADDRESS}", 0.25),
+}
+
+
+class KnownTokens(Tagger):
+    """A tagger without models that knows the tokens of KNOWN, and counts the documents that it has read."""
+
+    n_read = 0
+
+    def predict(self, documents):
+        for document in documents:
+            KnownTokens.n_read += 1
+            scores = np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32)
+            for place, token in enumerate(document.tokens):
+                label, p_outside = KNOWN.get(token, (LABELS[1], 1.0))
+                scores[place, LABELS.index(label)] = 1 - p_outside
+                scores[place, OUTSIDE_ID] = p_outside
+            yield document, scores
+
+
+def known(rules=DEFAULT_RULES) -> Tagger:
+    return KnownTokens((), o_threshold=0.5, rules=rules)
+
+
+def test_a_span_has_its_place_type_and_the_probability_of_its_surest_token():
+    assert known().label("My name is Ana Silva.") == [PiiSpan(11, 20, NAME_STUDENT, 0.875, "Ana Silva")]
+    assert known().label("Nothing here.") == known().label("") == known().label(" \n") == []
+
+
+def test_a_span_cannot_be_changed():
+    (span,) = known().label("Ana")
+    with pytest.raises(AttributeError):
+        span.start = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("🐱 I am  Ana Silva\n", ["Ana Silva"]),
+        ("At 12 \nLund\n\n", ["12 \nLund"]),
+        ("At \n Lund \n\n and\n\nLund\n.", ["Lund", "Lund"]),
+        ("half \ud83d Ana", ["Ana"]),
+        ("Some words. " * 100_000 + "Ana ", ["Ana"]),
+    ],
+)
+def test_a_span_is_the_text_of_its_tokens_without_outer_whitespace(text, expected):
+    spans = known(rules=()).label(text)
+    assert [span.text for span in spans] == [text[span.start : span.end] for span in spans] == expected
+
+
+def test_places_in_a_document_are_those_in_the_text_that_its_tokens_spell():
+    document = Document(
+        number=7, full_text="By  Ana", tokens=("By", "", "Ana"), trailing_whitespace=(True, False, True)
     )
-    assert ensemble.weights_of([0, 2]) == pytest.approx([0.4, 0.6])
-    assert ensemble.weights_of([0, 1, 4]) == pytest.approx([0.2, 0.2, 0.6])
-    assert ensemble.weights_of([3, 2]) == pytest.approx([0.5, 0.5])
-    assert ensemble.weights_of([1]) == [1]
+    ((same, spans),) = known().label_documents([document])
+    assert same is document and join_tokens(document.tokens, document.trailing_whitespace)[3:6] == "Ana"
+    assert spans == [PiiSpan(3, 6, NAME_STUDENT, 0.75, "Ana")]
 
 
-def test_all_taggers_have_exactly_the_weights_of_the_ensemble():
-    weights = (0.1, 0.1, 0.1, 0.7 / 3, 0.7 / 3, 0.7 / 3)
-    ensemble = Ensemble(taggers=(None,) * 6, weights=weights, of_run=(0, 0, 0, 1, 1, 1), o_threshold=0.5, rules=())
-    assert tuple(ensemble.weights_of(range(6))) == weights
+def test_what_only_a_rule_labels_has_a_probability_near_0():
+    assert known().label("Write to zoe@z.de") == [PiiSpan(9, 17, EMAIL, 0.0, "zoe@z.de")]
 
 
-def test_a_copy_on_another_device_leaves_the_original_where_it_is(sha_rnn_tagger):
-    """The meta device takes the place of a second GPU."""
-    ensemble = Ensemble(taggers=(sha_rnn_tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.7, rules=("add_emails",))
-    assert ensemble.on("cpu") == ensemble
-    copy = ensemble.on("meta")
-    assert copy.taggers[0].model.device.type == "meta" and ensemble.taggers[0].model.device.type == "cpu"
-    assert (copy.weights, copy.o_threshold, copy.rules) == (ensemble.weights, ensemble.o_threshold, ensemble.rules)
+def test_many_texts_are_labelled_lazily_as_each_alone():
+    texts = ["Ana", "no", "by Ana Silva"]
+    read = []
+    labelled = known().label_texts(read.append(text) or text for text in texts)
+    assert not read
+    assert next(labelled) == known().label("Ana") and read == ["Ana"]
+    assert list(labelled) == [[], known().label("by Ana Silva")]
+    with pytest.raises(KitError, match="call label for a single one"):
+        known().label_texts("Ana")
+    for text, what in ((None, "null"), (float("nan"), "a decimal number"), (["Ana"], "a list")):
+        with pytest.raises(KitError, match=f"document 1: expected text, found {what}"):
+            list(known().label_texts(["Ana", text]))
+
+
+def test_no_rule_removes_what_the_model_is_sure_of_from_a_text(monkeypatch):
+    """Rules are made for the competition's score, and act on submissions alone."""
+    monkeypatch.setitem(KNOWN, "ana", (f"B-{NAME_STUDENT}", 0.01))
+    document = document_of_text("I am ana")
+    ((_, scores),) = known().predict([document])
+    assert known().decide(document, scores) == ["O"] * 3
+    assert [span.text for span in known().label("I am ana")] == ["ana"]
+
+
+def test_probabilities_of_a_text_are_a_table():
+    table = known().probabilities("By  Ana.")
+    assert list(table.columns) == ["token", "start", "end", *LABELS]
+    assert table[["token", "start", "end"]].values.tolist() == [["By", 0, 2], [" ", 3, 4], ["Ana", 4, 7], [".", 7, 8]]
+    assert table["B-NAME_STUDENT"].tolist() == [0, 0, 0.75, 0] and repr(known()).count("\n") == 0
+
+
+@pytest.fixture
+def run(sha_rnn_tagger, mobilebert_tagger, tmp_path):
+    """A function that writes a run of SHA-RNNs, or another model, which differ in their classifiers."""
+
+    def write(name, n_folds=2, of=sha_rnn_tagger, build=tiny_sha_rnn, rules=DEFAULT_RULES, o_threshold=0.5):
+        for k in range(n_folds):
+            model = build(vocab_size=of.tokenizer.n_pieces)
+            with torch.no_grad():
+                model.classifier.bias[1 + k] += 1
+            save_member(tmp_path / name / f"fold_{k}", model, of.tokenizer, **SIZES)
+        write_json(tmp_path / name / "decision.json", {"o_threshold": o_threshold, "rules": list(rules)})
+        return tmp_path / name
+
+    return write
+
+
+def test_a_saved_network_is_loaded_exactly(member, documents, tmp_path):
+    save_member(tmp_path, member.network.model, member.tokenizer, **SIZES)
+    again = load_member(tmp_path)
+    assert {name: getattr(again, name) for name in SIZES} == SIZES
+    assert {path.suffix for path in (tmp_path / "tagger").iterdir()} == {".json", ".safetensors"}
+    for (_, one), (_, other) in zip(
+        predict_documents([member], documents), predict_documents([again], documents), strict=True
+    ):
+        assert np.array_equal(one, other)
+
+
+def test_runs_have_equal_weights_and_the_mean_of_their_thresholds_and_all_their_rules(run, documents):
+    one = run("one", n_folds=3, rules=["add_emails", "id_length"], o_threshold=0.5)
+    two = run("two", n_folds=1, rules=["emails_have_at", "id_length"], o_threshold=0.9)
+    tagger = Tagger.load(one, two)
+    assert [(member.run, member.weight) for member in tagger.members] == [(0, 1 / 6)] * 3 + [(1, 1 / 2)]
+    assert (tagger.o_threshold, tagger.rules) == (0.7, ("add_emails", "id_length", "emails_have_at"))
+    assert Tagger.load(one, two, o_threshold=0.25).o_threshold == 0.25
+    assert repr(tagger) == "Tagger(4 networks of 2 runs, P(O) < 0.7)"
+    folds = [[s for _, s in predict_documents([load_member(fold)], documents)] for fold in fold_folders(one)]
+    for place, (document, scores) in enumerate(tagger.of_runs([0]).predict(documents)):
+        np.testing.assert_allclose(scores, np.mean([of_fold[place] for of_fold in folds], axis=0), atol=1e-6)
+        settings = {"o_threshold": tagger.o_threshold, "rules": tagger.rules}
+        assert tagger.decide(document, scores) == label_document(document, scores, **settings)
+
+
+def test_a_text_is_labelled_as_its_document_is_decided(run, documents):
+    tagger, n_spans = Tagger.load(run("one"), o_threshold=0.06), 0
+    for document, probabilities in tagger.predict(documents[:6]):
+        spans = tagger.label(document.full_text)
+        labels = tagger.decide(document, probabilities, keep_sure=True)
+        parts = [
+            (join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip(), pii_type)
+            for first, end, pii_type in spans_of(labels)
+        ]
+        assert [(span.text, span.type) for span in spans] == [part for part in parts if part[0]]
+        n_spans += len(spans)
+    assert n_spans
+
+
+def test_runs_trained_on_different_data_are_refused_unless_allowed(run, caplog):
+    """As a model of made-up essays beside one of real essays."""
+    one, two = run("one"), run("two")
+    Tagger.load(one, two)
+    assert [record.message for record in caplog.records] == [
+        f"{run}: has no run.json, so its training data are unknown" for run in (one, two)
+    ]
+    for folder, data in ((one, "a"), (two, "b")):
+        write_json(folder / "run.json", {"data": data, "n_documents": 24})
+    with pytest.raises(KitError) as error:
+        Tagger.load(one, two)
+    assert f"different data: {one} (24 documents), {two} (24 documents)" in str(error.value)
+    assert len(Tagger.load(one, two, mixed_data=True).members) == 4
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "pieces.json", "decision.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_a_damaged_run_is_an_error_in_one_line(run, file, damage):
+    path = run("one") / "fold_1" / "tagger" / file
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(KitError) as error:
+        Tagger.load(path.parents[2])
+    assert str(path.parent) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("decision.json", {"o_threshold": float("nan")}, "NaN is no number"),
+        ("decision.json", {"o_threshold": 1.5}, "o_threshold: Input should be less than or equal to 1, found 1.5"),
+        ("decision.json", {"window_size": "a\nb" * 30}, r"window_size: .* found a\?ba\?b"),
+        ("config.json", {"auto_map": {"AutoModel": "code.py"}}, "names code of its own"),
+        ("config.json", {"id2label": {"0": "O"}}, "trained with other labels"),
+        ("config.json", {"n_features": 7}, "a table of 7 features"),
+    ],
+)
+def test_a_changed_record_is_an_error_that_says_what_is_wrong(run, file, change, message):
+    path = run("one") / "fold_0" / "tagger" / file
+    write_json(path, read_json(path) | change)
+    with pytest.raises(KitError, match=message) as error:
+        Tagger.load(path.parents[2])
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_folder_without_a_run_is_named_in_the_error(tmp_path):
+    with pytest.raises(KitError, match=f"{tmp_path}: not a run folder"):
+        Tagger.load(tmp_path)
+    with pytest.raises(KitError, match=r"nowhere: not a run folder with a trained model \(no such folder"):
+        Tagger.load("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"thresholds": {"NAME": 0.2}}, "threshold NAME=0.2; expected 0 to 1 for one of NAME_STUDENT"),
+        ({"thresholds": {NAME_STUDENT: float("nan")}}, "threshold NAME_STUDENT=nan; expected 0 to 1"),
+        ({"o_threshold": 1.5}, "o_threshold is 1.5; expected 0 to 1"),
+        ({"engine": "tensorflow"}, "engine is 'tensorflow'; expected one of auto, torch"),
+    ],
+)
+def test_a_wrong_setting_is_an_error_before_anything_is_loaded(settings, message):
+    with pytest.raises(KitError, match=re.escape(message)):
+        Tagger.load("no such run", **settings)
+
+
+def test_thresholds_of_types_override_the_threshold(run):
+    text = "Ana Silva met Bo Li at home."
+    assert not Tagger.load(run("one"), thresholds=dict.fromkeys((NAME_STUDENT, ID_NUM, EMAIL), 0.0)).label(text)
+    assert Tagger.load(run("one"), thresholds={NAME_STUDENT: 1.0}).label(text)
+
+
+def test_importing_the_package_loads_no_other_package():
+    program = "import sys, pii_kit; assert not {'torch', 'spacy', 'numpy', 'transformers'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_the_package_exports_its_public_names_and_no_others():
+    assert all(hasattr(pii_kit, name) for name in pii_kit.__all__)
+    assert set(pii_kit.__all__) == set(pii_kit._MODULES)
+    with pytest.raises(AttributeError, match="has no attribute 'Taggr'"):
+        pii_kit.Taggr  # noqa: B018

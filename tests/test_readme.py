@@ -1,3 +1,4 @@
+import importlib
 import re
 import sys
 import tomllib
@@ -50,3 +51,22 @@ def test_pinned_versions_lie_in_the_ranges_of_the_project():
     for name, low in (re.fullmatch(r"([\w-]+)(?:\[\w+\])?[>=]=([\d.]+)", one).groups() for one in ranges):
         assert name in pins, name
         assert [int(n) for n in pins[name].split(".")] >= [int(n) for n in low.split(".")], name
+
+
+def test_the_example_of_the_readme_prints_what_it_says(capsys):
+    section = (ROOT / "README.md").read_text().split("## In Python\n")[1].split("\n## ")[0]
+    (example,) = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    exec(example, {})
+    expected = re.findall(r"print.*# (.*)", example)
+    assert len(expected) == 2 and capsys.readouterr().out.splitlines() == expected
+
+
+def test_the_names_of_the_readme_are_in_the_package():
+    table = (ROOT / "README.md").read_text().split("## In Python\n")[1].split("\n## ")[0]
+    names = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)]
+    for name in names:
+        path = name if name.startswith("pii_kit.") else f"pii_kit.{name}"
+        module, _, attribute = path.rpartition(".")
+        found = importlib.import_module(module)
+        assert hasattr(found, attribute) or importlib.import_module(path), path
+    assert len(names) > 10

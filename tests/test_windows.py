@@ -10,7 +10,6 @@ from pii_kit.documents import Document
 from pii_kit.labels import LABELS
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.windows import (
-    CONTEXT,
     IGNORED,
     NO_TOKEN,
     collate,
@@ -120,24 +119,3 @@ def test_padding_comes_last_and_is_masked_and_ignored(windows):
     assert batch["attention_mask"].sum(1).tolist() == [n, len(long)]
     assert (batch["attention_mask"][0, :n] == 1).all()
     assert (batch["labels"][0, n:] == IGNORED).all()
-
-
-def test_each_window_around_wanted_tokens_holds_one_and_reaches_no_further_than_their_context(
-    sha_rnn_tagger, documents
-):
-    tokenizer = sha_rnn_tagger.tokenizer
-    document = max(documents, key=lambda document: len(document.tokens))
-    n = len(document.tokens)
-    for wanted_tokens in ([0], [n - 1], [n // 2], [n // 2, n // 2 + 2 * CONTEXT], [0, n // 2, n - 1], []):
-        wanted = np.isin(np.arange(n), wanted_tokens)
-        windows = cut_windows(document, tokenizer, size=64, overlap=8, wanted=wanted)
-        of_windows = [set(window.token_index.tolist()) - {NO_TOKEN} for window in windows]
-        near = {token for place in wanted_tokens for token in range(place - CONTEXT, place + CONTEXT + 1)}
-        assert set(wanted_tokens) <= set().union(*of_windows) <= {token for token in near if 0 <= token < n}
-        assert all(not tokens.isdisjoint(wanted_tokens) for tokens in of_windows)
-        whole = cut_windows(document, tokenizer, size=1000, overlap=8, wanted=wanted)  # no window ends inside a region
-        read = {token for window in whole for token in window.token_index.tolist()} - {NO_TOKEN}
-        assert read == {token for token in near if 0 <= token < n}
-    everything = cut_windows(document, tokenizer, size=64, overlap=8, wanted=np.ones(n, dtype=bool))
-    plain = cut_windows(document, tokenizer, size=64, overlap=8)
-    assert [window.pieces.tolist() for window in everything] == [window.pieces.tolist() for window in plain]

@@ -12,7 +12,7 @@ from pii_kit.files import KitError, did_you_mean
 from pii_kit.labels import PII_TYPES
 
 if TYPE_CHECKING:
-    from pii_kit.predict import Ensemble
+    from pii_kit.predict import Tagger
 
 MODELS = ("sha_rnn", "mobilebert", "encoder")
 ENGINES = ("auto", "torch", "onnx", "onnx-int8")
@@ -139,19 +139,21 @@ def load_tagger(
     train: Path | None = None,
     recall: float | None = None,
     mixed_data: bool = False,
-) -> "tuple[list[Path], Ensemble]":
-    """Load what the shared options choose; return it with its runs. Without a run, say that it is the kit's own."""
+    **settings: Any,
+) -> "tuple[list[Path], Tagger]":
+    """Load what the shared options choose; return it with its runs. Without a run, say that it is the kit's own.
+
+    `settings` are others of `Tagger.load`.
+    """
     o_threshold, by_type = thresholds(threshold)
     if recall and o_threshold:
         raise KitError("--recall chooses the threshold that --threshold P sets; expected one of them")
     if recall and not train:
         raise KitError("--recall needs --train FILE.json, the essays that the runs were trained on")
-    from dataclasses import replace
-
     from pii_kit.documents import read_documents
     from pii_kit.metrics import recall_bound
-    from pii_kit.training.ensemble import DEFAULT_RUN, load_ensemble, with_recall
-    from pii_kit.training.parallel import working_devices
+    from pii_kit.predict import DEFAULT_RUN, Tagger
+    from pii_kit.training.ensemble import with_chosen_threshold, with_recall
 
     if not run:
         note = "using the tagger that comes with the kit, trained on made-up essays like those of `sample`"
@@ -160,10 +162,12 @@ def load_tagger(
     documents = read_documents(train, labels_required=True) if train else []
     if train and not any(document.types for document in documents):
         raise KitError(f"{train}: no document has PII; expected the labels that the runs were trained on")
-    tagger = load_ensemble(runs, documents=documents, mixed_data=mixed_data, device=working_devices()[0])
+    tagger = Tagger.load(*runs, o_threshold=o_threshold, thresholds=by_type, mixed_data=mixed_data, **settings)
+    if documents and len(runs) > 1 and o_threshold is None:
+        tagger = with_chosen_threshold(tagger, runs, documents)
     if recall:
         tagger, found = with_recall(tagger, runs, documents, recall)
         counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"
         bound = recall_bound(found.tp, found.fn)
         print(f"P(O) < {tagger.o_threshold:g} finds {counts}; 95% lower bound of recall: {bound:.3f}")
-    return runs, replace(tagger, o_threshold=o_threshold or tagger.o_threshold, by_type=by_type)
+    return runs, tagger

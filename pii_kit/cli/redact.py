@@ -128,7 +128,7 @@ def redact(
         from pii_kit.training.runs import fingerprint_runs
 
         runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
-        predictions = [(tagger.label(*pair), pair[1]) for pair in tagger.predict(documents)]
+        predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
         labels = [of_document for of_document, _ in predictions]
         sources = {"taggers": fingerprint_runs(runs), "o_threshold": tagger.o_threshold, "thresholds": by_type}
     elif decisions:
@@ -249,7 +249,7 @@ def redact_eval(
     shown = [document for document, _ in found.predictions]
     is_fixed = options.thresholds(threshold)[0] is not None
     validated = {} if is_fixed else labels_out_of_fold(tagger, runs, shown, recall=recall)
-    labels = [validated.get(pair[0].number) or tagger.label(*pair) for pair in found.predictions]
+    labels = [validated.get(pair[0].number) or tagger.decide(*pair, keep_sure=True) for pair in found.predictions]
     table = evaluate_redaction(shown, labels, Redaction(mode="type", mentions=mentions == "all"))
     if out:
         with atomic_write(out) as handle:
@@ -285,7 +285,7 @@ def review(
     documents = [item.document for item in items_of(files)]
     runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
     detections = [find_detections(*pair, tagger) for pair in tagger.predict(documents)]
-    limits = "".join(f", {pii_type}: {limit:g}" for pii_type, limit in tagger.by_type.items())
+    limits = "".join(f", {pii_type}: {limit:g}" for pii_type, limit in tagger.thresholds.items())
     note = f"Detections of {' and '.join(one.resolve().name for one in runs)}: P(O) < {tagger.o_threshold:g}{limits}."
     write_review_page(out, documents, detections, title=f"Review of {data.name}", note=note, names=names_of(files))
     suggestions = [one.is_suggestion for of_document in detections for one in of_document]

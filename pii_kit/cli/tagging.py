@@ -10,7 +10,7 @@ from pii_kit.cli.options import choice, counted, examples, flag, load_tagger, nu
 from pii_kit.files import KitError, check_output
 
 if TYPE_CHECKING:
-    from pii_kit.predict import Ensemble
+    from pii_kit.predict import Tagger
 
 app = typer.Typer()
 FORMATS = ("csv", "jsonl", "docbin", "html")
@@ -157,27 +157,24 @@ def predict(
     files = [] if is_submission else read_files(data)
     documents = iterate_documents(data) if is_submission else (item.document for item in items_of(files))
     lengths = [len(document.tokens) for document in documents]  # checks the whole file before anything is labelled
-    _, tagger = load_tagger(run, threshold, train, recall, mixed_data)
-    tagger = tagger.with_engine(engine, n_tokens=sum(lengths))
+    _, tagger = load_tagger(run, threshold, train, recall, mixed_data, engine=engine, n_tokens=sum(lengths))
     late = ""
     if is_submission:
         done, late = _write_submission(tagger, data, out, len(lengths), deadline if minutes else None)
     else:
         from pii_kit.interchange.writers import WRITERS
         from pii_kit.redact.release import names_of
-        from pii_kit.tagger import Tagger
 
-        found = list(Tagger(tagger).label_documents(item.document for item in items_of(files)))
+        found = list(tagger.label_documents(item.document for item in items_of(files)))
         WRITERS[format](out, found, names=names_of(files))
         done = f"{sum(len(spans) for _, spans in found)} spans in {len(found)} documents"
-    print(f"{out}: {done}; {counted(tagger.n_models, 'model')}, P(O) < {tagger.o_threshold:g}{late}")
+    print(f"{out}: {done}; {counted(len(tagger.members), 'model')}, P(O) < {tagger.o_threshold:g}{late}")
 
 
 def _write_submission(
-    tagger: "Ensemble", data: Path, out: Path, n_documents: int, deadline: float | None
+    tagger: "Tagger", data: Path, out: Path, n_documents: int, deadline: float | None
 ) -> tuple[str, str]:
     """Write a submission; return what was done, and what there was no time for."""
-    import math
     import warnings
     from tempfile import TemporaryDirectory
 
@@ -187,20 +184,19 @@ def _write_submission(
     from pii_kit.files import atomic_write
     from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
     from pii_kit.submission import submission_rows, write_submission
-    from pii_kit.training.parallel import working_devices
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # said when the file was checked
-        if deadline is None and len(working_devices()) == 1:
+        if deadline is None:
             bar = tqdm(tagger.predict(iterate_documents(data)), total=n_documents, desc="documents", mininterval=10)
-            rows = submission_rows((document.number, tagger.label(document, scores)) for document, scores in bar)
+            rows = submission_rows((document.number, tagger.decide(document, scores)) for document, scores in bar)
             write_submission(out, rows)
             return f"{len(rows)} rows from {n_documents} documents", ""
         documents = read_documents(data)
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
-        found = write_early_submission(partial, documents) if deadline else {}  # for documents without time
-        done = label_in_time(tagger, documents, partial, found=found, deadline=deadline or math.inf)
+        found = write_early_submission(partial, documents)  # for documents without time
+        done = label_in_time(tagger, documents, partial, found=found, deadline=deadline)
         with atomic_write(out) as handle:
             handle.write(partial.read_text(encoding="utf-8"))
     late = f"; out of time: {done.by_fewer_models} documents by fewer models, {done.by_rules} by rules alone"
@@ -274,7 +270,7 @@ def errors(
     runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
     found = predict_labelled(tagger, runs, documents)
     shown, scores = [document for document, _ in found.predictions], [scores for _, scores in found.predictions]
-    labels = [tagger.label(*pair) for pair in found.predictions]
+    labels = [tagger.decide(*pair) for pair in found.predictions]
     rows = submission_rows((doc.number, of_document) for doc, of_document in zip(shown, labels, strict=True))
     title = f"Errors of {' and '.join(one.resolve().name for one in runs)}"
     note = f"{found.counts()}. PII where P(O) < {tagger.o_threshold:g}."

@@ -14,8 +14,8 @@ from spacy.tokens import Doc, DocBin, Span
 from pii_kit.documents import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.files import atomic_write
 from pii_kit.pieces import encodable
+from pii_kit.predict import PiiSpan
 from pii_kit.report import TYPE_COLOURS
-from pii_kit.tagger import PiiSpan
 
 Found = Iterable[tuple[Document, list[PiiSpan]]]  # what `Tagger.label_documents` yields
 NO_NAMES: Mapping[int, str] = MappingProxyType({})

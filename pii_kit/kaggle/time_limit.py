@@ -11,31 +11,27 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from pii_kit.documents import Document
 from pii_kit.kaggle import in_rerun
 from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Cascade, Ensemble, FoldTagger, predict_group
+from pii_kit.predict import DOCUMENTS_AT_A_TIME, Tagger, predict_documents
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES, apply_rules
 from pii_kit.submission import Row, label_rows, rows_table, write_submission
-from pii_kit.training.parallel import working_devices
 
 EARLY_RULES = (*DEFAULT_RULES, "add_author_lines")  # models find author lines themselves; without a model the rule pays
 N_TIMINGS = 10  # the slowest of the latest timings is planned with; older ones say little about a busy machine
 SAFETY = 1.25  # a step starts only if 1.25 times the time that it should take is left
 SECONDS_BETWEEN_WRITES = 60
 DECIDE = -1  # key of the timings from probabilities to rows; those of runs have the keys 0, 1, …
-Taggers = Sequence[FoldTagger | Cascade]
 Rows = Mapping[int, Sequence[Row]]  # document number → rows
 logger = logging.getLogger(__name__)
 
@@ -92,65 +88,55 @@ class Labelled:
 
 
 def label_in_time(
-    ensemble: Ensemble,
+    tagger: Tagger,
     documents: Sequence[Document],
     path: str | Path,
     *,
     found: Rows,
     deadline: float = math.inf,
-    devices: Sequence[str | torch.device] = (),
 ) -> Labelled:
     """Label documents with as many taggers as there is time for, and write the submission.
 
-    Without a deadline the rows are those of `Ensemble.predict` and `Ensemble.label`, on any number of devices. The
-    threshold on P(O) does not change with the number of taggers: it was chosen on predictions of one fold of each run.
+    Without a deadline the rows are those of `Tagger.predict` and `Tagger.decide`. The threshold on P(O) does not change
+    with the number of taggers: it was chosen on predictions of one fold of each run.
 
     Documents without time for a tagger keep the rows `found` by `write_early_submission`. `deadline` is a time of
-    `time.monotonic()`. `devices` share the documents; default: all GPUs if they work, else the CPU.
+    `time.monotonic()`.
 
     An error is raised after the rows found so far are written. But in a competition rerun, where an error would cost
     the whole score, the first error is logged, and the work continues without what failed.
     """
-    began, devices = time.monotonic(), devices or working_devices()
-    starts = range(0, len(documents), DOCUMENTS_AT_A_TIME)  # the groups that Ensemble.predict makes
+    began = time.monotonic()
+    starts = range(0, len(documents), DOCUMENTS_AT_A_TIME)  # the groups that Tagger.predict makes
     groups = [documents[start : start + DOCUMENTS_AT_A_TIME] for start in starts]
     random.Random(0).shuffle(groups)  # the speed of the first groups then predicts that of the rest
     by_length = sorted((document for document in documents if document.tokens), key=lambda doc: len(doc.tokens))
     sample = by_length[len(by_length) // 2 :][:1]  # a document of usual length
-    rows, count, work = dict(found), Counter[int](), _Work(ensemble, deadline)
-    pool, bar = ThreadPoolExecutor(len(devices)), tqdm(total=len(documents), desc="documents", mininterval=10)
-    running: dict[Future[tuple[Rows, int]], tuple[Taggers, Sequence[Document]]] = {}
+    rows, count, work = dict(found), Counter[int](), _Work(tagger, deadline)
+    bar = tqdm(total=len(documents), desc="documents", mininterval=10)
     try:
         work.write(path, rows)
-        for device in devices:
+        work.measure(sample)
+        while groups:
+            group = groups.pop()
+            plan = work.plan(_count_tokens(group) + sum(map(_count_tokens, groups)))
             with work.surviving():
-                taggers: Taggers = ensemble.on(device).taggers
-                running[pool.submit(work.measure, taggers, sample)] = taggers, ()
-        while running:
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
-                taggers, group = running.pop(done)
-                with work.surviving():
-                    rows_of_group, n_taggers = done.result()
-                    rows |= rows_of_group
-                    count[n_taggers] += len(group)
-                    bar.update(len(group))
-                    if work.is_write_due():
-                        work.write(path, rows)
-                if groups:
-                    group = groups.pop()
-                    plan = work.plan(_count_tokens(group) + sum(map(_count_tokens, groups)), len(devices))
-                    running[pool.submit(work.label, taggers, group, plan)] = taggers, group
+                rows_of_group, n_members = work.label(group, plan)
+                rows |= rows_of_group
+                count[n_members] += len(group)
+                bar.update(len(group))
+                if work.is_write_due():
+                    work.write(path, rows)
     finally:
-        pool.shutdown()
         bar.close()
         work.write(path, rows)
-    by_models, by_all = count.total() - count[0], count[len(ensemble.taggers)]
+    by_models, by_all = count.total() - count[0], count[len(tagger.members)]
     return Labelled(
         documents=len(documents),
         by_all_models=by_all,
         by_fewer_models=by_models - by_all,
         by_rules=len(documents) - by_models,
-        models=ensemble.n_models,
+        models=len(tagger.members),
         rows=sum(map(len, rows.values())),
         errors=work.errors,
         seconds=time.monotonic() - began,
@@ -158,12 +144,12 @@ def label_in_time(
 
 
 class _Work:
-    """Predictions of an ensemble before a deadline, with the timings (seconds per token) that decide what is begun."""
+    """Predictions of a tagger before a deadline, with the timings (seconds per token) that decide what is begun."""
 
-    def __init__(self, ensemble: Ensemble, deadline: float):
-        self.ensemble, self.deadline = ensemble, deadline
-        self.batch_pieces = dict(PIECES_PER_BATCH)  # halved when a device runs out of memory
-        self.timings = {key: deque([0.0], maxlen=N_TIMINGS) for key in (DECIDE, *ensemble.of_run)}
+    def __init__(self, tagger: Tagger, deadline: float):
+        self.tagger, self.deadline = tagger, deadline
+        self.of_run = [member.run for member in tagger.members]
+        self.timings = {key: deque([0.0], maxlen=N_TIMINGS) for key in (DECIDE, *self.of_run)}
         self.written = self.write_seconds = 0.0
         self.errors = 0
 
@@ -191,52 +177,51 @@ class _Work:
             self.written = time.monotonic()
             self.write_seconds = self.written - began
 
-    def measure(self, taggers: Taggers, sample: Sequence[Document]) -> tuple[Rows, int]:
-        """Time a tagger of each run on the sample."""
-        for place in map(self.ensemble.of_run.index, sorted(set(self.ensemble.of_run))):
+    def measure(self, sample: Sequence[Document]) -> None:
+        """Time a member of each run on the sample."""
+        for place in map(self.of_run.index, sorted(set(self.of_run))):
             with self.surviving():
                 if sample and self.seconds_left() > 0:
-                    self.predict(taggers[place], sample)  # not timed: the first use takes longer
-                    self.label(taggers, sample, [place])
-        return {}, 0
+                    self.predict(place, sample)  # not timed: the first use takes longer
+                    self.label(sample, [place])
 
-    def plan(self, n_tokens: int, n_devices: int) -> list[int]:
-        """Return the taggers that fit into the time left for all documents left."""
-        speeds = [self.slowest(run) for run in range(max(self.ensemble.of_run) + 1)]
-        return plan_taggers(self.ensemble.of_run, speeds, n_tokens, n_devices * self.seconds_left())
+    def plan(self, n_tokens: int) -> list[int]:
+        """Return the members that fit into the time left for all documents left."""
+        speeds = [self.slowest(run) for run in range(max(self.of_run) + 1)]
+        return plan_taggers(self.of_run, speeds, n_tokens, self.seconds_left())
 
-    def label(self, taggers: Taggers, group: Sequence[Document], plan: Sequence[int]) -> tuple[Rows, int]:
-        """Label a group with the planned taggers that fit the time left; return its rows and the number of taggers."""
+    def label(self, group: Sequence[Document], plan: Sequence[int]) -> tuple[Rows, int]:
+        """Label a group with the planned members that fit the time left; return its rows and the number of members."""
         scores: dict[int, list[np.ndarray]] = {}
-        n_tokens, of_run = max(1, _count_tokens(group)), self.ensemble.of_run
+        n_tokens = max(1, _count_tokens(group))
         for place in plan:
             began = time.monotonic()
-            if SAFETY * n_tokens * (self.slowest(of_run[place]) + self.slowest(DECIDE)) < self.seconds_left():
+            if SAFETY * n_tokens * (self.slowest(self.of_run[place]) + self.slowest(DECIDE)) < self.seconds_left():
                 with self.surviving():
-                    scores[place] = self.predict(taggers[place], group)
-                    self.timings[of_run[place]].append((time.monotonic() - began) / n_tokens)
+                    scores[place] = self.predict(place, group)
+                    self.timings[self.of_run[place]].append((time.monotonic() - began) / n_tokens)
         if not scores:
             return {}, 0
         began, rows, places = time.monotonic(), {}, sorted(scores)
-        weights = self.ensemble.weights_of(places)
-        for document, *of_taggers in zip(group, *(scores[place] for place in places), strict=True):
-            mean = sum(weight * of_tagger for weight, of_tagger in zip(weights, of_taggers, strict=True))
-            rows[document.number] = label_rows(document.number, self.ensemble.label(document, mean))
+        weights = self.weights_of(places)
+        for document, *of_members in zip(group, *(scores[place] for place in places), strict=True):
+            mean = sum(weight * of_member for weight, of_member in zip(weights, of_members, strict=True))
+            rows[document.number] = label_rows(document.number, self.tagger.decide(document, mean))
         self.timings[DECIDE].append((time.monotonic() - began) / n_tokens)
         return rows, len(scores)
 
-    def predict(self, tagger: FoldTagger | Cascade, documents: Sequence[Document]) -> list[np.ndarray]:
-        """Return probabilities (token, label) of each document; halve the batch size while memory runs out."""
-        kind = tagger.device.type
-        while True:
-            n_pieces = self.batch_pieces[kind]
-            try:
-                return predict_group(tagger, documents, batch_pieces=n_pieces)
-            except torch.OutOfMemoryError:
-                if n_pieces <= 1:  # each batch held one window
-                    raise
-            self.batch_pieces[kind] = min(self.batch_pieces[kind], n_pieces // 2)  # another thread may have halved it
-            torch.cuda.empty_cache()
+    def weights_of(self, places: Sequence[int]) -> list[float]:
+        """Return weights (sum 1) for some of the members: each run that is left keeps its weight."""
+        folds, left = Counter(self.of_run), Counter(self.of_run[place] for place in places)
+        members = self.tagger.members
+        if folds == left:
+            return [members[place].weight for place in places]
+        weights = [members[place].weight * folds[self.of_run[place]] / left[self.of_run[place]] for place in places]
+        return [weight / sum(weights) for weight in weights]
+
+    def predict(self, place: int, documents: Sequence[Document]) -> list[np.ndarray]:
+        """Return probabilities (token, label) of each document by one member."""
+        return [scores for _, scores in predict_documents([self.tagger.members[place]], documents)]
 
     def slowest(self, key: int) -> float:
         return max(self.timings[key].copy())  # a copy, because other threads append

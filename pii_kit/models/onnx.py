@@ -1,182 +1,53 @@
-"""Convert a tagger's model to ONNX, in fp32 or int8, and run it in ONNX Runtime as the PyTorch model is called."""
+"""Run an exported model in ONNX Runtime, without PyTorch, as a network of `pii_kit.predict`."""
 
-import importlib.util
-import logging
-import warnings
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 
-import torch
-from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+import numpy as np
 
 from pii_kit.files import KitError, in_one_line
-from pii_kit.lexicon import N_FEATURES, N_ROWS
-from pii_kit.models import encoder, sha_rnn_export
-from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
 
 FILE = "model.onnx"
-INPUTS = ["input_ids", "attention_mask", "feature_ids"]
-OPSET = 18
-LARGEST_DIFFERENCE = 1e-3  # relative to the largest logit; a larger one is a different model, not rounding
+PIECES_PER_BATCH = 1024  # padding included; more pieces do not fit a core's caches
 
 
-class OnnxModel:
-    """The model of an exported folder, on the CPU. It cannot be trained.
+class OnnxNetwork:
+    """The model of an ONNX file, on the CPU.
 
     Raises:
         KitError: onnxruntime is not installed, or the file cannot be read.
     """
 
-    device = torch.device("cpu")
+    batch_pieces = PIECES_PER_BATCH
 
-    def __init__(self, folder: Path):
+    def __init__(self, path: Path):
         try:
             import onnxruntime  # 70 MB that only exported models need
         except ModuleNotFoundError:
-            raise KitError(f"{folder / FILE}: needs onnxruntime (pip install onnxruntime)") from None
+            raise KitError(f"{path}: needs onnxruntime (pip install onnxruntime)") from None
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # `BatchWorkers` gives each core batches of its own
+        options.intra_op_num_threads = 1  # each core computes batches of its own
         try:
-            self.config = AutoConfig.from_pretrained(folder)
-            self.session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions have no common base class
-            raise KitError(f"{folder / FILE}: cannot be loaded: {in_one_line(error)}") from None
-        self.size = (folder / FILE).stat().st_size
+            raise KitError(f"{path}: cannot be loaded: {in_one_line(error)}") from None
         self.inputs = [entry.name for entry in self.session.get_inputs()]
+        self.n_workers = n_cores()
 
-    def __call__(self, **batch: torch.Tensor) -> SimpleNamespace:
-        """Return `logits` (batch, piece, label); inputs are (batch, piece), `feature_ids` (batch, piece, feature)."""
-        (logits,) = self.session.run(["logits"], {name: batch[name].numpy() for name in self.inputs})
-        return SimpleNamespace(logits=torch.from_numpy(logits))
+    def __call__(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Return logits (batch, piece, label) in float32."""
+        (logits,) = self.session.run(["logits"], {name: batch[name] for name in self.inputs})
+        return logits
 
-    def to(self, device: str | torch.device) -> "OnnxModel":
-        """Return the model itself: it runs on the CPU, whatever the device."""
-        return self
-
-    def get_memory_footprint(self) -> int:
-        """Return the size of the file in bytes, named as in transformers."""
-        return self.size
-
-    def eval(self) -> "OnnxModel":
-        """Return the model itself: an exported model has no dropout."""
-        return self
+    def one_core_a_batch(self) -> AbstractContextManager[None]:
+        """Do nothing: each batch is computed by one core."""
+        return nullcontext()
 
 
-class _Logits(nn.Module):
-    """The model in the form that the exporter needs: tensors in, one tensor out."""
-
-    def __init__(self, model: PreTrainedModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.model(**dict(zip(INPUTS, inputs, strict=True))).logits
-
-
-def can_convert() -> bool:
-    """Return whether the packages that `write_onnx` needs are installed."""
-    return not _missing()
-
-
-def _missing() -> list[str]:
-    return [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-
-
-def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_size: int, int8: bool = False) -> float:
-    """Write a model and its config into a folder, for any number and length of windows; compare it with PyTorch.
-
-    `n_pieces` is the size of the vocabulary, `window_size` the longest window in pieces. With `int8`, weights are
-    quantized to 8 bits, with one scale per output channel, and activations dynamically; the logits then differ.
-
-    Returns:
-        The largest difference between a logit in ONNX Runtime and in PyTorch, on random windows of several shapes.
-
-    Raises:
-        KitError: onnx or onnxruntime is not installed, the model cannot be represented in ONNX, or the difference in
-            fp32 is above LARGEST_DIFFERENCE.
-    """
-    if missing := _missing():
-        raise KitError(f"export needs {' and '.join(missing)} (pip install {' '.join(missing)})")
-    model.config.save_pretrained(folder)
-    try:
-        _export(model, folder / FILE, n_pieces)
-        difference, largest = _compare(model, OnnxModel(folder), n_pieces, window_size)
-        if difference <= LARGEST_DIFFERENCE * largest and int8:
-            _round_to_int8(folder / FILE)
-            difference, _ = _compare(model, OnnxModel(folder), n_pieces, window_size)
-            return difference
-    except KitError:
-        raise
-    except Exception as error:  # the exporter's and onnxruntime's own exceptions have no common base class
-        kind = getattr(model.config, "encoder", model.config).model_type
-        raise KitError(f"not exported: ONNX cannot represent a model of type {kind!r}: {in_one_line(error)}") from None
-    if not difference <= LARGEST_DIFFERENCE * largest:
-        raise KitError(
-            f"not exported: a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"
-        )
-    return difference
-
-
-def to_onnx(model: PreTrainedModel, *, n_pieces: int, window_size: int, int8: bool) -> OnnxModel:
-    """Return a model in the form that `write_onnx` writes. Raises KitError as it does."""
-    with TemporaryDirectory() as folder:
-        write_onnx(model, Path(folder), n_pieces=n_pieces, window_size=window_size, int8=int8)
-        return OnnxModel(Path(folder))
-
-
-def _round_to_int8(path: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # onnxruntime advises pre-processing, which its sessions do by themselves
-    try:
-        quantize_dynamic(path, path, weight_type=QuantType.QInt8, per_channel=True)
-    finally:
-        logger.setLevel(level)
-
-
-def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
-    if isinstance(model, ShaRnnForTokenClassification):
-        prepared: PreTrainedModel = sha_rnn_export.for_export(model)
-    else:
-        prepared = encoder.for_export(model)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing errors are found by `_compare`, for several shapes
-        torch.onnx.export(
-            _Logits(prepared.eval()),
-            tuple(_random_windows(n_pieces, shape=(2, 8)).values()),
-            path,
-            input_names=INPUTS,
-            output_names=["logits"],
-            dynamic_axes={name: {0: "batch", 1: "piece"} for name in [*INPUTS, "logits"]},
-            opset_version=OPSET,
-            dynamo=False,  # ONNX Runtime cannot quantize the LSTM of the newer exporter to int8
-        )
-
-
-def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
-    """Draw windows (batch, piece), the first one full, the others padded, as `windows.collate` builds them."""
-    generator = torch.Generator().manual_seed(shape[0] * shape[1])
-    lengths = torch.randint(1, shape[1] + 1, (shape[0], 1), generator=generator)
-    lengths[0] = shape[1]
-    return {
-        "input_ids": torch.randint(n_pieces, shape, generator=generator),
-        "attention_mask": (torch.arange(shape[1]) < lengths).long(),
-        "feature_ids": torch.randint(N_ROWS, (*shape, N_FEATURES), generator=generator),
-    }
-
-
-@torch.inference_mode()
-def _compare(model: PreTrainedModel, exported: OnnxModel, n_pieces: int, window_size: int) -> tuple[float, float]:
-    """Return the largest difference of a logit that is not padding, and the largest logit."""
-    difference = largest = 0.0
-    for shape in ((1, 1), (1, window_size), (3, 7), (5, window_size)):
-        windows = _random_windows(n_pieces, shape=shape)
-        real = windows["attention_mask"].bool()
-        expected = model(**windows).logits[real]
-        difference = max(difference, (exported(**windows).logits[real] - expected).abs().max().item())
-        largest = max(largest, expected.abs().max().item())
-    return difference, largest
+def n_cores() -> int:
+    """Return how many cores this process may use: OMP_NUM_THREADS, as in PyTorch, or those that it is bound to."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

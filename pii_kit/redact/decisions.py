@@ -13,7 +13,7 @@ from pii_kit.decide import repair_bio
 from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE, OUTSIDE_ID, PII_TYPES, spans_of
-from pii_kit.predict import Ensemble
+from pii_kit.predict import Tagger
 from pii_kit.training.runs import fingerprint
 
 FORMAT = "pii_kit review decisions, version 1"
@@ -38,12 +38,12 @@ class Detection:
     is_suggestion: bool
 
 
-def find_detections(document: Document, probabilities: np.ndarray, ensemble: Ensemble) -> list[Detection]:
+def find_detections(document: Document, probabilities: np.ndarray, tagger: Tagger) -> list[Detection]:
     """Return the detections of a document, with suggestions, in order, from its probabilities (token, label)."""
-    labels = ensemble.label(document, probabilities)
-    loosened = {pii_type: _loosened(limit) for pii_type, limit in ensemble.by_type.items()}
-    looser = replace(ensemble, o_threshold=_loosened(ensemble.o_threshold), by_type=loosened)
-    more = looser.label(document, probabilities)
+    labels = tagger.decide(document, probabilities, keep_sure=True)
+    loosened = {pii_type: _loosened(limit) for pii_type, limit in tagger.thresholds.items()}
+    looser = replace(tagger, o_threshold=_loosened(tagger.o_threshold), thresholds=loosened)
+    more = looser.decide(document, probabilities, keep_sure=True)
     suggested = [OUTSIDE if sure != OUTSIDE else other for sure, other in zip(labels, more, strict=True)]
     spans = [(*span, False) for span in spans_of(labels)]
     for start, end, pii_type in spans_of(repair_bio(suggested)):
@@ -52,7 +52,7 @@ def find_detections(document: Document, probabilities: np.ndarray, ensemble: Ens
     detections = []
     for start, end, pii_type, is_suggestion in sorted(spans):
         outside = probabilities[start:end, OUTSIDE_ID]
-        limit = ensemble.by_type.get(pii_type, ensemble.o_threshold)
+        limit = tagger.thresholds.get(pii_type, tagger.o_threshold)
         margins = abs(_log_odds(outside) - _log_odds(limit))
         nearest = int(margins.argmin())
         detection = Detection(

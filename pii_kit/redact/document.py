@@ -17,7 +17,7 @@ from pii_kit.redact.finder import LEAST_SYMBOLS, Finder
 from pii_kit.redact.replacements import replacer_of
 
 if TYPE_CHECKING:
-    from pii_kit.tagger import Tagger
+    from pii_kit.predict import Tagger
 
 FORMULA = "=+-@\t\r"  # a cell of a CSV file that starts so is a formula to a spreadsheet
 SENTENCE_START = 20  # characters before a word that are looked at
@@ -60,8 +60,9 @@ def redact_text(text: str, tagger: "Tagger", settings: Redaction) -> str:
     """
     document = document_of_text(text)
     number = int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:7])
-    ((document, probabilities),) = tagger.ensemble.predict([replace(document, number=number)])
-    return redact_document(document, tagger.ensemble.label(document, probabilities), settings).document.full_text
+    ((document, probabilities),) = tagger.predict([replace(document, number=number)])
+    labels = tagger.decide(document, probabilities, keep_sure=True)
+    return redact_document(document, labels, settings).document.full_text
 
 
 def _repaired(document: Document) -> Document:

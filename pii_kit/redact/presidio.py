@@ -7,10 +7,10 @@ from typing import Any
 from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, NAME_STUDENT, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL
+from pii_kit.predict import Tagger
 from pii_kit.redact import Redaction
 from pii_kit.redact.document import numbers_in, whole_number
 from pii_kit.redact.replacements import DocumentSurrogates
-from pii_kit.tagger import Tagger
 
 try:
     from presidio_analyzer import AnalysisExplanation, EntityRecognizer, RecognizerResult
@@ -36,7 +36,7 @@ SURROGATES = "surrogates"  # the operator's parameter
 class PiiKitRecognizer(EntityRecognizer):
     """Finds the PII that `Tagger` and `python -m pii_kit redact --run` label; further mentions are not searched.
 
-    `runs` are one or more folders, averaged as by `load_ensemble`. `thresholds` (PII type) on P(O) take the place of
+    `runs` are one or more folders, averaged. `thresholds` (PII type) on P(O) take the place of
     theirs. With `presidio_names`, entities have Presidio's names where it has some (`PRESIDIO_NAMES`).
 
     The score of a result is 1 − P(O) of its token with the lowest P(O). Runs choose thresholds that miss little, so
@@ -53,12 +53,12 @@ class PiiKitRecognizer(EntityRecognizer):
         thresholds: Mapping[str, float] | None = None,
         presidio_names: bool = False,
         mixed_data: bool = False,
-        device: str = "cpu",
+        devices: Sequence[str] | None = None,
         supported_language: str = "en",
     ) -> None:
         self._names = {kind: PRESIDIO_NAMES.get(kind, kind) if presidio_names else kind for kind in PII_TYPES}
         runs = [runs] if isinstance(runs, str | Path) else runs
-        self._tagger = Tagger.load(*runs, thresholds=thresholds, mixed_data=mixed_data, device=device)
+        self._tagger = Tagger.load(*runs, thresholds=thresholds, mixed_data=mixed_data, devices=devices)
         super().__init__(supported_entities=[*self._names.values()], supported_language=supported_language)
 
     def load(self) -> None:
@@ -68,7 +68,6 @@ class PiiKitRecognizer(EntityRecognizer):
         self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         """Return the PII of a text of any length, of the named entities; NLP artifacts are not used."""
-        ensemble = self._tagger.ensemble
         results = []
         spans = self._tagger.label(text)
         numbers = numbers_in(text, {span.type for span in spans})
@@ -76,7 +75,7 @@ class PiiKitRecognizer(EntityRecognizer):
             if self._names[span.type] not in entities:
                 continue
             score = max(span.probability, LEAST_SCORE)
-            limit = ensemble.by_type.get(span.type, ensemble.o_threshold)
+            limit = self._tagger.thresholds.get(span.type, self._tagger.o_threshold)
             reason = f"{span.type}: lowest P(O) {1 - span.probability:.4g}, threshold {limit:.4g}"
             explanation = AnalysisExplanation(type(self).__name__, score, textual_explanation=reason)
             place = whole_number(span.start, span.end, numbers.get(span.type, ()))

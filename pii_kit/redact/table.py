@@ -21,8 +21,8 @@ from pii_kit.redact.leaks import find_leaks
 from pii_kit.redact.release import Release, describe, hash_of, report_of
 from pii_kit.submission import label_documents, read_submission
 
-if TYPE_CHECKING:  # what loads taggers takes seconds, and a worker with a submission needs none: see _load_ensemble
-    from pii_kit.predict import Ensemble
+if TYPE_CHECKING:  # what loads taggers takes seconds, and a worker with a submission needs none: see _load_tagger
+    from pii_kit.predict import Tagger
 
 COUNTS = ("documents", "changed_documents", "types")
 
@@ -31,7 +31,7 @@ COUNTS = ("documents", "changed_documents", "types")
 class TableConfig:
     """How to redact tables: the settings, and labels of a submission or of taggers: of run folders, or the kit's own.
 
-    `train` and `mixed_data` are those of `load_ensemble`, `recall` is that of `with_recall`, which needs `train`,
+    `train` and `mixed_data` are those of `Tagger.load`, `recall` is that of `with_recall`, which needs `train`,
     `o_threshold` replaces the threshold of the runs, and `thresholds` are pairs of a PII type and its threshold on
     P(O). Paths become absolute, because workers may run in other folders.
 
@@ -52,7 +52,7 @@ class TableConfig:
         if self.runs and self.submission:
             raise KitError("labels come either from runs or from a submission; expected one of them")
         if not self.submission:
-            from pii_kit.training.ensemble import DEFAULT_RUN
+            from pii_kit.predict import DEFAULT_RUN
 
             object.__setattr__(self, "runs", self.runs or (DEFAULT_RUN,))
         if self.recall and not self.train:
@@ -173,10 +173,10 @@ def _cell(value: Any) -> Any:
 def _labels(documents: Sequence[Document], config: TableConfig) -> list[Sequence[str]]:
     """Return the labels (document, token) of documents."""
     if not config.submission:
-        ensemble = _load_ensemble(config.runs, config.train, config.mixed_data, config.recall)
-        o_threshold = config.o_threshold or ensemble.o_threshold
-        ensemble = replace(ensemble, o_threshold=o_threshold, by_type=dict(config.thresholds))
-        return [ensemble.label(*pair) for pair in ensemble.predict(documents)]
+        tagger = _load_tagger(config.runs, config.train, config.mixed_data, config.recall)
+        o_threshold = config.o_threshold or tagger.o_threshold
+        tagger = replace(tagger, o_threshold=o_threshold, thresholds=dict(config.thresholds))
+        return [tagger.decide(*pair, keep_sure=True) for pair in tagger.predict(documents)]
     rows = read_rows(config.submission)
     n_tokens = {document.number: len(document.tokens) for document in documents}
     rows = rows[rows["document"].isin(n_tokens.keys())]
@@ -188,12 +188,15 @@ def _labels(documents: Sequence[Document], config: TableConfig) -> list[Sequence
 
 
 @lru_cache(maxsize=1)
-def _load_ensemble(runs: tuple[Path, ...], train: Path | None, mixed_data: bool, recall: float | None) -> "Ensemble":
-    from pii_kit.training.ensemble import load_ensemble, with_recall
+def _load_tagger(runs: tuple[Path, ...], train: Path | None, mixed_data: bool, recall: float | None) -> "Tagger":
+    from pii_kit.predict import Tagger
+    from pii_kit.training.ensemble import with_chosen_threshold, with_recall
 
+    tagger = Tagger.load(*runs, mixed_data=mixed_data)
     documents = read_documents(train, labels_required=True) if train else []
-    ensemble = load_ensemble(runs, documents=documents, mixed_data=mixed_data)
-    return with_recall(ensemble, runs, documents, recall)[0] if recall else ensemble
+    if recall:
+        return with_recall(tagger, runs, documents, recall)[0]
+    return with_chosen_threshold(tagger, runs, documents) if documents and len(runs) > 1 else tagger
 
 
 @lru_cache(maxsize=1)

@@ -18,14 +18,14 @@ from pii_kit.files import KitError
 from pii_kit.metrics import micro_fbeta
 from pii_kit.models import flops
 from pii_kit.models.encoder import EncoderForTokenClassification
+from pii_kit.models.network import TorchNetwork
 from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.predict import Ensemble, FoldTagger
+from pii_kit.predict import Member, Tagger, fold_folders, load_member
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.report.timing import Loaded, Worker, in_turns, machine, matrix_rate, start_worker
 from pii_kit.sample import make_documents
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training.ensemble import load_ensemble, not_trained_on
-from pii_kit.training.runs import fold_folders
+from pii_kit.training.ensemble import not_trained_on
 from pii_kit.windows import cut_windows
 
 logger = logging.getLogger(__name__)
@@ -55,11 +55,11 @@ def documents_of(n_documents: int, length: int) -> list[Document]:
 
 
 def load_taggers(runs: Sequence[Path], engine: str) -> Loaded:
-    """Load the ensemble of runs in an engine. Raises KitError as `load_ensemble` and `Ensemble.with_engine` do."""
-    ensemble = load_ensemble(runs, mixed_data=True).with_engine(engine)
+    """Load the tagger of runs in an engine. Raises KitError as `Tagger.load` does."""
+    tagger = Tagger.load(*runs, mixed_data=True, engine=engine)
 
     def label(documents: Sequence[Document]) -> list[list[str]]:
-        return [ensemble.label(*pair) for pair in ensemble.predict(documents)]
+        return [tagger.decide(*pair) for pair in tagger.predict(documents)]
 
     return Loaded(predict=label, label=label)
 
@@ -79,22 +79,23 @@ def load_spacy(training: Sequence[Document]) -> Loaded:
 
 def load_pipeline(run: Path) -> Loaded:
     """Load the model of a run's only tagger into transformers' pipeline, which is called with texts."""
-    (tagger,) = load_ensemble([run]).members
-    find = pipeline_of(tagger)
+    (fold,) = fold_folders(run)
+    find = pipeline_of(load_member(fold, devices=["cpu"], engine="torch"))
     return Loaded(
         predict=lambda documents, **setting: list(find([doc.full_text for doc in documents], **setting)),
         settings=[{"batch_size": size} for size in (1, 2, 4, 8, 16)],
     )
 
 
-def pipeline_of(tagger: FoldTagger) -> Any:
+def pipeline_of(tagger: Member) -> Any:
     """Return transformers' pipeline with an encoder's weights and windows, but without the features of words."""
-    assert isinstance(tagger.model, EncoderForTokenClassification)
-    config = tagger.model.config
+    network = _model(tagger)
+    assert isinstance(network, EncoderForTokenClassification)
+    config = network.config
     labels = {"id2label": config.id2label, "label2id": config.label2id}
     model = AutoModelForTokenClassification.from_config(type(config.encoder)(**config.encoder.to_dict() | labels))
-    model.base_model.load_state_dict(tagger.model.encoder.state_dict())
-    model.classifier.load_state_dict(tagger.model.classifier.state_dict())
+    model.base_model.load_state_dict(network.encoder.state_dict())
+    model.classifier.load_state_dict(network.classifier.state_dict())
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=tagger.tokenizer.tokenizer,
         pad_token=tagger.tokenizer.specials["pad"],
@@ -105,17 +106,23 @@ def pipeline_of(tagger: FoldTagger) -> Any:
     return pipeline("token-classification", model=model.eval(), tokenizer=tokenizer, **settings)
 
 
-def operations(ensemble: Ensemble, documents: Sequence[Document]) -> float:
+def _model(member: Member) -> Any:
+    assert isinstance(member.network, TorchNetwork)
+    return member.network.model
+
+
+def operations(tagger: Tagger, documents: Sequence[Document]) -> float:
     """Count the floating-point operations of the matrix products of all windows, without padding, in all taggers."""
     total, by_run = 0.0, {}
-    for run, tagger in zip(ensemble.of_run, ensemble.members, strict=True):
+    for member in tagger.members:
+        run = member.run
         if run not in by_run:  # the taggers of a run are alike
             with torch.device("meta"):
-                model = AutoModelForTokenClassification.from_config(tagger.model.config)
+                model = AutoModelForTokenClassification.from_config(_model(member).config)
             lengths = (8, 16, 24)  # the count is a polynomial of degree 2
             by_run[run] = np.polyfit(lengths, [flops(model, n_pieces=length) for length in lengths], 2)
-        cuts: Any = {"size": tagger.window_size, "overlap": tagger.overlap}
-        windows = [window for document in documents for window in cut_windows(document, tagger.tokenizer, **cuts)]
+        cuts: Any = {"size": member.window_size, "overlap": member.overlap}
+        windows = [window for document in documents for window in cut_windows(document, member.tokenizer, **cuts)]
         total += float(np.polyval(by_run[run], list(map(len, windows))).sum())
     return total
 
@@ -146,7 +153,7 @@ def run_bench(
         each run; the machine and all seconds.
 
     Raises:
-        KitError: a run is exported, or as `load_ensemble` and `Ensemble.with_engine`.
+        KitError: a run is exported, or as `Tagger.load`.
     """
     for run in runs:
         if any(run.rglob(ONNX_FILE)):
@@ -175,11 +182,11 @@ def run_bench(
         spacy = stack.enter_context(start_worker(partial(load_spacy, training), documents))
         of_spacy = {SPACY: add(SPACY, spacy, documents)}
         for subject, folders in _subjects(runs):
-            ensemble = load_ensemble(folders, mixed_data=True)
-            limit_seconds = operations(ensemble, documents) / rate
+            tagger = Tagger.load(*folders, mixed_data=True, devices=["cpu"], engine="torch")
+            limit_seconds = operations(tagger, documents) / rate
             with ExitStack() as of_subject:
                 peers = dict(of_spacy)
-                if len(ensemble.members) == 1 and isinstance(ensemble.members[0].model, EncoderForTokenClassification):
+                if len(tagger.members) == 1 and isinstance(_model(tagger.members[0]), EncoderForTokenClassification):
                     few, name = documents[:N_PIPELINE], f"{PIPELINE}, {subject}"
                     worker = of_subject.enter_context(start_worker(partial(load_pipeline, folders[0]), few))
                     peers[name] = add(name, worker, few)
@@ -188,7 +195,7 @@ def run_bench(
                     with start_worker(loads[name], documents) as worker:
                         own = add(name, worker, documents, limit_seconds=limit_seconds)
                         turns.append(in_turns({name: own, **peers}, repeats))
-            if len(ensemble.members) == 1:
+            if len(tagger.members) == 1:
                 of_one_fold.append([f"{subject}, {engine}" for engine in engines])
         lines = table_of(turns, facts)
         fastest = [lines.loc[names, "tokens_per_second"].idxmax() for names in of_one_fold]

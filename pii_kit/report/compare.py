@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel
 
 from pii_kit import models as cost
 from pii_kit.documents import Document, read_documents
@@ -24,16 +23,16 @@ from pii_kit.metrics import (
     paired_bootstrap,
     row_set,
 )
+from pii_kit.models.network import TorchNetwork
 from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.predict import FoldTagger, predict_documents
+from pii_kit.predict import Member, Tagger, fold_folders, load_member, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, submission_rows, true_rows
-from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, labels_by_other_folds
 from pii_kit.training.parallel import run_in_parallel
-from pii_kit.training.runs import fingerprint, fold_folders, load_tagger
+from pii_kit.training.runs import fingerprint
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
 
@@ -160,7 +159,7 @@ def f5_of_test(
     """Return F5 on labelled test documents as `test_f5`: of each run, its folds averaged, of the average, and of the
     labels (document, token) of `baselines`.
     """
-    of_runs = {name: [scores for _, scores in load_ensemble([run]).predict(test)] for name, run in runs.items()}
+    of_runs = {name: [scores for _, scores in Tagger.load(run).predict(test)] for name, run in runs.items()}
     means = [np.mean(of_document, axis=0) for of_document in zip(*of_runs.values(), strict=True)]
     truth, numbers = true_rows(test), [document.number for document in test]
     rows = {name: submission_rows(zip(numbers, labels, strict=True)) for name, labels in baselines.items()}
@@ -193,24 +192,25 @@ def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.Da
     """
     lines = {}
     for name, run in runs.items():
-        tagger = load_tagger(fold_folders(run)[0])
-        assert isinstance(tagger.model, PreTrainedModel)  # `find_runs` leaves out exported runs
+        member = load_member(fold_folders(run)[0], devices=["cpu"], engine="torch")
+        assert isinstance(member.network, TorchNetwork)  # `find_runs` leaves out exported runs
+        model = member.network.model
         result = read_json(run / "result.json")
         lines[name] = {
-            "parameters": tagger.model.num_parameters(),
-            "GFLOPs for 512 pieces": cost.flops(tagger.model, n_pieces=512) / 1e9,
+            "parameters": model.num_parameters(),
+            "GFLOPs for 512 pieces": cost.flops(model, n_pieces=512) / 1e9,
             **{seconds: result[seconds] for seconds in ("elapsed_seconds", "cpu_seconds", "epoch_seconds")},
-            "tokens_per_second": tokens_per_second(tagger, documents),
+            "tokens_per_second": tokens_per_second(member, documents),
         }
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def tokens_per_second(tagger: FoldTagger, documents: Sequence[Document], *, repeats: int = 3) -> float:
+def tokens_per_second(member: Member, documents: Sequence[Document], *, repeats: int = 3) -> float:
     """Return the tokens labelled per second, tokenization included, in the fastest of `repeats` repetitions."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
-        for _ in predict_documents([tagger], documents):
+        for _ in predict_documents([member], documents):
             pass
         seconds.append(time.perf_counter() - began)
     return sum(len(document.tokens) for document in documents) / min(seconds)

@@ -16,11 +16,10 @@ import torch.nn.functional as F
 from pii_kit.documents import Document, true_labels
 from pii_kit.files import KitError, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
-from pii_kit.predict import predict_documents
+from pii_kit.predict import load_member, predict_documents
 from pii_kit.training.epochs import documents_of_epoch
-from pii_kit.training.optim import mixed_precision
 from pii_kit.training.parallel import rank_state
-from pii_kit.training.runs import fingerprint, fingerprint_tagger, load_tagger
+from pii_kit.training.runs import fingerprint, fingerprint_tagger
 from pii_kit.training.settings import TrainConfig
 
 N_VARIANTS = 6  # of the training documents that a teacher labels: predictions take time
@@ -93,14 +92,11 @@ def teach_fold(
     taggers of this fold, which know more words.
     """
     device = rank_state().device
-    taggers = [load_tagger(Path(run) / f"fold_{fold}", device=device) for run in runs]
-    encoders = all(hasattr(tagger.model.config, "encoder") for tagger in taggers)
-    is_faster = mixed_precision("auto", is_encoder=encoders) == "bf16"
+    members = [load_member(Path(run) / f"fold_{fold}", devices=[str(device)]) for run in runs]
     variants = []
     for epoch in range(N_VARIANTS if config.augment else 1):
         made = documents_of_epoch(training, extra, config, epoch)
-        with torch.autocast(device.type, torch.bfloat16, enabled=is_faster):
-            predicted = list(predict_documents(taggers, made))
+        predicted = list(predict_documents(members, made))
         variants.append([(document, (scores + _one_hot(document)) / 2) for document, scores in predicted])
     return variants
 

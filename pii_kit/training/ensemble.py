@@ -1,19 +1,19 @@
-"""Load runs as one ensemble, predict documents that it did not train on, and export runs to ONNX."""
+"""Choose thresholds of several runs, predict documents that they did not train on, and export runs to ONNX."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from pii_kit.documents import Document
 from pii_kit.files import KitError, atomic_folder, read_json, write_json
 from pii_kit.metrics import Predictions, Score, decided_rows, micro_fbeta
-from pii_kit.models.onnx import OnnxModel, write_onnx
-from pii_kit.predict import Ensemble, FoldTagger, predict_documents
+from pii_kit.models.export import write_onnx
+from pii_kit.models.onnx import OnnxNetwork
+from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.submission import true_rows
 from pii_kit.training.distill import Taught
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
@@ -28,69 +28,37 @@ from pii_kit.training.out_of_fold import (
 from pii_kit.training.runs import (
     fingerprint,
     fingerprint_tagger,
-    fold_folders,
     is_whole,
-    load_tagger,
     save_tokenizer_and_decision,
 )
 
-logger = logging.getLogger(__name__)
-DEFAULT_RUN = Path(__file__).parents[1] / "default_tagger"  # comes with the kit; its README.md says how it was made
 
+def with_chosen_threshold(tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document]) -> Tagger:
+    """Return the tagger of several runs with the threshold of `choose_threshold` on the documents they trained on.
 
-def load_ensemble(
-    runs: Sequence[str | Path],
-    *,
-    documents: Sequence[Document] = (),
-    mixed_data: bool = False,
-    device: str | torch.device = "cpu",
-) -> Ensemble:
-    """Load all taggers of run folders or exported folders. Runs have equal weights, as have the folds of one run.
-
-    With the labelled `documents` that the runs were trained on, `choose_threshold` sets the threshold of several runs.
-    Without, it is the mean of their thresholds. Weights of runs are not chosen: with as few documents with PII as the
-    competition has, chosen weights were worse on other documents than equal ones. Exported models stay on the CPU.
-
-    Raises:
-        KitError: a folder has no trained tagger, the runs were trained on different data (unless `mixed_data`), or
-            the threshold cannot be chosen on `documents`.
+    Raises KitError as `choose_threshold` does, and for a run without out-of-fold probabilities.
     """
-    folders = [fold_folders(run) for run in runs]
-    taggers = [[load_tagger(folder, device=device) for folder in of_run] for of_run in folders]
-    if len(runs) > 1 and not mixed_data:
-        _check_same_data(runs, folders)
-    decisions = [_decision(Path(run), of_run) for run, of_run in zip(runs, taggers, strict=True)]
-    rules = tuple(dict.fromkeys(rule for _, of_run in decisions for rule in of_run))
-    o_threshold = sum(threshold for threshold, _ in decisions) / len(runs)
-    if documents and len(runs) > 1:
-        o_threshold = choose_threshold(_members(runs), documents, rules)
-    return Ensemble(
-        taggers=tuple(tagger for of_run in taggers for tagger in of_run),
-        weights=tuple(1 / len(runs) / len(of_run) for of_run in taggers for _ in of_run),
-        of_run=tuple(place for place, of_run in enumerate(taggers) for _ in of_run),
-        o_threshold=o_threshold,
-        rules=rules,
-    )
+    return replace(tagger, o_threshold=choose_threshold(_members(runs), documents, tagger.rules))
 
 
 def with_recall(
-    ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document], recall: float
-) -> tuple[Ensemble, Score]:
-    """Return the ensemble of `runs` with the threshold of `threshold_for_recall`, and what it finds out of fold.
+    tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document], recall: float
+) -> tuple[Tagger, Score]:
+    """Return the tagger of `runs` with the threshold of `threshold_for_recall`, and what it finds out of fold.
 
     Raises KitError as `threshold_for_recall` does, and for a run without out-of-fold probabilities.
     """
-    o_threshold, score = threshold_for_recall(_members(runs), documents, ensemble.rules, recall)
-    return replace(ensemble, o_threshold=o_threshold), score
+    o_threshold, score = threshold_for_recall(_members(runs), documents, tagger.rules, recall)
+    return replace(tagger, o_threshold=o_threshold), score
 
 
 def labels_out_of_fold(
-    ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document], *, recall: float | None = None
+    tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document], *, recall: float | None = None
 ) -> dict[int, list[str]]:
     """Return the labels (token) by number of those labelled documents that all runs have validated, in several folds.
 
     They are those of `labels_by_other_folds`, so that neither a tagger nor a threshold knows the document: with the
-    folds of the first run, and the ensemble's rules and thresholds of types. Raises KitError as it does.
+    folds of the first run, and the tagger's rules and thresholds of types. Raises KitError as it does.
     """
     members = [of_run for run in runs if (of_run := load_folds_out_of_fold(run)) is not None]
     shared = [document for document in documents if all(of_run.holds(document) for of_run in members)]
@@ -99,7 +67,7 @@ def labels_out_of_fold(
     folds = [fold for fold in validated_documents(runs[0], shared) if fold]
     if len(folds) < 2:
         return {}
-    return labels_by_other_folds(members, folds, ensemble.rules, recall=recall, by_type=ensemble.by_type)[0]
+    return labels_by_other_folds(members, folds, tagger.rules, recall=recall, by_type=tagger.thresholds)[0]
 
 
 def _members(runs: Sequence[str | Path]) -> list[OutOfFold]:
@@ -110,44 +78,20 @@ def _members(runs: Sequence[str | Path]) -> list[OutOfFold]:
     return members
 
 
-def _check_same_data(runs: Sequence[str | Path], folders: Sequence[Sequence[Path]]) -> None:
-    data: dict[str, str] = {}  # fingerprint of training data to a run, with the number of its documents
-    for run, of_run in zip(runs, folders, strict=True):
-        manifests = [read_json(folder / "run.json") for folder in of_run if (folder / "run.json").exists()]
-        if not manifests:
-            logger.warning("%s: has no run.json, so its training data are unknown", run)
-        for manifest in manifests:
-            data.setdefault(manifest["data"], f"{run} ({manifest['n_documents']} documents)")
-    if len(data) > 1:
-        raise KitError(
-            f"the runs were trained on different data: {', '.join(data.values())}; "
-            "choose runs of the same data, or allow this with --mixed-data (in Python: mixed_data=True)"
-        )
-
-
-def _decision(run: Path, taggers: Sequence[FoldTagger]) -> tuple[float, Sequence[str]]:
-    """Return the threshold and rules of a run; without cross-validation, the mean threshold of its taggers."""
-    if (run / "decision.json").exists():
-        decision = read_json(run / "decision.json")
-        return decision["o_threshold"], decision["rules"]
-    return sum(tagger.o_threshold for tagger in taggers) / len(taggers), ()
-
-
 def teach(
     runs: Sequence[str | Path], documents: Sequence[Document], *, mixed_data: bool = False, device: str = "cpu"
 ) -> Taught:
     """Predict documents with all taggers of `runs`, equally weighted by run, as the targets of a student.
 
-    The predictions take 60 bytes of memory for each token. Raises KitError as `load_ensemble` and
-    `Ensemble.with_engine` do.
+    The predictions take 60 bytes of memory for each token. Raises KitError as `Tagger.load` does.
     """
-    ensemble = load_ensemble(runs, mixed_data=mixed_data, device=device)
+    n_tokens = sum(len(document.tokens) for document in documents)
+    tagger = Tagger.load(*runs, mixed_data=mixed_data, devices=[device], n_tokens=n_tokens)
     folders = [folder for run in runs for folder in fold_folders(run)]
-    configs = [tagger.model.config for tagger in ensemble.members]
-    kinds = [getattr(config, "encoder", config).model_type for config in configs]
+    configs = [read_json(folder / "tagger" / "config.json") for folder in folders]
+    kinds = [config.get("encoder", config)["model_type"] for config in configs]
     teacher = tuple(f"{kind} {fingerprint_tagger(folder)}" for kind, folder in zip(kinds, folders, strict=True))
-    ensemble = ensemble.with_engine("auto", n_tokens=sum(len(document.tokens) for document in documents))
-    predictions = tqdm(ensemble.predict(documents), total=len(documents), desc="teacher's predictions")
+    predictions = tqdm(tagger.predict(documents), total=len(documents), desc="teacher's predictions")
     return Taught(predictions=tuple(predictions), teacher=teacher)
 
 
@@ -166,8 +110,8 @@ class LabelledScores:
         return text + f"; {self.n_left_out} left out (a run may have been trained on them)" * (self.n_left_out > 0)
 
 
-def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: Sequence[Document]) -> LabelledScores:
-    """Predict labelled documents with the ensemble of `runs`, using only taggers that did not train on the document.
+def predict_labelled(tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document]) -> LabelledScores:
+    """Predict labelled documents with the tagger of `runs`, using only taggers that did not train on the document.
 
     For documents that a run validated, its out-of-fold probabilities are used; it predicts the others. Its extra
     documents are left out, and documents with the number and length, but not the labels, of one that it was trained on.
@@ -177,14 +121,13 @@ def predict_labelled(ensemble: Ensemble, runs: Sequence[str | Path], documents: 
     of_runs: list[dict[int, np.ndarray]] = []  # document number to weighted probabilities
     predicted: set[int] = set()
     for place, run in enumerate(runs):
-        members = [index for index, of_run in enumerate(ensemble.of_run) if of_run == place]
-        weights = [ensemble.weights[index] for index in members]
+        members = [member for member in tagger.members if member.run == place]
+        weight = sum(member.weight for member in members)
         kept, scores = load_folds_out_of_fold(run), {}
         if kept is not None:
-            scores = {doc.number: sum(weights) * kept.of(doc) for doc in documents if kept.holds(doc)}
+            scores = {doc.number: weight * kept.of(doc) for doc in documents if kept.holds(doc)}
         others = not_trained_on(run, documents)
-        taggers = [ensemble.taggers[index] for index in members]
-        scores |= {doc.number: found for doc, found in predict_documents(taggers, others, weights=weights)}
+        scores |= {doc.number: weight * found for doc, found in predict_documents(members, others)}
         predicted |= {doc.number for doc in others}
         of_runs.append(scores)
     shown = [doc for doc in documents if all(doc.number in scores for scores in of_runs)]
@@ -240,7 +183,7 @@ def _check_int8(run: Path, exported: Path, documents: Sequence[Document]) -> Non
     """Raise KitError if exported taggers miss more rows of their validation documents than those of the run."""
     before: list[tuple[Document, np.ndarray]] = []
     after: list[tuple[Document, np.ndarray]] = []
-    taggers = [load_tagger(of_fold) for of_fold in fold_folders(exported)]
+    taggers = [load_member(of_fold) for of_fold in fold_folders(exported)]
     for of_fold, tagger in zip(fold_folders(run), taggers, strict=True):
         kept = load_out_of_fold(of_fold / "tagger")
         held = [document for document in documents if kept is not None and kept.holds(document)]
@@ -249,11 +192,8 @@ def _check_int8(run: Path, exported: Path, documents: Sequence[Document]) -> Non
     truth = true_rows(document for document, _ in before)
     if truth.empty:
         raise KitError(f"{run}: no taggers held out essays with PII among these; expected the run's training essays")
-    o_threshold, rules = _decision(run, taggers)
-    missed, further = (
-        micro_fbeta(truth, decided_rows(predictions, o_threshold=o_threshold, rules=rules)).fn
-        for predictions in (before, after)
-    )
+    decision = read_json(run / "decision.json")
+    missed, further = (micro_fbeta(truth, decided_rows(predictions, **decision)).fn for predictions in (before, after))
     if further > missed:
         raise KitError(
             f"not exported: of {len(truth)} rows out of fold {run} misses {further} in 8 bits, {missed} before"
@@ -261,8 +201,9 @@ def _check_int8(run: Path, exported: Path, documents: Sequence[Document]) -> Non
 
 
 def _export_tagger(run: Path, inside: Path, *, int8: bool) -> float:
-    tagger = load_tagger(run)
-    if isinstance(tagger.model, OnnxModel):
+    tagger = load_member(run, devices=["cpu"], engine="torch")
+    network: Any = tagger.network
+    if isinstance(network, OnnxNetwork):
         raise KitError(f"{run}: is exported already")
     folder = inside / "tagger"
     folder.mkdir(parents=True)
@@ -271,11 +212,11 @@ def _export_tagger(run: Path, inside: Path, *, int8: bool) -> float:
         save_out_of_fold(folder, kept)
     _copy_json(run, inside)
     sizes = {"n_pieces": tagger.tokenizer.n_pieces, "window_size": tagger.window_size}
-    return write_onnx(tagger.model, folder, **sizes, int8=int8)
+    return write_onnx(network.model, folder, **sizes, int8=int8)
 
 
 def _copy_json(run: Path, inside: Path) -> None:
-    """Copy the records of a run's training. `load_ensemble` compares the fingerprints of the data in run.json."""
+    """Copy the records of a run's training. `Tagger.load` compares the fingerprints of the data in run.json."""
     for name in ("run.json", "folds.json", "decision.json", "result.json"):
         if (run / name).exists():
             write_json(inside / name, read_json(run / name))

@@ -134,7 +134,13 @@ class SimilarLengthBatches(Sampler[list[int]]):
 def batch_loader(windows: Dataset[Window], batches: SimilarLengthBatches, *, pad_id: int, seed: int) -> DataLoader:
     """Return a loader of the collated `batches`. It has its own generator and does not change torch's random state."""
     generator = torch.Generator().manual_seed(seed)
-    return DataLoader(windows, batch_sampler=batches, collate_fn=partial(collate, pad_id=pad_id), generator=generator)
+    make = partial(tensors_of, pad_id=pad_id)
+    return DataLoader(windows, batch_sampler=batches, collate_fn=make, generator=generator)
+
+
+def tensors_of(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:
+    """Return a batch of `windows.collate` as tensors."""
+    return {name: torch.from_numpy(array) for name, array in collate(windows, pad_id=pad_id).items()}
 
 
 @dataclass(frozen=True)

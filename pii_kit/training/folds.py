@@ -19,6 +19,7 @@ from pii_kit.documents import Document
 from pii_kit.files import KitError, read_json, write_json
 from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.pieces import read_tokenizer
+from pii_kit.predict import fold_folders
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.split import check_folds, split_documents, without_near_duplicates
 from pii_kit.submission import submission_rows, true_rows
@@ -32,7 +33,7 @@ from pii_kit.training.out_of_fold import (
     load_out_of_fold,
 )
 from pii_kit.training.parallel import check_gpus, device_name, launch, rank_state, run_in_parallel
-from pii_kit.training.runs import fingerprint, fold_folders, reopen_run, start_run, training_seconds
+from pii_kit.training.runs import fingerprint, reopen_run, start_run, training_seconds
 
 logger = logging.getLogger(__name__)
 

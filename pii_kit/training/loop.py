@@ -23,8 +23,9 @@ from pii_kit.decide import O_THRESHOLDS
 from pii_kit.documents import Document
 from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABELS
+from pii_kit.models.network import TorchNetwork
 from pii_kit.pieces import PieceTokenizer
-from pii_kit.predict import FoldTagger, predict_documents
+from pii_kit.predict import Member, predict_documents
 from pii_kit.submission import true_rows
 from pii_kit.training import optim, runs
 from pii_kit.training.distill import Taught, soft_cross_entropy
@@ -247,10 +248,10 @@ def _keep_tagger(
 
 def validate(
     model: PreTrainedModel, tokenizer: PieceTokenizer, validation: Sequence[Document], config: TrainConfig
-) -> tuple[FoldTagger, OutOfFold, dict]:
+) -> tuple[Member, OutOfFold, dict]:
     """Return the tagger with the best threshold from MIN_O_THRESHOLD up, its validation predictions, and its score."""
     sizes = {"window_size": config.window_size, "overlap": min(config.overlap, OVERLAP)}
-    tagger = FoldTagger(model=model, tokenizer=tokenizer, **sizes, o_threshold=1.0)
+    tagger = Member(network=TorchNetwork(model, [model.device]), tokenizer=tokenizer, **sizes, o_threshold=1.0)
     with optim.full_precision(model):
         predictions = list(predict_documents([tagger], validation))
     allowed = [each for each in O_THRESHOLDS if each >= metrics.MIN_O_THRESHOLD]

@@ -28,17 +28,13 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pii_kit.documents import Document
 from pii_kit.files import KitError, atomic_folder, in_one_line, read_json, recover_folder, write_json
-from pii_kit.labels import LABELS
-from pii_kit.lexicon import N_ROWS
 from pii_kit.models import load_model, save_model
-from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.models.onnx import OnnxModel
-from pii_kit.pieces import PieceTokenizer, read_tokenizer, write_tokenizer
-from pii_kit.predict import FoldTagger
+from pii_kit.pieces import PieceTokenizer, write_tokenizer
+from pii_kit.predict import Member, fold_folders, has_tagger
 from pii_kit.training.out_of_fold import OutOfFold, save_out_of_fold
 from pii_kit.training.parallel import random_states, restore_random_state, sum_over_ranks
 
@@ -100,11 +96,11 @@ def _replaced(folder: Path) -> Iterator[Path]:
         raise KitError(f"{folder}: cannot be written ({before}): {in_one_line(error)}") from error
 
 
-def save_tagger(folder: Path, tagger: FoldTagger, kept: OutOfFold | None = None) -> None:
+def save_tagger(folder: Path, tagger: Member, kept: OutOfFold | None = None) -> None:
     """Replace the run's tagger and its out-of-fold probabilities."""
     with _replaced(folder / "tagger") as inside:
-        model: Any = tagger.model  # never an exported one, which cannot be trained
-        save_model(inside, model)
+        network: Any = tagger.network  # never an exported one, which cannot be trained
+        save_model(inside, network.model)
         save_tokenizer_and_decision(inside, tagger)
         if kept is not None:
             save_out_of_fold(inside, kept)
@@ -123,28 +119,11 @@ def restore_kept_tagger(folder: Path) -> None:
         os.rename(folder / "kept_tagger", folder / "tagger")
 
 
-def save_tokenizer_and_decision(inside: Path, tagger: FoldTagger) -> None:
+def save_tokenizer_and_decision(inside: Path, tagger: Member) -> None:
     """Write all of a tagger except its model into the folder of the model."""
     write_tokenizer(inside, tagger.tokenizer)
     decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
     write_json(inside / "decision.json", decision)
-
-
-def load_tagger(folder: str | Path, *, device: str | torch.device = "cpu") -> FoldTagger:
-    """Load the tagger of a run folder, or of an exported folder, which always runs on the CPU.
-
-    Raises KitError if it is missing or damaged.
-    """
-    inside = _found(Path(folder), "tagger")
-    decision = read_json(inside / "decision.json")
-    exported = (inside / ONNX_FILE).exists()
-    model: Any = OnnxModel(inside) if exported else load_model(inside, AutoModelForTokenClassification)
-    if getattr(model.config, "n_features", 0) not in (0, N_ROWS):
-        raise KitError(f"{inside}: a table of {model.config.n_features} features, expected {N_ROWS}; train it again")
-    if [model.config.id2label[index] for index in range(model.config.num_labels)] != list(LABELS):
-        raise KitError(f"{inside}: trained with other labels than those of pii_kit/labels.py; train it again")
-    tokenizer = read_tokenizer(inside)
-    return FoldTagger(model=model.to(device).eval(), tokenizer=tokenizer, **decision)
 
 
 def save_language_model(folder: Path, model: PreTrainedModel) -> None:
@@ -157,27 +136,6 @@ def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu
     """Load the language model of a run folder. Raises KitError if it is missing or damaged."""
     model: Any = load_model(_found(Path(folder), "model"), AutoModelForCausalLM)
     return model.to(device).eval()
-
-
-def has_tagger(folder: Path, name: str = "tagger") -> bool:
-    """Return whether a run's folder holds a trained tagger, finished or not."""
-    recover_folder(folder / name)
-    return (folder / name).is_dir()
-
-
-def fold_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of a run's folds; for a run of one tagger, the run folder itself.
-
-    For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
-    """
-    folder = Path(folder)
-    if not (folder / "folds.json").exists():
-        return [folder]
-    folders = [folder / f"fold_{k}" for k in read_json(folder / "folds.json")["folds"]]
-    if (folder / "result.json").exists() or not any((of_fold / "run.json").exists() for of_fold in folders):
-        return folders  # finished or exported: a fold that is missing here is an error elsewhere
-    begun = [of_fold for of_fold in folders if has_tagger(of_fold)]
-    return [of_fold for of_fold in begun if (of_fold / "result.json").exists()] or begun or folders
 
 
 def is_whole(folder: str | Path) -> bool:

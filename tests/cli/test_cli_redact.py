@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 from pii_kit.__main__ import main
 from pii_kit.documents import document_of_spans, join_tokens, read_documents, write_documents
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
-from pii_kit.predict import Ensemble
+from pii_kit.predict import Tagger
 from pii_kit.redact.release import hash_of
 from pii_kit.submission import true_rows, write_submission
 
@@ -176,7 +177,7 @@ def test_a_submission_of_other_documents_is_refused(folder, capsys):
 def test_runs_label_plain_text_with_thresholds_by_type(folder, monkeypatch, sha_rnn_tagger):
     """The model is a stub that is unsure of every token; the threshold of a type decides."""
     (folder / "essay.txt").write_text("By Ana Silva")
-    ensemble = Ensemble(taggers=(sha_rnn_tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.1, rules=())
+    tagger = Tagger((sha_rnn_tagger,), o_threshold=0.1, rules=())
 
     def predict(self, documents):
         for document in documents:
@@ -185,8 +186,8 @@ def test_runs_label_plain_text_with_thresholds_by_type(folder, monkeypatch, sha_
             scores[:, OUTSIDE_ID] = [0.7, 0.5, 0.5]
             yield document, scores
 
-    monkeypatch.setattr(Ensemble, "predict", predict)
-    monkeypatch.setattr("pii_kit.training.ensemble.load_ensemble", lambda runs, **_: ensemble)
+    monkeypatch.setattr(Tagger, "predict", predict)
+    monkeypatch.setattr(Tagger, "load", lambda *runs, thresholds, **_: replace(tagger, thresholds=thresholds))
     monkeypatch.setattr("pii_kit.training.runs.fingerprint_runs", lambda runs: [])
     arguments = {"data": "essay.txt", "out": "out.txt"}
     assert redact("--run", "r", **arguments) == 0

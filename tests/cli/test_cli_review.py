@@ -2,13 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pii_kit.__main__ import main
 from pii_kit.labels import LABELS, OUTSIDE_ID
-from pii_kit.predict import Ensemble
+from pii_kit.predict import Tagger
 from pii_kit.redact.decisions import FORMAT, fingerprint_texts
 from pii_kit.redact.forms import read_files
 from pii_kit.redact.release import items_of
@@ -19,7 +20,7 @@ NAME = "NAME_STUDENT"
 @pytest.fixture
 def folder(tmp_path, monkeypatch, sha_rnn_tagger):
     """A folder with a csv file; the run is a stub that takes capital letters for names, and is unsure of "we"."""
-    ensemble = Ensemble(taggers=(sha_rnn_tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.9, rules=())
+    tagger = Tagger((sha_rnn_tagger,), o_threshold=0.9, rules=())
 
     def predict(self, documents):
         for document in documents:
@@ -30,8 +31,8 @@ def folder(tmp_path, monkeypatch, sha_rnn_tagger):
             scores[:, LABELS.index(f"B-{NAME}")] = 1 - scores[:, OUTSIDE_ID]
             yield document, scores
 
-    monkeypatch.setattr(Ensemble, "predict", predict)
-    monkeypatch.setattr("pii_kit.training.ensemble.load_ensemble", lambda runs, **_: ensemble)
+    monkeypatch.setattr(Tagger, "predict", predict)
+    monkeypatch.setattr(Tagger, "load", lambda *runs, thresholds, **_: replace(tagger, thresholds=thresholds))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.csv").write_text("text\nAna and we met Bob\nnobody\n")
     return tmp_path

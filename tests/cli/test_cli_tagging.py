@@ -10,11 +10,11 @@ from pii_kit.__main__ import main
 from pii_kit.documents import write_documents
 from pii_kit.files import read_json
 from pii_kit.kaggle import time_limit
-from pii_kit.predict import Ensemble
+from pii_kit.predict import Tagger
 from pii_kit.sample import make_documents
 from pii_kit.split import without_near_duplicates
 from pii_kit.submission import check_submission
-from pii_kit.training.ensemble import load_ensemble
+from pii_kit.training.ensemble import with_chosen_threshold
 from pii_kit.training.folds import train_folds
 from pii_kit.training.runs import fingerprint
 
@@ -111,13 +111,13 @@ def test_a_given_threshold_replaces_the_runs_and_excludes_a_recall(predict, caps
 def test_predict_writes_nothing_before_the_end_so_that_a_kill_leaves_no_file(
     predict, minutes, documents, tmp_path, monkeypatch
 ):
-    label, seen = Ensemble.label, []
+    label, seen = Tagger.decide, []
 
-    def look(*arguments):
+    def look(*arguments, **settings):
         seen.append([path.name for path in tmp_path.rglob("*") if path.is_file()])
-        return label(*arguments)
+        return label(*arguments, **settings)
 
-    monkeypatch.setattr(Ensemble, "label", look)
+    monkeypatch.setattr(Tagger, "decide", look)
     assert main([*predict, *minutes]) == 0
     assert len(seen) >= len(documents)
     assert all(files == ["test.json"] for files in seen)
@@ -136,9 +136,6 @@ def test_predict_labels_by_rules_first_only_under_a_time_limit(predict, document
     assert found == []
     assert main([*predict, "--minutes", "5"]) == 0
     assert found == [{doc.number for doc in documents}]
-    monkeypatch.setattr("pii_kit.training.parallel.working_devices", lambda: ["cpu"] * 2)  # they share the documents
-    assert main(predict) == 0
-    assert found[1:] == [set()]
 
 
 @pytest.mark.parametrize("minutes", [[], ["--minutes", "5"]])
@@ -149,7 +146,7 @@ def test_an_error_while_predicting_leaves_an_earlier_file_as_it_was(predict, min
     def fail(*_, **__):
         raise RuntimeError("a model broke")
 
-    monkeypatch.setattr(Ensemble, "label", fail)
+    monkeypatch.setattr(Tagger, "decide", fail)
     with pytest.raises(RuntimeError, match="a model broke"):
         main([*predict, *minutes])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["submission.csv"]
@@ -160,7 +157,7 @@ def test_predict_names_a_bad_document_before_it_loads_a_model(predict, documents
     entries = json.loads(Path("test.json").read_text())
     entries[-1]["tokens"] = 7
     Path("test.json").write_text(json.dumps(entries))
-    monkeypatch.setattr("pii_kit.training.ensemble.load_ensemble", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(Tagger, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     assert main(predict) == 2
     assert f"document {documents[-1].number}: tokens: expected a list" in capsys.readouterr().err
 
@@ -176,24 +173,6 @@ def test_without_time_predict_says_that_rules_labelled_the_documents(predict, do
     printed = capsys.readouterr().out
     assert f"; out of time: 0 documents by fewer models, {len(documents)} by rules alone" in printed
     assert check_submission("out/submission.csv", documents) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "labelled", "mixed_data"), [([], False, False), (["--train", "test.json", "--mixed-data"], True, True)]
-)
-def test_training_documents_and_mixed_data_are_passed_to_the_ensemble(
-    options, labelled, mixed_data, predict, documents, monkeypatch
-):
-    passed = {}
-
-    def load(runs, **settings):
-        passed.update(settings)
-        return load_ensemble(runs)
-
-    monkeypatch.setattr("pii_kit.training.ensemble.load_ensemble", load)
-    assert main([*predict, *options]) == 0
-    assert passed["documents"] == (documents if labelled else [])
-    assert passed["mixed_data"] is mixed_data
 
 
 def test_training_documents_without_labels_are_an_error(predict, documents, capsys):
@@ -218,7 +197,8 @@ def test_errors_can_choose_the_threshold_and_refuses_runs_of_different_data(
     same, other = cross_validated(0)[0], "half"
     errors = f"errors --data train.json --out page.html --run {same} --run"
     assert main(f"{errors} {cross_validated(1)[0]} --train train.json".split()) == 0
-    chosen = load_ensemble([same, cross_validated(1)[0]], documents=documents).o_threshold
+    runs = [same, cross_validated(1)[0]]
+    chosen = with_chosen_threshold(Tagger.load(*runs), runs, documents).o_threshold
     assert f"PII where P(O) &lt; {chosen:g}" in (tmp_path / "page.html").read_text()
     assert main(f"{errors} {other}".split()) == 2
     assert "different data" in capsys.readouterr().err

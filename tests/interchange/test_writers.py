@@ -12,8 +12,8 @@ from pii_kit.__main__ import main
 from pii_kit.documents import Document, document_of_text, write_documents
 from pii_kit.interchange.writers import WRITERS, write_docbin, write_html, write_jsonl
 from pii_kit.labels import EMAIL, NAME_STUDENT, PII_TYPES
+from pii_kit.predict import PiiSpan, Tagger
 from pii_kit.report import TYPE_COLOURS
-from pii_kit.tagger import PiiSpan, Tagger
 
 ANA = PiiSpan(3, 12, NAME_STUDENT, 0.75, "Ana Silva")
 ODD = Document(  # an empty token, one of whitespace, half a character, and markup

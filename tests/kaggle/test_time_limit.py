@@ -1,9 +1,8 @@
-import threading
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from conftest import essay_of_labels, likely, make_document
 
 from pii_kit.kaggle import time_limit
@@ -15,7 +14,7 @@ from pii_kit.kaggle.time_limit import (
     write_early_submission,
 )
 from pii_kit.metrics import micro_fbeta
-from pii_kit.predict import DOCUMENTS_AT_A_TIME, PIECES_PER_BATCH, Ensemble
+from pii_kit.predict import DOCUMENTS_AT_A_TIME, Tagger
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.sample import make_documents
@@ -41,13 +40,9 @@ def essays():
 @pytest.fixture(scope="module")
 def ensemble(sha_rnn_tagger, mobilebert_tagger):
     """Two runs of two folds. With this threshold untrained taggers find some PII and do not label everything PII."""
-    return Ensemble(
-        taggers=(sha_rnn_tagger, mobilebert_tagger) * 2,
-        weights=(0.3, 0.2, 0.3, 0.2),
-        of_run=(0, 1, 0, 1),
-        o_threshold=0.065,
-        rules=DEFAULT_RULES,
-    )
+    kinds = [(sha_rnn_tagger, 0.3, 0), (mobilebert_tagger, 0.2, 1)] * 2
+    members = tuple(replace(member, weight=weight, run=run) for member, weight, run in kinds)
+    return Tagger(members, o_threshold=0.065, rules=DEFAULT_RULES)
 
 
 @pytest.fixture
@@ -75,14 +70,15 @@ class Clock:
 
         monkeypatch.setattr(time_limit.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(time_limit, "write_submission", write_slowly)
-        monkeypatch.setattr(time_limit, "predict_group", self.ask)
+        monkeypatch.setattr(time_limit, "predict_documents", self.ask)
 
-    def ask(self, tagger, documents, *, batch_pieces):
+    def ask(self, members, documents):
         self.before_asking()
-        model = getattr(tagger.model.config, "encoder", tagger.model.config).model_type
+        config = members[0].network.model.config
+        model = getattr(config, "encoder", config).model_type
         self.asked.append((model, [document.number for document in documents]))
         self.now += self.seconds[model] * count(documents)
-        return [likely(np.random.default_rng(doc.number), ["O"] * len(doc.tokens)) for doc in documents]
+        return [(doc, likely(np.random.default_rng(doc.number), ["O"] * len(doc.tokens))) for doc in documents]
 
     def groups(self) -> list[list[int]]:
         """The documents of each prediction that is not a measurement."""
@@ -161,29 +157,12 @@ def test_a_plan_of_several_taggers_never_takes_longer_than_there_is_time():
 
 def test_without_a_limit_the_file_is_that_of_the_ensemble_byte_for_byte(label, ensemble, essays, tmp_path):
     done = label()
-    rows = submission_rows((doc.number, ensemble.label(doc, scores)) for doc, scores in ensemble.predict(essays))
+    rows = submission_rows((doc.number, ensemble.decide(doc, scores)) for doc, scores in ensemble.predict(essays))
     write_submission(tmp_path / "plain.csv", rows)
     assert (tmp_path / RIGHT).read_bytes() == (tmp_path / "plain.csv").read_bytes() != (tmp_path / EARLY).read_bytes()
     assert 100 < len(rows) == done.rows
     assert (done.documents, done.by_all_models, done.by_fewer_models, done.by_rules) == (len(essays), len(essays), 0, 0)
     assert (done.models, done.errors) == (4, 0) and done.seconds > 0
-
-
-def test_two_devices_share_the_work_and_change_nothing(label, monkeypatch, tmp_path):
-    label()
-    alone = (tmp_path / RIGHT).read_bytes()
-    both, threads, predict = threading.Barrier(2, timeout=20), set(), time_limit.predict_group
-
-    def meet(tagger, documents, *, batch_pieces):
-        if threading.get_ident() not in threads:
-            threads.add(threading.get_ident())
-            both.wait()  # each thread has begun before the other goes on
-        return predict(tagger, documents, batch_pieces=batch_pieces)
-
-    monkeypatch.setattr(time_limit, "predict_group", meet)
-    done = label(devices=["cpu", "cpu"])
-    assert len(threads) == 2 and done.by_all_models == done.documents
-    assert (tmp_path / RIGHT).read_bytes() == alone
 
 
 def test_each_run_is_measured_after_a_warm_up_and_each_document_labelled_once(label, essays, monkeypatch):
@@ -213,7 +192,7 @@ def test_groups_are_taken_in_a_random_order_that_is_the_same_each_time(label, es
     clock = Clock(monkeypatch, sha_rnn=0.001, mobilebert=0.001)
     first, second = ([group[0] for group in clock.groups()][-4 * N_GROUPS :: 4] for _ in range(2) if label())
     assert first == second != sorted(first)
-    assert sorted(first) == [essays[place].document for place in range(0, len(essays), DOCUMENTS_AT_A_TIME)]
+    assert sorted(first) == [essays[place].number for place in range(0, len(essays), DOCUMENTS_AT_A_TIME)]
 
 
 @pytest.mark.parametrize("n_empty", [0, 3, 40])
@@ -298,7 +277,7 @@ def test_without_any_time_all_rows_are_from_rules(label, essays, monkeypatch, tm
 def test_it_ends_in_time_with_slow_writing_and_uneven_models(label, essays, monkeypatch, writing, milliseconds):
     """Some predictions take a fifth longer than others, and deciding takes time too: nothing is late."""
     clock = Clock(monkeypatch, sha_rnn=0.001, mobilebert=0.003, writing=writing)
-    factors, decide = deque([1, 1.2, 0.9, 1.1, 1]), Ensemble.label
+    factors, decide = deque([1, 1.2, 0.9, 1.1, 1]), Tagger.decide
 
     def be_uneven():
         factors.rotate(1)
@@ -309,7 +288,7 @@ def test_it_ends_in_time_with_slow_writing_and_uneven_models(label, essays, monk
         return decide(self, document, probabilities)
 
     clock.before_asking = be_uneven
-    monkeypatch.setattr(Ensemble, "label", decide_slowly)
+    monkeypatch.setattr(Tagger, "decide", decide_slowly)
     deadline = clock.now + 4 * writing + milliseconds / 1000 * count(essays)  # it writes four times at least
     done = label(deadline=deadline)
     assert clock.now <= deadline
@@ -327,15 +306,14 @@ def fail_once(clock: Clock, calls: int) -> None:
     clock.before_asking = fail
 
 
-@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
-def test_an_error_is_raised_after_the_rows_found_before_it_are_written(label, essays, monkeypatch, devices, tmp_path):
+def test_an_error_is_raised_after_the_rows_found_before_it_are_written(label, essays, monkeypatch, tmp_path):
     clock = Clock(monkeypatch, sha_rnn=0.001, mobilebert=0.001)
     fail_once(clock, calls=19)
     with pytest.raises(ValueError, match="a model broke"):
-        label(devices=devices)
+        label()
     read_submission(tmp_path / RIGHT, essays)
     assert (tmp_path / RIGHT).read_bytes() != (tmp_path / EARLY).read_bytes()
-    assert len(clock.asked) < 4 * len(devices) + 4 * N_GROUPS
+    assert len(clock.asked) < 4 + 4 * N_GROUPS
 
 
 def test_in_a_rerun_an_error_is_logged_and_labelling_goes_on(label, essays, monkeypatch, caplog, tmp_path):
@@ -354,12 +332,12 @@ def test_in_a_rerun_the_other_runs_label_all_if_one_run_always_fails(label, essa
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
     clock = Clock(monkeypatch, sha_rnn=0.001, mobilebert=0.001)
 
-    def fail(tagger, documents, *, batch_pieces):
-        if tagger.model.config.model_type.startswith("sha_rnn"):
+    def fail(members, documents):
+        if members[0].network.model.config.model_type.startswith("sha_rnn"):
             raise RuntimeError("CUDA error: device-side assert triggered")
-        return clock.ask(tagger, documents, batch_pieces=batch_pieces)
+        return clock.ask(members, documents)
 
-    monkeypatch.setattr(time_limit, "predict_group", fail)
+    monkeypatch.setattr(time_limit, "predict_documents", fail)
     done = label()
     assert (done.by_fewer_models, done.by_rules) == (len(essays), 0)
     assert caplog.text.count("Traceback") == 1
@@ -372,7 +350,7 @@ def test_in_a_rerun_models_that_always_fail_leave_the_rows_from_rules(label, ess
     def fail(*_, **__):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    monkeypatch.setattr(time_limit, "predict_group", fail)
+    monkeypatch.setattr(time_limit, "predict_documents", fail)
     done = label()
     assert done.by_rules == len(essays) and done.errors >= N_GROUPS
     assert caplog.text.count("Traceback") == 1
@@ -394,30 +372,6 @@ def test_in_a_rerun_a_full_disk_leaves_the_file_written_before(label, essays, mo
     assert done.by_all_models == len(essays) and done.errors > 0
     assert (tmp_path / RIGHT).read_bytes() == (tmp_path / EARLY).read_bytes()
     assert "No space left on device" in caplog.text
-
-
-def test_batches_are_halved_until_they_fit_and_stay_so(label, ensemble, monkeypatch):
-    tried, predict = [], time_limit.predict_group
-
-    def small_memory(tagger, documents, *, batch_pieces):
-        tried.append(batch_pieces)
-        if batch_pieces > 256:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return predict(tagger, documents, batch_pieces=batch_pieces)
-
-    monkeypatch.setattr(time_limit, "predict_group", small_memory)
-    done = label(documents=make_documents(8, seed=2))
-    assert tried == [PIECES_PER_BATCH["cpu"], 512, *[256] * 8]
-    assert (done.by_all_models, done.errors) == (8, 0)
-
-
-def test_a_single_window_that_does_not_fit_into_memory_is_an_error(label, monkeypatch):
-    def no_memory(tagger, documents, *, batch_pieces):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(time_limit, "predict_group", no_memory)
-    with pytest.raises(torch.OutOfMemoryError):
-        label()
 
 
 def test_no_documents_give_the_header_alone(label, tmp_path):

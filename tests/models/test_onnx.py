@@ -11,12 +11,13 @@ from pii_kit.__main__ import main
 from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.lexicon import N_FEATURES, N_ROWS
-from pii_kit.models import onnx
-from pii_kit.models.onnx import OnnxModel
-from pii_kit.predict import Ensemble, predict_documents
+from pii_kit.models import export
+from pii_kit.models.network import TorchNetwork
+from pii_kit.models.onnx import OnnxNetwork, n_cores
+from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.sample import make_documents
 from pii_kit.training.ensemble import export_run
-from pii_kit.training.runs import fold_folders, load_tagger, save_tagger
+from pii_kit.training.runs import save_tagger
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -42,15 +43,15 @@ def run(request, tmp_path):
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight) * 0.1)
-    save_tagger(tmp_path / "run", replace(tagger, model=model))
+    save_tagger(tmp_path / "run", replace(tagger, network=TorchNetwork(model)))
     return tmp_path / "run"
 
 
 def test_an_exported_tagger_predicts_the_probabilities_of_the_run(run, documents, tmp_path):
     difference = export_run(run, tmp_path / "exported")
     assert 0 <= difference < 1e-4
-    first, second = load_tagger(run), load_tagger(tmp_path / "exported")
-    assert isinstance(second.model, OnnxModel)
+    first, second = load_member(run), load_member(tmp_path / "exported")
+    assert isinstance(second.network, OnnxNetwork)
     assert (second.window_size, second.overlap, second.o_threshold) == (64, 16, 0.9)
     pairs = list(zip(predict_documents([first], documents), predict_documents([second], documents), strict=True))
     assert max(np.abs(one - other).max() for (_, one), (_, other) in pairs) < 1e-4
@@ -73,13 +74,13 @@ def test_predict_takes_an_exported_folder_beside_a_run(sha_rnn_tagger, documents
 def test_an_export_with_different_logits_is_not_kept(sha_rnn_tagger, tmp_path, monkeypatch):
     save_tagger(tmp_path / "run", sha_rnn_tagger)
 
-    def write_another(model, path, n_pieces, *, original=onnx._export):
+    def write_another(model, path, n_pieces, *, original=export._export):
         other = tiny_sha_rnn(vocab_size=n_pieces)
         with torch.no_grad():
             other.classifier.bias.add_(0.01)
         original(other, path, n_pieces)
 
-    monkeypatch.setattr(onnx, "_export", write_another)
+    monkeypatch.setattr(export, "_export", write_another)
     with pytest.raises(KitError, match=r"not exported: a logit in ONNX Runtime is 0\.01"):
         export_run(tmp_path / "run", tmp_path / "exported")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
@@ -90,7 +91,7 @@ def test_a_model_that_onnx_cannot_represent_is_an_error_with_the_reason(mobilebe
         raise RuntimeError("no such operation")
 
     save_tagger(tmp_path / "run", mobilebert_tagger)
-    monkeypatch.setattr(onnx, "_export", refuse)
+    monkeypatch.setattr(export, "_export", refuse)
     with pytest.raises(KitError, match="not exported: ONNX cannot represent a model of type 'mobilebert': no such op"):
         export_run(tmp_path / "run", tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
@@ -109,7 +110,7 @@ def test_what_cannot_be_exported_is_one_clear_line(sha_rnn_tagger, tmp_path):
 
 def test_export_without_its_libraries_is_an_error_that_says_what_to_install(sha_rnn_tagger, tmp_path, monkeypatch):
     save_tagger(tmp_path / "run", sha_rnn_tagger)
-    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KitError, match="export needs onnx and onnxruntime"):
         export_run(tmp_path / "run", tmp_path / "again")
     assert not (tmp_path / "again").exists()
@@ -118,8 +119,7 @@ def test_export_without_its_libraries_is_an_error_that_says_what_to_install(sha_
 def test_an_exported_model_takes_any_batch_and_length(sha_rnn_tagger, tmp_path):
     save_tagger(tmp_path / "run", sha_rnn_tagger)
     export_run(tmp_path / "run", tmp_path / "exported")
-    exported = load_tagger(tmp_path / "exported").model
-    assert exported.to("cpu").eval() is exported and exported.config.num_labels == 15
+    exported, model = load_member(tmp_path / "exported").network, sha_rnn_tagger.network.model
     for shape in ((1, 1), (2, 65), (9, 3)):
         windows = {
             "input_ids": torch.randint(300, shape),
@@ -127,8 +127,16 @@ def test_an_exported_model_takes_any_batch_and_length(sha_rnn_tagger, tmp_path):
             "feature_ids": torch.randint(N_ROWS, (*shape, N_FEATURES)),
         }
         with torch.inference_mode():
-            expected = sha_rnn_tagger.model(**windows).logits
-        torch.testing.assert_close(exported(**windows).logits, expected, atol=1e-5, rtol=1e-4)
+            expected = model(**windows).logits.numpy()
+        found = exported({name: tensor.numpy() for name, tensor in windows.items()})
+        np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_as_many_batches_run_at_a_time_as_there_are_cores(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert n_cores() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert 1 <= n_cores() <= 1024
 
 
 @pytest.mark.parametrize("damage", ["cut short", "not ONNX"])
@@ -138,7 +146,7 @@ def test_a_damaged_model_is_an_error_that_names_the_file(damage, sha_rnn_tagger,
     path = tmp_path / "exported" / "tagger" / "model.onnx"
     path.write_bytes(path.read_bytes()[:-200] if damage == "cut short" else b"hello")
     with pytest.raises(KitError, match=r"model\.onnx: cannot be loaded") as error:
-        load_tagger(tmp_path / "exported")
+        load_member(tmp_path / "exported")
     assert "\n" not in str(error.value)
 
 
@@ -153,31 +161,29 @@ def test_a_model_without_onnxruntime_is_an_error_that_says_what_to_install(sha_r
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(KitError, match="pip install onnxruntime"):
-        load_tagger(tmp_path / "exported")
-
-
-def ensemble_of(tagger):
-    return Ensemble(taggers=(tagger,), weights=(1.0,), of_run=(0,), o_threshold=0.5, rules=())
+        load_member(tmp_path / "exported")
 
 
 @pytest.mark.parametrize(("engine", "most"), [("onnx", 1e-4), ("onnx-int8", 0.05)])
 def test_engines_give_the_probabilities_of_pytorch(engine, most, run, documents):
     """Those of int8 nearly, with weights that are far from each other: a few large ones leave others few levels."""
-    ensemble = ensemble_of(load_tagger(run))
-    converted = ensemble.with_engine(engine)
-    assert isinstance(converted.taggers[0].model, OnnxModel)
-    assert converted.with_engine("onnx").taggers == converted.taggers
-    pairs = list(zip(ensemble.predict(documents), converted.predict(documents), strict=True))
+    torch_tagger, converted = Tagger.load(run), Tagger.load(run, engine=engine)
+    assert isinstance(converted.members[0].network, OnnxNetwork)
+    pairs = list(zip(torch_tagger.predict(documents), converted.predict(documents), strict=True))
     differences = np.concatenate([np.abs(one - other) for (_, one), (_, other) in pairs])
     assert 0 < differences.mean() < most / 10 and differences.max() < 5 * most
 
 
-def test_the_engine_is_chosen_by_the_number_of_tokens(sha_rnn_tagger, monkeypatch):
-    ensemble = ensemble_of(sha_rnn_tagger)
-    assert ensemble.with_engine("torch") is ensemble.with_engine("auto", n_tokens=99_999) is ensemble
-    assert isinstance(ensemble.with_engine("auto", n_tokens=100_000).taggers[0].model, OnnxModel)
-    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
-    assert ensemble.with_engine("auto", n_tokens=10**9) is ensemble
+def test_the_engine_is_chosen_by_the_number_of_tokens(sha_rnn_tagger, tmp_path, monkeypatch):
+    save_tagger(tmp_path, sha_rnn_tagger)
+
+    def kind(**settings):
+        return type(load_member(tmp_path, **settings).network)
+
+    assert kind(engine="torch", n_tokens=10**9) is kind(n_tokens=99_999) is TorchNetwork
+    assert kind(n_tokens=100_000) is OnnxNetwork
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    assert kind(n_tokens=10**9) is TorchNetwork
 
 
 def test_an_export_to_int8_rounds_the_weights_of_each_fold(cross_validated, documents, tmp_path):

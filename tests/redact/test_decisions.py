@@ -7,7 +7,7 @@ from conftest import make_document
 
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.predict import Ensemble
+from pii_kit.predict import Tagger
 from pii_kit.redact.decisions import FORMAT, find_detections, fingerprint_texts, read_decisions
 
 
@@ -22,7 +22,7 @@ def scores_of(*tokens: tuple[float, str]) -> np.ndarray:
 
 def ensemble_with(*, by_type=(), rules=(), o_threshold=0.9):
     """An ensemble that decides, but has no taggers."""
-    return Ensemble(taggers=(), weights=(), of_run=(), o_threshold=o_threshold, rules=rules, by_type=dict(by_type))
+    return Tagger((), o_threshold=o_threshold, rules=rules, thresholds=dict(by_type))
 
 
 def found(text, *tokens, **decision):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pii_kit
 from pii_kit.decide import repair_bio
 from pii_kit.documents import Document, document_of_spans, join_tokens
 from pii_kit.files import KitError
@@ -278,3 +279,23 @@ def test_the_documents_own_labels_stay_where_other_labels_are_redacted():
 )
 def test_sentences_start_after_full_stops_and_line_breaks(before, starts):
     assert starts_sentence(before + "Will", len(before)) is starts
+
+
+def test_a_text_is_redacted_in_python():
+    tagger, text = pii_kit.Tagger.load(), "My name is Ana Silva. My phone number is 555-204-7781."
+    assert [span.text for span in tagger.label(text)] == ["Ana Silva", "555-204-7781"]
+    redacted = pii_kit.redact_text(text, tagger, pii_kit.Redaction(mode="type"))
+    assert redacted == "My name is [NAME_STUDENT]. My phone number is [PHONE_NUM]."
+
+
+def test_the_authors_of_two_texts_get_different_surrogates_and_equal_texts_equal_ones():
+    tagger, settings = pii_kit.Tagger.load(), pii_kit.Redaction(mode="surrogate", seed=1)
+    texts = ["My name is Ana Silva.", "My name is Marco Rossi.", "My name is Ana Silva."]
+    first, other, again = (pii_kit.redact_text(text, tagger, settings) for text in texts)
+    assert first == again and first != other
+    assert not {"Ana", "Silva", "Marco", "Rossi"} & {*(first + other).replace(".", " ").split()}
+
+
+def test_an_empty_cell_is_no_text():
+    with pytest.raises(KitError, match="expected text, found null"):
+        pii_kit.redact_text(None, pii_kit.Tagger.load(), pii_kit.Redaction(mode="type"))

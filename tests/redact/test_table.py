@@ -17,6 +17,7 @@ import pytest
 from pii_kit.documents import DataWarning, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import PII_TYPES
+from pii_kit.predict import DEFAULT_RUN
 from pii_kit.redact import MODES, Redaction
 from pii_kit.redact.forms import read_files
 from pii_kit.redact.partition import close_job, finished, open_job, partitions, redact_file
@@ -24,7 +25,6 @@ from pii_kit.redact.release import redact_files
 from pii_kit.redact.table import TableConfig, add_reports, redact_rows, redact_table
 from pii_kit.sample import make_documents
 from pii_kit.submission import true_rows, write_submission
-from pii_kit.training.ensemble import DEFAULT_RUN
 
 ROOT = Path(__file__).parents[2]
 NAME = PII_TYPES[0]

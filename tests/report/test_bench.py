@@ -7,7 +7,8 @@ from conftest import tiny_mobilebert
 
 from pii_kit.documents import join_tokens
 from pii_kit.models import flops
-from pii_kit.predict import Ensemble, FoldTagger
+from pii_kit.models.network import TorchNetwork
+from pii_kit.predict import Member, Tagger
 from pii_kit.report import bench
 from pii_kit.report.bench import PIPELINE, SPACY, documents_of, load_spacy, new_to_all, operations, pipeline_of
 from pii_kit.sample import make_documents
@@ -45,9 +46,8 @@ def test_speeds_ratios_and_limits_are_those_worked_out_by_hand():
     assert all(math.isnan(table.loc[place]) for place in empty)
 
 
-def ensemble_of(*taggers: FoldTagger) -> Ensemble:
-    n = len(taggers)
-    return Ensemble(taggers=taggers, weights=(1 / n,) * n, of_run=(0,) * n, o_threshold=0.9, rules=())
+def tagger_of(*members: Member) -> Tagger:
+    return Tagger(members, o_threshold=0.9, rules=())
 
 
 @pytest.mark.parametrize("kind", ["sha_rnn_tagger", "mobilebert_tagger"])
@@ -55,11 +55,11 @@ def test_operations_are_those_of_each_window_of_each_tagger(kind, documents, req
     tagger = request.getfixturevalue(kind)
     cuts = {"size": tagger.window_size, "overlap": tagger.overlap}
     lengths = [len(window) for window in cut_windows(documents[0], tagger.tokenizer, **cuts)]
-    of_length = {length: flops(tagger.model, n_pieces=length) for length in set(lengths)}
+    of_length = {length: flops(tagger.network.model, n_pieces=length) for length in set(lengths)}
     expected = sum(of_length[length] for length in lengths)
     assert len(of_length) > 1
-    assert operations(ensemble_of(tagger), documents[:1]) == pytest.approx(expected, rel=1e-9)
-    assert operations(ensemble_of(tagger, tagger), documents[:1]) == pytest.approx(2 * expected, rel=1e-9)
+    assert operations(tagger_of(tagger), documents[:1]) == pytest.approx(expected, rel=1e-9)
+    assert operations(tagger_of(tagger, tagger), documents[:1]) == pytest.approx(2 * expected, rel=1e-9)
 
 
 def test_documents_of_a_length_have_that_many_tokens_and_their_text():
@@ -76,9 +76,9 @@ def test_the_pipeline_computes_what_the_taggers_model_does_without_features(mobi
     find = pipeline_of(mobilebert_tagger)
     pieces = torch.arange(10, 40)[None]
     with torch.inference_mode():
-        expected = mobilebert_tagger.model(input_ids=pieces).logits
+        expected = mobilebert_tagger.network.model(input_ids=pieces).logits
         np.testing.assert_allclose(find.model(input_ids=pieces).logits, expected, rtol=1e-4, atol=1e-5)
-    assert find.model.config.id2label == mobilebert_tagger.model.config.id2label
+    assert find.model.config.id2label == mobilebert_tagger.network.model.config.id2label
     assert find.tokenizer.model_max_length == mobilebert_tagger.window_size
     texts = [document.full_text for document in documents[:3]]
     alone, together = (find(texts, batch_size=size) for size in (1, 4))
@@ -90,7 +90,9 @@ def test_the_pipeline_reads_a_document_to_its_end(mobilebert_tagger, documents):
     model = tiny_mobilebert(vocab_size=mobilebert_tagger.tokenizer.n_pieces)
     with torch.no_grad():
         model.classifier.bias[1] += 100
-    tagger = FoldTagger(model=model, tokenizer=mobilebert_tagger.tokenizer, window_size=64, overlap=16, o_threshold=0.9)
+    tagger = Member(
+        network=TorchNetwork(model), tokenizer=mobilebert_tagger.tokenizer, window_size=64, overlap=16, o_threshold=0.9
+    )
     text = max((document.full_text for document in documents), key=len).strip()
     found = pipeline_of(tagger)([text])[0]
     assert found[0]["start"] == 0 and found[-1]["end"] == len(text)

@@ -10,12 +10,12 @@ from pii_kit.files import KitError, read_json, write_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta
 from pii_kit.models.onnx import FILE as ONNX_FILE
+from pii_kit.predict import Tagger
 from pii_kit.report import baselines, compare
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.split import split_documents
 from pii_kit.submission import submission_rows, true_rows, write_submission
-from pii_kit.training.ensemble import load_ensemble
 from pii_kit.training.out_of_fold import keep_out_of_fold, labels_by_other_folds, save_out_of_fold
 from pii_kit.training.runs import fingerprint
 from pii_kit.windows import cut_windows
@@ -174,7 +174,7 @@ def test_test_documents_are_scored_by_each_run_and_by_the_average(cross_validate
     runs = {name: cross_validated(seed)[0] for name, seed in (("one", 0), ("two", 1))}
     result = compare.compare_out_of_fold(runs, documents, average="both")
     test = [replace(document, number=document.number + 10**6) for document in documents[:5]]
-    ensembles = [load_ensemble([run]) for run in runs.values()]
+    ensembles = [Tagger.load(run) for run in runs.values()]
     means = [[scores for _, scores in ensemble.predict(test)] for ensemble in ensembles]
     both = [(one + two) / 2 for one, two in zip(*means, strict=True)]
     expected = {}
@@ -219,7 +219,7 @@ def test_the_cost_table_labels_elapsed_and_cpu_seconds(cross_validated, document
 def test_speed_is_measured_on_every_document(sha_rnn_tagger, documents):
     essays = [*documents[:3], make_document("", 99), documents[3]]
     n_pieces_read = []
-    handle = sha_rnn_tagger.model.register_forward_pre_hook(
+    handle = sha_rnn_tagger.network.model.register_forward_pre_hook(
         lambda model, args, kwargs: n_pieces_read.append(int(kwargs["attention_mask"].sum())), with_kwargs=True
     )
     try:

@@ -14,18 +14,18 @@ from pii_kit.augment import AugmentConfig
 from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
-from pii_kit.predict import predict_documents
+from pii_kit.predict import Tagger, load_member, predict_documents
 from pii_kit.split import split_documents
 from pii_kit.training import Preset, TrainConfig
 from pii_kit.training import folds as train_run
 from pii_kit.training import loop as train
 from pii_kit.training.distill import N_VARIANTS, Taught, soft_cross_entropy, teach_fold
-from pii_kit.training.ensemble import load_ensemble, teach
-from pii_kit.training.epochs import EpochWindows, targets_of_epoch
+from pii_kit.training.ensemble import teach
+from pii_kit.training.epochs import EpochWindows, targets_of_epoch, tensors_of
 from pii_kit.training.folds import train_fold
 from pii_kit.training.loop import fit, kept_epoch
-from pii_kit.training.runs import fingerprint_tagger, load_tagger, save_tagger
-from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, collate, cut_windows
+from pii_kit.training.runs import fingerprint_tagger, save_tagger
+from pii_kit.windows import IGNORED, NO_TOKEN, PII_BELOW, cut_windows
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -85,7 +85,7 @@ def test_only_first_pieces_have_targets(documents, mobilebert_tagger):
     windows = epoch_windows(documents[1:2], mobilebert_tagger.tokenizer, taught).windows
     (_, probabilities), last = taught.predictions[0], windows[-1]
     assert last.number == documents[0].number and last.labels is None
-    batch = collate([windows[0], last], pad_id=0)
+    batch = tensors_of([windows[0], last], pad_id=0)
     assert batch["labels"].shape == (*batch["input_ids"].shape, len(LABELS))
     for row, window in zip(batch["labels"].numpy(), (windows[0], last), strict=True):
         begins = np.append(window.token_index, [NO_TOKEN] * (len(row) - len(window))) != NO_TOKEN
@@ -99,7 +99,7 @@ def test_only_first_pieces_have_targets(documents, mobilebert_tagger):
 def test_a_batch_without_taught_windows_has_label_ids(documents, sha_rnn_tagger):
     epochs = epoch_windows(documents[1:3], sha_rnn_tagger.tokenizer, unsure(documents[:1]))
     plain = cut_windows(documents[1], sha_rnn_tagger.tokenizer, size=64, overlap=8)
-    batch, expected = (collate(windows[:2], pad_id=0) for windows in (epochs.windows, plain))
+    batch, expected = (tensors_of(windows[:2], pad_id=0) for windows in (epochs.windows, plain))
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
@@ -251,7 +251,7 @@ def test_a_teacher_predicts_what_its_ensemble_predicts_and_is_named_by_its_files
         save_tagger(run, tagger)
     taught = teach(runs, documents[:3])
     for (document, scores), (expected, theirs) in zip(
-        taught.predictions, load_ensemble(runs).predict(documents[:3]), strict=True
+        taught.predictions, Tagger.load(*runs).predict(documents[:3]), strict=True
     ):
         assert document == expected and np.array_equal(scores, theirs)
     assert [name.split()[0] for name in taught.teacher] == ["sha_rnn", "mobilebert"]
@@ -307,7 +307,7 @@ def test_the_targets_of_a_fold_are_the_mean_of_labels_and_predictions_of_a_tagge
     config = replace(CONFIG, augment=AugmentConfig())
     variants = teach_fold([tmp_path / "teacher"], 1, training, config)
     assert len(variants) == N_VARIANTS and variants[0] != variants[1]
-    tagger = load_tagger(tmp_path / "teacher" / "fold_1")
+    tagger = load_member(tmp_path / "teacher" / "fold_1")
     for document, targets in variants[2]:
         ((_, predicted),) = predict_documents([tagger], [document])
         assert document.number not in {doc.number for doc in validation}

@@ -17,13 +17,12 @@ from pii_kit.files import KitError, read_json
 from pii_kit.labels import OUTSIDE_ID
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import fingerprint_weights
-from pii_kit.predict import predict_documents
+from pii_kit.predict import Tagger, load_member, predict_documents
 from pii_kit.training import Preset, default_preset, loop
-from pii_kit.training.ensemble import export_run, load_ensemble
+from pii_kit.training.ensemble import export_run
 from pii_kit.training.folds import train_fold, train_folds
 from pii_kit.training.optim import mixed_precision
 from pii_kit.training.out_of_fold import KEPT_BELOW, load_out_of_fold
-from pii_kit.training.runs import load_tagger
 
 SETTINGS = replace(
     TINY, epochs=1, batch_size=4, window_size=48, head_rate=5.0, hidden_share=0.1, hidden_lists=0.1, keep="last"
@@ -53,15 +52,15 @@ def test_a_run_from_training_to_prediction_and_export(family, folder_of, documen
     assert (manifest["weights"], manifest["weights_sha256"]) == (result["weights"], result["weights_sha256"])
     assert manifest["preset"] == "default"
 
-    tagger = load_tagger(tmp_path / "run" / "fold_0")
+    tagger = load_member(tmp_path / "run" / "fold_0")
     stored = load_file(folder_of(family) / "model.safetensors")
-    trained = tagger.model.state_dict()
+    trained = tagger.network.model.state_dict()
     name = next(name for name in stored if name.endswith(("query.weight", "query_proj.weight", "Wqkv.weight")))
     of_ours = next(ours for ours in trained if name.endswith(ours.removeprefix("encoder.")))
     assert not torch.equal(trained[of_ours], stored[name]) and trained["feature_embedding.weight"].any()
 
     export_run(tmp_path / "run", tmp_path / "exported")
-    one, other = (list(load_ensemble([tmp_path / name]).predict(documents[:3])) for name in ("run", "exported"))
+    one, other = (list(Tagger.load(tmp_path / name).predict(documents[:3])) for name in ("run", "exported"))
     for (_, ours), (_, exported) in zip(one, other, strict=True):
         assert np.isfinite(ours).all() and ours.std() > 1e-3
         np.testing.assert_allclose(ours, exported, atol=1e-4)
@@ -104,7 +103,7 @@ def test_out_of_fold_probabilities_are_those_of_the_loaded_tagger_after_training
 ):
     settings = {"n_folds": 2, "weights": folder_of("bert"), "epochs": 1, "mixed_precision": "bf16"}
     train_fold("encoder", documents[:8], tmp_path, **settings)
-    kept, tagger = load_out_of_fold(tmp_path / "tagger"), load_tagger(tmp_path)
+    kept, tagger = load_out_of_fold(tmp_path / "tagger"), load_member(tmp_path)
     scored = [document for document in documents[:8] if kept.holds(document)]
     for document, scores in predict_documents([tagger], scored):
         below = scores[:, OUTSIDE_ID] < KEPT_BELOW
@@ -127,7 +126,7 @@ def test_a_training_out_of_time_has_a_tagger_and_resumes_from_weights_in_another
     run, deadline = tmp_path / "run", time.monotonic() + 1000
     weights = folder_of("bert")
     assert train_fold("encoder", documents[:8], run, weights=weights, deadline=deadline, **settings) is None
-    assert list(predict_documents([load_tagger(run)], documents[:2]))
+    assert list(predict_documents([load_member(run)], documents[:2]))
     moved = tmp_path / "moved"
     moved.symlink_to(weights)
     result = train_fold("encoder", documents[:8], run, weights=moved, resume=True, **settings)

@@ -17,8 +17,9 @@ from pii_kit.training.epochs import (
     documents_of_epoch,
     hide_lists,
     hide_pieces,
+    tensors_of,
 )
-from pii_kit.windows import IGNORED, NO_TOKEN, collate, cut_windows
+from pii_kit.windows import IGNORED, NO_TOKEN, cut_windows
 
 
 def n_tokens(documents) -> int:
@@ -89,7 +90,7 @@ def test_batches_have_little_padding():
 
 
 def test_hiding_replaces_about_the_given_share_of_pieces_and_nothing_else(windows):
-    batch = collate(windows[:8], pad_id=0)
+    batch = tensors_of(windows[:8], pad_id=0)
     torch.manual_seed(0)
     hidden = hide_pieces(batch, share=0.25, mask_id=2)
     changed = hidden["input_ids"] != batch["input_ids"]
@@ -187,7 +188,7 @@ def test_targets_of_an_epoch_are_the_probabilities_that_come_with_its_documents(
 def test_a_list_that_does_not_know_a_token_knows_none_of_its_pieces(documents, sha_rnn_tagger):
     """A token of which one piece is known would not be hidden."""
     windows = cut_small(sha_rnn_tagger.tokenizer)(documents[0])
-    batch = collate(windows, pad_id=0)
+    batch = tensors_of(windows, pad_id=0)
     labels = batch.pop("labels")
     torch.manual_seed(0)
     hidden = hide_lists(batch, labels, share=0.5)["feature_ids"]
@@ -228,7 +229,7 @@ def test_a_batch_with_a_teachers_window_has_probabilities_as_labels(documents, s
     cut = cut_small(sha_rnn_tagger.tokenizer)
     scores = np.full((len(documents[5].tokens), len(LABELS)), 1 / len(LABELS), dtype=np.float32)
     epochs = EpochWindows(lambda epoch: from_labels(documents[:1]), cut, [(documents[5], scores)])
-    batch = collate([epochs[0], epochs[len(epochs) - 1]], pad_id=0)
+    batch = tensors_of([epochs[0], epochs[len(epochs) - 1]], pad_id=0)
     assert batch["labels"].shape == (*batch["input_ids"].shape, len(LABELS))
     labelled = epochs[0].token_index != NO_TOKEN
     assert batch["labels"][0, : len(labelled)][labelled].argmax(-1).tolist() == epochs[0].labels[labelled].tolist()
@@ -241,7 +242,7 @@ def test_the_loader_gives_the_batches_and_does_not_change_the_random_state(docum
     loaded = list(batch_loader(epochs, batches, pad_id=0, seed=0))
     assert torch.equal(torch.get_rng_state(), state)
     for batch, indices in zip(loaded, batches, strict=True):
-        expected = collate([epochs[index] for index in indices], pad_id=0)
+        expected = tensors_of([epochs[index] for index in indices], pad_id=0)
         assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 

@@ -17,12 +17,12 @@ from pii_kit.augment import AugmentConfig
 from pii_kit.files import KitError, read_json
 from pii_kit.metrics import bootstrap_interval, micro_fbeta, recall_bound
 from pii_kit.models import encoder
-from pii_kit.predict import predict_documents
+from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.split import split_documents, without_near_duplicates
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import folds
-from pii_kit.training.ensemble import load_ensemble, predict_labelled
+from pii_kit.training.ensemble import predict_labelled
 from pii_kit.training.folds import (
     load_folds_out_of_fold,
     out_of_fold_predictions,
@@ -33,7 +33,7 @@ from pii_kit.training.folds import (
 )
 from pii_kit.training.loop import Clock
 from pii_kit.training.out_of_fold import choose_threshold, keep_out_of_fold, labels_by_other_folds, load_out_of_fold
-from pii_kit.training.runs import fingerprint, fold_folders, is_whole, load_tagger, save_tagger
+from pii_kit.training.runs import fingerprint, is_whole, save_tagger
 
 pytestmark = pytest.mark.usefixtures("tiny_presets")
 CLOCKS = {"elapsed_seconds", "cpu_seconds", "epoch_seconds", "peak_memory_bytes"}
@@ -87,10 +87,10 @@ def test_out_of_fold_probabilities_are_those_of_the_tagger_that_never_saw_the_do
     for k, folder in enumerate(fold_folders(run)):
         _, validation = split_documents(documents, n_folds=3, fold=k, seed=0)
         assert read_json(folder / "run.json")["validation"] == [document.number for document in validation]
-        again = keep_out_of_fold(predict_documents([load_tagger(folder)], validation))
+        again = keep_out_of_fold(predict_documents([load_member(folder)], validation))
         for document in validation:
             np.testing.assert_allclose(again.of(document), kept.of(document), atol=1e-6)
-        ((_, scores),) = predict_documents([load_tagger(fold_folders(run)[k - 1])], validation[:1])
+        ((_, scores),) = predict_documents([load_member(fold_folders(run)[k - 1])], validation[:1])
         largest = max(largest, np.abs(scores - kept.of(validation[0])).max())
     assert largest > 1e-4  # another fold's tagger predicts something else
 
@@ -135,7 +135,7 @@ def test_a_killed_run_resumes_to_the_same_result(killed, copy, documents, cross_
     finished = times(copy / "fold_0")
     assert without_clocks(train_copy(documents, copy)) == without_clocks(cross_validated(0)[1])
     assert times(copy / "fold_0") == finished
-    one, other = (load_tagger(folder / "fold_2").model.state_dict() for folder in (copy, cross_validated(0)[0]))
+    one, other = (load_member(folder / "fold_2").network.model.state_dict() for folder in (copy, cross_validated(0)[0]))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -186,7 +186,9 @@ def test_extra_documents_are_trained_on_and_never_scored(documents, tmp_path):
     assert load_folds_out_of_fold(tmp_path).documents.tolist() == sorted(doc.number for doc in documents)
     manifests = [read_json(folder / "run.json") for folder in fold_folders(tmp_path)]
     assert [manifest["extra"] for manifest in manifests] == [[fingerprint([doc]) for doc in extra[:4]]] * 3
-    one, other = (load_tagger(folder / "fold_0").model.state_dict() for folder in (tmp_path, tmp_path / "plain"))
+    one, other = (
+        load_member(folder / "fold_0").network.model.state_dict() for folder in (tmp_path, tmp_path / "plain")
+    )
     assert any(not torch.equal(one[name], other[name]) for name in one if one[name].shape == other[name].shape)
     with pytest.raises(KitError, match="cannot be resumed: extra was"):
         train_folds("sha_rnn", documents, tmp_path, n_folds=3, folds=range(3), seed=0, extra=extra[:2], resume=True)
@@ -196,7 +198,7 @@ def test_errors_of_extra_documents_are_not_shown(documents, tmp_path):
     extra, others = others_like(documents, 4), make_documents(2, seed=10)
     train_folds("sha_rnn", documents, tmp_path, n_folds=3, folds=range(3), seed=0, extra=extra[:3])
     labelled = [replace(doc, number=5000 + place) for place, doc in enumerate(others)]
-    found = predict_labelled(load_ensemble([tmp_path]), [tmp_path], [*documents[:2], *extra, *labelled])
+    found = predict_labelled(Tagger.load(tmp_path), [tmp_path], [*documents[:2], *extra, *labelled])
     shown = [document for document, _ in found.predictions]
     assert not set(map(id, extra[:3])) & set(map(id, shown)) and shown[:2] == list(documents[:2])
     assert found.n_left_out >= 3 and shown[-2:] == labelled
@@ -273,7 +275,7 @@ def test_a_run_out_of_time_predicts_with_the_taggers_it_has_and_can_be_resumed(
     assert f"{folder}: 0 of 3 folds are finished; resume the run" in caplog.text
     assert not (folder / "result.json").exists()
     begun = fold_folders(folder)
-    assert len(begun) == result["n_models"] == len(load_ensemble([folder]).taggers)
+    assert len(begun) == result["n_models"] == len(Tagger.load(folder).members)
     assert len(out_of_fold_predictions(folder, documents)) == result["n_documents"] == len(documents)
     decision = read_json(folder / "decision.json")
     assert (decision["o_threshold"], tuple(decision["rules"])) == (result["o_threshold"], DEFAULT_RULES)
@@ -286,7 +288,7 @@ def test_a_run_out_of_time_predicts_with_the_taggers_it_has_and_can_be_resumed(
     assert again["cpu_seconds"] == pytest.approx(sum(row["cpu_seconds"] for row in sessions))
     assert again["elapsed_seconds"] > result["elapsed_seconds"] > 0 and again["cpu_seconds"] > result["cpu_seconds"] > 0
     for of_fold, other in zip(fold_folders(folder), fold_folders(run), strict=True):
-        one, two = (load_tagger(each).model.state_dict() for each in (of_fold, other))
+        one, two = (load_member(each).network.model.state_dict() for each in (of_fold, other))
         assert all(torch.equal(weight, two[name]) for name, weight in one.items())
 
 
@@ -317,8 +319,8 @@ def test_a_run_out_of_time_says_how_to_resume_it_on_kaggle_too(copy, documents, 
 def test_a_result_describes_its_run_whose_tagger_can_be_rebuilt(documents, tmp_path):
     result = train_fold("sha_rnn", documents, tmp_path / "run", preset="cpu", seed=4)
     assert result == json.loads((tmp_path / "run" / "result.json").read_text())
-    tagger = load_tagger(tmp_path / "run")
-    assert result["parameters"] == tagger.model.num_parameters()
+    tagger = load_member(tmp_path / "run")
+    assert result["parameters"] == tagger.network.model.num_parameters()
     assert result["o_threshold"] == tagger.o_threshold
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
     assert manifest["validation"] == [doc.number for doc in split_documents(documents, seed=4)[1]]

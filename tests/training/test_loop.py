@@ -13,13 +13,13 @@ from pii_kit.decide import O_THRESHOLDS
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.metrics import best_threshold, threshold_curve
-from pii_kit.predict import predict_documents
+from pii_kit.predict import load_member, predict_documents
 from pii_kit.split import split_documents
 from pii_kit.training import TrainConfig
 from pii_kit.training import loop as train
 from pii_kit.training.loop import SECONDS_TO_SAVE, Clock, fit, is_finished, kept_epoch, out_of_patience, validate
 from pii_kit.training.out_of_fold import load_out_of_fold
-from pii_kit.training.runs import load_tagger, training_seconds
+from pii_kit.training.runs import training_seconds
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, window_size=64, overlap=8, learning_rate=1e-2, class_weights=0.2)
 
@@ -125,7 +125,7 @@ def test_training_learns_by_heart_what_it_is_shown(documents, sha_rnn_tagger, tm
 
 def test_the_epoch_with_the_best_score_is_kept(parts, sha_rnn_tagger, tmp_path):
     history = fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, CONFIG, tmp_path)
-    kept = load_tagger(tmp_path)
+    kept = load_member(tmp_path)
     predictions = list(predict_documents([kept], parts[1]))
     curve = threshold_curve(predictions, [kept.o_threshold])
     assert curve["f5"].tolist() == pytest.approx([kept_epoch(history, "best")["f5"]])
@@ -148,8 +148,8 @@ def test_the_last_epoch_is_kept_when_that_is_asked_for(parts, sha_rnn_tagger, tm
     history = fit(model, sha_rnn_tagger.tokenizer, *parts, replace(CONFIG, keep="last"), tmp_path)
     assert [row["f5"] for row in history] == [0.9, 0.5, 0.2]
     assert kept_epoch(history, "last")["epoch"] == 3 and kept_epoch(history, "best")["epoch"] == 1
-    kept = load_tagger(tmp_path)
-    assert all(torch.equal(one, model.state_dict()[name]) for name, one in kept.model.state_dict().items())
+    kept = load_member(tmp_path)
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in kept.network.model.state_dict().items())
     out_of_fold = load_out_of_fold(tmp_path / "tagger")
     for document, scores in zip(parts[1], probabilities(kept, parts[1]), strict=True):
         np.testing.assert_allclose(out_of_fold.of(document), scores, atol=1e-4)
@@ -227,7 +227,7 @@ def test_a_training_out_of_time_keeps_a_tagger_and_resumes_to_the_weights_of_an_
         stopped = fit(model, sha_rnn_tagger.tokenizer, *parts, config, tmp_path / "run", deadline=0.0)
     assert not is_finished(stopped, config) and is_finished(history, config)
     assert "f5" in stopped[-1] and stopped == json.loads((tmp_path / "run" / "history.json").read_text())
-    kept = load_tagger(tmp_path / "run").model.state_dict()
+    kept = load_member(tmp_path / "run").network.model.state_dict()
     assert all(torch.equal(one, kept[name]) for name, one in model.state_dict().items())
     resumed = fresh("sha_rnn", sha_rnn_tagger)
     torch.manual_seed(98)
@@ -261,16 +261,19 @@ def test_after_running_out_of_time_and_resuming_the_tagger_is_that_of_the_epoch_
         model = fresh("sha_rnn", sha_rnn_tagger)
         stopped = fit(model, tokenizer, *parts, CONFIG, tmp_path / "run")
     assert 1 < stopped[-1]["epoch"] < 2
-    weights = load_tagger(tmp_path / "run").model.state_dict()
+    weights = load_member(tmp_path / "run").network.model.state_dict()
     assert all(torch.equal(one, weights[name]) for name, one in model.state_dict().items())
 
     with monkeypatch.context() as patched:
         patched.setattr(train, "validate", validate_as(iter([0.4, 0.3])))
         history = fit(fresh("sha_rnn", sha_rnn_tagger), tokenizer, *parts, CONFIG, tmp_path / "run", resume=True)
     assert kept_epoch(history, "best")["epoch"] == 1 and len(history) == 3
-    kept, unbroken = (load_tagger(tmp_path / name) for name in ("run", "unbroken"))
-    assert all(torch.equal(one, kept.model.state_dict()[name]) for name, one in unbroken.model.state_dict().items())
-    assert validate(kept.model, tokenizer, parts[1], CONFIG)[2]["f5"] == pytest.approx(scores_of[0])
+    kept, unbroken = (load_member(tmp_path / name) for name in ("run", "unbroken"))
+    assert all(
+        torch.equal(one, kept.network.model.state_dict()[name])
+        for name, one in unbroken.network.model.state_dict().items()
+    )
+    assert validate(kept.network.model, tokenizer, parts[1], CONFIG)[2]["f5"] == pytest.approx(scores_of[0])
     assert not (tmp_path / "run" / "kept_tagger").exists()
 
 
@@ -283,7 +286,7 @@ def test_patience_stops_early(parts, sha_rnn_tagger, tmp_path):
 def test_a_threshold_that_is_set_is_kept(parts, sha_rnn_tagger, tmp_path):
     config = replace(CONFIG, epochs=1, o_threshold=0.77)
     fit(fresh("sha_rnn", sha_rnn_tagger), sha_rnn_tagger.tokenizer, *parts, config, tmp_path)
-    assert load_tagger(tmp_path).o_threshold == 0.77
+    assert load_member(tmp_path).o_threshold == 0.77
 
 
 @pytest.mark.parametrize("changes", [{"optimizer": "adam"}, {"class_weights": "log"}, {"cycle_epochs": 1}])
@@ -353,7 +356,7 @@ def test_a_training_is_finished_by_its_epochs_or_its_patience_and_not_by_its_tim
 
 
 def test_the_threshold_is_the_best_of_the_curve_and_the_score_is_at_it(documents, sha_rnn_tagger):
-    tagger, kept, scores = validate(sha_rnn_tagger.model, sha_rnn_tagger.tokenizer, documents, FOUR_EPOCHS)
+    tagger, kept, scores = validate(sha_rnn_tagger.network.model, sha_rnn_tagger.tokenizer, documents, FOUR_EPOCHS)
     curve = threshold_curve(list(predict_documents([tagger], documents)), [t for t in O_THRESHOLDS if t >= 0.5])
     assert scores["f5"] == pytest.approx(curve["f5"].max())
     assert curve.loc[tagger.o_threshold, "f5"] == curve["f5"].max() and scores["o_threshold"] == tagger.o_threshold
@@ -366,7 +369,7 @@ def test_no_threshold_below_a_half_is_chosen_although_it_would_score_higher(sha_
     scores[:, LABELS.index("O")] = 0.01, 0.3, 0.3
     scores[:, LABELS.index("B-NAME_STUDENT")] = 0.99, 0.7, 0.7
     monkeypatch.setattr(train, "predict_documents", lambda *_: [(essay, scores)])
-    tagger, _, found = validate(sha_rnn_tagger.model, sha_rnn_tagger.tokenizer, [essay], FOUR_EPOCHS)
+    tagger, _, found = validate(sha_rnn_tagger.network.model, sha_rnn_tagger.tokenizer, [essay], FOUR_EPOCHS)
     assert tagger.o_threshold == found["o_threshold"] >= 0.5
     assert (found["tp"], found["fp"], found["fn"]) == (1, 2, 0)
     assert best_threshold(threshold_curve([(essay, scores)])) < 0.5
@@ -374,6 +377,6 @@ def test_no_threshold_below_a_half_is_chosen_although_it_would_score_higher(sha_
 
 def test_a_threshold_that_is_given_is_not_chosen(documents, sha_rnn_tagger):
     tagger, _, scores = validate(
-        sha_rnn_tagger.model, sha_rnn_tagger.tokenizer, documents, replace(FOUR_EPOCHS, o_threshold=0.123)
+        sha_rnn_tagger.network.model, sha_rnn_tagger.tokenizer, documents, replace(FOUR_EPOCHS, o_threshold=0.123)
     )
     assert tagger.o_threshold == scores["o_threshold"] == 0.123

@@ -7,8 +7,8 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from pii_kit.files import KitError, read_json, write_json
 from pii_kit.pieces import read_tokenizer
-from pii_kit.predict import predict_documents
-from pii_kit.training.runs import fingerprint, load_tagger, reopen_run, save_tagger, start_run, training_seconds
+from pii_kit.predict import load_member, predict_documents
+from pii_kit.training.runs import fingerprint, reopen_run, save_tagger, start_run, training_seconds
 
 
 @pytest.fixture(params=["sha_rnn_tagger", "mobilebert_tagger"])
@@ -18,7 +18,7 @@ def tagger(request):
 
 def test_a_run_folder_rebuilds_its_tagger_exactly(tagger, documents, tmp_path):
     save_tagger(tmp_path, tagger)
-    again = load_tagger(tmp_path)
+    again = load_member(tmp_path)
     assert (again.window_size, again.overlap, again.o_threshold) == (64, 16, 0.9)
     for (_, one), (_, other) in zip(
         predict_documents([tagger], documents), predict_documents([again], documents), strict=True
@@ -42,7 +42,7 @@ def test_nothing_in_a_run_folder_needs_unpickling(tagger, tmp_path):
 def test_a_better_tagger_takes_the_place_of_the_one_before(sha_rnn_tagger, mobilebert_tagger, tmp_path):
     for tagger in (sha_rnn_tagger, mobilebert_tagger):
         save_tagger(tmp_path, tagger)
-    assert type(load_tagger(tmp_path).model) is type(mobilebert_tagger.model)
+    assert type(load_member(tmp_path).network.model) is type(mobilebert_tagger.network.model)
     assert [path.name for path in tmp_path.iterdir()] == ["tagger"]
 
 
@@ -56,7 +56,7 @@ def test_a_damaged_run_folder_is_an_error_in_one_line(sha_rnn_tagger, tmp_path, 
     else:
         path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(KitError) as error:
-        load_tagger(tmp_path)
+        load_member(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -66,12 +66,12 @@ def test_weights_of_another_model_are_refused(sha_rnn_tagger, mobilebert_tagger,
     weights = (tmp_path / "one" / "tagger" / "model.safetensors").read_bytes()
     (tmp_path / "other" / "tagger" / "model.safetensors").write_bytes(weights)
     with pytest.raises(KitError, match="cannot be loaded"):
-        load_tagger(tmp_path / "other")
+        load_member(tmp_path / "other")
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(KitError, match=f"{tmp_path}: not a run folder"):
-        load_tagger(tmp_path)
+        load_member(tmp_path)
 
 
 MANIFEST = {"model": "sha_rnn", "train": {"epochs": 3, "seed": 0}}
