@@ -11,7 +11,6 @@ from pii_kit.files import KitError, atomic_folder
 if TYPE_CHECKING:
     from pii_kit.kaggle.build import Description
     from pii_kit.kaggle.client import Kaggle
-    from pii_kit.kaggle.push import Pushes
 
 app = new_app("Send the kit to Kaggle, and fetch what its notebooks write.")
 SUBMISSION = "submission.csv"
@@ -36,7 +35,7 @@ def build(out: Kit = KIT, description: Metadata = METADATA, owner: Owner = None,
     name = _named_owner(owner, content)
     if name is None:
         try:
-            name = Kaggle(timeout=timeout).sign_in()
+            name = Kaggle(content.root, timeout=timeout).sign_in()
         except KitError as error:
             places = f'--owner NAME, KAGGLE_USERNAME, or "owner" in {description}'
             raise KitError(f"owner missing: put your Kaggle name in {places}, or sign in ({error})") from None
@@ -55,7 +54,7 @@ def push(
     """Build, then send data sets and notebooks in order; Kaggle runs the notebooks."""
     from pii_kit.kaggle.push import push_kit, select
 
-    content, kaggle, name, _ = _start(description, owner, timeout)
+    content, kaggle, name = _start(description, owner, timeout)
     select(content, only or ())  # a wrong slug ends it before the build
     _build(content, out, name)
     push_kit(kaggle, content, out, owner=name, only=only or (), wait=wait)
@@ -65,16 +64,14 @@ def push(
 def status(description: Metadata = METADATA, owner: Owner = None, timeout: Timeout = 600) -> None:
     """Show the state of data sets and notebooks."""
     from pii_kit.kaggle.build import full_name
-    from pii_kit.kaggle.push import NOT_THERE, run_state
 
-    content, kaggle, user, pushes = _start(description, owner, timeout)
+    content, kaggle, user = _start(description, owner, timeout)
     width = max(len(entry.slug) for entry in (*content.datasets, *content.notebooks))
     for dataset in content.datasets:
-        found = kaggle.dataset(full_name(user, dataset.slug))
-        text = f"{found[0]}, version {found[1]}" if found else NOT_THERE
-        tell(f"data set  {dataset.slug:{width}}  {text}")
+        state, version = kaggle.dataset(full_name(user, dataset.slug))
+        tell(f"data set  {dataset.slug:{width}}  {f'{state}, version {version}' if version else state}")
     for notebook in content.notebooks:
-        run = run_state(kaggle, full_name(user, notebook.slug), pushes)
+        run = kaggle.notebook(full_name(user, notebook.slug))
         tell(f"notebook  {notebook.slug:{width}}  {' '.join(run).strip()}")
 
 
@@ -89,12 +86,13 @@ def pull(
     """Download what the notebooks have written: run folders, submission.csv, logs."""
     from pii_kit.kaggle import runs_below
     from pii_kit.kaggle.build import full_name
-    from pii_kit.kaggle.push import FAILED, run_state, select
+    from pii_kit.kaggle.client import FAILED
+    from pii_kit.kaggle.push import select
 
-    content, kaggle, user, pushes = _start(description, owner, timeout)
+    content, kaggle, user = _start(description, owner, timeout)
     for notebook in select(content, only or ())[1]:
         name, folder = full_name(user, notebook.slug), out / notebook.slug
-        run = run_state(kaggle, name, pushes)
+        run = kaggle.notebook(name)
         if run[0] not in ("complete", *FAILED):
             tell(f"notebook {name}: {run[0]}, nothing to pull")
             continue
@@ -124,42 +122,40 @@ def submit(
 
     from pii_kit import __version__
     from pii_kit.kaggle.build import full_name
-    from pii_kit.kaggle.push import NOT_THERE, wait_for_submission
 
-    content, kaggle, user, pushes = _start(description, owner, timeout)
+    content, kaggle, user = _start(description, owner, timeout)
     slugs = [notebook.slug for notebook in content.notebooks if notebook.submits]
     if not slugs:
         raise KitError(f'{description}: no notebook has "submits": true, so there is none to submit')
     name, competition = full_name(user, slugs[0]), content.competition
-    version = notebook_version or pushes.get(f"notebook {name}").get("version")
+    version = notebook_version or kaggle.pushed.get(f"notebook {name}", {}).get("version")
     if version is None:
         raise KitError(
             f"notebook {name}: not pushed from this checkout; give --notebook-version N, as its page on Kaggle shows"
         )
-    state, reason = kaggle.notebook(name, version) or (NOT_THERE, "")
+    state, reason = kaggle.notebook(name, version)
     if state != "complete":
         raise KitError(f"notebook {name}: {f'{state} {reason}'.strip()}; only a complete run can be submitted")
     with TemporaryDirectory() as folder:
-        if Path(folder, SUBMISSION) not in kaggle.download(name, Path(folder), version=version, only=SUBMISSION):
+        if Path(folder, SUBMISSION) not in kaggle.download(f"{name}/{version}", Path(folder), only=SUBMISSION):
             raise KitError(f"notebook {name}: its run has written no {SUBMISSION}; `kaggle pull` has its log")
     text = message or f"pii_kit {__version__}, {slugs[0]} version {version}"
     number = kaggle.submit(name, version, competition=competition, file=SUBMISSION, message=text)
     tell(f"submission {number}: sent")
     if wait:
-        tell(f"submission {number}: {wait_for_submission(kaggle, competition, number)[1]}")
+        tell(f"submission {number}: {kaggle.wait_for_submission(competition, number)}")
 
 
-def _start(description: Path, owner: str | None, timeout: float) -> "tuple[Description, Kaggle, str, Pushes]":
-    """Read the description and sign in; return both, the owner, and what was pushed before."""
+def _start(description: Path, owner: str | None, timeout: float) -> "tuple[Description, Kaggle, str]":
+    """Read the description and sign in; return both and the owner."""
     from pii_kit.kaggle.build import read_description
     from pii_kit.kaggle.client import Kaggle
-    from pii_kit.kaggle.push import Pushes
 
     content = read_description(description)
     name = _named_owner(owner, content)
-    kaggle = Kaggle(timeout=timeout, tell=tell)
+    kaggle = Kaggle(content.root, timeout=timeout, tell=tell)
     user = kaggle.sign_in()
-    return content, kaggle, name or user, Pushes(content.root)
+    return content, kaggle, name or user
 
 
 def _named_owner(owner: str | None, description: "Description") -> str | None:

@@ -98,29 +98,19 @@ def read_description(path: str | Path) -> Description:
 
 
 def _problems(description: Description) -> Iterator[str]:
-    """Find what a schema cannot express: names, sources, and outputs in notebooks."""
-    sent = {dataset.slug for dataset in description.datasets}
-    before: set[str] = set()
+    """Find what neither a schema nor the client refuses: slugs that are not those of titles, outputs in notebooks."""
     for entry in (*description.datasets, *description.notebooks):
         if (of_title := slugify(entry.title)) != entry.slug:  # Kaggle would store it under the slug of its title
             yield f"{entry.slug}: title makes the slug {of_title!r}; expected a title that makes {entry.slug!r}"
-        if entry.slug in before:
-            yield f"{entry.slug}: slug is used twice"
-        if isinstance(entry, Notebook):
-            for field, names, known in (("datasets", entry.datasets, sent), ("kernels", entry.kernels, before - sent)):
-                if unknown := [name for name in names if "/" not in name and name not in known]:
-                    yield f"{entry.slug}: {field} names {unknown[0]!r}; expected one before it, or OWNER/SLUG"
-            if entry.submits and entry.internet:
-                yield f"{entry.slug}: internet is true; expected false, because this notebook is submitted"
-            try:
-                cells = json.loads((description.root / entry.file).read_bytes())["cells"]
-                if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
-                    yield f"{entry.file}: has outputs, which can show essays; remove them with nbstripout"
-            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-                yield f"{entry.file}: not a notebook: {error!r}"
-        before.add(entry.slug)
-    if len([entry for entry in description.notebooks if entry.submits]) > 1:
-        yield "notebooks: several have submits true; expected one"
+    for notebook in description.notebooks:
+        if notebook.submits and notebook.internet:
+            yield f"{notebook.slug}: internet is true; expected false, because this notebook is submitted"
+        try:
+            cells = json.loads((description.root / notebook.file).read_bytes())["cells"]
+            if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
+                yield f"{notebook.file}: has outputs, which can show essays; remove them with nbstripout"
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            yield f"{notebook.file}: not a notebook: {error!r}"
 
 
 def slugify(title: str) -> str:

@@ -1,16 +1,18 @@
-"""The official Kaggle client with typed answers, a time limit for each call, and one line for each refusal."""
+"""Talk to Kaggle through its official client: typed answers, a time limit for each call, one line for each refusal."""
 
+import hashlib
 import importlib.util
 import io
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from pii_kit.files import KitError
+from pii_kit.files import KitError, read_json, write_json
 from pii_kit.kaggle import COMPETITION
 
 INSTALL = "pip install kaggle==2.2.5 six"
@@ -22,7 +24,14 @@ ACCESS = (
     "check that it is yours, that your phone number is verified (accelerators and internet need it), and that you "
     f"accepted the rules at https://www.kaggle.com/competitions/{COMPETITION}/rules"
 )
+NOT_THERE = "not on Kaggle, or not visible to you"
+FAILED = ("error", "cancel_acknowledged")  # a notebook's run or a submission
 INSIDE = r"^(?![/\\])(?!(.*[/\\])?\.\.([/\\]|$))."  # names of output files that stay inside the folder
+POLL_SECONDS = 30  # between two requests for a status
+DATASET_SECONDS = 900
+SESSION_SECONDS = 13 * 3600  # a session ends after 12 hours, and can be queued before
+SETTLE_SECONDS = 600  # after a push, in which Kaggle need not show the new version yet
+UNREACHABLE = 10  # requests in a row that may fail before a wait ends
 
 
 class Unreachable(KitError):
@@ -68,16 +77,19 @@ def refusal(what: str, problem: BaseException | str) -> KitError:
 
 
 class Kaggle:
-    """The Kaggle client. Names are OWNER/SLUG; every method raises KitError if Kaggle refuses.
+    """Kaggle for the signed-in user. Names are OWNER/SLUG; every method raises KitError if Kaggle refuses.
 
-    A call without an answer is given up after `timeout` seconds. `tell` gets each line for the user.
+    What is sent from the checkout `root` is recorded in its dist/kaggle_pushed.json. A call without an answer is given
+    up after `timeout` seconds. `tell` gets each line for the user.
     """
 
-    def __init__(self, *, timeout: float = 600, tell: Callable[[str], None] = print):
+    def __init__(self, root: Path, *, timeout: float = 600, tell: Callable[[str], None] = print):
         if importlib.util.find_spec("kaggle") is None:
             raise KitError(f"the Kaggle client is not installed: {INSTALL}")
         self.timeout, self.tell = timeout, tell
         self._client: Any = None
+        self._record = root / "dist" / "kaggle_pushed.json"
+        self.pushed: dict[str, dict] = read_json(self._record) if self._record.exists() else {}
 
     def _call(self, what: str, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the client in a thread, because the client waits for an answer without limit."""
@@ -108,48 +120,76 @@ class Kaggle:
             raise refusal(what, message)
         return answers[0]
 
+    def _remember(self, what: str, **entry: Any) -> None:
+        self.pushed[what] = entry
+        self._record.parent.mkdir(exist_ok=True)
+        write_json(self._record, self.pushed)
+
     def sign_in(self) -> str:
         """Return the name of the user whose credentials the client finds."""
         return self._call("signing in", "get_config_value", "username")
 
-    def dataset(self, name: str) -> tuple[str, int] | None:
-        """Return the status of a data set, "ready" at the end, and its latest version; None if there is none."""
+    def dataset(self, name: str) -> tuple[str, int]:
+        """Return the status of a data set, "ready" at the end, and its latest version; 0 if there is none."""
         try:
             answer = json.loads(self._call(f"data set {name}", "dataset_status", name, format="json"))
         except Missing:
-            return None
+            return NOT_THERE, 0
         return answer["status"], answer["current_version_number"] or 0
 
-    def send_dataset(self, name: str, folder: Path, *, new: bool, notes: str) -> None:
-        """Send a folder as a new private data set or as a new version."""
+    def send_dataset(self, name: str, folder: Path) -> None:
+        """Send a folder as a new private data set or version, and wait until it is ready. Equal content is not sent."""
+        what, total = f"data set {name}", hashlib.sha256()
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            total.update(path.relative_to(folder).as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
+        before, content = self.dataset(name), total.hexdigest()[:16]
+        if before[0] == "ready" and self.pushed.get(what) == {"version": before[1], "content": content}:
+            self.tell(f"{what}: version {before[1]} has the same content, nothing to send")
+            return
+        self.tell(f"{what}: sending a new {'version' if before[1] else 'data set'}")
         options = {"quiet": True, "dir_mode": "zip"}  # zip: the client leaves folders out otherwise; Kaggle unpacks it
-        if new:
-            self._call(f"data set {name}", "dataset_create_new", str(folder), public=False, **options)
+        if before[0] == NOT_THERE:
+            self._call(what, "dataset_create_new", str(folder), public=False, **options)
         else:
-            self._call(f"data set {name}", "dataset_create_version", str(folder), notes, **options)
+            self._call(what, "dataset_create_version", str(folder), f"Content {content}", **options)
 
-    def push_notebook(self, name: str, folder: Path) -> int:
-        """Send a folder as the next version of a notebook, which Kaggle runs, and return the version."""
+        def look() -> tuple[str, int]:
+            state = self.dataset(name)
+            return state if state[1] > before[1] else ("waiting for the new version", 0)
+
+        _, version = self._wait(what, look, until="ready", seconds=DATASET_SECONDS)
+        self._remember(what, version=version, content=content)  # only now: an upload can fail on the way
+
+    def send_notebook(self, name: str, folder: Path) -> None:
+        """Send a folder as the next version of a notebook, which Kaggle runs."""
         answer = self._call(f"notebook {name}", "kernels_push", str(folder))
         for sources in ("dataset", "competition", "kernel", "model"):
             if invalid := getattr(answer, f"invalid_{sources}_sources"):
                 raise refusal(f"notebook {name}", f"{sources} sources that Kaggle does not know: {', '.join(invalid)}")
-        if not answer.version_number:
-            raise KitError(f"notebook {name}: Kaggle's answer names no version; look at the site")
-        return answer.version_number
+        self._remember(f"notebook {name}", version=answer.version_number, time=time.time())
+        self.tell(f"notebook {name}: version {answer.version_number} is pushed, https://www.kaggle.com/code/{name}")
 
-    def notebook(self, name: str, version: int | None = None) -> tuple[str, str] | None:
-        """Return the status of the latest run, or of a version's, and why it failed; None without such a run."""
+    def notebook(self, name: str, version: int | None = None) -> tuple[str, str]:
+        """Return the status of a notebook's run, or NOT_THERE, and why it failed.
+
+        The run is that of the version, by default the one pushed last from this checkout, or else the latest.
+        """
+        pushed = self.pushed.get(f"notebook {name}", {})
+        version = version or pushed.get("version")
         try:
-            answer = self._call(f"notebook {name}", "kernels_status", _versioned(name, version))
+            answer = self._call(f"notebook {name}", "kernels_status", f"{name}/{version}" if version else name)
         except Missing:
-            return None
+            return ("pushed" if time.time() - pushed.get("time", 0) < SETTLE_SECONDS else NOT_THERE), ""
         return answer.status.name.lower(), " ".join(answer.failure_message.split())
 
-    def download(self, name: str, into: Path, *, version: int | None = None, only: str | None = None) -> list[Path]:
-        """Download the log and the output files of a notebook's run, or `only` one, and return their paths."""
+    def wait_for_notebook(self, name: str) -> None:
+        """Wait until a notebook's run is complete; raise KitError if it fails, is late or does not exist."""
+        self._wait(f"notebook {name}", lambda: self.notebook(name), until="complete", seconds=SESSION_SECONDS)
+
+    def download(self, name: str, into: Path, *, only: str | None = None) -> list[Path]:
+        """Download the log and the output files of a notebook's latest run, or `only` one; return their paths."""
         options = {"file_pattern": INSIDE if only is None else f"^{re.escape(only)}$", "page_size": 200}
-        self._call(f"outputs of {name}", "kernels_output", _versioned(name, version), str(into), force=True, **options)
+        self._call(f"outputs of {name}", "kernels_output", name, str(into), force=True, **options)
         return sorted(path for path in into.rglob("*") if path.is_file())
 
     def submit(self, name: str, version: int, *, competition: str, file: str, message: str) -> int:
@@ -157,15 +197,38 @@ class Kaggle:
         where = {"competition": competition, "kernel": name, "kernel_version": version, "quiet": True}
         return self._call(f"submission of {name}", "competition_submit_code", file, message, **where).ref
 
-    def submissions(self, competition: str) -> dict[int, tuple[str, str]]:
-        """Return the status of the latest submissions, with their scores or the reason of an error, by their number."""
-        found = self._call(f"submissions to {competition}", "competition_submissions", competition) or []
-        return {one.ref: (one.status.name.lower(), one.error_description or _scores(one)) for one in found}
+    def wait_for_submission(self, competition: str, number: int) -> str:
+        """Wait until a submission is scored, and return its scores."""
 
+        def look() -> tuple[str, str]:
+            found = self._call(f"submissions to {competition}", "competition_submissions", competition) or []
+            for one in found:
+                if one.ref == number:
+                    scores = f"public {one.public_score or '-'}, private {one.private_score or '-'}"
+                    return one.status.name.lower(), one.error_description or scores
+            return "not listed", ""
 
-def _versioned(name: str, version: int | None) -> str:
-    return name if version is None else f"{name}/{version}"
+        return self._wait(f"submission {number}", look, until="complete", seconds=SESSION_SECONDS)[1]
 
-
-def _scores(submission: Any) -> str:
-    return f"public {submission.public_score or '-'}, private {submission.private_score or '-'}"
+    def _wait(self, what: str, look: Callable[[], tuple], *, until: str, seconds: float) -> tuple:
+        """Ask for a state until its first item, the status, is `until`; return the state."""
+        end = time.monotonic() + seconds
+        shown, n_failed = "", 0
+        while True:
+            try:
+                state, n_failed = look(), 0
+            except Unreachable as error:
+                n_failed += 1
+                if n_failed == UNREACHABLE:
+                    raise
+                state = (f"no answer, next request in {POLL_SECONDS} s ({error})",)
+            if state[0] != shown:
+                self.tell(f"{what}: {state[0]}")
+            if state[0] == until:
+                return state
+            if state[0] in (*FAILED, "failed", "deleted", NOT_THERE):
+                raise KitError(f"{what}: {state[0]}: {state[1] or 'no reason given'}; look at the site")
+            if time.monotonic() + POLL_SECONDS > end:
+                raise KitError(f"{what}: still {state[0]} after {seconds / 60:.0f} minutes; look at the site")
+            shown = state[0]
+            time.sleep(POLL_SECONDS)

@@ -8,8 +8,8 @@ import pytest
 
 from pii_kit import __version__
 from pii_kit.__main__ import main
-from pii_kit.kaggle import client, push
-from pii_kit.kaggle.push import NOT_THERE, Pushes
+from pii_kit.kaggle import client
+from pii_kit.kaggle.client import NOT_THERE
 
 ROOT = Path(__file__).parents[2]
 CONTENT = json.loads((ROOT / "kaggle_metadata.json").read_text())
@@ -33,7 +33,7 @@ def checkout(tmp_path, monkeypatch):
 @pytest.fixture
 def run(checkout, stub, no_wheels, monkeypatch, capsys):
     """A function from a verb with its arguments to what the user sees: exit code, lines, lines of errors."""
-    monkeypatch.setattr(push, "POLL_SECONDS", 0)
+    monkeypatch.setattr(client, "POLL_SECONDS", 0)
 
     def run(verb: str, *arguments: str) -> tuple[int, list[str], list[str]]:
         code = main(["kaggle", verb, *map(str, arguments)])
@@ -135,7 +135,8 @@ def test_a_pull_that_fails_keeps_what_was_pulled_before(run, stub):
 )
 def test_only_a_complete_run_with_a_submission_is_submitted(states, expected, run, stub, checkout):
     stub.states, stub.kernels = {INFERENCE: states} if states else {}, {INFERENCE: {"version": 2}}
-    Pushes(checkout).add(f"notebook writer/{INFERENCE}", version=2, time=0)
+    (checkout / "dist").mkdir()
+    (checkout / "dist" / "kaggle_pushed.json").write_text(f'{{"notebook writer/{INFERENCE}": {{"version": 2}}}}')
     code, _, errors = run("submit")
     assert (code, errors) == (2, [f"error: notebook writer/{INFERENCE}: {expected}"])
     assert stub.submissions == []

@@ -73,14 +73,6 @@ def test_what_is_right_has_no_problems(content, problems):
         (["notebooks", 0], "file", "../notebooks/01_eda.ipynb", "expected a path below the folder of this file"),
         (["notebooks", 0], "file", "notebooks/07.ipynb", "not a notebook: FileNotFoundError"),
         (["notebooks", 0], "datasets", "a-b", "Input should be a valid array"),
-        (
-            ["notebooks", 0],
-            "datasets",
-            ["pii-kit-packages"],
-            "datasets names 'pii-kit-packages'; expected one before it, or",
-        ),
-        (["notebooks", 0], "kernels", ["pii-kit-02-train-sha-rnn"], "kernels names 'pii-kit-02-train-sha-rnn'"),
-        (["notebooks", 2], "submits", True, "several have submits true; expected one"),
         (["notebooks", 3], "internet", True, "internet is true; expected false, because this notebook is submitted"),
     ],
 )
@@ -96,11 +88,6 @@ def test_a_wrong_value_is_one_line_with_what_was_expected(where, key, value, exp
 def test_a_missing_field_of_a_notebook_has_no_default(key, content, problems):
     del content["notebooks"][1][key]
     assert problems(content) == [f"notebooks.1.{key}: Field required"]
-
-
-def test_equal_slugs_are_refused(content, problems):
-    content["notebooks"].append(content["notebooks"][0])
-    assert problems(content) == ["pii-kit-01-eda: slug is used twice"]
 
 
 @pytest.mark.parametrize(

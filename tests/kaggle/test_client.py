@@ -9,7 +9,7 @@ import pytest
 
 from pii_kit.files import KitError
 from pii_kit.kaggle import client
-from pii_kit.kaggle.client import Busy, Kaggle, Missing, Unreachable
+from pii_kit.kaggle.client import NOT_THERE, Busy, Kaggle, Missing, Unreachable
 
 SLUG = "pii-kit-04-inference"
 NAME, PACKAGE = f"writer/{SLUG}", "writer/pii-kit-package"
@@ -17,43 +17,84 @@ RULES = "https://www.kaggle.com/competitions/pii-detection-removal-from-educatio
 
 
 @pytest.fixture
-def kaggle(stub):
-    return Kaggle(timeout=20, tell=[].append)
+def lines():
+    return []
 
 
-def test_a_data_set_arrives_whole_and_private_and_gets_new_versions(kaggle, stub, built_kit):
-    folder = built_kit / "datasets" / "pii-kit-package"
-    assert kaggle.dataset(PACKAGE) is None
-    kaggle.send_dataset(PACKAGE, folder, new=True, notes="")
-    assert stub.files("pii-kit-package") == {path.name: path.read_bytes() for path in folder.glob("*.whl")}
+@pytest.fixture
+def kaggle(stub, lines, tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "POLL_SECONDS", 0)
+    return Kaggle(tmp_path, timeout=20, tell=lines.append)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A data set with a file and a folder."""
+    folder = tmp_path / "data set"
+    (folder / "run" / "fold_0").mkdir(parents=True)
+    (folder / "kit.whl").write_text("wheel")
+    (folder / "run" / "fold_0" / "history.json").write_text("{}")
+    metadata = {"id": PACKAGE, "title": "PII kit package", "licenses": [{"name": "other"}]}
+    (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
+    return folder
+
+
+def test_a_data_set_arrives_whole_and_private_and_gets_new_versions(kaggle, stub, package, tmp_path):
+    assert kaggle.dataset(PACKAGE) == (NOT_THERE, 0)
+    kaggle.send_dataset(PACKAGE, package)
+    assert stub.files("pii-kit-package")["kit.whl"] == b"wheel"
+    archive = zipfile.ZipFile(BytesIO(stub.files("pii-kit-package")["run.zip"]))
+    assert archive.namelist() == ["fold_0/history.json"]
     (request,) = stub.bodies("CreateDataset")
     expected = {"isPrivate": True, "ownerSlug": "writer", "slug": "pii-kit-package", "title": "PII kit package"}
     assert {**request, **expected, "licenseName": "other"} == request
-    kaggle.send_dataset(PACKAGE, folder, new=False, notes="more")
-    assert stub.bodies("CreateDatasetVersion")[0]["body"]["versionNotes"] == "more"
+    (package / "kit.whl").write_text("another wheel")
+    kaggle.send_dataset(PACKAGE, package)
+    assert stub.bodies("CreateDatasetVersion")[0]["body"]["versionNotes"].startswith("Content ")
     assert kaggle.dataset(PACKAGE) == ("ready", 2)
 
 
-def test_folders_in_a_data_set_are_sent_too(kaggle, stub, tmp_path):
-    (tmp_path / "sha_rnn" / "fold_0").mkdir(parents=True)
-    (tmp_path / "sha_rnn" / "fold_0" / "history.json").write_text("{}")
-    metadata = {"id": "writer/pii-kit-runs", "title": "PII kit runs", "licenses": [{"name": "other"}]}
-    (tmp_path / "dataset-metadata.json").write_text(json.dumps(metadata))
-    kaggle.send_dataset("writer/pii-kit-runs", tmp_path, new=True, notes="")
-    archive = zipfile.ZipFile(BytesIO(stub.files("pii-kit-runs")["sha_rnn.zip"]))
-    assert archive.namelist() == ["fold_0/history.json"]
+@pytest.mark.parametrize("change", [{}, {"version": 2}, {"status": "FAILED"}, {"version": 0}])
+def test_equal_content_is_sent_again_only_if_the_version_that_was_sent_is_not_ready(change, kaggle, stub, package):
+    kaggle.send_dataset(PACKAGE, package)
+    stub.datasets["pii-kit-package"] |= change
+    Kaggle(kaggle._record.parents[1], tell=[].append).send_dataset(PACKAGE, package)
+    assert len(stub.sent()) == (2 if change else 1)
 
 
-def test_a_failed_upload_makes_no_version(kaggle, stub, built_kit):
+def test_a_failed_upload_makes_no_version_and_is_sent_again(kaggle, stub, package):
     stub.refuse("upload", 403, "expired")
-    with pytest.raises(KitError, match=rf"^data set {PACKAGE}: Upload unsuccessful: [^\n]*whl; [^\n]*$"):
-        kaggle.send_dataset(PACKAGE, built_kit / "datasets" / "pii-kit-package", new=True, notes="")
+    with pytest.raises(KitError, match=rf"^data set {PACKAGE}: Upload unsuccessful: [^\n]*$"):
+        kaggle.send_dataset(PACKAGE, package)
     assert stub.datasets == {}
+    stub.refusals.clear()
+    kaggle.send_dataset(PACKAGE, package)
+    assert kaggle.dataset(PACKAGE) == ("ready", 1)
+
+
+def test_the_new_version_of_a_data_set_is_waited_for(kaggle, stub, package, lines, monkeypatch):
+    states = iter([("READY", 1), ("READY", 1), ("BLOBS_RECEIVED", 2), ("READY", 2)])
+
+    def answer(body):
+        status, version = next(states)
+        stub.datasets["pii-kit-package"] = {"status": status, "version": version}
+        return {"status": status}
+
+    monkeypatch.setattr(stub, "_GetDatasetStatus", answer)
+    kaggle.send_dataset(PACKAGE, package)
+    shown = ("sending a new version", "waiting for the new version", "blobs_received", "ready")
+    assert lines == [f"data set {PACKAGE}: {state}" for state in shown]
+
+
+def test_a_data_set_that_fails_is_an_error(kaggle, stub, package, monkeypatch):
+    monkeypatch.setattr(stub, "_GetDatasetStatus", lambda body: {"status": "FAILED"} if stub.datasets else None)
+    with pytest.raises(KitError, match=f"^data set {PACKAGE}: failed: "):
+        kaggle.send_dataset(PACKAGE, package)
 
 
 def test_a_notebook_arrives_with_its_cells_and_settings(kaggle, stub, built_kit, capsys):
     folder = built_kit / "kernels" / SLUG
-    assert kaggle.push_notebook(NAME, folder) == 1
+    kaggle.send_notebook(NAME, folder)
     request = stub.kernels[SLUG]
     sent = json.loads((folder / "04_inference.ipynb").read_text())["cells"]
     assert [cell["source"] for cell in json.loads(request["text"])["cells"]] == ["".join(c["source"]) for c in sent]
@@ -83,64 +124,107 @@ def test_a_notebook_arrives_with_its_cells_and_settings(kaggle, stub, built_kit,
         (200, {"error": "Maximum batch GPU session count of 2 reached."}, "reached.; wait until a session ends", Busy),
         (200, {"error": "Title is already in use."}, "in use.; choose another title and slug", KitError),
         (200, {"versionNumber": 1, "invalidDatasetSources": ["you/b"]}, "does not know: you/b; check kagg", KitError),
-        (200, {}, "Kaggle's answer names no version", KitError),
     ],
 )
 def test_a_refusal_is_one_line_with_what_to_do(status, reply, expected, kind, kaggle, stub, built_kit):
     body = json.dumps({"code": status, **reply} if status != 200 else reply) if reply is not None else "<html>"
     stub.refusals["SaveKernel"] = (status, body, {} if reply is not None else {"Content-Type": "text/html"})
     with pytest.raises(KitError, match=f"^notebook {NAME}: .*{expected}") as error:
-        kaggle.push_notebook(NAME, built_kit / "kernels" / SLUG)
+        kaggle.send_notebook(NAME, built_kit / "kernels" / SLUG)
     assert "\n" not in str(error.value)
     assert type(error.value) is kind
     assert len(stub.calls) == 1
+    assert kaggle.pushed == {}
 
 
 @pytest.mark.parametrize("pause", [False, True])
-def test_a_call_without_an_answer_is_given_up(stub, built_kit, pause):
+def test_a_call_without_an_answer_is_given_up(stub, package, tmp_path, pause):
     if pause:  # the client would wait for an hour
         stub.refuse("StartBlobUpload", 429, "Too many requests", Retry_After="3600")
     else:
         stub.hangs.add("StartBlobUpload")
     began = time.monotonic()
     with pytest.raises(Unreachable, match="no answer from Kaggle in 1 s; it may have arrived: look at the site"):
-        Kaggle(timeout=1).send_dataset(PACKAGE, built_kit / "datasets" / "pii-kit-package", new=True, notes="")
+        Kaggle(tmp_path, timeout=1).send_dataset(PACKAGE, package)
     assert time.monotonic() - began < 3
 
 
-def test_credentials_are_found_or_one_line_says_where_to_get_them(kaggle, stub, monkeypatch):
+def test_credentials_are_found_or_one_line_says_where_to_get_them(kaggle, stub, tmp_path, monkeypatch):
     assert kaggle.sign_in() == "writer"
     assert stub.calls == []
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.delenv("KAGGLE_KEY")
     with pytest.raises(KitError, match=r"^signing in: [^\n]*no valid credentials for Kaggle: get a token at [^\n]*$"):
-        Kaggle().sign_in()
+        Kaggle(tmp_path).sign_in()
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_new")
+    assert Kaggle(tmp_path).sign_in() == "owner-of-KGAT_new"
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_old")
     with pytest.raises(Unreachable, match="check the network connection"):
-        Kaggle().sign_in()
+        Kaggle(tmp_path).sign_in()
 
 
-def test_an_access_token_signs_in_its_user(stub, monkeypatch):
-    monkeypatch.delenv("KAGGLE_USERNAME")
-    monkeypatch.delenv("KAGGLE_KEY")
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_new")
-    assert Kaggle().sign_in() == "owner-of-KGAT_new"
-
-
-def test_without_the_client_one_line_says_how_to_install_it(monkeypatch):
+def test_without_the_client_one_line_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KitError, match=r"^the Kaggle client is not installed: pip install kaggle==2\.2\.5 six$"):
-        Kaggle()
+        Kaggle(tmp_path)
 
 
 def test_a_run_has_a_status_and_a_reason_also_by_version(kaggle, stub):
     stub.states, stub.kernels = {SLUG: ["QUEUED", "ERROR"]}, {SLUG: {"version": 3}}
     assert kaggle.notebook(NAME) == ("queued", "")
     assert kaggle.notebook(NAME, 3) == ("error", "it broke")
-    assert kaggle.notebook(NAME, 4) is None
-    assert kaggle.notebook("writer/pii-kit-01-eda") is None
+    assert kaggle.notebook(NAME, 4) == kaggle.notebook("writer/pii-kit-01-eda") == (NOT_THERE, "")
+
+
+def test_a_complete_status_of_the_version_before_is_not_believed(kaggle, stub, built_kit, tmp_path, monkeypatch):
+    stub.kernels[SLUG] = {"version": 4}
+    kaggle.send_notebook(NAME, built_kit / "kernels" / SLUG)
+    stub.states[SLUG] = ["COMPLETE"]
+    stub.kernels[SLUG]["version"] = 4  # Kaggle does not show version 5 yet
+    assert Kaggle(tmp_path).notebook(NAME) == ("pushed", "")
+    stub.kernels[SLUG]["version"] = 5
+    assert Kaggle(tmp_path).notebook(NAME) == ("complete", "")
+    stub.kernels[SLUG]["version"] = 6  # saved at the site, and version 5 is deleted
+    monkeypatch.setattr(client, "SETTLE_SECONDS", 0)
+    assert Kaggle(tmp_path).notebook(NAME) == (NOT_THERE, "")
+
+
+def test_each_change_of_a_run_is_shown_once(kaggle, stub, lines):
+    stub.states[SLUG] = ["QUEUED", "QUEUED", "RUNNING", "RUNNING", "COMPLETE"]
+    kaggle.wait_for_notebook(NAME)
+    assert lines == [f"notebook {NAME}: {state}" for state in ("queued", "running", "complete")]
+
+
+@pytest.mark.parametrize("states, why", [(["RUNNING", "ERROR"], "error: it broke"), (None, f"{NOT_THERE}: no reason")])
+def test_a_run_that_fails_or_is_not_there_ends_the_wait(states, why, kaggle, stub):
+    stub.states = {SLUG: states} if states else {}
+    with pytest.raises(KitError, match=f"^notebook {NAME}: {why}"):
+        kaggle.wait_for_notebook(NAME)
+
+
+def test_a_wait_ends_in_time(kaggle, stub, monkeypatch):
+    monkeypatch.setattr(client, "POLL_SECONDS", 10**6)
+    stub.states[SLUG] = ["RUNNING"]
+    with pytest.raises(KitError, match=f"^notebook {NAME}: still running after 780 minutes"):
+        kaggle.wait_for_notebook(NAME)
+
+
+def test_a_wait_outlives_some_failures_but_not_many(kaggle, lines, monkeypatch):
+    busy = [Unreachable("busy")] * (client.UNREACHABLE - 1)
+    answers = iter([*busy, ("running", ""), *busy, ("complete", ""), *busy, Unreachable("busy")])
+
+    def answer(name):
+        if isinstance(state := next(answers), Exception):
+            raise state
+        return state
+
+    monkeypatch.setattr(kaggle, "notebook", answer)
+    kaggle.wait_for_notebook(NAME)
+    assert lines[0] == f"notebook {NAME}: no answer, next request in 0 s (busy)"
+    assert len(lines) == 4
+    with pytest.raises(Unreachable, match="busy"):
+        kaggle.wait_for_notebook(NAME)
 
 
 def test_outputs_are_loaded_with_the_log_and_never_leave_their_folder(kaggle, stub, tmp_path):
@@ -164,12 +248,15 @@ def test_an_error_page_is_not_kept_as_an_output(kaggle, stub, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_submission_names_notebook_version_and_file_and_gets_its_scores(kaggle, stub):
-    assert kaggle.submissions("some-competition") == {}
+def test_a_submission_names_notebook_version_and_file_and_is_waited_for(kaggle, stub, lines):
     assert kaggle.submit(NAME, 3, competition="some-competition", file="submission.csv", message="first") == 77
     (request,) = stub.bodies("CreateCodeSubmission")
     assert (request["kernelOwner"], request["kernelSlug"], request["kernelVersion"]) == ("writer", SLUG, 3)
     assert (request["competitionName"], request["fileName"]) == ("some-competition", "submission.csv")
     assert request["submissionDescription"] == "first"
-    assert kaggle.submissions("some-competition") == {77: ("pending", "public -, private -")}
-    assert kaggle.submissions("some-competition") == {77: ("complete", "public 0.95, private 0.94")}
+    assert kaggle.wait_for_submission("some-competition", 77) == "public 0.95, private 0.94"
+    assert lines == ["submission 77: pending", "submission 77: complete"]
+    stub.submissions[0] |= {"status": "ERROR", "errorDescription": "row 3"}
+    stub._ListSubmissions = lambda body: {"submissions": stub.submissions}
+    with pytest.raises(KitError, match=r"^submission 77: error: row 3; look at the site$"):
+        kaggle.wait_for_submission("some-competition", 77)
