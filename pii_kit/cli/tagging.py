@@ -269,12 +269,12 @@ def errors(
     documents = read_documents(data, labels_required=True)
     runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
     found = predict_labelled(tagger, runs, documents)
-    shown, scores = [document for document, _ in found.predictions], [scores for _, scores in found.predictions]
+    shown = [document for document, _ in found.predictions]
     labels = [tagger.decide(*pair) for pair in found.predictions]
     rows = submission_rows((doc.number, of_document) for doc, of_document in zip(shown, labels, strict=True))
     title = f"Errors of {' and '.join(one.resolve().name for one in runs)}"
     note = f"{found.counts()}. PII where P(O) < {tagger.o_threshold:g}."
-    write_error_page(out, shown, scores, labels, title=title, note=note)
+    write_error_page(out, found.predictions, labels, title=title, note=note)
     is_chosen = options.thresholds(threshold)[0] is None and found.n_predicted < len(shown)
     high = " (optimistic: the threshold was chosen on these documents)" * is_chosen
     print(f"{out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}{high}")

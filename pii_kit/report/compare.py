@@ -1,71 +1,64 @@
-"""Compare models: out-of-fold scores, baselines, cost, and figures that others published."""
+"""Compare runs with each other, their average and the baselines, on out-of-fold labels."""
 
+import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-from pii_kit import models as cost
 from pii_kit.documents import Document, read_documents
 from pii_kit.files import KitError, read_json
-from pii_kit.metrics import (
-    Predictions,
-    as_dict,
-    bootstrap_interval,
-    decided_rows,
-    micro_fbeta,
-    paired_bootstrap,
-    row_set,
-)
+from pii_kit.metrics import Predictions, decided_rows, micro_fbeta, paired_bootstrap, row_set
+from pii_kit.models import flops, linear_parameters
 from pii_kit.models.network import TorchNetwork
 from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.predict import Member, Tagger, fold_folders, load_member, predict_documents
+from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, submission_rows, true_rows
 from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
 from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, labels_by_other_folds
-from pii_kit.training.parallel import run_in_parallel
 from pii_kit.training.runs import fingerprint
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
+AVERAGE = "average"
 
 
 def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[str, Path]:
-    """Return, by the names of MODELS, the finished run of each model among run folders; exported runs do not count.
+    """Return the finished run of each model by its name in MODELS. There need not be a run of "encoder".
 
-    There need not be a run of "encoder". Raises KitError if another model has no finished run, if a model has more than
-    one, or if a run was not trained on `documents`.
+    Raises:
+        KitError: There is no run of a model, more than one, or one that was not trained on `documents`.
     """
-    finished = [run for run in folders if (run / "folds.json").exists() and (run / "result.json").exists()]
-    finished = [run for run in finished if not any(run.rglob(ONNX_FILE))]  # an exported run is a copy of another
     runs, data = {}, fingerprint(documents)
     for name, model in MODELS.items():
-        found = [run for run in finished if read_json(run / "folds.json")["model"] == model]
-        if not found and model == "encoder":
+        of_model = []
+        for run in folders:
+            finished = (run / "folds.json").exists() and (run / "result.json").exists()
+            exported = any(run.rglob(ONNX_FILE))  # a copy of another run
+            if finished and not exported and read_json(run / "folds.json")["model"] == model:
+                of_model.append(run)
+        if not of_model and name == "encoder":
             continue
-        if len(found) != 1:
-            where = f": {', '.join(map(str, found))}; move the others away" if found else "; train one first"
-            raise KitError(f"expected one finished run of {name}, found {len(found)}{where}")
-        if any(read_json(fold / "run.json")["data"] != data for fold in fold_folders(found[0])):
-            raise KitError(f"{found[0]}: trained on other documents than the {len(documents)} given; use its own data")
-        runs[name] = found[0]
+        if len(of_model) != 1:
+            where = f": {', '.join(map(str, of_model))}; move the others away" if of_model else "; train one first"
+            raise KitError(f"expected one finished run of {name}, found {len(of_model)}{where}")
+        if any(read_json(fold / "run.json")["data"] != data for fold in fold_folders(of_model[0])):
+            raise KitError(f"{of_model[0]}: trained on other documents than the {len(documents)} given")
+        runs[name] = of_model[0]
     return runs
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Out-of-fold predictions of several runs and their average, on the documents that every run scored.
+    """Out-of-fold predictions of several runs and of their AVERAGE, on the documents that every run scored.
 
-    Predictions, decisions (`o_threshold` and `rules`, for new documents) and labels (document, token) are by name. The
-    labels of each fold are decided with the threshold that was chosen on the other folds, so that the choice does not
-    bias their score.
+    All fields but `documents` are by name. `decisions` (`o_threshold` and `rules`) are for new documents. `labels`
+    (document, token) are decided with the threshold of the other folds, so that the choice does not bias their score.
     """
 
     documents: list[Document]
@@ -78,35 +71,32 @@ class Comparison:
         return [(document, self.out_of_fold[name].of(document)) for document in self.documents]
 
 
-def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document], *, average: str) -> Comparison:
-    """Load the out-of-fold predictions of runs and average them under the name `average`.
+def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document]) -> Comparison:
+    """Load the out-of-fold predictions of runs, average them, and decide labels fold by fold.
 
-    The average's threshold for new documents is chosen with its rules, on all documents that every run scored;
-    `labels` are decided fold by fold (the folds of the first run).
-    Raises KitError if a run has no out-of-fold predictions, or if no document was scored by every run.
+    Raises:
+        KitError: A run has no out-of-fold predictions, or no document was scored by every run.
     """
-    kept = {}
-    for name, run in runs.items():
-        of_run = load_folds_out_of_fold(run)
+    kept = {name: load_folds_out_of_fold(run) for name, run in runs.items()}
+    for name, of_run in kept.items():
         if of_run is None:
-            raise KitError(f"{run}: no out-of-fold probabilities in its folds; train the run again")
-        kept[name] = of_run
-    scored = [document for document in documents if all(of_run.holds(document) for of_run in kept.values())]
+            raise KitError(f"{runs[name]}: no out-of-fold probabilities in its folds; train the run again")
+    members = [of_run for of_run in kept.values() if of_run is not None]
+    scored = [document for document in documents if all(member.holds(document) for member in members)]
     if not scored:
         raise KitError(f"{', '.join(map(str, runs.values()))}: no document was scored by all; train the same folds")
-    members = [_only(of_run, scored) for of_run in kept.values()]
+    members = [_only(member, scored) for member in members]
     decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
+    decisions[AVERAGE] = {"rules": rules}
     folds = [fold for fold in validated_documents(next(iter(runs.values())), scored) if fold]
+    groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, AVERAGE: members}
     labels = {}
-    groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, average: members}
     for name, group in groups.items():
-        of_group = rules if name == average else decisions[name]["rules"]
-        by_number, o_threshold = labels_by_other_folds(group, folds, of_group)
+        by_number, o_threshold = labels_by_other_folds(group, folds, decisions[name]["rules"])
         labels[name] = [by_number[document.number] for document in scored]
-    decisions[average] = {"o_threshold": o_threshold, "rules": rules}  # the last group's
-    every = dict(zip([*runs, average], [*members, average_out_of_fold(members)], strict=True))
-    return Comparison(scored, every, decisions, labels)
+    decisions[AVERAGE]["o_threshold"] = o_threshold  # the last group's
+    return Comparison(scored, {name: average_out_of_fold(group) for name, group in groups.items()}, decisions, labels)
 
 
 def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
@@ -117,55 +107,39 @@ def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
 
 
 def spacy_out_of_fold(
-    documents: Sequence[Document], run: Path, test: Sequence[Document] = (), *, epochs: int | None = None
-) -> tuple[dict[int, list[str]], list[list[str]]]:
-    """Return labels (token) of spaCy's NER, trained on the folds of a run, side by side.
-
-    For each fold, spaCy trains on all documents except the fold's validation documents, with the fold's seed; `epochs`
-    None: as many as the fold has. The labels of `documents` are by document number; those of `test` are of the first
-    fold's pipeline.
-    """
-    folds = fold_folders(run)
-    tasks = [
-        partial(_label_with_spacy_fold, documents, fold, () if place else test, epochs)
-        for place, fold in enumerate(folds)
-    ]
-    bar = tqdm(desc="spaCy's NER", total=len(tasks), unit="fold")
-    of_folds = run_in_parallel(tasks, n_workers=min(torch.get_num_threads(), len(tasks)), bar=bar)
-    return {number: labels for of_fold, _ in of_folds for number, labels in of_fold.items()}, of_folds[0][1]
-
-
-def _label_with_spacy_fold(
-    documents: Sequence[Document], fold: Path, test: Sequence[Document], epochs: int | None
-) -> tuple[dict[int, list[str]], list[list[str]]]:
-    manifest = read_json(fold / "run.json")
-    validation = set(manifest["validation"])
-    training = [document for document in documents if document.number not in validation]
-    settings = manifest["train"]
-    pipeline = train_spacy_ner(training, seed=settings["seed"], epochs=epochs or settings["epochs"])
-    held_out = (document for document in documents if document.number in validation)
-    labels = {document.number: label_with_spacy(pipeline, document) for document in held_out}
-    return labels, [label_with_spacy(pipeline, document) for document in test]
-
-
-def f5_of_test(
-    runs: Mapping[str, Path],
-    comparison: Comparison,
-    test: Sequence[Document],
+    documents: Sequence[Document],
+    run: Path,
+    test: Sequence[Document] = (),
     *,
-    average: str,
-    baselines: Mapping[str, Sequence[Sequence[str]]],
-) -> pd.Series:
-    """Return F5 on labelled test documents as `test_f5`: of each run, its folds averaged, of the average, and of the
-    labels (document, token) of `baselines`.
+    epochs: int | None = None,
+    deadline: float = math.inf,
+) -> tuple[dict[int, list[str]], list[list[str]], int]:
+    """Label documents with spaCy's NER, trained on the folds of a run, one fold after the other.
+
+    Args:
+        epochs: Epochs of each fold; None: as many as the run has.
+        deadline: A time of `time.monotonic()`; the time until then is shared by the folds.
+
+    Returns:
+        Labels (token) by document number, labels (document, token) of `test` by the first fold, and the fewest epochs
+        of a fold.
     """
-    of_runs = {name: [scores for _, scores in Tagger.load(run).predict(test)] for name, run in runs.items()}
-    means = [np.mean(of_document, axis=0) for of_document in zip(*of_runs.values(), strict=True)]
-    truth, numbers = true_rows(test), [document.number for document in test]
-    rows = {name: submission_rows(zip(numbers, labels, strict=True)) for name, labels in baselines.items()}
-    for name, scores in {**of_runs, average: means}.items():
-        rows[name] = decided_rows(list(zip(test, scores, strict=True)), **comparison.decisions[name])
-    return pd.Series({name: micro_fbeta(truth, of_name).f for name, of_name in rows.items()}, name="test_f5")
+    labels: dict[int, list[str]] = {}
+    of_test: list[list[str]] = []
+    done, folds = [], fold_folders(run)
+    for place, fold in enumerate(tqdm(folds, desc="spaCy's NER", unit="fold")):
+        manifest = read_json(fold / "run.json")
+        validation, train = set(manifest["validation"]), manifest["train"]
+        training = [document for document in documents if document.number not in validation]
+        end = time.monotonic() + (deadline - time.monotonic()) / (len(folds) - place)
+        pipeline, n_epochs = train_spacy_ner(
+            training, seed=train["seed"], epochs=epochs or train["epochs"], deadline=end
+        )
+        held_out = [document for document in documents if document.number in validation]
+        labels |= {document.number: label_with_spacy(pipeline, document) for document in held_out}
+        of_test = of_test or [label_with_spacy(pipeline, document) for document in test]
+        done.append(n_epochs)
+    return labels, of_test, min(done)
 
 
 def labelled_test_documents(folder: Path) -> list[Document]:
@@ -176,54 +150,52 @@ def labelled_test_documents(folder: Path) -> list[Document]:
     return test if all(document.labels is not None for document in test) else []
 
 
-def score_table(truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame], documents: Sequence[int]) -> pd.DataFrame:
-    """Return f5, precision, recall, tp, fp, fn, and the interval f5_low to f5_high of each submission."""
-    lines = {}
-    for name, rows in submissions.items():
-        low, high = bootstrap_interval(truth, rows, documents)
-        lines[name] = {**as_dict(micro_fbeta(truth, rows)), "f5_low": low, "f5_high": high}
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
+def f5_of_test(
+    runs: Mapping[str, Path],
+    comparison: Comparison,
+    test: Sequence[Document],
+    baselines: Mapping[str, Sequence[Sequence[str]]],
+) -> pd.Series:
+    """Return F5 on labelled test documents of each run, of their average, and of labels (document, token)."""
+    of_runs = {name: [scores for _, scores in Tagger.load(run).predict(test)] for name, run in runs.items()}
+    means = [np.mean(of_document, axis=0) for of_document in zip(*of_runs.values(), strict=True)]
+    truth, numbers = true_rows(test), [document.number for document in test]
+    rows = {name: submission_rows(zip(numbers, labels, strict=True)) for name, labels in baselines.items()}
+    for name, scores in {**of_runs, AVERAGE: means}.items():
+        rows[name] = decided_rows(list(zip(test, scores, strict=True)), **comparison.decisions[name])
+    return pd.Series({name: micro_fbeta(truth, of_name).f for name, of_name in rows.items()}, name="test_f5")
 
 
 def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.DataFrame:
-    """Return the cost of each run: size, operations, training seconds, and tokens labelled per second.
-
-    `elapsed_seconds` is wall-clock time, `cpu_seconds` processor time, `epoch_seconds` one epoch of one fold.
-    """
+    """Return size, operations, seconds of training, and tokens per second on `documents`, of one fold of each run."""
     lines = {}
     for name, run in runs.items():
-        member = load_member(fold_folders(run)[0], devices=["cpu"], engine="torch")
+        member, result = load_member(fold_folders(run)[0]), read_json(run / "result.json")
         assert isinstance(member.network, TorchNetwork)  # `find_runs` leaves out exported runs
         model = member.network.model
-        result = read_json(run / "result.json")
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            for _ in predict_documents([member], documents):
+                pass
+            seconds.append(time.perf_counter() - began)
         lines[name] = {
             "parameters": model.num_parameters(),
-            "GFLOPs for 512 pieces": cost.flops(model, n_pieces=512) / 1e9,
-            **{seconds: result[seconds] for seconds in ("elapsed_seconds", "cpu_seconds", "epoch_seconds")},
-            "tokens_per_second": tokens_per_second(member, documents),
+            "nn.Linear parameters": linear_parameters(model),
+            "GFLOPs for 512 pieces": flops(model, n_pieces=512) / 1e9,
+            "GFLOPs for 1,024 pieces": flops(model, n_pieces=1024) / 1e9,
+            **{name: result[name] for name in ("elapsed_seconds", "cpu_seconds", "epoch_seconds", "device")},
+            "tokens_per_second": sum(len(document.tokens) for document in documents) / min(seconds),
         }
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def tokens_per_second(member: Member, documents: Sequence[Document], *, repeats: int = 3) -> float:
-    """Return the tokens labelled per second, tokenization included, in the fastest of `repeats` repetitions."""
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        for _ in predict_documents([member], documents):
-            pass
-        seconds.append(time.perf_counter() - began)
-    return sum(len(document.tokens) for document in documents) / min(seconds)
-
-
-def agreement(
-    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, *, names: tuple[str, str]
-) -> pd.DataFrame:
+def agreement(truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Count true rows and false alarms by which of two submissions contains them."""
-    true, one, two = map(row_set, (truth, first, second))
-    who = {"both": one & two, f"only {names[0]}": one - two, f"only {names[1]}": two - one}
+    true = row_set(truth)
+    (first, one), (second, two) = ((name, row_set(rows)) for name, rows in submissions.items())
+    who = {"both": one & two, f"only {first}": one - two, f"only {second}": two - one, "neither": true - one - two}
     lines = {name: (len(rows & true), len(rows - true)) for name, rows in who.items()}
-    lines["neither"] = (len(true - one - two), 0)
     return pd.DataFrame.from_dict(lines, orient="index", columns=["true rows", "false alarms"])
 
 
@@ -240,18 +212,13 @@ def rule_table(predictions: Predictions, *, o_threshold: float) -> pd.DataFrame:
 
 
 def verdict(
-    truth: pd.DataFrame,
-    submissions: Mapping[str, pd.DataFrame],
-    documents: Sequence[int],
-    *,
-    baselines: Collection[str],
-    average: str,
+    truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame], documents: Sequence[int], *, models: Sequence[str]
 ) -> str:
-    """Return a Markdown list that compares the models with each other, the average and the best baseline."""
+    """Return a Markdown list that compares the models with each other, their AVERAGE, and the best of the others."""
     f5 = {name: micro_fbeta(truth, rows).f for name, rows in submissions.items()}
-    baseline = max(baselines, key=lambda name: f5[name])
-    models = sorted((name for name in f5 if name not in (*baselines, average)), key=lambda name: -f5[name])
-    pairs = [(models[0], models[-1]), (average, models[0]), *((name, baseline) for name in models)]
+    baseline = max((name for name in f5 if name not in (*models, AVERAGE)), key=f5.__getitem__)
+    models = sorted(models, key=lambda name: -f5[name])
+    pairs = [(models[0], models[-1]), (AVERAGE, models[0]), *((name, baseline) for name in models)]
     lines = []
     for one, two in pairs:
         low, high = paired_bootstrap(truth, submissions[one], submissions[two], documents)

@@ -1,35 +1,56 @@
-"""Build HTML pages of one file: their style and script are inside, and they load nothing."""
+"""Build HTML pages of one file: style and script are inside, and the page loads nothing."""
 
+import json
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from pathlib import Path
+from string import Template
 
+from pii_kit.files import atomic_write
 from pii_kit.pieces import encodable
 
 
-def build_page(
-    title: str, body: Iterable[str], *, style: str, scripts: Sequence[str], without_script: str = ""
-) -> Iterator[str]:
-    """Yield the parts of a page around the HTML of its body. `title` is plain text.
+def write_page(
+    path: str | Path,
+    name: str,
+    title: str,
+    *,
+    data: object = None,
+    scripts: Sequence[str] = (),
+    style: str = "",
+    **parts: str,
+) -> None:
+    """Write the page of the template NAME.html, completely or not at all. Only the owner may read it.
 
-    `style` is added to the style that all pages share, and `scripts` to their script. The rules in `without_script`
-    apply where JavaScript is off.
+    Args:
+        name: The template; NAME.css is added to the style that all pages share.
+        title: Plain text, of the browser's tab and of the field $title.
+        data: What the script reads as JSON. Text of documents belongs here: the script makes text nodes of it.
+        scripts: Files that are added to the script that all pages share.
+        style: Further rules.
+        parts: HTML of the template's other fields.
     """
     script = "".join(map(read_asset, ("page.js", *scripts)))
-    # If text of a document ever broke out of its element, it still could not run a script or load a file.
-    script_hash = b64encode(sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
-    yield (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escaped(title)}</title>\n<style>\n{read_asset('page.css')}{style}</style>\n"
-        f"<noscript><style>\n{without_script}</style></noscript>\n</head>\n<body>\n"
+    parts |= {"title": escaped(title)}
+    page = Template(read_asset("page.html")).substitute(
+        parts,
+        style=read_asset("page.css") + read_asset(f"{name}.css") + style,
+        body=Template(read_asset(f"{name}.html")).substitute(parts),
+        # If text of a document ever broke out of its element, it still could not run a script or load a file.
+        digest=b64encode(sha256(script.encode()).digest()).decode(),
+        script=script,
+        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),  # "<" alone could end the JSON
     )
-    yield from body
-    yield f"<script>{script}</script>\n</body>\n</html>\n"
+    with atomic_write(path, private=True) as handle:
+        handle.write(page)
+
+
+def read_asset(name: str) -> str:
+    """Return a file of the pages: style, script or HTML."""
+    return (files("pii_kit.report") / name).read_text(encoding="utf-8")
 
 
 def escaped(text: str) -> str:
@@ -37,6 +58,17 @@ def escaped(text: str) -> str:
     return escape(encodable(text))
 
 
-def read_asset(name: str) -> str:
-    """Return a file of the pages: style, script or HTML."""
-    return (files("pii_kit.report") / name).read_text(encoding="utf-8")
+def colour_rules(attribute: str, colours: Mapping[str, str]) -> str:
+    """Return CSS rules that give elements a colour by the value of a data attribute."""
+    return "".join(f'[data-{attribute}="{value}"] {{ --colour: {colour}; }}\n' for value, colour in colours.items())
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as an HTML table, whose columns are all names in them."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    html = "".join(f"<th>{escaped(name.replace('_', ' '))}</th>" for name in columns)
+    for row in rows:
+        cells = (row.get(name, "") for name in columns)
+        texts = (f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells)
+        html += "</tr>\n<tr>" + "".join(f"<td>{escaped(text)}</td>" for text in texts)
+    return f"<table>\n<tr>{html}</tr>\n</table>\n" if rows else "<p>None.</p>\n"

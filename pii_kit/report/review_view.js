@@ -1,5 +1,4 @@
 // What the page shows: documents with their spans, the current one, and the selection.
-const data = JSON.parse(document.getElementById("data").textContent);
 const AROUND = 30; // tokens shown on each side of a detection
 const SIGNS = {detection: "●", suggestion: "○", accepted: "✓", rejected: "✗"};
 const [main, dock, about, types, progress, message, help, file, suggestions] = ["main", "#dock", "#about", "#types",
@@ -8,15 +7,9 @@ const owners = new WeakMap(); // article to its essay, mark to its span
 const past = []; // undone from the end: each step maps changed spans to what they were, null for added ones
 let current = null, cursor = null, step = null, scope = 0, unsaved = false;
 
-function element(name, properties, ...children) {
-  const node = Object.assign(document.createElement(name), properties);
-  node.append(...children);
-  return node;
-}
-
 const essays = data.documents.map(([number, tokens, spans, title]) => {
   const body = element("div", {className: "essay"}), counts = element("p");
-  const whole = element("button", {type: "button", className: "whole", ariaPressed: "false"}, "Show all text");
+  const whole = wholeButton();
   const head = element("header", {}, element("h2", {}, title), counts, whole);
   const article = element("article", {tabIndex: -1, ariaLabel: title}, head, body);
   const essay = {number, title, tokens, article, body, counts, whole, marks: new Map(), drawn: false, near: false};
@@ -64,11 +57,9 @@ function drawSpan(span) {
 }
 
 function drawFold(essay, start, end, open) {
-  const fold = element("button", {type: "button", className: "fold"}, `… ${end - start} token${end - start > 1 ? "s" : ""} …`);
   const text = segment(essay, "span", "folded", start, end);
-  const box = element("span", {}, fold, text);
-  unfold(fold, open);
-  return box;
+  text.hidden = !open;
+  return element("span", {}, foldButton(end - start, open), text);
 }
 
 function draw(essay) {

@@ -6,19 +6,18 @@ import pytest
 from conftest import make_document
 
 from pii_kit.documents import write_documents
-from pii_kit.files import KitError, read_json, write_json
+from pii_kit.files import KitError, write_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
-from pii_kit.metrics import bootstrap_interval, micro_fbeta
+from pii_kit.metrics import micro_fbeta
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Tagger
-from pii_kit.report import baselines, compare
+from pii_kit.report import compare
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.split import split_documents
 from pii_kit.submission import submission_rows, true_rows, write_submission
-from pii_kit.training.out_of_fold import keep_out_of_fold, labels_by_other_folds, save_out_of_fold
+from pii_kit.training.out_of_fold import keep_out_of_fold, save_out_of_fold
 from pii_kit.training.runs import fingerprint
-from pii_kit.windows import cut_windows
 
 LABELLED = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT"}
 TEST = [make_document("Ann Lee met Kim", 7, LABELLED), make_document("Tea is good", 8, LABELLED)]
@@ -84,49 +83,16 @@ def test_runs_of_different_data_are_not_compared(tmp_path, documents):
         compare.find_runs(runs, documents)
 
 
-def test_the_average_is_the_mean_and_has_a_decision_with_the_rules_of_all(tmp_path, documents, monkeypatch):
-    runs = {
-        "one": write_run(tmp_path / "one", documents, probability=0.5),
-        "two": write_run(tmp_path / "two", documents, probability=0.9),
-    }
-    write_json(runs["two"] / "decision.json", {"o_threshold": 0.8, "rules": [*DEFAULT_RULES, "add_author_lines"]})
-    nested = []
-
-    def nest(members, folds, rules, *, original=compare.labels_by_other_folds):
-        nested.append((members, [[document.number for document in fold] for fold in folds], rules))
-        return original(members, folds, rules)[0], 0.7
-
-    monkeypatch.setattr(compare, "labels_by_other_folds", nest)
-    result = compare.compare_out_of_fold(runs, documents, average="both")
-    rules = [*DEFAULT_RULES, "add_author_lines"]
-    members = nested[-1][0]
-    assert result.documents == documents
-    assert list(result.out_of_fold) == list(result.decisions) == ["one", "two", "both"]
-    assert result.decisions["both"] == {"o_threshold": 0.7, "rules": rules}
-    for document, (same, scores) in zip(documents, result.predictions("both"), strict=True):
-        assert document is same
-        np.testing.assert_allclose(scores, (members[0].of(document) + members[1].of(document)) / 2, atol=1e-6)
-        np.testing.assert_allclose(scores, certain(document.labels, 0.7), atol=1e-6)
-    folds = [read_json(runs["one"] / f"fold_{k}" / "run.json")["validation"] for k in range(3)]
-    assert [(len(of), list(map(sorted, of_folds))) for of, of_folds, _ in nested] == [
-        (n, list(map(sorted, folds))) for n in (1, 1, 2)
-    ]
-    assert [rules for _, _, rules in nested] == [list(DEFAULT_RULES), rules, rules]
-    by_fold = [[document for document in documents if document.number in fold] for fold in folds]
-    by_number, _ = labels_by_other_folds(members, by_fold, rules)
-    assert result.labels["both"] == [by_number[document.number] for document in documents]
-
-
 def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tmp_path, documents):
     runs = {
         "five": write_run(tmp_path / "five", documents, n_folds=5, folds=range(5), seed=3),
         "one": write_run(tmp_path / "one", documents, n_folds=3, folds=[1], seed=1),
     }
-    result = compare.compare_out_of_fold(runs, documents, average="both")
+    result = compare.compare_out_of_fold(runs, documents)
     _, expected = split_documents(documents, n_folds=3, fold=1, seed=1)
     assert result.documents == expected
     numbers = [document.number for document in expected]
-    for name in ("five", "one", "both"):
+    for name in ("five", "one", "average"):
         assert result.out_of_fold[name].documents.tolist() == sorted(numbers)
         for document, labels in zip(expected, result.labels[name], strict=True):
             assert label_document(document, certain(document.labels), o_threshold=0.9, rules=DEFAULT_RULES) == labels
@@ -135,56 +101,31 @@ def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tm
 def test_runs_without_a_common_document_are_refused(tmp_path, documents):
     runs = {name: write_run(tmp_path / name, documents, folds=[fold]) for name, fold in (("first", 0), ("second", 1))}
     with pytest.raises(KitError, match=r"first, .*second: no document was scored by all"):
-        compare.compare_out_of_fold(runs, documents, average="both")
+        compare.compare_out_of_fold(runs, documents)
 
 
 def test_a_run_without_out_of_fold_predictions_is_refused(tmp_path, documents):
     run = write_run(tmp_path / "old", documents)
     next(run.glob("fold_1/tagger/*")).unlink()
     with pytest.raises(KitError, match="old: no out-of-fold"):
-        compare.compare_out_of_fold({"old": run}, documents, average="both")
-
-
-@pytest.mark.parametrize(("n_folds", "folds"), [(3, [0, 2]), (5, [3]), (2, [0, 1])])
-def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(
-    tmp_path, documents, monkeypatch, n_folds, folds
-):
-    trained = []
-
-    def train(training, seed, epochs):
-        trained.append(({document.number for document in training}, seed, epochs))
-        return train_spacy_ner(training, seed=seed, epochs=1)
-
-    monkeypatch.setattr(compare, "train_spacy_ner", train)
-    monkeypatch.setattr(compare, "run_in_parallel", lambda tasks, **_: [task() for task in tasks])
-    run = write_run(tmp_path / "run", documents, n_folds=n_folds, folds=folds, seed=4)
-    labels, of_test = compare.spacy_out_of_fold(documents, run, TEST)
-    splits = [split_documents(documents, n_folds=n_folds, fold=fold, seed=4) for fold in folds]
-    assert trained == [({document.number for document in training}, 4, 2) for training, _ in splits]
-    assert list(labels) == [document.number for _, validation in splits for document in validation]
-    training, validation = splits[0]
-    pipeline = train_spacy_ner(training, seed=4, epochs=1)
-    assert labels[validation[0].document] == label_with_spacy(pipeline, validation[0])
-    assert of_test == [label_with_spacy(pipeline, document) for document in TEST]
-    compare.spacy_out_of_fold(documents, run, epochs=7)
-    assert [epochs for *_, epochs in trained] == [2] * len(folds) + [7] * len(folds)
+        compare.compare_out_of_fold({"old": run}, documents)
 
 
 def test_test_documents_are_scored_by_each_run_and_by_the_average(cross_validated, documents):
     runs = {name: cross_validated(seed)[0] for name, seed in (("one", 0), ("two", 1))}
-    result = compare.compare_out_of_fold(runs, documents, average="both")
+    result = compare.compare_out_of_fold(runs, documents)
     test = [replace(document, number=document.number + 10**6) for document in documents[:5]]
     ensembles = [Tagger.load(run) for run in runs.values()]
     means = [[scores for _, scores in ensemble.predict(test)] for ensemble in ensembles]
     both = [(one + two) / 2 for one, two in zip(*means, strict=True)]
     expected = {}
-    for name, scores in zip(("one", "two", "both"), (*means, both), strict=True):
+    for name, scores in zip(("one", "two", "average"), (*means, both), strict=True):
         labels = [label_document(*pair, **result.decisions[name]) for pair in zip(test, scores, strict=True)]
         rows = submission_rows(zip([document.number for document in test], labels, strict=True))
         expected[name] = micro_fbeta(true_rows(test), rows).f
     nothing = [["O"] * len(document.tokens) for document in test]
     baselines = {"all": [document.labels for document in test], "nothing": nothing}
-    found = compare.f5_of_test(runs, result, test, average="both", baselines=baselines)
+    found = compare.f5_of_test(runs, result, test, baselines)
     assert found.to_dict() == {"all": 1.0, "nothing": 0.0, **expected}
 
 
@@ -210,29 +151,10 @@ def test_partly_labelled_test_documents_are_not_scored(tmp_path):
 
 def test_the_cost_table_labels_elapsed_and_cpu_seconds(cross_validated, documents, tmp_path):
     run, _ = cross_validated(0)
-    seconds = {"elapsed_seconds": 20.5, "cpu_seconds": 35.0, "epoch_seconds": 1.5}
+    seconds = {"elapsed_seconds": 20.5, "cpu_seconds": 35.0, "epoch_seconds": 1.5, "device": "a CPU"}
     table = compare.cost_table({"one": _with_result(run, tmp_path / "one", seconds)}, documents[:3])
     assert table.loc["one", list(seconds)].to_dict() == seconds
     assert (table.loc["one", ["parameters", "GFLOPs for 512 pieces", "tokens_per_second"]] > 0).all()
-
-
-def test_speed_is_measured_on_every_document(sha_rnn_tagger, documents):
-    essays = [*documents[:3], make_document("", 99), documents[3]]
-    n_pieces_read = []
-    handle = sha_rnn_tagger.network.model.register_forward_pre_hook(
-        lambda model, args, kwargs: n_pieces_read.append(int(kwargs["attention_mask"].sum())), with_kwargs=True
-    )
-    try:
-        assert compare.tokens_per_second(sha_rnn_tagger, essays, repeats=2) > 0
-    finally:
-        handle.remove()
-    sizes = {"size": sha_rnn_tagger.window_size, "overlap": sha_rnn_tagger.overlap}
-    windows = [window for essay in essays for window in cut_windows(essay, sha_rnn_tagger.tokenizer, **sizes)]
-    assert sum(n_pieces_read) == 2 * sum(map(len, windows))
-
-
-def test_documents_without_tokens_have_no_speed(sha_rnn_tagger):
-    assert compare.tokens_per_second(sha_rnn_tagger, [make_document("")], repeats=1) == 0
 
 
 def _with_result(run, folder, result):
@@ -255,26 +177,9 @@ SECOND = rows((1, 0, "B-EMAIL"), (2, 0, "B-ID_NUM"), (2, 5, "B-ID_NUM"), (3, 0, 
 
 
 def test_agreement_counts_rows_by_who_has_them():
-    table = compare.agreement(TRUTH, FIRST, SECOND, names=("one", "two"))
+    table = compare.agreement(TRUTH, {"one": FIRST, "two": SECOND})
     assert table.T.to_dict("list") == {"both": [1, 1], "only one": [1, 0], "only two": [1, 2], "neither": [1, 0]}
     assert table["true rows"].sum() == len(TRUTH)
-
-
-def test_the_score_table_has_a_line_per_submission():
-    table = compare.score_table(TRUTH, {"one": FIRST, "nothing": rows()}, [1, 2, 3, 4])
-    assert list(table.index) == ["one", "nothing"]
-    low, high = bootstrap_interval(TRUTH, FIRST, [1, 2, 3, 4])
-    assert table.loc["one"].to_dict() == {
-        "f5": pytest.approx(26 * 2 / (26 * 2 + 25 * 2 + 1)),
-        "precision": pytest.approx(2 / 3),
-        "recall": 0.5,
-        "tp": 2,
-        "fp": 1,
-        "fn": 2,
-        "f5_low": low,
-        "f5_high": high,
-    }
-    assert table.loc["nothing", "f5"] == 0
 
 
 def test_each_rule_is_compared_alone_with_the_labels_without_rules():
@@ -297,37 +202,6 @@ def found(documents, n_found) -> pd.DataFrame:
     return rows(*((document, token, "B-EMAIL") for document, n in numbered for token in range(n)))
 
 
-def test_a_difference_in_every_document_is_certain_although_the_intervals_overlap():
-    numbers = range(40)
-    truth = found(numbers, [10] * 40)
-    better, worse = found(numbers, [10] * 20 + [1] * 20), found(numbers, [9] * 20 + [0] * 20)
-    assert bootstrap_interval(truth, worse, numbers)[1] > bootstrap_interval(truth, better, numbers)[0]
-    low, high = compare.paired_bootstrap(truth, better, worse, numbers)
-    assert 0 < low <= high
-    words = compare.verdict(truth, {"a": worse, "b": worse, "ab": better}, numbers, baselines=["b"], average="ab")
-    assert "ab is above a" in words and "chance" not in words.split("\n")[1]
-
-
-def test_a_difference_may_be_chance_although_the_score_is_outside_the_others_interval():
-    numbers = range(20)
-    truth = found(numbers, [2] * 20)
-    steady, varied = found(numbers, [1] * 20), found(numbers, [2] * 11 + [0] * 9)
-    low, high = bootstrap_interval(truth, steady, numbers)
-    assert high < micro_fbeta(truth, varied).f
-    low, high = compare.paired_bootstrap(truth, varied, steady, numbers)
-    assert low < 0 < high
-    words = compare.verdict(truth, {"a": varied, "b": rows(), "ab": steady}, numbers, baselines=["b"], average="ab")
-    assert "ab is below a" in words and "may be chance" in words.split("\n")[1]
-
-
-def test_the_interval_of_a_difference_changes_sign_with_the_order_and_is_zero_for_equal_submissions():
-    numbers = [1, 2, 3, 4]
-    low, high = compare.paired_bootstrap(TRUTH, FIRST, SECOND, numbers)
-    assert compare.paired_bootstrap(TRUTH, SECOND, FIRST, numbers) == pytest.approx((-high, -low))
-    assert compare.paired_bootstrap(TRUTH, FIRST, FIRST, numbers) == (0, 0)
-    assert compare.paired_bootstrap(rows(), rows(), rows(), []) == (0, 0)
-
-
 def test_the_verdict_compares_models_average_and_best_baseline_in_that_order():
     numbers = range(30)
     truth = found(numbers, [10] * 30)
@@ -338,7 +212,7 @@ def test_the_verdict_compares_models_average_and_best_baseline_in_that_order():
         "strong": found(numbers, [6] * 30),
         "average": found(numbers, [6] * 30),
     }
-    lines = compare.verdict(truth, submissions, numbers, baselines=["patterns", "worst"], average="average").split("\n")
+    lines = compare.verdict(truth, submissions, numbers, models=["weak", "strong"]).split("\n")
     beginnings = [
         "- strong is above weak: F5 0.609 and 0.206, a difference of +0.403",
         "- average is equal to strong: F5 0.609 and 0.609, a difference of +0.000",
@@ -349,14 +223,19 @@ def test_the_verdict_compares_models_average_and_best_baseline_in_that_order():
     assert ["chance" in line for line in lines] == [False, True, False, False]
 
 
-def test_published_tables_have_their_columns_and_a_source():
-    paper, here = baselines.published_table("language_model_paper"), baselines.published_table("language_model_here")
-    assert paper.columns[1:].tolist() == ["test bpc", "parameters"]
-    assert here.columns[1:].tolist() == ["test bpc", "validation bpc"]
-    assert paper.set_index(paper.columns[0]).loc["one attention layer"].tolist() == [1.076, 53_785_805]
-    assert "1911.11423" in paper.attrs["source"] and "submissions/README.md" in here.attrs["source"]
-    for name in ("original_settings", "original_results"):
-        table = baselines.published_table(name)
-        assert "original" in table.attrs["source"]
-        assert not table.isna().any(axis=None)
-        assert table.map(len).max(axis=None) <= 50, "pandas truncates longer texts in notebooks"
+def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(tmp_path, documents, monkeypatch):
+    trained = []
+
+    def train(training, *, seed, epochs, deadline):
+        trained.append(({document.number for document in training}, seed, epochs))
+        return train_spacy_ner(training, seed=seed, epochs=1)
+
+    monkeypatch.setattr(compare, "train_spacy_ner", train)
+    run = write_run(tmp_path / "run", documents, n_folds=3, folds=[0, 2], seed=4)
+    labels, of_test, n_epochs = compare.spacy_out_of_fold(documents, run, TEST)
+    splits = [split_documents(documents, n_folds=3, fold=fold, seed=4) for fold in (0, 2)]
+    assert trained == [({document.number for document in training}, 4, 2) for training, _ in splits] and n_epochs == 1
+    assert list(labels) == [document.number for _, validation in splits for document in validation]
+    pipeline, _ = train_spacy_ner(splits[0][0], seed=4, epochs=1)
+    assert labels[splits[0][1][0].number] == label_with_spacy(pipeline, splits[0][1][0])
+    assert of_test == [label_with_spacy(pipeline, document) for document in TEST]

@@ -1,94 +1,54 @@
-from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 from conftest import tiny_mobilebert, tiny_sha_rnn
 
-from pii_kit.report import baselines
-from pii_kit.report.baselines import published_table
-from pii_kit.training import TrainConfig
+from pii_kit.report import original
+from pii_kit.report.original import published_table
 
-MODELS = ("sha_rnn", "mobilebert")
-# MobileBERT has 512 positions, as in every other preset than "original"; SHA-RNN has one LSTM to keep the test fast.
-NETWORKS = {
-    "sha_rnn": lambda: tiny_sha_rnn(num_hidden_layers=1, attention_layers=[0], bidirectional=False),
-    "mobilebert": lambda: tiny_mobilebert(max_position_embeddings=512),
-}
+TRAIN = {"learning_rate": 3e-3, "optimizer": "adamw", "weight_decay": 0.01, "warmup_epochs": 1}
 
 
 @pytest.mark.parametrize("name", ["original_settings", "original_results"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["sha_rnn", "mobilebert"])
 def test_every_line_of_the_original_tables_stands_beside_ours(model, name):
     published = published_table(name)
     lines = published[published.columns[0]].unique()
-    table = baselines.beside_original(name, model, {line: f"our {line}" for line in lines})
+    table = original.beside_original(name, model, {line: f"our {line}" for line in lines})
     assert list(table.index) == list(lines)
     assert list(table.columns) == ["original claim", "what its code did", "ours"]
-    for line, values in zip(published.to_numpy().tolist(), published["model"] == model, strict=True):
-        if values:
-            assert table.loc[line[0]].tolist() == [*line[2:], f"our {line[0]}"]
-
-
-def test_a_line_without_a_value_of_ours_is_an_error():
+    for line in published[published["model"] == model].to_numpy().tolist():
+        assert table.loc[line[0]].tolist() == [*line[2:], f"our {line[0]}"]
     with pytest.raises(KeyError):
-        baselines.beside_original("original_settings", "sha_rnn", {})
+        original.beside_original(name, model, {})
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [
-        (51_485_000, "51.485M"),
-        (20_743_454_720, "20.743G"),
-        (909_967, "0.910M"),
-        (4, "4"),
-        (0.98765, "0.988"),
-        ("as is", "as is"),
-    ],
+    [(51_485_000, "51.485M"), (20_743_454_720, "20.743G"), (4, "4"), (0.98765, "0.988"), ("as is", "as is")],
 )
 def test_large_numbers_are_shown_in_millions_and_scores_with_three_digits(value, shown):
-    lines = published_table("original_settings")["setting"]
-    ours = {line: value for line in lines}
-    assert set(baselines.beside_original("original_settings", "sha_rnn", ours)["ours"]) == {shown}
+    ours = dict.fromkeys(published_table("original_settings")["setting"], value)
+    assert set(original.beside_original("original_settings", "sha_rnn", ours)["ours"]) == {shown}
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_our_settings_have_every_line_of_the_original_table(model):
-    train = asdict(TrainConfig(learning_rate=3e-3, class_weights=0.1, cycle_epochs=3, restart_decay=0.5))
-    network = tiny_sha_rnn() if model == "sha_rnn" else tiny_mobilebert()
-    ours = baselines.settings(model, network, train)
+@pytest.mark.parametrize(
+    ("network", "expected"), [(tiny_sha_rnn, (1, 1, 16)), (tiny_mobilebert, (2, 2, 16))], ids=["sha_rnn", "mobilebert"]
+)
+def test_our_settings_have_every_line_of_the_original_table(network, expected):
+    ours = original.our_settings(network().config, {**TRAIN, "class_weights": 0.1, "cycle_epochs": 3})
     assert set(ours) == set(published_table("original_settings")["setting"])
-    assert ours["learning rate"] == "0.003"
-    assert ours["class weights"] == "0.1 for O, 1 for PII"
-    assert ours["schedule"] == "cosine, cycles of 3 epochs, peaks × 0.5"
-    # One of SHA-RNN's two blocks has attention, and both layers of MobileBERT.
-    expected = {"sha_rnn": (1, 1, 16), "mobilebert": (2, 2, 16)}[model]
+    assert (ours["learning rate"], ours["class weights"]) == ("0.003", "0.1 for O, 1 for PII")
+    assert ours["schedule"] == "cosine, cycles of 3 epochs"
     assert (ours["attention layers"], ours["attention heads"], ours["embedding size"]) == expected
-
-
-def test_a_schedule_without_restarts_and_a_named_weighting_are_shown():
-    train = asdict(TrainConfig(class_weights="log", cycle_epochs=None))
-    ours = baselines.settings("sha_rnn", tiny_sha_rnn(), train)
-    assert ours["class weights"] == "log"
-    assert "one cycle" in ours["schedule"]
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_our_results_have_every_line_of_the_original_table(model):
-    network = NETWORKS[model]()
-    metrics = baselines.original_metrics([["B-EMAIL", "O"], ["O"]], [["B-EMAIL", "B-EMAIL"], ["O"]])
-    ours = baselines.results(network, 0.75, {"epoch_seconds": 12.34, "device": "a CPU"}, metrics)
-    assert set(ours) == set(published_table("original_results")["result"])
-    assert ours["F5, competition's definition"] == 0.75
-    assert ours["precision, original definition"] == 0.75  # the mean of 1/2 and 0/0 = 1
-    assert ours["recall, original definition"] == 1.0
-    n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    assert ours["parameters"] == n_parameters > ours["nn.Linear parameters"] > 0
-    assert ours["seconds per epoch"] == "12.3 for one fold (a CPU)"
-    assert not baselines.beside_original("original_results", model, ours).isna().any(axis=None)
+    config = SimpleNamespace(dropout=0, attention_layers=[], num_attention_heads=1, hidden_size=1)
+    ours = original.our_settings(config, {**TRAIN, "class_weights": "log", "cycle_epochs": None})
+    assert (ours["class weights"], ours["schedule"]) == ("log", "cosine, one cycle")
 
 
 def test_the_original_metrics_flatter_a_model_that_finds_nothing():
     truth = [["O"]] * 69 + [["B-EMAIL"]] * 31
-    assert baselines.original_metrics(truth, [["O"]] * 100) == {
+    assert original.original_metrics(truth, [["O"]] * 100) == {
         "F5, original definition": 0.69,
         "precision, original definition": 1.0,
         "recall, original definition": 0.69,
@@ -97,7 +57,17 @@ def test_the_original_metrics_flatter_a_model_that_finds_nothing():
 
 
 def test_the_original_metrics_ignore_the_type_except_in_tag_accuracy():
-    figures = baselines.original_metrics([["B-EMAIL", "O"]], [["I-ID_NUM", "B-EMAIL"]])
-    assert figures["precision, original definition"] == 0.5 and figures["recall, original definition"] == 1.0
-    assert figures["F5, original definition"] == pytest.approx(26 * 0.5 * 1 / (25 * 0.5 + 1))
-    assert figures["tag accuracy"] == 0.0
+    figures = original.original_metrics([["B-EMAIL", "O"]], [["I-ID_NUM", "B-EMAIL"]])
+    assert list(figures.values()) == pytest.approx([26 * 0.5 * 1 / (25 * 0.5 + 1), 0.5, 1.0, 0.0])
+
+
+def test_published_tables_have_their_columns_and_a_source():
+    paper, here = published_table("language_model_paper"), published_table("language_model_here")
+    assert paper.columns[1:].tolist() == ["test bpc", "parameters"]
+    assert here.columns[1:].tolist() == ["test bpc", "validation bpc"]
+    assert paper.set_index(paper.columns[0]).loc["one attention layer"].tolist() == [1.076, 53_785_805]
+    assert "1911.11423" in paper.attrs["source"]
+    for name in ("original_settings", "original_results"):
+        table = published_table(name)
+        assert "original" in table.attrs["source"] and not table.isna().any(axis=None)
+        assert table.map(len).max(axis=None) <= 50, "pandas truncates longer texts in notebooks"

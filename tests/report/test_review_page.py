@@ -1,11 +1,6 @@
 import json
-import os
 import re
-import stat
 import time
-from base64 import b64encode
-from hashlib import sha256
-from html.parser import HTMLParser
 
 import pytest
 from chromium import needs_chromium, open_chromium, wait_until
@@ -13,7 +8,6 @@ from conftest import make_document
 
 from pii_kit.documents import Document
 from pii_kit.redact.decisions import Detection, fingerprint_texts, read_decisions
-from pii_kit.report.page import read_asset
 from pii_kit.report.review_page import write_review_page
 
 NAME, EMAIL = "NAME_STUDENT", "EMAIL"
@@ -23,29 +17,6 @@ HOSTILE = '</script><script>document.title="run"</script> <img src=x onerror=doc
 
 def detection(start, end, pii_type=NAME, *, margin=1.0, is_suggestion=False) -> Detection:
     return Detection(start=start, end=end, pii_type=pii_type, chance=0.75, margin=margin, is_suggestion=is_suggestion)
-
-
-class Parts(HTMLParser):
-    """Parse a page: its tags, its text, and the text of each script."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.tags, self.text, self.scripts, self.inside = [], "", [], None
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.inside = tag
-        assert not {"src", "href", "action"} & dict(attributes).keys()
-
-    def handle_endtag(self, tag):
-        self.inside = None
-
-    def handle_data(self, data):
-        if self.inside == "script":
-            self.scripts.append(data)
-        elif self.inside != "style":
-            self.text += data
 
 
 def page_of(tmp_path, documents, detections, **texts):
@@ -58,32 +29,11 @@ def test_the_document_with_the_most_uncertain_detection_comes_first_and_those_wi
     documents = [make_document("Hi Ann Lee", number) for number in (1, 2, 3, 4, 2**63 - 1)]
     margins = [(), (2.0,), (3.0, 1.0), (), (1.5,)]
     detections = [[detection(i, i + 1, margin=margin) for i, margin in enumerate(of_one)] for of_one in margins]
-    data = json.loads(Parts(page_of(tmp_path, documents, detections).read_text()).scripts[0])
+    html = page_of(tmp_path, documents, detections).read_text()
+    data = json.loads(re.search('<script type="application/json" id="data">(.*)</script>', html)[1])
     assert [number for number, *_ in data["documents"]] == ["3", str(2**63 - 1), "2", "1", "4"]
     assert data["fingerprint"] == fingerprint_texts(documents)
     assert data["documents"][0][1:] == [["Hi ", "Ann ", "Lee"], [[0, 1, 0, 0.75, 0], [1, 2, 0, 0.75, 0]], "Document 3"]
-
-
-def test_hostile_text_stays_inside_the_data_and_the_title_is_escaped(tmp_path):
-    document = make_document(HOSTILE)
-    parts = Parts(page_of(tmp_path, [document], [[]], title=HOSTILE + HALF, note=HOSTILE).read_text(encoding="utf-8"))
-    assert parts.tags.count("script") == 2 and "img" not in parts.tags and len(parts.scripts) == 2
-    assert parts.text.count(HOSTILE) == 3  # two titles and the note
-    assert "".join(json.loads(parts.scripts[0])["documents"][0][1]) == document.full_text
-
-
-def test_the_policy_allows_exactly_the_script_of_the_page_and_nothing_is_loaded(tmp_path):
-    html = page_of(tmp_path, [make_document("Hi")], [[]]).read_text()
-    _, script = Parts(html).scripts
-    assert script == "".join(map(read_asset, ("page.js", "review_view.js", "review_page.js")))
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in html
-    assert not re.search(r"https?:|@import|url\(|\bfetch\b|XMLHttpRequest|<link|<iframe|Storage", html)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
-def test_only_the_owner_can_read_the_page(tmp_path):
-    assert stat.S_IMODE(page_of(tmp_path, [], []).stat().st_mode) == 0o600
 
 
 TEXT = "Hi Ann Lee, Ann wrote to a@b.org on Monday"  # tokens: Hi Ann Lee , Ann wrote to a@b.org on Monday
@@ -108,12 +58,7 @@ def review(browser, tmp_path):
 
     class Review:
         def __init__(self):
-            self.press, self.evaluate, self.click, self.drag = (
-                browser.press,
-                browser.evaluate,
-                browser.click,
-                browser.drag,
-            )
+            self.press, self.evaluate, self.click = browser.press, browser.evaluate, browser.click
             self.browser, self.documents, self.file = browser, documents, tmp_path / "decisions.json"
             self.open()
 
@@ -160,15 +105,6 @@ def test_keys_accept_reject_and_change_the_type_and_go_to_the_next_undecided_one
 
 
 @needs_chromium
-def test_the_mouse_decides_too(review):
-    review.click("[data-start='9']")
-    review.click("[data-key=a]")
-    review.click("[data-start='1']")
-    review.click("[data-key='4']")
-    assert review.spans()["2"] == {ANN_LEE: ("ID_NUM", "accepted"), MONDAY: (NAME, "accepted")}
-
-
-@needs_chromium
 def test_keys_select_tokens_and_add_them(review):
     review.press(*["ArrowRight"] * 4, "Shift+ArrowRight", "2")  # after Ann Lee: , Ann wrote to, and a@b.org
     assert review.spans()["2"] == {ANN_LEE: (NAME, "undecided"), (6, 8): (EMAIL, "accepted")}
@@ -182,7 +118,7 @@ def test_a_selection_by_mouse_is_added_as_whole_tokens(review):
         "const box = range.getBoundingClientRect(); return [box.left, box.right, box.top + box.height / 2]; })()"
     )
     left, right, middle = box
-    review.drag((left, middle), (right, middle))
+    review.browser.drag((left, middle), (right, middle))
     review.press("2")
     assert review.spans()["2"] == {ANN_LEE: (NAME, "undecided"), (7, 8): (EMAIL, "accepted")}
 
@@ -247,16 +183,6 @@ def test_saved_decisions_are_loaded_again_and_others_are_refused(review, tmp_pat
     assert review.spans() == UNDECIDED
     assert load(content) == "3 of 4 decided. Loaded kept.json."
     assert review.spans() == before
-
-
-@needs_chromium
-def test_leaving_is_only_stopped_while_decisions_are_unsaved(review):
-    leaves = "dispatchEvent(new Event('beforeunload', {cancelable: true}))"
-    assert review.evaluate(leaves)
-    review.press("a")
-    assert not review.evaluate(leaves)
-    review.press("s")
-    assert review.evaluate(leaves)
 
 
 @needs_chromium
