@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -24,7 +23,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
     "legend.frameon": False,
 }
 
