@@ -143,7 +143,8 @@ def _show(out: Path, seed: int) -> None:
         "executed notebooks": "notebooks/*.html",
         "test essays, redacted": "redacted.json",
         "a picture of the first of them": "redaction.png",
-        "runs, with pages of errors": "runs",
+        "runs": "runs",
+        "errors of the models": "errors_*.html",
     }
     print("\n" + "\n".join(f"{name:<32} {os.path.relpath(out / path)}" for name, path in paths.items()))
     command = os.path.relpath(Path(sys.executable).with_name("pii-kit"))
