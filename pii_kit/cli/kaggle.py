@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from pii_kit.kaggle.client import Kaggle
 
 app = new_app("Send the kit to Kaggle, and fetch what its notebooks write.")
-SUBMISSION = "submission.csv"
+FILE, KIT, SUBMISSION = Path("kaggle_metadata.json"), Path("dist/kaggle"), "submission.csv"
 tell = partial(print, flush=True)  # flushed, so that each line shows at once
 
 Metadata = Annotated[Path, option("FILE", "what goes to Kaggle", "--description")]
-METADATA = Path("kaggle_metadata.json")
 Owner = Annotated[str | None, option("NAME", "default: FILE's, then KAGGLE_USERNAME, then who is signed in")]
 Timeout = Annotated[float, number("S", "seconds for one call of the client")]
 Kit = Annotated[Path, option("DIR", "folder to write to", "--out")]
-KIT = Path("dist/kaggle")
+Pulled = Annotated[Path, option("DIR", "gets a folder for each notebook", "--out")]
 Only = Annotated[list[str] | None, option("SLUG", "only this notebook (push: or data set); repeat for more")]
+Wait = Annotated[bool, flag("--wait", "wait for runs (and send what reads their outputs) or for the score")]
+Version = Annotated[int | None, option("N", "version of the notebook; default: the one pushed last", min=1)]
+Message = Annotated[str | None, option("TEXT", "default: the versions of kit and notebook")]
 
 
 @app.command(epilog=examples("kaggle build --out dist/kaggle --owner NAME"))
-def build(out: Kit = KIT, description: Metadata = METADATA, owner: Owner = None, timeout: Timeout = 600) -> None:
+def build(out: Kit = KIT, description: Metadata = FILE, owner: Owner = None, timeout: Timeout = 600) -> None:
     """Write the folders that the Kaggle client sends."""
     from pii_kit.kaggle.build import read_description
     from pii_kit.kaggle.client import Kaggle
@@ -46,8 +48,8 @@ def build(out: Kit = KIT, description: Metadata = METADATA, owner: Owner = None,
 def push(
     out: Kit = KIT,
     only: Only = None,
-    wait: Annotated[bool, flag("--wait", "wait for the runs, and send what reads their outputs")] = False,
-    description: Metadata = METADATA,
+    wait: Wait = False,
+    description: Metadata = FILE,
     owner: Owner = None,
     timeout: Timeout = 600,
 ) -> None:
@@ -61,7 +63,7 @@ def push(
 
 
 @app.command(epilog=examples("kaggle status"))
-def status(description: Metadata = METADATA, owner: Owner = None, timeout: Timeout = 600) -> None:
+def status(description: Metadata = FILE, owner: Owner = None, timeout: Timeout = 600) -> None:
     """Show the state of data sets and notebooks."""
     from pii_kit.kaggle.build import full_name
 
@@ -77,11 +79,7 @@ def status(description: Metadata = METADATA, owner: Owner = None, timeout: Timeo
 
 @app.command(epilog=examples("kaggle pull --out outputs"))
 def pull(
-    out: Annotated[Path, option("DIR", "gets a folder for each notebook")],
-    only: Only = None,
-    description: Metadata = METADATA,
-    owner: Owner = None,
-    timeout: Timeout = 600,
+    out: Pulled, only: Only = None, description: Metadata = FILE, owner: Owner = None, timeout: Timeout = 600
 ) -> None:
     """Download what the notebooks have written: run folders, submission.csv, logs."""
     from pii_kit.kaggle import runs_below
@@ -108,12 +106,10 @@ def pull(
 
 @app.command(epilog=examples("kaggle submit --wait"))
 def submit(
-    notebook_version: Annotated[
-        int | None, option("N", "version of the notebook; default: the one pushed last", min=1)
-    ] = None,
-    message: Annotated[str | None, option("TEXT", "default: the versions of kit and notebook")] = None,
-    wait: Annotated[bool, flag("--wait", "wait for the score")] = False,
-    description: Metadata = METADATA,
+    notebook_version: Version = None,
+    message: Message = None,
+    wait: Wait = False,
+    description: Metadata = FILE,
     owner: Owner = None,
     timeout: Timeout = 600,
 ) -> None:
@@ -130,9 +126,7 @@ def submit(
     name, competition = full_name(user, slugs[0]), content.competition
     version = notebook_version or kaggle.pushed.get(f"notebook {name}", {}).get("version")
     if version is None:
-        raise KitError(
-            f"notebook {name}: not pushed from this checkout; give --notebook-version N, as its page on Kaggle shows"
-        )
+        raise KitError(f"notebook {name}: not pushed from this checkout; give --notebook-version N, as its page shows")
     state, reason = kaggle.notebook(name, version)
     if state != "complete":
         raise KitError(f"notebook {name}: {f'{state} {reason}'.strip()}; only a complete run can be submitted")

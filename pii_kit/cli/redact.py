@@ -53,7 +53,7 @@ def redact(
     restore: Annotated[bool, flag("--restore", "write the original essays again")] = False,
 ) -> None:
     """Replace PII in essays."""
-    read = [data, submission, decisions, key_file, allow, deny, *(run or ()), *([mapping] if restore else [])]
+    read = [data, submission, decisions, train, key_file, allow, deny, *(run or ()), *([mapping] if restore else [])]
     if not ray:  # a job on Ray may continue in a folder of files
         check_output(out, *read, folder=data.is_dir())
     if report:
