@@ -199,8 +199,8 @@ def _write_submission(
         done = label_in_time(tagger, documents, partial, found=found, deadline=deadline)
         with atomic_write(out) as handle:
             handle.write(partial.read_text(encoding="utf-8"))
-    late = f"; out of time: {done.by_fewer_models} documents by fewer models, {done.by_rules} by rules alone"
-    return f"{done.rows} rows from {done.documents} documents", late * (done.by_all_models < done.documents)
+    late = f"; out of time: {done.by_some_runs} documents by fewer runs, {done.by_rules} by rules alone"
+    return f"{done.rows} rows from {done.documents} documents", late * (done.by_all_runs < done.documents)
 
 
 @app.command(epilog=examples("check --data test.json --submission submission.csv"))

@@ -1,13 +1,13 @@
 """The Kaggle platform: where data is mounted, where results go, and how much time is left."""
 
-import json
 import logging
 import math
 import os
 import platform
 import shutil
+import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,9 +23,10 @@ COMPETITION = "pii-detection-removal-from-educational-data"
 INPUT = Path("/kaggle/input")
 WORKING = Path("/kaggle/working")
 DATA_VARIABLE = "PII_KIT_DATA"
-BATCH_HOURS, INTERACTIVE_HOURS = 9, 12  # Kaggle's limits for a competition notebook and for an interactive session
+SESSION_HOURS, RERUN_HOURS = 12, 9  # Kaggle's limits, for a competition's rerun the shorter one
 RESERVE = 600  # seconds before Kaggle's limit, in which Kaggle saves the notebook and renders it as a page
-PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "spacy")
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "spacy")
+ATTACH = f"attach the competition {COMPETITION} to the notebook (Add input)"
 
 
 def on_kaggle() -> bool:
@@ -58,35 +59,32 @@ def run_folders(out: Path, *, attached: Path = INPUT) -> list[Path]:
     Other folders of `out`, such as the demo's, are not searched. Raises KitError if there are no runs at all.
     """
     own = [run for run in runs_below(out / "runs") if run.parent == out / "runs"]
-    if found := own or runs_below(attached):
-        return found
+    if runs := own or runs_below(attached):
+        return runs
     raise KitError(f"{out.absolute() / 'runs'}, {attached}: no trained run in either; train one (notebooks 02 and 03)")
 
 
 def runs_below(root: Path) -> list[Path]:
     """Return the runs with a trained tagger at any depth below `root`: outputs and data sets place them differently."""
-    places = {decision.parents[1] for decision in root.rglob("tagger/decision.json")}
-    return sorted({place.parent if (place.parent / "folds.json").exists() else place for place in places})
+    return sorted({decision.parents[2] for decision in root.rglob("fold_*/tagger/decision.json")})
 
 
 def training_data(run: Path) -> tuple[int, str] | None:
-    """Return the number of documents a run was trained on and their fingerprint; None for an exported run."""
-    for manifest in (run / "run.json", *sorted(run.glob("fold_*/run.json"))):
-        if manifest.exists():
-            content = read_json(manifest)
+    """Return the number of documents that a run was trained on, and their digest; None if the run does not say."""
+    for record in (run / "run.json", *sorted(run.glob("fold_*/run.json"))):
+        if record.exists():
+            content = read_json(record)
             return content["n_documents"], content["data"]
     return None
 
 
-def training_documents(folder: Path, runs: Iterable[Path]) -> Sequence[Document]:
+def training_documents(folder: Path, runs: Iterable[Path]) -> list[Document]:
     """Return the documents of `folder`/train.json if all runs were trained on them; otherwise none."""
-    from pii_kit.training.runs import fingerprint  # here, because torch takes seconds, and the verbs need none of it
+    from pii_kit.training.runs import fingerprint  # here, because torch takes seconds
 
-    if not (folder / "train.json").is_file():
-        return []
-    documents = read_documents(folder / "train.json")
-    trained_on = {training_data(run) for run in runs}
-    return documents if trained_on == {(len(documents), fingerprint(documents))} else []
+    documents = read_documents(folder / "train.json") if (folder / "train.json").is_file() else []
+    expected = {(len(documents), fingerprint(documents))}
+    return list(documents) if {training_data(run) for run in runs} == expected else []
 
 
 def copy_attached_run(run: Path, *, attached: Path = INPUT) -> Path:
@@ -95,9 +93,9 @@ def copy_attached_run(run: Path, *, attached: Path = INPUT) -> Path:
     Nothing is copied if `run` exists or no such run is attached. Of several attached runs with this name the one with
     the latest files is copied. Attached files are read-only and do not change.
     """
-    found = [path.parent for path in attached.rglob(f"{run.name}/folds.json")]
-    if found and not run.exists():
-        latest = max(found, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
+    folders = [path.parent for path in attached.rglob(f"{run.name}/folds.json")]
+    if folders and not run.exists():
+        latest = max(folders, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
         logger.warning("%s: copied from %s, to be resumed", run, latest)
         with atomic_folder(run) as inside:
             shutil.copytree(latest, inside, dirs_exist_ok=True, copy_function=shutil.copyfile)
@@ -108,8 +106,8 @@ def attached_weights(root: Path = INPUT) -> Path | None:
     """Return the first attached folder with a config.json of MobileBERT; None if there is none."""
     for config in sorted(root.rglob("config.json")):
         try:
-            content = json.loads(config.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):  # other data sets may name any file config.json
+            content = read_json(config)
+        except (KitError, OSError, RecursionError):  # other data sets may name any file config.json
             continue
         if isinstance(content, dict) and content.get("model_type") == "mobilebert":
             return config.parent
@@ -137,8 +135,7 @@ def seconds_left() -> float | None:
     """
     if not on_kaggle():
         return None
-    interactive = os.environ["KAGGLE_KERNEL_RUN_TYPE"] == "Interactive" and not in_rerun()
-    limit = 3600 * (INTERACTIVE_HOURS if interactive else BATCH_HOURS)
+    limit = 3600 * (RERUN_HOURS if in_rerun() else SESSION_HOURS)
     age = time.time() - psutil.Process(1).create_time()
     if age > limit:  # no container lives so long: this is the first process of the host
         age = time.time() - psutil.Process().create_time()
@@ -157,29 +154,18 @@ def find_data_folder(explicit: str | Path | None = None) -> tuple[Path, str] | N
             if not (Path(named) / "test.json").is_file():
                 raise KitError(f"{Path(named).absolute()}: no test.json in this folder ({why})")
             if in_rerun() and (Path(named) / "test_labels.csv").exists():  # only made-up essays have it
-                raise KitError(f"{named}: made-up essays cannot be submitted; {_ATTACH}, and name no other folder")
+                raise KitError(f"{named}: made-up essays cannot be submitted; {ATTACH}, and name no other folder")
             return Path(named), why
-    folder = next(iter(input_folders(INPUT)), None)
-    if folder in _competition_folders(INPUT):
-        return folder, "the competition's data"
+    for folder in (INPUT / "competitions" / COMPETITION, INPUT / COMPETITION):  # Kaggle's layout, new and old
+        if (folder / "test.json").is_file():
+            return folder, "the competition's data"
+    attached = sorted(path.parent for path in INPUT.rglob("test.json"))
     if in_rerun():
-        raise KitError(f"competition rerun without the competition's essays (found: {folder}); {_ATTACH}")
-    if folder:
-        return folder, "attached on Kaggle, not the competition's data"
+        raise KitError(f"competition rerun without the competition's essays (found: {attached}); {ATTACH}")
+    if attached:
+        real = [folder for folder in attached if not (folder / "test_labels.csv").exists()]
+        return (real or attached)[0], "attached on Kaggle, not the competition's data"
     return (Path("data"), "your own copy") if Path("data/test.json").is_file() else None
-
-
-_ATTACH = f"attach the competition {COMPETITION} to the notebook (Add input)"
-
-
-def input_folders(root: Path) -> list[Path]:
-    """Return the folders below `root` with a test.json: the competition's first, those with made-up essays last."""
-    folders, mounts = {path.parent for path in root.rglob("test.json")}, _competition_folders(root)
-    return sorted(folders, key=lambda folder: (folder not in mounts, (folder / "test_labels.csv").exists(), folder))
-
-
-def _competition_folders(root: Path) -> list[Path]:
-    return [root / "competitions" / COMPETITION, root / COMPETITION]  # Kaggle's layout, new and old
 
 
 def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 60, seed: int = 0) -> Path:
@@ -198,16 +184,33 @@ def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_docume
 
 
 def environment_report() -> str:
-    """Return lines for the first cell of a notebook: versions, devices, platform, attached data and warnings."""
-    from pii_kit.training.parallel import try_gpus  # here for the same reason as in training_documents
-
+    """Return lines for the first cell of a notebook: versions, platform, devices, and what is attached on Kaggle."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    hardware = f"{psutil.cpu_count()} CPU cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
-    gpus, problem = try_gpus()
-    where, more = platform.system(), [f"WARNING: {problem}"] if problem else []
+    hardware = f"{psutil.cpu_count()} CPU cores, {psutil.virtual_memory().total / 2**30:.0f} GiB; {_gpus()}"
+    lines = [
+        f"Python {platform.python_version()}, pii_kit {__version__}, {versions}",
+        f"{platform.system()}; {hardware}",
+    ]
     if (left := seconds_left()) is not None:
-        where = f"Kaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}, {left / 3600:.1f} hours left"
-        attached = ", ".join(sorted(path.name for path in INPUT.glob("*")))
-        more.insert(0, f"attached: {attached or 'nothing'}")
-    python = f"Python {platform.python_version()}, pii_kit {__version__}, {versions}"
-    return "\n".join([python, f"{where}; {gpus}; {hardware}", *more])
+        lines.append(f"Kaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}, {left / 3600:.1f} hours left")
+        lines.append(f"attached: {', '.join(attached_sources()) or 'nothing'}")
+    return "\n".join(lines)
+
+
+def attached_sources() -> list[str]:
+    """Return the names of the data sets, notebooks and models that are attached on Kaggle, in either layout."""
+    depths = {"competitions": "*", "datasets": "*/*", "notebooks": "*/*", "models": "*/*"}  # of the new layout
+    new = [path for kind, pattern in depths.items() for path in (INPUT / kind).glob(pattern)]
+    return sorted(path.name for path in (*new, *INPUT.glob("*")) if path.name not in depths)
+
+
+def _gpus() -> str:
+    """Return name, memory and capability of each GPU and the precision used on it. CUDA is not initialised here."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return "no GPU"
+    majors = [int(line.rsplit(", ")[-1].split(".")[0]) for line in lines]
+    precisions = ["bf16" if major >= 8 else "fp16 for encoders" if major == 7 else "fp32" for major in majors]
+    return "; ".join(f"{line}: {precision}" for line, precision in zip(lines, precisions, strict=True))

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from pii_kit.files import KitError
-from pii_kit.kaggle import environment_report
 from pii_kit.training import parallel
 from pii_kit.training.folds import train_folds
 from pii_kit.training.parallel import (
@@ -182,14 +181,12 @@ def test_a_gpu_without_kernels_is_reported_with_the_one_to_choose(gpu, monkeypat
     ):
         check_gpus()
     assert working_devices() == ["cpu"]
-    assert "WARNING: Tesla P100" in environment_report()
 
 
 def test_gpus_that_work_are_all_used(gpu):
     gpu("print('Tesla T4 (15 GiB), Tesla T4 (15 GiB)')")
     check_gpus()
     assert working_devices() == ["cuda:0", "cuda:1"]
-    assert "Tesla T4 (15 GiB), Tesla T4 (15 GiB);" in environment_report()
 
 
 def test_a_gpu_that_does_not_answer_is_given_up(gpu, monkeypatch):
@@ -210,19 +207,6 @@ def test_without_a_gpu_no_process_is_started(monkeypatch):
     monkeypatch.setattr(parallel, "PROBE", "raise SystemExit(1)")
     check_gpus()
     assert working_devices() == ["cpu"]
-
-
-def test_the_report_names_versions_and_devices():
-    report = environment_report()
-    assert f"torch {torch.__version__}" in report and "CPU cores" in report and "WARNING" not in report
-
-
-@pytest.mark.parametrize(("kind", "hours"), [("Batch", "9.0"), ("Interactive", "12.0")])
-def test_on_kaggle_the_report_says_how_long_the_session_may_go_on(kind, hours, monkeypatch):
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", kind)
-    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
-    monkeypatch.setattr("psutil.Process.create_time", lambda process: time.time() - 60)
-    assert f"Kaggle, {kind}, {hours} hours left; no GPU" in environment_report()
 
 
 def test_the_probe_is_valid_python():
