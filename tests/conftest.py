@@ -20,8 +20,7 @@ from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
 from pii_kit.models.network import TorchNetwork
-from pii_kit.models.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
-from pii_kit.models.sha_rnn_layers import ShaRnnConfig
+from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
 from pii_kit.predict import Member
 from pii_kit.sample import make_documents

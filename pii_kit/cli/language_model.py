@@ -32,6 +32,7 @@ Drop = option("SHARE", "default: as --dropout", callback=dropout)
     epilog=examples(
         "lm train --data enwik8.zip --run runs/lm",
         "lm train --data book.txt --run runs/lm --width 128 --boom 512 --minutes 30",
+        "lm train --data enwik8.zip --run runs/second --from runs/lm --learning-rate 5e-4 --seed 1",
     )
 )
 def train(
@@ -39,6 +40,9 @@ def train(
     run: options.RunFolder,
     resume: options.Resume = False,
     minutes: options.Minutes = None,
+    start: Annotated[
+        Path | None, option("RUN", "start from the best weights of this run, with its sizes", "--from")
+    ] = None,
     width: Annotated[int, option("N", "width of embedding and LSTM; the paper's is 1024", min=2)] = 256,
     boom: Annotated[int, option("N", "width of Boom; the paper's is 4096", min=2)] = 1024,
     layers: Annotated[int, option("N", "number of Blocks", min=1)] = 4,
@@ -48,37 +52,28 @@ def train(
     dropout: Annotated[float, option("SHARE", "dropout inside Blocks", callback=dropout)] = 0.1,
     input_dropout: Annotated[float | None, Drop] = None,
     output_dropout: Annotated[float | None, Drop] = None,
-    epochs: Annotated[int, option("N", "epochs at the full learning rate", min=1)] = 1,
-    half_rate_epochs: Annotated[
-        int, option("N", "epochs after them at half the rate, from the best weights", min=0)
-    ] = 0,
+    epochs: Annotated[int, option("N", "passes over the training part", min=1)] = 1,
     batch_size: Annotated[int, option("N", "streams in parallel", min=1)] = 8,
     window_size: Annotated[int, option("N", "longest window, in bytes", min=5)] = 128,
     learning_rate: Annotated[float, number("RATE", "after the warm-up")] = 1e-3,
     weight_decay: Annotated[float, option("X", "weight decay", min=0)] = 1.2e-6,
     clip_norm: Annotated[float, number("X", "largest norm of the gradient")] = 0.25,
     warmup_steps: Annotated[int, option("N", "steps of the warm-up", min=0)] = 200,
-    memory_drop: Annotated[
-        float, option("SHARE", "share of windows before which the memory is emptied", min=0, max=1)
-    ] = 0,
     eval_steps: Annotated[
         int | None, option("N", "windows between validations; default: one validation per epoch", min=1)
     ] = None,
     eval_streams: Annotated[int, option("N", "streams in parallel in validation", min=1)] = 8,
-    checkpoint_steps: Annotated[int, option("N", "windows between checkpoints", min=1)] = 500,
     seed: options.Seed = 0,
     optimizer: Annotated[str, choice(("adam", "adamw", "lamb"), "optimizer")] = "lamb",
-    mixed_precision: Annotated[str, choice(("auto", "no", "bf16", "fp16"), "precision of products")] = "auto",
+    mixed_precision: Annotated[str, choice(("auto", "no", "bf16"), "precision of products")] = "auto",
 ) -> None:
     """Train on the first 90 percent of a text, validate on the next 5, test on the last 5."""
     from pii_kit.kaggle import deadline_in
-    from pii_kit.language_model import read_bytes
-    from pii_kit.language_model.training import LanguageModelConfig, train_language_model
-    from pii_kit.models.sha_rnn_layers import byte_model_config
+    from pii_kit.language_model import LanguageModelConfig, read_bytes, train_language_model
+    from pii_kit.models.sha_rnn import byte_model_config
 
     config = LanguageModelConfig(
         epochs=epochs,
-        half_rate_epochs=half_rate_epochs,
         batch_size=batch_size,
         window_size=window_size,
         optimizer=optimizer,
@@ -86,11 +81,9 @@ def train(
         weight_decay=weight_decay,
         clip_norm=clip_norm,
         warmup_steps=warmup_steps,
-        memory_drop=memory_drop,
         mixed_precision=mixed_precision,
         eval_steps=eval_steps,
         eval_streams=eval_streams,
-        checkpoint_steps=checkpoint_steps,
         seed=seed,
     )
     text, deadline = read_bytes(data), deadline_in(minutes)
@@ -108,7 +101,8 @@ def train(
         )
     except ValueError as error:
         raise KitError(str(error)) from None
-    result = train_language_model(text, sizes, config, run, resume=resume, deadline=deadline, source=str(data))
+    how: dict = {"start": start, "resume": resume, "deadline": deadline, "source": str(data)}
+    result = train_language_model(text, sizes, config, run, **how)
     bpc = f"bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), {result['test_bpc']:.3f} (test)"
     print(f"{run}: {bpc}; {result['elapsed_seconds']:.0f} s on {result['device']}")
 
@@ -162,14 +156,10 @@ def sample(
 
 
 def _load(run: Path, memory: int | None) -> "ShaRnnForCausalLM":
-    from pii_kit.models.sha_rnn import ShaRnnForCausalLM
-    from pii_kit.training.parallel import working_devices
-    from pii_kit.training.runs import load_language_model
+    from pii_kit.language_model import load_language_model
+    from pii_kit.models.network import working_devices
 
     model = load_language_model(run, device=working_devices()[0])
-    if not isinstance(model, ShaRnnForCausalLM):
-        raise KitError(f"{run}: holds a {type(model).__name__}; expected a SHA-RNN language model")
-    model.collapse()
     if memory is not None:
         model.config.memory_size = memory
     return model

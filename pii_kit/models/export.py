@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from pii_kit.files import KitError, in_one_line
 from pii_kit.lexicon import N_FEATURES, N_ROWS
-from pii_kit.models import encoder, sha_rnn_export
+from pii_kit.models import encoder, sha_rnn
 from pii_kit.models.onnx import FILE, OnnxNetwork
 from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
 
@@ -98,7 +98,7 @@ def _round_to_int8(path: Path) -> None:
 
 def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
     if isinstance(model, ShaRnnForTokenClassification):
-        prepared: PreTrainedModel = sha_rnn_export.for_export(model)
+        prepared: PreTrainedModel = sha_rnn.for_export(model)
     else:
         prepared = encoder.for_export(model)
     with warnings.catch_warnings(), torch.no_grad():

@@ -1,43 +1,343 @@
-"""SHA-RNN (Merity, arXiv 1911.11423) as transformers models: backbone, token classifier, causal language model.
+"""SHA-RNN (Merity, arXiv 1911.11423) as a token classifier and as a language model. Parts are named as in the paper.
 
-Padding must come last in each row; it never changes the logits of a real piece.
+Padding comes last in each row, and never changes the logits of a real piece.
 """
 
 import math
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import TokenClassifierOutput
-from transformers.utils.generic import ModelOutput
 
-from pii_kit.models.sha_rnn_layers import Block, Dropout, ShaRnnConfig, SingleHeadedAttention
-from pii_kit.models.sha_rnn_memory import ShaRnnState
-
-
-@dataclass
-class ShaRnnOutput(ModelOutput):
-    """Output of the backbone: hidden states (batch, piece, hidden), and the new state if one was passed in."""
-
-    last_hidden_state: torch.Tensor | None = None
-    state: ShaRnnState | None = None
+GELU = 1.702  # of the sigmoid approximation (Hendrycks & Gimpel, arXiv 1606.08415, section 2)
+HIDDEN_SCORE = -1e9  # score of a hidden piece in ONNX; its share after the softmax is 0
+# What a language model carries from window to window, by name: "lstm_h.0" and "lstm_c.0" (1, batch, hidden) of Block 0,
+# and "memory.2" (batch, position, hidden) of Block 2. A state without memory has only the LSTMs' tensors.
+State = dict[str, Tensor]
 
 
-@dataclass
-class ShaRnnCausalOutput(ModelOutput):
-    """Output of the language model: loss in nats per piece, logits (batch, piece, vocabulary), and the new state."""
+class ShaRnnConfig(PreTrainedConfig):
+    """Configuration of a SHA-RNN.
 
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    state: ShaRnnState | None = None
+    Args:
+        hidden_size: width of embedding, LSTM and Block.
+        boom_size: width of Boom; a multiple of `hidden_size`.
+        num_hidden_layers: number of Blocks.
+        attention_layers: indices of the Blocks with attention.
+        attention: "single_headed" (the paper's; `num_attention_heads` above 1 split it into heads) or "multi_head"
+            (PyTorch's, with all projections).
+        memory_size: positions that a language model carries between windows, in each Block with attention.
+        dropout: dropout inside Blocks, and the default of `input_dropout` (embedding) and `output_dropout`.
+        bidirectional: read in both directions, with two LSTMs of half the width.
+        causal: hide later pieces from attention.
+        n_features: rows of the table of lexicon features (`lexicon.N_ROWS`); 0 for no features.
+
+    Raises:
+        ValueError: sizes do not fit together.
+    """
+
+    model_type = "sha_rnn"
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int = 8192,
+        hidden_size: int = 256,
+        boom_size: int = 1024,
+        num_hidden_layers: int = 4,
+        attention_layers: list[int] | tuple[int, ...] = (2,),
+        attention: str = "single_headed",
+        num_attention_heads: int = 1,
+        memory_size: int = 5000,
+        dropout: float = 0.1,
+        input_dropout: float | None = None,
+        output_dropout: float | None = None,
+        bidirectional: bool = True,
+        causal: bool = False,
+        n_features: int = 0,
+        pad_token_id: int | None = 0,
+        **kwargs,
+    ):
+        if boom_size % hidden_size:
+            raise ValueError(f"boom_size {boom_size} is not a multiple of hidden_size {hidden_size}")
+        if hidden_size % (2 * num_attention_heads):
+            raise ValueError(f"hidden_size {hidden_size} cannot be halved and split into {num_attention_heads} heads")
+        if attention not in ("single_headed", "multi_head"):
+            raise ValueError(f"attention {attention!r} is not one of single_headed, multi_head")
+        if not set(attention_layers) <= set(range(num_hidden_layers)):
+            raise ValueError(f"attention_layers {attention_layers} are not all within 0 to {num_hidden_layers - 1}")
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.boom_size = boom_size
+        self.num_hidden_layers = num_hidden_layers
+        self.attention_layers = list(attention_layers)
+        self.attention = attention
+        self.num_attention_heads = num_attention_heads
+        self.memory_size = memory_size
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.output_dropout = output_dropout
+        self.bidirectional = bidirectional
+        self.causal = causal
+        self.n_features = n_features
+        super().__init__(**kwargs)
+        self.pad_token_id = pad_token_id
+
+
+def byte_model_config(**sizes) -> ShaRnnConfig:
+    """Return the configuration of a language model of bytes, with the given sizes and variants."""
+    return ShaRnnConfig(vocab_size=256, bidirectional=False, causal=True, pad_token_id=None, **sizes)
+
+
+class Block(nn.Module):
+    """LSTM, attention if `attends`, and Boom; there is no skip connection around the LSTM."""
+
+    def __init__(self, config: ShaRnnConfig, attends: bool):
+        super().__init__()
+        self.config = config
+        width = config.hidden_size
+        per_direction = width // 2 if config.bidirectional else width
+        self.norm_start = layer_norm(config)
+        self.lstm = nn.LSTM(width, per_direction, batch_first=True)
+        self.lstm_backward = nn.LSTM(width, per_direction, batch_first=True) if config.bidirectional else None
+        self.attention: nn.Module | None = None
+        if attends:
+            self.norm_memory = layer_norm(config)
+            self.norm_query = layer_norm(config)
+            kind = SingleHeadedAttention if config.attention == "single_headed" else MultiHeadAttention
+            self.attention = kind(config)
+        self.norm_boom_input = layer_norm(config)
+        self.norm_boom_skip = layer_norm(config)
+        self.boom = Boom(config)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(
+        self, h: Tensor, visible: Tensor, reversal: Tensor, before: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Return h (batch, piece, hidden) after the Block, and the Block's state after the window.
+
+        `visible` is the mask of the attention; `reversal` (batch, piece) holds the indices that reverse each row within
+        its own length; `before` is the Block's state after the previous window, None where nothing is carried.
+        """
+        lstm = (before["lstm_h"], before["lstm_c"]) if before and "lstm_h" in before else None
+        h, (lstm_h, lstm_c) = self.recur(self.norm_start(h), reversal, lstm)
+        after = {"lstm_h": lstm_h.detach(), "lstm_c": lstm_c.detach()}
+        h = self.dropout(h)
+        if self.attention is not None:
+            rows, h = self.norm_memory(h), self.norm_query(h)
+            earlier = None
+            if before is not None:
+                memory = before.get("memory", rows[:, :0].detach())
+                earlier = self.newest(memory, rows.shape[1])
+                after["memory"] = self.newest(torch.cat([memory, rows.detach()], dim=1))
+            h = h + self.dropout(self.attention(h, rows, visible, earlier))
+        return self.norm_boom_skip(h) + self.dropout(self.boom(self.norm_boom_input(h))), after
+
+    def recur(
+        self, h: Tensor, reversal: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the outputs (batch, piece, hidden) of the LSTM, or of both, and the state of the forward one."""
+        forward, state = self.lstm(h, state)
+        if self.lstm_backward is None:
+            return forward, state
+        # Each row is reversed within its own length: padding stays last and never enters a state.
+        backward, _ = self.lstm_backward(take(h, reversal))
+        return torch.cat([forward, take(backward, reversal)], dim=-1), state
+
+    def newest(self, memory: Tensor, n_new: int = 0) -> Tensor:
+        """Return the newest positions of a memory (batch, position, hidden), as many as fit it beside `n_new` more."""
+        return memory[:, max(memory.shape[1] - max(self.config.memory_size - n_new, 0), 0) :]
+
+
+class SingleHeadedAttention(nn.Module):
+    """Attention whose keys and values are the memory itself, with gates and no projection (section 3.1).
+
+    Only the query has a projection. A gate over all keys equals the same gate over the query, and a gate over all
+    values equals the same gate over the result, so neither gate needs a product as long as the memory.
+    """
+
+    def __init__(self, config: ShaRnnConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.n_heads = config.num_attention_heads
+        self.query_projection = nn.Linear(width, width)
+        self.norm_query_projection = layer_norm(config)
+        self.query_gate = nn.Parameter(torch.zeros(1, 1, width))
+        self.key_gate = nn.Parameter(torch.zeros(1, 1, width))
+        self.value_gate = nn.Parameter(torch.zeros(1, 1, width))
+        self.overparam = nn.Linear(width, 2 * width)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, query: Tensor, rows: Tensor, visible: Tensor, memory: Tensor | None = None) -> Tensor:
+        """Return attended values (batch, piece, hidden).
+
+        `query` and `rows`, the keys and values of the window, are (batch, piece, hidden). `visible` (batch, head,
+        piece, piece) is true where a query sees a row; axes of batch and head may have length 1. All positions of the
+        memory (batch, position, hidden) are visible.
+        """
+        query = self.norm_query_projection(self.query_projection(query)) * torch.sigmoid(self.query_gate)
+        query = split_heads(self.dropout(query) * torch.sigmoid(self.key_gate), self.n_heads)
+        rows = split_heads(rows, self.n_heads)
+        if memory is None:
+            dropout = self.dropout.p if self.training else 0.0
+            values = self.dropout(rows)
+            attended = F.scaled_dot_product_attention(query, rows, values, attn_mask=visible, dropout_p=dropout)
+        else:  # not joined with the rows: the memory, which is longer, needs no gradient
+            query, memory = query / query.shape[-1] ** 0.5, split_heads(memory, self.n_heads)
+            inside = (query @ rows.transpose(-1, -2)).masked_fill(~visible, -torch.inf)
+            shares = self.dropout(torch.cat([query @ memory.transpose(-1, -2), inside], dim=-1).softmax(-1))
+            n_memory = memory.shape[2]
+            attended = shares[..., :n_memory] @ self.dropout(memory) + shares[..., n_memory:] @ self.dropout(rows)
+        return join_heads(attended) * self.value_scale()
+
+    def value_scale(self) -> Tensor:
+        """Return the value gate (1, 1, hidden), a constant that Overparam computes from a vector (section 3.4)."""
+        candidate, forget = self.overparam(torch.sigmoid(self.value_gate)).chunk(2, dim=-1)
+        return torch.sigmoid(forget) * torch.tanh(candidate)
+
+
+class MultiHeadAttention(nn.MultiheadAttention):
+    """PyTorch's multi-head attention, the variant of the original project; a language model cannot use it.
+
+    `forward` computes the products itself: the ONNX export of PyTorch's own is fixed to one length.
+    """
+
+    def __init__(self, config: ShaRnnConfig):
+        super().__init__(config.hidden_size, config.num_attention_heads, dropout=config.dropout, batch_first=True)
+
+    def forward(  # type: ignore[override]
+        self, query: Tensor, rows: Tensor, visible: Tensor, memory: None = None
+    ) -> Tensor:
+        parts = zip((query, rows, rows), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        query, keys, values = (split_heads(F.linear(x, weight, bias), self.num_heads) for x, weight, bias in parts)
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=visible, dropout_p=dropout)
+        return self.out_proj(join_heads(attended))
+
+
+class Boom(nn.Module):
+    """Feed-forward layer without a second matrix: widen, apply GELU, sum the chunks (section 3.2)."""
+
+    def __init__(self, config: ShaRnnConfig):
+        super().__init__()
+        self.linear = nn.Linear(config.hidden_size, config.boom_size)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        # gelu(x) = x · sigmoid(a x) = silu(a x) / a with a = GELU: one pass over the widest tensor instead of three.
+        wide = self.dropout(F.silu(GELU * self.linear(h)))
+        return wide.unflatten(-1, (-1, h.shape[-1])).sum(-2) / GELU
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout with a faster CPU version: 16 random bits per element, so `p` is rounded to a multiple of 2⁻¹⁶.
+
+    PyTorch draws 53 random bits for each element in turn; here four elements share one draw.
+    """
+
+    LEVELS = 2**16
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or h.device.type != "cpu":
+            return super().forward(h)
+        draws = torch.empty(-(-h.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = draws.view(torch.int16)[: h.numel()].view(h.shape)
+        n_dropped = round(self.p * self.LEVELS)
+        kept = (bits >= n_dropped - self.LEVELS // 2).to(h.dtype)
+        return h * kept.mul_(self.LEVELS / (self.LEVELS - n_dropped))
+
+
+def layer_norm(config: ShaRnnConfig) -> nn.LayerNorm:
+    return nn.LayerNorm(config.hidden_size, eps=1e-12)
+
+
+def take(h: Tensor, index: Tensor) -> Tensor:
+    """Return h (batch, piece, hidden) with the pieces of each row in the order of index (batch, piece)."""
+    return h.gather(1, index.unsqueeze(-1).expand(-1, -1, h.shape[-1]))
+
+
+def split_heads(rows: Tensor, n_heads: int) -> Tensor:
+    return rows.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+
+
+def join_heads(rows: Tensor) -> Tensor:
+    return rows.transpose(1, 2).flatten(-2)
+
+
+class ShaRnnModel(nn.Module):
+    """Embedding and Blocks, from pieces to hidden states."""
+
+    def __init__(self, config: ShaRnnConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.feature_embedding = nn.Embedding(config.n_features, config.hidden_size) if config.n_features else None
+        self.block = nn.ModuleList(
+            Block(config, attends=layer in config.attention_layers) for layer in range(config.num_hidden_layers)
+        )
+        self.input_dropout = Dropout(config.dropout if config.input_dropout is None else config.input_dropout)
+        self.output_dropout = Dropout(config.dropout if config.output_dropout is None else config.output_dropout)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        feature_ids: Tensor | None = None,
+        state: State | None = None,
+    ) -> tuple[Tensor, State]:
+        """Return the hidden states (batch, piece, hidden) of a batch of windows, and the state after them.
+
+        Args:
+            input_ids: pieces (batch, piece).
+            attention_mask: 1 for pieces and 0 for the padding after them (batch, piece); default: no padding.
+            feature_ids: rows of the table of features (batch, piece, feature).
+            state: the state after the previous windows, which were not padded; empty for none; default: no memory.
+        """
+        h = self.embedding(input_ids)
+        if self.feature_embedding is not None and feature_ids is not None:
+            h = h + self.feature_embedding(feature_ids).sum(-2)
+        h = self.input_dropout(h)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        visible = attention_mask.bool()[:, None, None, :]
+        position = torch.arange(input_ids.shape[1], device=input_ids.device)
+        if self.config.causal:
+            visible = visible & (position[None, :] <= position[:, None])
+        length = attention_mask.sum(1, keepdim=True)
+        reversal = torch.where(position < length, length - 1 - position, position)
+        after: State = {}
+        for index, block in enumerate(self.block):
+            before = None if state is None else _of_block(state, index)
+            h, of_block = block(h, visible, reversal, before)
+            after |= {f"{name}.{index}": tensor for name, tensor in of_block.items()}
+        return self.output_dropout(h), after
+
+
+def _of_block(state: Mapping[str, Tensor], index: int) -> State:
+    return {name.partition(".")[0]: tensor for name, tensor in state.items() if name.endswith(f".{index}")}
 
 
 class ShaRnnPreTrainedModel(PreTrainedModel):
     config_class = ShaRnnConfig
+    config: ShaRnnConfig
     base_model_prefix = "model"
+
+    def __init__(self, config: ShaRnnConfig):
+        super().__init__(config)
+        self.model = ShaRnnModel(config)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -61,80 +361,34 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
             nn.init.zeros_(module.in_proj_bias)
 
 
-class ShaRnnModel(ShaRnnPreTrainedModel):
-    """The backbone: embedding and Blocks, from pieces to hidden states."""
-
-    _input_embed_layer = "embedding"
-
-    def __init__(self, config: ShaRnnConfig):
-        super().__init__(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.feature_embedding = nn.Embedding(config.n_features, config.hidden_size) if config.n_features else None
-        self.block = nn.ModuleList(
-            Block(config, attends=layer in config.attention_layers) for layer in range(config.num_hidden_layers)
-        )
-        self.input_dropout = Dropout(config.dropout if config.input_dropout is None else config.input_dropout)
-        self.output_dropout = Dropout(config.dropout if config.output_dropout is None else config.output_dropout)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        feature_ids: torch.Tensor | None = None,
-        state: ShaRnnState | None = None,
-        **kwargs,
-    ) -> ShaRnnOutput:
-        """Return the hidden states of a batch of windows.
-
-        Args:
-            input_ids: pieces (batch, piece).
-            attention_mask: 1 for pieces and 0 for the padding after them (batch, piece); default: no padding.
-            feature_ids: rows of the table of features (batch, piece, feature).
-            state: the state after the previous window; then no window has padding.
-        """
-        h = self.embedding(input_ids)
-        if self.feature_embedding is not None and feature_ids is not None:
-            h = h + self.feature_embedding(feature_ids).sum(-2)
-        h = self.input_dropout(h)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        visible = attention_mask.bool()[:, None, None, :]
-        position = torch.arange(input_ids.shape[1], device=input_ids.device)
-        if self.config.causal:
-            visible = visible & (position[None, :] <= position[:, None])
-        length = attention_mask.sum(1, keepdim=True)
-        reversal = torch.where(position < length, length - 1 - position, position)
-        states = state.blocks if state else [None] * len(self.block)
-        after = []
-        for block, before in zip(self.block, states, strict=True):
-            h, block_state = block(h, visible, reversal, before)
-            after.append(block_state)
-        state = ShaRnnState(tuple(after)) if state else None
-        return ShaRnnOutput(last_hidden_state=self.output_dropout(h), state=state)
-
-
 class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
-    """Token classifier: the backbone and a linear layer. No state is carried between windows or documents."""
+    """Token classifier: embedding, Blocks and a linear layer. Nothing is carried between windows or documents."""
 
     def __init__(self, config: ShaRnnConfig):
         super().__init__(config)
-        self.model = ShaRnnModel(config)
         self.classifier = nn.Linear(config.hidden_size, cast(int, config.num_labels))  # transformers sets a default
         self.post_init()
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        feature_ids: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        feature_ids: Tensor | None = None,
+        labels: Tensor | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
         """Return logits (batch, piece, label), and the mean loss if labels (batch, piece) are given."""
-        logits = self.classifier(self.model(input_ids, attention_mask, feature_ids).last_hidden_state)
+        logits = self.classifier(self.model(input_ids, attention_mask, feature_ids)[0])
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+class LanguageModelOutput(NamedTuple):
+    """Mean loss in nats per piece, logits (batch, piece, vocabulary), and the state after the windows."""
+
+    loss: Tensor | None
+    logits: Tensor
+    state: State
 
 
 class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
@@ -146,38 +400,90 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
         if config.attention_layers and config.attention != "single_headed":
             raise ValueError(f"attention {config.attention!r} has no memory; a language model needs single_headed")
         super().__init__(config)
-        self.model = ShaRnnModel(config)
         self.output_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.post_init()
 
-    def empty_state(self) -> ShaRnnState:
-        return ShaRnnState.empty(self.config.num_hidden_layers, self.config.memory_size)
-
     def forward(
-        self,
-        input_ids: torch.Tensor,
-        state: ShaRnnState | None = None,
-        labels: torch.Tensor | None = None,
-        **kwargs,
-    ) -> ShaRnnCausalOutput:
+        self, input_ids: Tensor, state: State | None = None, labels: Tensor | None = None, **kwargs
+    ) -> LanguageModelOutput:
         """Return logits for the next pieces, and the state after a window of each stream, `input_ids` (batch, piece).
 
-        `state` is the state after the previous window. `labels` (batch, piece) are the next pieces, -100 for none.
+        `state` is the state after the previous window; default: no text before. `labels` (batch, piece) are the next
+        pieces, -100 for none.
         """
-        output = self.model(input_ids, state=state or self.empty_state())
-        logits = F.linear(output.last_hidden_state, self.model.embedding.weight, self.output_bias)
+        hidden, after = self.model(input_ids, state=state or {})
+        logits = F.linear(hidden, self.model.embedding.weight, self.output_bias)
         loss = None if labels is None else F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-        return ShaRnnCausalOutput(loss=loss, logits=logits, state=output.state)
+        return LanguageModelOutput(loss, logits, after)
 
-    def collapse(self) -> None:
-        """Replace each Overparam by the constant it computes, for inference; outputs do not change."""
-        for module in self.modules():
-            if isinstance(module, SingleHeadedAttention):
-                module.collapse()
-        self.config.collapsed = True
+
+def without_memory(state: State) -> State:
+    """Return the LSTMs' part of a state; the paper calls a model without memory "back off"."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith("memory")}
+
+
+@torch.no_grad()
+def for_export(model: ShaRnnPreTrainedModel) -> ShaRnnPreTrainedModel:
+    """Return a copy of a model that computes the same, up to rounding, in fewer steps in ONNX Runtime.
+
+    Both directions are one LSTM that knows the lengths, instead of two and the copies that reverse each row. Attention
+    is plain products: torch's own becomes nodes that search for NaN. Its gates become part of the norm before them,
+    Overparam becomes a constant, and the factor of Boom's activation goes into its weights.
+    """
+    model = deepcopy(model)
+    for module in list(model.modules()):
+        parts: Any = module  # nn.Module declares attributes as tensors or modules
+        if isinstance(module, Block):
+            parts.newest = partial(_newest, module)
+            if module.lstm_backward is not None:
+                parts.lstm = _both_directions(module.lstm, module.lstm_backward)
+                parts.recur = partial(_recur, module)
+        elif isinstance(module, SingleHeadedAttention):
+            width = module.query_projection.out_features // module.n_heads
+            gate = (torch.sigmoid(module.query_gate) * torch.sigmoid(module.key_gate) / width**0.5).flatten()
+            module.norm_query_projection.weight.mul_(gate)
+            module.norm_query_projection.bias.mul_(gate)
+            parts.constant = module.value_scale()
+            parts.forward = partial(_attend, module)
+        elif isinstance(module, Boom):
+            module.linear.weight.mul_(GELU)
+            module.linear.bias.mul_(GELU)
+            parts.forward = partial(_boom, module)
+    return model
+
+
+def _both_directions(forward: nn.LSTM, backward: nn.LSTM) -> nn.LSTM:
+    both = nn.LSTM(forward.input_size, forward.hidden_size, batch_first=True, bidirectional=True)
+    reverse = {f"{name}_reverse": weight for name, weight in backward.state_dict().items()}
+    both.load_state_dict({**forward.state_dict(), **reverse})
+    return both
+
+
+def _recur(block: Any, h: Tensor, reversal: Tensor, state: None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    lengths = reversal[:, 0] + 1  # the first piece changes places with the last one
+    packed, after = block.lstm(pack_padded_sequence(h, lengths, batch_first=True))
+    return pad_packed_sequence(packed, batch_first=True)[0], after
+
+
+def _newest(block: Block, memory: Tensor, n_new: Any = 0) -> Tensor:
+    """Return what Block.newest does, traced for any length."""
+    room = torch.as_tensor(block.config.memory_size - n_new).clamp(min=0)
+    return memory[:, torch.as_tensor(memory.shape[1] - room).clamp(min=0) :]
+
+
+def _attend(attention: Any, query: Tensor, rows: Tensor, visible: Tensor, memory: Tensor | None) -> Tensor:
+    query = split_heads(attention.norm_query_projection(attention.query_projection(query)), attention.n_heads)
+    scores = torch.where(visible, 0.0, HIDDEN_SCORE)
+    if memory is not None:
+        rows, scores = torch.cat([memory, rows], dim=1), F.pad(scores, (memory.shape[1], 0))
+    rows = split_heads(rows, attention.n_heads)
+    return join_heads((query @ rows.transpose(-1, -2) + scores).softmax(-1) @ rows) * attention.constant
+
+
+def _boom(boom: Boom, h: Tensor) -> Tensor:
+    return F.silu(boom.linear(h)).unflatten(-1, (-1, h.shape[-1])).sum(-2) / GELU
 
 
 AutoConfig.register(ShaRnnConfig.model_type, ShaRnnConfig)
-AutoModel.register(ShaRnnConfig, ShaRnnModel)
 AutoModelForTokenClassification.register(ShaRnnConfig, ShaRnnForTokenClassification)
 AutoModelForCausalLM.register(ShaRnnConfig, ShaRnnForCausalLM)

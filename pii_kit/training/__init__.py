@@ -20,8 +20,7 @@ from pii_kit.models.encoder import (
     load_pretrained,
     longest_window,
 )
-from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
-from pii_kit.models.sha_rnn_layers import ShaRnnConfig
+from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForTokenClassification
 from pii_kit.pieces import PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
 from pii_kit.training.settings import Preset, TrainConfig, change
 

@@ -5,7 +5,6 @@ tokenizer.json    the vocabulary (a tagger's run), and pieces.json, the words th
 tagger/           the kept tagger so far: a transformers folder (config, safetensors, tokenizer), decision.json, and
                   out_of_fold.safetensors, its predictions for the validation documents
 kept_tagger/      the kept tagger, while `tagger/` is that of an epoch which ran out of time; resuming puts it back
-model/            instead, in a language model's run: a transformers folder (config, safetensors)
 checkpoint/       the latest state of the training: Accelerate's folder, position.json, carried tensors
 history.json      one row for each finished epoch
 sessions.json     one row for each session that trained: its start, wall-clock seconds and processor seconds
@@ -28,11 +27,10 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pii_kit.documents import Document
 from pii_kit.files import KitError, atomic_folder, in_one_line, read_json, recover_folder, write_json
-from pii_kit.models import load_model, save_model
+from pii_kit.models import save_model
 from pii_kit.pieces import PieceTokenizer, write_tokenizer
 from pii_kit.predict import Member, fold_folders, has_tagger
 from pii_kit.training.out_of_fold import OutOfFold, save_out_of_fold
@@ -124,18 +122,6 @@ def save_tokenizer_and_decision(inside: Path, tagger: Member) -> None:
     write_tokenizer(inside, tagger.tokenizer)
     decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
     write_json(inside / "decision.json", decision)
-
-
-def save_language_model(folder: Path, model: PreTrainedModel) -> None:
-    """Replace the run's language model."""
-    with _replaced(folder / "model") as inside:
-        save_model(inside, model)
-
-
-def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu") -> PreTrainedModel:
-    """Load the language model of a run folder. Raises KitError if it is missing or damaged."""
-    model: Any = load_model(_found(Path(folder), "model"), AutoModelForCausalLM)
-    return model.to(device).eval()
 
 
 def is_whole(folder: str | Path) -> bool:

@@ -20,7 +20,7 @@ from pii_kit.files import (
 )
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import DROPOUTS, EncoderConfig
-from pii_kit.models.sha_rnn_layers import ShaRnnConfig
+from pii_kit.models.sha_rnn import ShaRnnConfig
 from pii_kit.training.optim import CLASS_WEIGHTS, MIXED_PRECISION, OPTIMIZERS
 
 

@@ -4,8 +4,7 @@ import lzma
 import pytest
 
 from pii_kit.__main__ import main
-from pii_kit.language_model import bits_per_character
-from pii_kit.training.runs import load_language_model
+from pii_kit.language_model import bits_per_character, load_language_model
 
 TEXT = b"One fish, two fish, red fish, blue fish. " * 40
 SIZES = "--width 16 --boom 32 --layers 2 --window-size 24 --batch-size 3 --warmup-steps 5 --learning-rate 0.01"
@@ -21,7 +20,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_train_eval_and_sample_work_together(place, capsys):
-    assert main(f"{TRAIN} --epochs 2 --half-rate-epochs 1 --memory 50".split()) == 0
+    assert main(f"{TRAIN} --epochs 2 --memory 50".split()) == 0
     result = json.loads((place / "run" / "result.json").read_text())
     assert f"bpc {result['validation_bpc']:.3f}" in capsys.readouterr().out
 
@@ -49,13 +48,23 @@ def test_train_eval_and_sample_work_together(place, capsys):
         ("--attention all --heads 2", {"attention_layers": [0, 1], "num_attention_heads": 2}),
         ("--attention 1,0 --memory 7", {"attention_layers": [0, 1], "memory_size": 7}),
         ("--dropout 0.2 --input-dropout 0 --output-dropout 0.3", {"input_dropout": 0.0, "output_dropout": 0.3}),
-        ("--optimizer adamw --clip-norm 1 --memory-drop 0.5", {}),
+        ("--optimizer adamw --clip-norm 1", {}),
     ],
 )
 def test_every_variant_of_the_paper_can_be_chosen_by_arguments(arguments, expected, place):
     assert main(f"{TRAIN} {arguments}".split()) == 0
     config = load_language_model("run").config
     assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_a_second_pass_starts_from_the_best_weights_of_the_first_run(place, capsys):
+    assert main(f"{TRAIN} --epochs 2".split()) == 0
+    first = json.loads((place / "run" / "result.json").read_text())
+    second = "lm train --data text.txt --run second --from run --learning-rate 1e-9 --seed 125"
+    assert main(second.split()) == 0
+    result = json.loads((place / "second" / "result.json").read_text())
+    assert result["validation_bpc"] == pytest.approx(first["validation_bpc"], abs=1e-3)
+    assert result["parameters"] == first["parameters"]
 
 
 def test_a_timed_out_run_is_resumed_by_the_same_command(place, capsys):
@@ -67,7 +76,7 @@ def test_a_timed_out_run_is_resumed_by_the_same_command(place, capsys):
 
 CASES = {
     "lm train --data nowhere.txt --run run": "nowhere.txt: no such file",
-    "lm train --data short.txt --run run": "short.txt: 5 bytes, of which 4 for training; expected at least 16",
+    "lm train --data short.txt --run run": "short.txt: 5 bytes; expected at least 40",
     "lm train --data empty.txt --run run": "empty.txt: empty",
     "lm train --data cut.xz --run run": "cut.xz: damaged",
     "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
@@ -75,9 +84,9 @@ CASES = {
     "lm train --data text.txt --run run --attention 4": "not all within 0 to 3",
     "lm train --data text.txt --run run --resume": "run: not a run folder, because run.json is missing",
     "lm train --data text.txt --run text.txt/run": "text.txt/run",
-    "lm eval --run nowhere --data text.txt": "nowhere: not a run folder with a trained model (no such folder)",
+    "lm eval --run nowhere --data text.txt": "nowhere: not the folder of a trained language model",
     "lm eval --run nowhere --data short.txt --part validation": "short.txt: the part 'validation' has 0 bytes",
-    "lm sample --run nowhere": "nowhere: not a run folder",
+    "lm sample --run nowhere": "nowhere: not the folder",
 }
 
 

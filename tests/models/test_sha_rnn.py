@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,11 +5,17 @@ import torch
 from conftest import tiny_language_model, tiny_sha_rnn
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 from pii_kit.lexicon import N_FEATURES, N_ROWS
-from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
-from pii_kit.models.sha_rnn_memory import ShaRnnState
+from pii_kit.models.sha_rnn import (
+    Dropout,
+    ShaRnnConfig,
+    ShaRnnForTokenClassification,
+    byte_model_config,
+    take,
+    without_memory,
+)
 
 REFERENCES = Path(__file__).parents[3] / "shared" / "data"
 
@@ -22,7 +27,18 @@ VARIANTS = [
     {"bidirectional": False, "causal": True},
     {"n_features": 0},
 ]
-EACH_VARIANT = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: str(variant))
+EACH_VARIANT = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+LANGUAGE_MODELS = pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"attention_layers": []},
+        {"attention_layers": [0, 1, 2], "num_attention_heads": 2},
+        {"memory_size": 0},
+        {"memory_size": 7},
+    ],
+    ids=str,
+)
 
 
 def batch(n_rows=3, n_pieces=20):
@@ -31,6 +47,10 @@ def batch(n_rows=3, n_pieces=20):
         "input_ids": torch.randint(1, 400, (n_rows, n_pieces), generator=generator),
         "feature_ids": torch.randint(0, N_ROWS, (n_rows, n_pieces, N_FEATURES), generator=generator),
     }
+
+
+def text(n_streams=2, n_pieces=40):
+    return torch.randint(0, 61, (n_streams, n_pieces), generator=torch.Generator().manual_seed(3))
 
 
 @EACH_VARIANT
@@ -70,7 +90,6 @@ def test_saving_and_loading_keeps_every_weight_and_the_logits(variant, tmp_path)
 @torch.no_grad()
 def test_a_causal_model_does_not_see_later_pieces_and_a_bidirectional_one_does():
     changed = batch()
-    changed["input_ids"] = changed["input_ids"].clone()
     changed["input_ids"][:, -1] = 3
     causal, bidirectional = tiny_sha_rnn(bidirectional=False, causal=True), tiny_sha_rnn()
     assert torch.equal(causal(**batch()).logits[:, :-1], causal(**changed).logits[:, :-1])
@@ -101,10 +120,6 @@ def test_weights_are_initialised_as_in_the_paper():
     assert 0.95 * bound < recurrent.abs().max() <= bound
 
 
-def text(n_streams=2, n_pieces=40):
-    return torch.randint(0, 61, (n_streams, n_pieces), generator=torch.Generator().manual_seed(3))
-
-
 @pytest.fixture(
     params=[
         ("sha_rnn_one_attention_layer.safetensors", [2], 1),
@@ -120,14 +135,8 @@ def published(request):
     tensors = load_file(REFERENCES / file)
     sizes = {"hidden_size": 32, "boom_size": 96, "num_hidden_layers": 4, "dropout": 0.0}
     model = tiny_language_model(attention_layers=layers, num_attention_heads=heads, **sizes).train()
-    names = {"weight.decoder.bias": "output_bias"}
-    model.load_state_dict(
-        {
-            names.get(name, name.replace("weight.", "model.", 1)): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("weight.")
-        }
-    )
+    weights = {name.replace("weight.", "model.", 1): tensors[name] for name in tensors if name.startswith("weight.")}
+    model.load_state_dict(weights | {"output_bias": weights.pop("model.decoder.bias")})
     return model, tensors
 
 
@@ -137,25 +146,21 @@ def assert_close_in_scale(found, expected, share):
 
 def test_three_windows_reproduce_outputs_state_and_memory_of_the_published_code(published):
     model, tensors = published
-    state = None
+    state = {}
     for window in range(3):
         ids = tensors["ids"][9 * window : 9 * window + 9].T
-        hidden = model.model(ids, state=state or model.empty_state()).last_hidden_state
-        done = model(ids, state=state)
-        state = done.state
-        assert_close_in_scale(hidden.transpose(0, 1), tensors[f"window_{window}.hidden"], 1e-5)
-        assert_close_in_scale(done.logits.transpose(0, 1), tensors[f"window_{window}.logits"], 1e-5)
-        carried = {name: tensor for name, tensor in state.tensors().items() if not name.startswith("place")}
+        hidden, _ = model.model(ids, state=state)
+        _, logits, state = model(ids, state=state)
+        computed = {"hidden": hidden, "logits": logits, **state}
         expected = {
-            name.removeprefix(f"window_{window}.")
-            for name in tensors
-            if name.startswith((f"window_{window}.lstm", f"window_{window}.memory"))
+            name.removeprefix(f"window_{window}."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(f"window_{window}.")
         }
-        assert set(carried) == expected
-        for name, tensor in carried.items():
-            if name.startswith("memory"):
-                tensor = tensor.transpose(1, 2).flatten(2).transpose(0, 1)
-            assert_close_in_scale(tensor, tensors[f"window_{window}.{name}"], 1e-5)
+        assert computed.keys() == expected.keys()
+        for name, tensor in computed.items():
+            tensor = tensor if name.startswith("lstm") else tensor.transpose(0, 1)
+            assert_close_in_scale(tensor, expected[name], 1e-5)
 
 
 def test_gradients_of_a_window_reproduce_those_of_the_published_code(published):
@@ -172,24 +177,10 @@ def test_gradients_of_a_window_reproduce_those_of_the_published_code(published):
 )
 def test_parameter_counts_equal_the_papers_without_unused_layer_norms(layers, published, unused_norms):
     """The published code builds the two layer norms of attention in every block, with attention or without."""
+    sizes = {"vocab_size": 205, "hidden_size": 1024, "boom_size": 4096, "num_hidden_layers": 4}
     with torch.device("meta"):
-        model = tiny_language_model(
-            vocab_size=205, hidden_size=1024, boom_size=4096, num_hidden_layers=4, attention_layers=layers
-        )
+        model = tiny_language_model(attention_layers=layers, **sizes)
     assert sum(weight.numel() for weight in model.parameters()) == published - unused_norms * 2 * 1024
-
-
-LANGUAGE_MODELS = pytest.mark.parametrize(
-    "variant",
-    [
-        {},
-        {"attention_layers": []},
-        {"attention_layers": [0, 1, 2], "num_attention_heads": 2},
-        {"memory_size": 0},
-        {"memory_size": 7},
-    ],
-    ids=str,
-)
 
 
 @LANGUAGE_MODELS
@@ -198,13 +189,11 @@ def test_windows_with_carried_state_equal_one_long_window(variant):
     if variant.get("memory_size", 20) < 40 and variant.get("attention_layers") != []:
         variant = {**variant, "memory_size": 40}  # a shorter memory forgets; see the next test
     model, ids = tiny_language_model(**variant), text()
-    whole = model(ids).logits
     state, parts = None, []
     for begin, end in ((0, 1), (1, 9), (9, 30), (30, 40)):
-        done = model(ids[:, begin:end], state=state)
-        state = done.state
-        parts.append(done.logits)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
+        _, logits, state = model(ids[:, begin:end], state=state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, 1), model(ids).logits, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -212,40 +201,32 @@ def test_windows_with_carried_state_equal_one_long_window(variant):
 def test_attention_reaches_back_exactly_as_far_as_the_memory_size(n_between, seen):
     """A window of 4 reads the last 12 - 4 rows before it. LSTM states are made equal, so only attention differs."""
     model = tiny_language_model(memory_size=12)
-    lstm = [block.lstm for block in model(text(1, 8)).state.blocks]
-
-    def with_that_lstm(state):
-        return ShaRnnState(tuple(replace(block, lstm=here) for block, here in zip(state.blocks, lstm, strict=True)))
-
-    results = []
+    lstm, results = without_memory(model(text(1, 8)).state), []
     for first in (text(1, 8), text(1, 8).flip(1)):
-        state = with_that_lstm(model(first).state)
-        state = with_that_lstm(model(text(1, n_between), state=state).state)
+        state = model(first).state | lstm
+        state = model(text(1, n_between), state=state).state | lstm
         results.append(model(text(1, 4), state=state).logits)
     assert torch.equal(*results) is not seen
+
+
+@pytest.mark.parametrize(("size", "lengths"), [(0, [3]), (1, [1] * 9), (8, [3, 3, 3, 30, 1, 4]), (100, [8, 8])])
+@torch.no_grad()
+def test_a_memory_holds_the_last_positions_in_order(size, lengths):
+    model = tiny_language_model(memory_size=size)
+    block, state, seen = model.model.block[1], {}, []
+    block.norm_memory.register_forward_hook(lambda module, inputs, rows: seen.append(rows))
+    for length in lengths:
+        state = model(text(2, length), state=state).state
+        assert torch.equal(state["memory.1"], torch.cat(seen, 1)[:, -size:] if size else seen[0][:, :0])
 
 
 @LANGUAGE_MODELS
 def test_every_weight_of_a_language_model_gets_a_gradient(variant):
     model = tiny_language_model(**variant).train()
     state = model(text()).state
+    assert not any(tensor.requires_grad for tensor in state.values())
     model(text(), state=state, labels=text().roll(-1, 1)).loss.backward()
     assert [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()] == []
-
-
-@LANGUAGE_MODELS
-@torch.no_grad()
-def test_a_collapsed_model_has_the_same_outputs_and_can_be_saved_and_loaded(variant, tmp_path):
-    model = tiny_language_model(**variant)
-    for weight in model.parameters():
-        weight.add_(torch.randn_like(weight) * 0.1)
-    before = model(text()).logits
-    model.collapse()
-    assert torch.equal(model(text()).logits, before)
-    assert not any("overparam" in name for name, _ in model.named_parameters())
-    model.save_pretrained(tmp_path)
-    again = AutoModelForCausalLM.from_pretrained(tmp_path)
-    torch.testing.assert_close(again(text()).logits, before)
 
 
 @torch.no_grad()
@@ -253,48 +234,113 @@ def test_without_memory_the_lstm_state_is_still_carried():
     model = tiny_language_model()
     state = model(text()).state
     with_all, backed_off, from_nothing = (
-        model(text(2, 5), state=carried).logits for carried in (state, state.without_memory(), None)
+        model(text(2, 5), state=carried).logits for carried in (state, without_memory(state), None)
     )
     assert not torch.allclose(with_all, backed_off) and not torch.allclose(backed_off, from_nothing)
-
-
-@torch.no_grad()
-def test_two_texts_can_continue_from_the_same_state():
-    """Memory is extended in place, but neither text sees the positions of the other."""
-    model = tiny_language_model()
-    state = model(text()).state
-    one, other = text()[:, :5], text()[:, 20:25]
-    first = model(other, state=model(one, state=state).state).logits
-    model(other, state=model(other, state=state).state)
-    assert torch.equal(model(other, state=model(one, state=state).state).logits, first)
-
-
-def test_gradients_do_not_change_if_the_memory_grows_before_backward():
-    model = tiny_language_model(dropout=0.0).train()
-    gradients = []
-    for grow in (False, True):
-        model.zero_grad()
-        first = model(text(2, 8), labels=text(2, 8))
-        second = model(text(2, 8), state=first.state, labels=text(2, 8))
-        if grow:
-            model(text(2, 8), state=second.state)
-        second.loss.backward()
-        gradients.append(model.output_bias.grad.clone())
-    assert torch.equal(*gradients)
-
-
-@torch.no_grad()
-def test_mixed_precision_stores_the_memory_in_bf16():
-    model = tiny_language_model()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        done = model(text(), state=model(text()).state)
-    assert done.state.blocks[1].memory.rows().dtype == torch.bfloat16
-    torch.testing.assert_close(
-        done.logits.float(), model(text(), state=model(text()).state).logits, atol=2e-3, rtol=0.05
-    )
 
 
 @pytest.mark.parametrize("change", [{"bidirectional": True}, {"causal": False}, {"attention": "multi_head"}])
 def test_configurations_that_cannot_carry_a_state_are_refused(change):
     with pytest.raises(ValueError, match="a language model needs"):
         tiny_language_model(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "needle"),
+    [
+        ({"boom_size": 100}, "boom_size 100 is not a multiple of hidden_size 256"),
+        ({"num_attention_heads": 3}, "split into 3 heads"),
+        ({"attention": "flash"}, "'flash' is not one of single_headed, multi_head"),
+        ({"attention_layers": [4]}, "not all within 0 to 3"),
+    ],
+)
+def test_sizes_that_do_not_fit_together_are_refused(change, needle):
+    with pytest.raises(ValueError, match=needle):
+        ShaRnnConfig(**change)
+
+
+def test_a_configuration_survives_saving(tmp_path):
+    config = byte_model_config(hidden_size=32, boom_size=64, attention_layers=[0, 3], memory_size=7, input_dropout=0.0)
+    config.save_pretrained(tmp_path)
+    again = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(again, ShaRnnConfig)
+    assert again.to_diff_dict() | {"_name_or_path": ""} == config.to_diff_dict() | {"_name_or_path": ""}
+    assert (again.vocab_size, again.bidirectional, again.causal, again.input_dropout) == (256, False, True, 0.0)
+
+
+@torch.no_grad()
+def test_boom_equals_its_formula():
+    boom = tiny_sha_rnn(boom_size=48).model.block[0].boom
+    hidden = torch.randn(2, 3, 16)
+    wide = hidden @ boom.linear.weight.T + boom.linear.bias
+    wide = wide * torch.sigmoid(1.702 * wide)
+    expected = wide[..., :16] + wide[..., 16:32] + wide[..., 32:]
+    torch.testing.assert_close(boom(hidden), expected)
+
+
+@torch.no_grad()
+def test_there_is_no_skip_connection_around_the_lstm():
+    """If the LSTM outputs zeros, the output of the Block does not depend on its input."""
+    block = tiny_language_model().model.block[0]
+    for weight in block.lstm.parameters():
+        weight.zero_()
+    one, other = (block(torch.randn(2, 5, 16), None, None)[0] for _ in range(2))
+    assert torch.equal(one, other)
+
+
+def test_take_reorders_pieces_by_the_index():
+    hidden = torch.arange(6.0).view(1, 3, 2)
+    assert take(hidden, torch.tensor([[2, 0, 1]])).tolist() == [[[4, 5], [0, 1], [2, 3]]]
+
+
+@torch.no_grad()
+def test_single_headed_attention_equals_its_formula():
+    attention = tiny_sha_rnn().model.block[1].attention
+    torch.manual_seed(1)
+    for weight in attention.parameters():
+        weight.copy_(torch.randn_like(weight))
+    query, memory, visible = torch.randn(1, 4, 16), torch.randn(1, 6, 16), torch.ones(1, 1, 4, 6, dtype=torch.bool)
+    u = attention.overparam(torch.sigmoid(attention.value_gate[0, 0]))
+    gate = torch.sigmoid(u[16:]) * torch.tanh(u[:16])
+    for place in range(4):
+        q = attention.norm_query_projection(attention.query_projection(query[0, place]))
+        q = q * torch.sigmoid(attention.query_gate[0, 0])
+        scores = torch.stack([q @ (row * torch.sigmoid(attention.key_gate[0, 0])) for row in memory[0]]) / 4
+        expected = sum(share * row * gate for share, row in zip(scores.softmax(0), memory[0], strict=True))
+        for rows in (
+            attention(query, memory, visible),
+            attention(query, memory[:, 2:], visible[..., 2:], memory[:, :2]),
+        ):
+            torch.testing.assert_close(rows[0, place], expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_multi_head_attention_equals_that_of_pytorch():
+    attention = tiny_sha_rnn(attention="multi_head", num_attention_heads=2).model.block[1].attention
+    hidden = torch.randn(3, 7, 16)
+    visible = torch.arange(7) < torch.tensor([7, 4, 1])[:, None]
+    plain = nn.MultiheadAttention.forward
+    expected = plain(attention, hidden, hidden, hidden, key_padding_mask=~visible, need_weights=False)[0]
+    torch.testing.assert_close(attention(hidden, hidden, visible[:, None, None, :]), expected)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_its_share_independently_keeps_the_mean_and_is_equal_for_equal_seeds(p):
+    ones, masks = torch.ones(250_000, 4), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        masks.append(Dropout(p)(ones))
+    assert torch.equal(*masks)
+    dropped = masks[0] == 0
+    assert dropped.float().mean(0).tolist() == pytest.approx([p] * 4, abs=4 * (p * (1 - p) / len(ones)) ** 0.5)
+    assert masks[0].unique().tolist() == pytest.approx([0, 1 / (1 - p)], rel=1e-4)
+    correlation = torch.corrcoef(dropped.float().T) - torch.eye(4)  # four elements share a random draw
+    assert correlation.abs().max() < 0.02
+
+
+def test_dropout_masks_gradients_like_values_and_nothing_outside_training():
+    hidden = torch.randn(50, 30, requires_grad=True)
+    dropped = Dropout(0.3)(hidden)
+    dropped.sum().backward()
+    assert torch.allclose(hidden.grad * hidden.detach(), dropped.detach())
+    assert torch.equal(Dropout(0.5).eval()(hidden), hidden) and torch.equal(Dropout(0.0)(hidden), hidden)

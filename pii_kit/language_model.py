@@ -1,0 +1,429 @@
+"""The byte-level SHA-RNN language model: read and split a text, train, measure bits per character, generate.
+
+A run folder holds run.json (what was asked for), checkpoint.pt (the state of the training), history.json (one row for
+each validation), model/ (the weights with the lowest validation bpc) and result.json.
+"""
+
+import bz2
+import gzip
+import hashlib
+import logging
+import lzma
+import math
+import random
+import statistics
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import pandas as pd
+import torch
+from pydantic import BaseModel, Field
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM
+
+from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, write_json
+from pii_kit.models import load_model, save_model
+from pii_kit.models.network import precision, working_devices
+from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, State, without_memory
+from pii_kit.training.optim import build_optimizer
+
+logger = logging.getLogger(__name__)
+IGNORED = -100  # target after the end of a stream
+CHECKPOINT_SECONDS = 600
+NOT_SIZES = ("transformers_version", "architectures", "dtype")  # of a configuration; a loaded model's has them too
+
+
+class Split(NamedTuple):
+    """The three parts of a text, in order."""
+
+    train: bytes
+    validation: bytes
+    test: bytes
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of a file; unpack .xz, .gz, .bz2, and .zip with one file. Raises KitError for a bad file."""
+    path = Path(path)
+    packed: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open, ".zip": _open_zip}
+    try:
+        with packed.get(path.suffix, open)(path, "rb") as handle:
+            text = handle.read()
+    except FileNotFoundError:
+        raise KitError(f"{path}: no such file") from None
+    except (lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise KitError(f"{path}: damaged, or not one file packed as {path.suffix}: {error}") from None
+    if not text:
+        raise KitError(f"{path}: empty; expected text")
+    return text
+
+
+def _open_zip(path: Path, mode: str) -> IO[bytes]:
+    archive = zipfile.ZipFile(path)
+    (name,) = archive.namelist()
+    return archive.open(name)
+
+
+def split_bytes(text: bytes) -> Split:
+    """Split a text into the first 90%, the next 5% and the last 5%, as the paper splits enwik8.
+
+    >>> list(map(len, split_bytes(bytes(205))))
+    [184, 10, 11]
+    """
+    first, second = len(text) * 90 // 100, len(text) * 95 // 100
+    return Split(text[:first], text[first:second], text[second:])
+
+
+def streams(text: bytes, n_streams: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut a text into `n_streams` contiguous streams, and return inputs and targets, int16 (stream, position).
+
+    The target of each byte is the next one, so every byte except the first is a target once, and each stream begins
+    with the last byte of the stream before. Shorter streams are padded, with targets of -100.
+
+    >>> inputs, targets = streams(b"abcdef", 2)
+    >>> [bytes(row.tolist()) for row in inputs], targets.tolist()
+    ([b'abc', b'de\\x00'], [[98, 99, 100], [101, 102, -100]])
+    """
+    whole = torch.frombuffer(bytearray(text), dtype=torch.uint8).short()
+    inputs = whole[:-1].tensor_split(n_streams)
+    targets = whole[1:].tensor_split(n_streams)
+    return pad_sequence(list(inputs), True), pad_sequence(list(targets), True, IGNORED)
+
+
+def varied_windows(n_positions: int, size: int, *, seed: int | str) -> Iterator[slice]:
+    """Return training windows of varied length, so that their ends fall at other positions in each epoch.
+
+    The mean is `size` or, for one window in twenty, half of it; lengths are normally distributed with deviation 5, at
+    least 5 and at most `size`. Source: the published training code.
+    """
+    rng, begin = random.Random(seed), 0
+    while begin < n_positions:
+        mean = size if rng.random() < 0.95 else size / 2
+        length = min(max(5, round(rng.gauss(mean, 5))), size)
+        yield slice(begin, min(begin + length, n_positions))
+        begin += length
+
+
+def compressed_bpc(text: bytes, *, after: bytes = b"") -> dict[str, float]:
+    """Return the bits per character that gzip, bzip2 and xz (strongest setting) need for `text` after `after`."""
+    strongest_xz = partial(lzma.compress, preset=9 | lzma.PRESET_EXTREME)
+    compressors: dict[str, Callable] = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": strongest_xz}
+    alone = {name: len(compress(after)) if after else 0 for name, compress in compressors.items()}
+    return {name: 8 * (len(compress(after + text)) - alone[name]) / len(text) for name, compress in compressors.items()}
+
+
+@torch.inference_mode()
+def bits_per_character(
+    model: ShaRnnForCausalLM,
+    text: bytes,
+    *,
+    window_size: int = 256,
+    n_streams: int = 1,
+    back_off: bool = False,
+    progress: bool = False,
+) -> float:
+    """Return the mean cross-entropy / ln 2 over all bytes of `text` except the first; state and memory are carried.
+
+    More streams are faster, but each one begins without a state. With `back_off` the memory is emptied after each
+    window, so that only the LSTM state is carried. Raises KitError for a text of fewer than two bytes.
+    """
+    if len(text) < 2:
+        raise KitError(f"a text of {len(text)} bytes: expected at least 2, since the first is not predicted")
+    memory_size = model.config.memory_size
+    if model.config.attention_layers and 0 < memory_size <= window_size:
+        logger.warning("a memory of %d positions has no room beside windows of %d: unused", memory_size, window_size)
+    model.eval()
+    inputs, targets = streams(text, min(n_streams, len(text) - 1))
+    state, nats = None, 0.0
+    for begin in tqdm(range(0, inputs.shape[1], window_size), desc="windows", disable=not progress):
+        window = slice(begin, begin + window_size)
+        labels = targets[:, window].long().to(model.device)
+        loss, _, state = model(inputs[:, window].long().to(model.device), state=state, labels=labels)
+        nats += loss.double().item() * int((labels != IGNORED).sum())
+        state = without_memory(state) if back_off else state
+    return nats / (len(text) - 1) / math.log(2)
+
+
+def bpc_by_memory(
+    model: ShaRnnForCausalLM, text: bytes, memory_sizes: Sequence[int], *, window_size: int = 256, n_streams: int = 1
+) -> pd.DataFrame:
+    """Return one row per memory size, with the columns `memory`, `bpc` of `text`, and `seconds`."""
+    trained, rows = model.config.memory_size, []
+    for size in memory_sizes:
+        model.config.memory_size = size
+        began = time.perf_counter()
+        bpc = bits_per_character(model, text, window_size=window_size, n_streams=n_streams)
+        rows.append({"memory": size, "bpc": bpc, "seconds": time.perf_counter() - began})
+    model.config.memory_size = trained
+    return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def generate(
+    model: ShaRnnForCausalLM, prompt: bytes, *, n_bytes: int, temperature: float = 1.0, seed: int = 0
+) -> bytes:
+    """Return `n_bytes` that continue `prompt` (default: a new line), sampled one by one; equal for equal seeds."""
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    state, generated = None, bytearray()
+    for inputs in torch.tensor([list(prompt or b"\n")], device=model.device).split(model.config.memory_size or 256, 1):
+        _, logits, state = model(inputs, state=state)
+    while len(generated) < n_bytes:
+        probabilities = (logits[0, -1].double() / temperature).softmax(-1).cpu()
+        generated.append(int(torch.multinomial(probabilities, 1, generator=generator)))
+        _, logits, state = model(torch.tensor([[generated[-1]]], device=model.device), state=state)
+    return bytes(generated)
+
+
+class LanguageModelConfig(BaseModel, frozen=True, extra="forbid"):
+    """Settings of a training. The defaults suit a small model on a CPU; the paper's learning rate is 2e-3."""
+
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=8, ge=1, description="streams read in parallel")
+    window_size: int = Field(default=128, ge=5, description="longest window, in bytes")
+    optimizer: str = Field(default="lamb", pattern="^(lamb|adamw|adam)$")
+    learning_rate: float = Field(default=1e-3, gt=0, description="rate after the warm-up, constant")
+    weight_decay: float = Field(default=1.2e-6, ge=0)
+    clip_norm: float = Field(default=0.25, gt=0, description="largest norm of the gradient")
+    warmup_steps: int = Field(default=200, ge=0, description="steps in which the rate rises linearly")
+    mixed_precision: str = Field(default="auto", pattern="^(auto|no|bf16)$")
+    eval_steps: int | None = Field(default=None, ge=1, description="windows between validations; None: one per epoch")
+    eval_streams: int = Field(default=8, ge=1, description="streams read in parallel in validation and test")
+    seed: int = 0
+
+
+@dataclass
+class Position:
+    """How far a training is."""
+
+    epoch: int = 0  # finished epochs
+    window: int = 0  # finished windows of the current epoch
+    step: int = 0  # finished windows of all epochs
+    seconds: float = 0.0  # wall-clock time of all sessions up to the checkpoint
+    nats: list[float] = field(default_factory=list)  # losses since the last validation
+    history: list[dict] = field(default_factory=list)  # one row per validation
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch + 1}, window {self.window + 1}"
+
+
+def train_language_model(
+    text: bytes,
+    sizes: ShaRnnConfig | None,
+    config: LanguageModelConfig,
+    folder: Path,
+    *,
+    start: str | Path | None = None,
+    resume: bool = False,
+    deadline: float = math.inf,
+    source: str = "the text",
+) -> dict:
+    """Train on the first 90% of a text, validate on the next 5%, and test the kept weights on the last 5%.
+
+    A resumed run ends with the weights of an uninterrupted one, bit for bit on the CPU of one machine. Resuming a
+    finished run changes nothing, unless `config.epochs` is larger than before.
+
+    Args:
+        text: the text; messages call it `source`.
+        sizes: sizes of a new model with random weights.
+        config: settings; a resumed run may change only the number of epochs.
+        folder: folder of the run, new unless `resume`.
+        start: folder of another run, whose model's sizes and weights this training starts from, instead of `sizes`.
+        resume: continue the run in `folder`.
+        deadline: time of `time.monotonic()` at which to write a checkpoint and stop.
+
+    Returns:
+        The result, also in result.json: the history's row of the kept weights, `test_bpc`, `elapsed_seconds` of all
+        sessions, `parameters` and `device`.
+
+    Raises:
+        KitError: the text is too short, `folder` holds a run (without `resume`) or one with other settings, a
+            checkpoint is damaged, or the loss is not finite.
+    """
+    if len(text) < (least := max(40, 3 * config.batch_size)):  # each stream and each part needs two bytes
+        raise KitError(f"{source}: {len(text)} bytes; expected at least {least}")
+    first = load_language_model(start) if start else None
+    if first is not None:
+        sizes = first.config
+    assert sizes is not None, "a training needs sizes, or a run to start from"
+    weights = hashlib.sha256((Path(start) / "model" / "model.safetensors").read_bytes()).hexdigest() if start else None
+    record = {
+        "text": {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()},
+        "model": {name: value for name, value in sizes.to_diff_dict().items() if name not in NOT_SIZES},
+        "training": config.model_dump(exclude={"epochs"}),
+        "start": weights,
+    }
+    _open_run(folder, record, resume)
+    torch.manual_seed(config.seed)
+    device = torch.device(working_devices()[0])
+    model: Any = first or ShaRnnForCausalLM(sizes)  # `to` has no type that mypy understands
+    model.to(device)
+    split = split_bytes(text)
+    training = _Training(model, split, config, folder, deadline)
+    if resume:
+        training.restore()
+        if training.position.epoch >= config.epochs and (folder / "result.json").exists():
+            logger.info("%s: finished, %d of %d epochs; nothing to do", folder, training.position.epoch, config.epochs)
+            return read_json(folder / "result.json")
+    training.run()
+    kept = load_language_model(folder, device=device)
+    on_cpu = f"CPU, {torch.get_num_threads()} threads"
+    result = {
+        **min(training.position.history, key=lambda row: row["validation_bpc"]),
+        "test_bpc": training.bpc(kept, split.test),
+        "elapsed_seconds": training.position.seconds,
+        "parameters": kept.num_parameters(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else on_cpu,
+    }
+    write_json(folder / "result.json", result)
+    return result
+
+
+def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu") -> ShaRnnForCausalLM:
+    """Load the kept model of a run, in evaluation mode. Raises KitError if it is missing or damaged."""
+    inside = Path(folder) / "model"
+    if not inside.is_dir():
+        raise KitError(f"{folder}: not the folder of a trained language model (no folder 'model' in it)")
+    model: Any = load_model(inside, AutoModelForCausalLM)
+    return model.to(device).eval()
+
+
+def _open_run(folder: Path, record: dict, resume: bool) -> None:
+    """Write run.json, or compare a resumed run's with `record`."""
+    path = folder / "run.json"
+    if not resume:
+        if path.exists():
+            raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_json(path, record)
+    before, now = (pd.json_normalize(content).to_dict("records")[0] for content in (read_json(path), record))
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            changed = f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
+            raise KitError(f"{folder}: cannot be resumed: {changed}; use the settings that the run was started with")
+
+
+class _Training:
+    """The loop of one session, and what a checkpoint holds."""
+
+    def __init__(
+        self, model: ShaRnnForCausalLM, split: Split, config: LanguageModelConfig, folder: Path, deadline: float
+    ):
+        self.model, self.split, self.config, self.folder, self.deadline = model, split, config, folder, deadline
+        self.inputs, self.targets = (part.to(model.device) for part in streams(split.train, config.batch_size))
+        self.optimizer = build_optimizer(
+            model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.position, self.state, self.began = Position(), State(), time.monotonic()
+        is_faster = config.mixed_precision == "auto" and precision(model.device, model) == torch.bfloat16
+        is_bf16 = config.mixed_precision == "bf16" or is_faster
+        self.autocast = partial(torch.autocast, model.device.type, torch.bfloat16, enabled=is_bf16)
+
+    def run(self) -> None:
+        """Train until the last epoch or the deadline."""
+        config, position, written = self.config, self.position, time.monotonic()
+        while position.epoch < config.epochs:
+            seed = f"{config.seed} {position.epoch}"
+            todo = list(varied_windows(self.inputs.shape[1], config.window_size, seed=seed))
+            bar: dict[str, Any] = {"desc": f"epoch {position.epoch + 1}/{config.epochs}", "unit": "window"}
+            bar |= {"total": len(todo), "initial": position.window, "mininterval": 2 if sys.stderr.isatty() else 30}
+            for window in tqdm(todo[position.window :], **bar):
+                position.nats.append(self.step(window))
+                position.step += 1
+                position.window += 1
+                position.seconds = time.monotonic() - self.began
+                ended, late = position.window == len(todo), time.monotonic() >= self.deadline
+                if ended or (config.eval_steps and position.step % config.eval_steps == 0):
+                    self.validate(position)
+                if ended:
+                    position.epoch, position.window, self.state = position.epoch + 1, 0, {}
+                if ended or late or time.monotonic() - written >= CHECKPOINT_SECONDS:
+                    self.save()
+                    written = time.monotonic()
+                if late:
+                    logger.info("time limit reached before %s; resume the run to continue", position)
+                    if not position.history:
+                        self.position = replace(position, history=[])  # the resumed run must not see this validation
+                        self.validate(self.position)
+                    return
+
+    def step(self, window: slice) -> float:
+        """Train on one window of all streams, and return the loss in nats per byte."""
+        self.model.train()
+        rate = self.config.learning_rate * min(1.0, (self.position.step + 1) / max(self.config.warmup_steps, 1))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        inputs, labels = self.inputs[:, window].long(), self.targets[:, window].long()
+        with self.autocast():
+            loss, _, self.state = self.model(inputs, state=self.state, labels=labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise KitError(f"the loss is {value} at {self.position}: lower the learning rate")
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return value
+
+    def bpc(self, model: ShaRnnForCausalLM, text: bytes) -> float:
+        return bits_per_character(model, text, window_size=self.config.window_size, n_streams=self.config.eval_streams)
+
+    def validate(self, position: Position) -> None:
+        """Append a row to the history, and keep the weights if their bpc is the lowest so far."""
+        row = {
+            "step": position.step,
+            "epoch": position.epoch + 1,
+            "training_bpc": statistics.fmean(position.nats) / math.log(2),
+            "validation_bpc": self.bpc(self.model, self.split.validation),
+            "elapsed_seconds": position.seconds,
+        }
+        position.nats = []
+        if all(row["validation_bpc"] < earlier["validation_bpc"] for earlier in position.history):
+            with atomic_folder(self.folder / "model") as inside:
+                save_model(inside, self.model)
+        position.history.append(row)
+        write_json(self.folder / "history.json", position.history)
+        logger.info("step %(step)d: training bpc %(training_bpc).3f, validation bpc %(validation_bpc).3f", row)
+
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        content = {
+            "position": asdict(self.position),
+            "state": self.state,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if self.model.device.type == "cuda" else None,
+        }
+        path = self.folder / "checkpoint.pt"
+        try:
+            with atomic_write(path) as handle:
+                torch.save(content, handle.buffer)
+        except (OSError, RuntimeError) as error:
+            raise KitError(f"{path}: cannot be written ({in_one_line(error)}); the one before is unchanged") from None
+
+    def restore(self) -> None:
+        """Continue from the checkpoint, if there is one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        try:
+            if damaged := zipfile.ZipFile(path).testzip():  # torch.load compares no checksums
+                raise ValueError(f"{damaged} has another checksum")
+            found = torch.load(path, map_location=self.model.device, weights_only=True)
+            self.model.load_state_dict(found["model"])
+            self.optimizer.load_state_dict(found["optimizer"])
+            torch.set_rng_state(found["random"].cpu())
+            if found["cuda_random"] is not None and self.model.device.type == "cuda":
+                torch.cuda.set_rng_state(found["cuda_random"].cpu())
+            self.state, self.position = found["state"], Position(**found["position"])
+        except Exception as error:  # whatever torch and zipfile raise for damaged files
+            raise KitError(f"{path}: damaged, cannot be resumed from: {in_one_line(error)}") from None
+        self.began -= self.position.seconds
+        logger.info("resuming at %s", self.position)
