@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from pii_kit.augment.plant import Insertion, insert, planted, traps
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.augment.swap import swap_pii
+from pii_kit.augment.swap import swap_pii, without_pii
 from pii_kit.documents import Document, join_tokens
 from pii_kit.files import KitError
 from pii_kit.labels import (
@@ -22,6 +22,8 @@ from pii_kit.labels import (
     URL_PERSONAL,
     USERNAME,
 )
+
+__all__ = ["AugmentConfig", "augment", "augment_document", "without_pii"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,27 +63,29 @@ class AugmentConfig:
             if not 0 <= value <= most:
                 raise KitError(f"augment.{name} is {value}; expected 0 to {most}")
 
-    def type_shares(self) -> dict[str, float]:
-        """Return, for each PII type, the share of the documents with planted PII that get this type."""
-        return {
-            NAME_STUDENT: self.name_share,
-            EMAIL: self.email_share,
-            USERNAME: self.username_share,
-            ID_NUM: self.id_share,
-            PHONE_NUM: self.phone_share,
-            URL_PERSONAL: self.url_share,
-            STREET_ADDRESS: self.address_share,
-        }
+
+def type_shares(settings: AugmentConfig) -> dict[str, float]:
+    """Return, for each PII type, the share of the documents with planted PII that get this type."""
+    return {
+        NAME_STUDENT: settings.name_share,
+        EMAIL: settings.email_share,
+        USERNAME: settings.username_share,
+        ID_NUM: settings.id_share,
+        PHONE_NUM: settings.phone_share,
+        URL_PERSONAL: settings.url_share,
+        STREET_ADDRESS: settings.address_share,
+    }
 
 
-def augment(documents: Iterable[Document], config: AugmentConfig, *, seed: int, epoch: int) -> list[Document]:
+def augment(documents: Iterable[Document], settings: AugmentConfig, *, seed: int, epoch: int) -> list[Document]:
     """Return the documents of one epoch, same order and numbers; each depends only on itself, seed and epoch."""
     return [
-        augment_document(document, config, random.Random(f"{seed} {epoch} {document.number}")) for document in documents
+        augment_document(document, settings, random.Random(f"{seed} {epoch} {document.number}"))
+        for document in documents
     ]
 
 
-def augment_document(document: Document, config: AugmentConfig, rng: random.Random) -> Document:
+def augment_document(document: Document, settings: AugmentConfig, rng: random.Random) -> Document:
     """Return a labelled document with its PII swapped, or with PII planted if it has none, and with traps planted."""
     # Surrogates avoid PII and capitalised tokens, which could name somebody; not the word "will" for the name Will.
     labels = document.labels or (OUTSIDE,) * len(document.tokens)
@@ -90,14 +94,14 @@ def augment_document(document: Document, config: AugmentConfig, rng: random.Rand
     surrogates = Surrogates(rng, avoid)
     inserted: list[Insertion] = []
     if document.types:
-        if rng.random() < config.swap_share:
+        if rng.random() < settings.swap_share:
             document = swap_pii(document, surrogates)
-    elif document.tokens and rng.random() < config.plant_share:
-        inserted += planted(document, config.type_shares(), surrogates)
+    elif document.tokens and rng.random() < settings.plant_share:
+        inserted += planted(document, type_shares(settings), surrogates)
     if document.tokens:
-        inserted += traps(document, config.traps, surrogates)
+        inserted += traps(document, settings.traps, surrogates)
     document = insert(document, inserted)
-    return to_lower_case(document) if rng.random() < config.lower_share else document
+    return to_lower_case(document) if rng.random() < settings.lower_share else document
 
 
 def to_lower_case(document: Document) -> Document:

@@ -2,48 +2,23 @@
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from functools import cache
 
-from pii_kit.augment import templates as texts
-from pii_kit.augment.surrogates import Surrogates
+from pii_kit.augment.surrogates import NAME_WORDS, PLANTED, Surrogates, handle_of
 from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
-from pii_kit.sample.text import expand, handle_of
+from pii_kit.lexicon import read_lexicon
+from pii_kit.templates import FILLERS, Slots, expand_text, pick
 
 MATES = ("mate", "mate2", "mate3")
 INITIALS = "ABCDEFGHJKLMNPRSTVW"
-PARTICLES = ("de", "da", "dos", "de la", "del", "di", "van", "van der", "von", "bin", "al", "el", "ter", "le")
+ORDINARY_SHARE = 0.4  # share of nouns in title case that are any word of the lexicon
 MISSPELT_SHARE = 0.12  # share of headings with a misspelt word
-# What a writer does to the letters of a heading, and its weight.
-CASES: tuple[tuple[Callable[[str], str], float], ...] = (
-    (str, 12),
-    (str.capitalize, 3),
-    (str.upper, 2),
-    (str.lower, 0.5),
-)
+CASES = (str, str.capitalize, str.upper, str.lower)  # what a writer does to the letters of a heading
+CASE_WEIGHTS = (12, 3, 2, 0.5)
 
 
-@dataclass(frozen=True)
-class Slots(Mapping[str, str]):
-    """Slots with a fixed text, and slots that are drawn anew each time."""
-
-    fixed: Mapping[str, str]
-    draws: Mapping[str, Callable[[], str]]
-
-    def __getitem__(self, slot: str) -> str:
-        return self.draws[slot]() if slot in self.draws else self.fixed[slot]
-
-    def __contains__(self, slot: object) -> bool:
-        return slot in self.draws or slot in self.fixed
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({**self.fixed, **self.draws})
-
-    def __len__(self) -> int:
-        return len({**self.fixed, **self.draws})
-
-
-def author(surrogates: Surrogates, pii_types: Sequence[str]) -> dict[str, str]:
+def author(surrogates: Surrogates, pii_types: Collection[str]) -> dict[str, str]:
     """Return the slots of the author and three fellow students: their names, and the author's PII of `pii_types`."""
     rng = surrogates.rng
     slots: dict[str, str] = {}
@@ -58,13 +33,13 @@ def author(surrogates: Surrogates, pii_types: Sequence[str]) -> dict[str, str]:
             f"{role}{dot}short": f"{first} {last[0]}.",
             f"{role}{dot}initials": f"{first[0]}. {last}",
         }
-    first, last = slots[f"{NAME_STUDENT}.first"], slots[f"{NAME_STUDENT}.last"]
+    names = slots[f"{NAME_STUDENT}.first"], slots[f"{NAME_STUDENT}.last"]
     draws = {
-        EMAIL: lambda: surrogates.email(_handle(rng, first, last)),
-        USERNAME: lambda: surrogates.username(_handle(rng, first, last)),
+        EMAIL: lambda: surrogates.email(_handle(rng, *names)),
+        USERNAME: lambda: surrogates.username(_handle(rng, *names)),
         ID_NUM: surrogates.id_number,
         PHONE_NUM: surrogates.phone,
-        URL_PERSONAL: lambda: surrogates.url(_handle(rng, first, last, "-", "")),
+        URL_PERSONAL: lambda: surrogates.url(_handle(rng, *names, "-", "")),
         STREET_ADDRESS: surrogates.address,
     }
     slots |= {pii_type: draw() for pii_type, draw in draws.items() if pii_type in pii_types}
@@ -77,36 +52,15 @@ def author(surrogates: Surrogates, pii_types: Sequence[str]) -> dict[str, str]:
 
 def _person(surrogates: Surrogates) -> tuple[str, str, str]:
     """Draw a first name, a last name, and the full name in one of the forms that students use."""
-    rng = surrogates.rng
     home = surrogates.place()
-    first, last = surrogates.first_name(home), surrogates.last_name(home)
-    initial = rng.choice(INITIALS)
-    forms: dict[str, float] = {
-        f"{first} {last}": 68,
-        "second first name": 5,
-        "second last name": 6,
-        f"{first} {initial}. {last}": 3,
-        f"{first} {initial} {last}": 1,
-        f"{first} {initial}.{rng.choice(INITIALS)}. {last}": 0.4,
-        f"{initial}. {first} {last}": 0.5,
-        f"{first[0]}. {last}": 0.8,
-        f"{first} {last[0]}.": 0.6,
-        f"{first} {rng.choice(PARTICLES)} {last}": 2.5,
-        f"{first} {rng.choice(('al', 'Al', 'El', 'Abdul', 'Ben'))}-{last}": 0.8,
-        f"{last} {first}": 1.5,
-        f"{last}, {first}": 1,
-        first: 4,
-        f"{first} {last}".upper(): 1.5,
-        f"{first} {last.upper()}": 1,
-        f"{last.upper()} {first}": 0.5,
-        f"{first} {last}".lower(): 0.3,
-    }
-    form = texts.pick(rng, forms)
-    if form == "second first name":
-        form = f"{first}{rng.choice(' -')}{surrogates.first_name(home)} {last}"
-    elif form == "second last name":
-        form = f"{first} {last}{rng.choice((' ', ' ', '-', ' y ', ' de '))}{surrogates.last_name(home)}"
-    return first, last, form
+    first, last = surrogates.name("first", home), surrogates.name("last", home)
+    slots: Slots = {
+        "first": first, "first.initial": first[0], "FIRST": first.upper(), "first.lower": first.lower(),
+        "last": last, "last.initial": last[0], "LAST": last.upper(), "last.lower": last.lower(),
+        "first2": lambda: surrogates.name("first", home), "last2": lambda: surrogates.name("last", home),
+        "initial": lambda: surrogates.rng.choice(INITIALS),
+    }  # fmt: skip
+    return first, last, expand_text(pick(surrogates.rng, PLANTED["name_forms"]), surrogates.rng, slots)
 
 
 def _handle(rng: random.Random, first: str, last: str, *joints: str) -> str:
@@ -121,7 +75,7 @@ def others(surrogates: Surrogates) -> dict[str, str]:
     """Return the slots of two people who are not students."""
     slots: dict[str, str] = {}
     for who in ("other", "another"):
-        first, last = surrogates.first_name(), surrogates.last_name()
+        first, last = surrogates.name("first"), surrogates.name("last")
         slots |= {who: f"{first} {last}", f"{who}.first": first, f"{who}.last": last, f"{who}.initial": first[0]}
     return slots
 
@@ -132,23 +86,27 @@ def drawn(surrogates: Surrogates) -> dict[str, Callable[[], str]]:
 
     def writer() -> str:
         middle = f" {rng.choice(INITIALS)}." if rng.random() < 0.15 else ""
-        return f"{surrogates.first_name()}{middle} {surrogates.last_name()}"
+        return f"{surrogates.name('first')}{middle} {surrogates.name('last')}"
 
-    def word(slot: str, *, low: bool = False) -> str:
-        text = rng.choice(texts.ordinary_words() if slot == "Noun" and rng.random() < 0.4 else texts.VOCABULARY[slot])
-        return text.lower() if low else text
+    def noun() -> str:
+        return rng.choice(_ordinary_words() if rng.random() < ORDINARY_SHARE else FILLERS["Noun"])
 
-    draws = {
+    def name_word() -> str:
+        """Return a word that could also be a name, such as Hope or Rose, but is the name of nobody in the document."""
+        words = (rng.choice(NAME_WORDS[rng.choice(("first", "last"))]) for _ in range(20))
+        return next((word for word in words if word.casefold() not in surrogates.avoid), "Hope")
+
+    draws: dict[str, Callable[[], str]] = {
         "writer": writer,
         "WRITER": lambda: writer().upper(),
-        "writer.first": surrogates.first_name,
-        "writer.last": surrogates.last_name,
+        "writer.first": lambda: surrogates.name("first"),
+        "writer.last": lambda: surrogates.name("last"),
         "writer.initial": lambda: rng.choice(INITIALS),
-        "Noun": lambda: word("Noun"),
-        "noun": lambda: word("Noun", low=True),
-        "verb": lambda: word("Verb", low=True),
-        "NounPlural": lambda: _plural(word("Noun")),
-        "namelike": lambda: _name_word(surrogates),
+        "Noun": noun,
+        "noun": lambda: noun().lower(),
+        "verb": lambda: rng.choice(FILLERS["Verb"]).lower(),
+        "NounPlural": lambda: _plural(noun()),
+        "namelike": name_word,
         "company": surrogates.company,
         "place": surrogates.town,
         "city": surrogates.city,
@@ -157,28 +115,31 @@ def drawn(surrogates: Surrogates) -> dict[str, Callable[[], str]]:
         "number": surrogates.id_number,
         "hotline": surrogates.phone,
     }
-    return draws | {"heading": lambda: heading(rng, draws)}
+    return draws | {"heading": lambda: _heading(rng, draws)}
+
+
+@cache
+def _ordinary_words() -> list[str]:
+    """Return words of the lexicon that are neither places nor common names, in title case, common ones more often."""
+    weights = {2: 1, 3: 4, 4: 8}
+    return [
+        word.title()
+        for word, (commonness, place, first, last) in sorted(read_lexicon().items())
+        if len(word) > 2 and word.isascii() and not place and max(first, last) < 2
+        for _ in range(weights.get(commonness, 0))
+    ]
 
 
 def _plural(noun: str) -> str:
     return noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeou" else noun + "s" * (noun[-1] not in "sx")
 
 
-def _name_word(surrogates: Surrogates) -> str:
-    """Return a word that could also be a name, such as Hope or Rose, but is the name of nobody in the document."""
-    pool = texts.NAME_WORDS[surrogates.rng.choice(("first", "last"))]
-    words = (surrogates.rng.choice(pool) for _ in range(20))
-    return next((word for word in words if word.casefold() not in surrogates.avoid), "Hope")
-
-
-def heading(rng: random.Random, draws: Mapping[str, Callable[[], str]]) -> str:
+def _heading(rng: random.Random, draws: Slots) -> str:
     """Draw a heading of title-case words, at times misspelt or in capitals."""
-    text = texts.pick(rng, texts.HEADINGS)
-    text = "".join(part for part, _ in expand(text, rng, Slots({}, draws), texts.FILLERS))
-    case, _ = rng.choices(CASES, [weight for _, weight in CASES])[0]
+    text = expand_text(pick(rng, PLANTED["headings"]), rng, draws)
     if rng.random() < MISSPELT_SHARE:
         text = misspell(text, rng)
-    return case(text) + rng.choices(("", ":", ".", "?"), (16, 3, 1, 0.5))[0]
+    return rng.choices(CASES, CASE_WEIGHTS)[0](text) + rng.choices(("", ":", ".", "?"), (16, 3, 1, 0.5))[0]
 
 
 def misspell(text: str, rng: random.Random) -> str:

@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
-from pii_kit.augment import templates as texts
 from pii_kit.documents import english_tokenizer
+from pii_kit.files import KitError
 from pii_kit.lexicon import without_accents
-from pii_kit.sample.text import faker_of, separable
+from pii_kit.templates import FILLERS, Slots, expand_text, pick, read_phrases
 
 # Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
 # no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.
@@ -21,15 +22,21 @@ LOCALES = {
     "ja_JP": 1, "zh_CN": 1,
 }  # fmt: skip
 ROMANIZED = {"ja_JP", "zh_CN"}
-# Probability that a part of a name is from the person's own locale; the competition's surrogates mix locales.
-SAME_PLACE = 0.5
-WORD_SHARE = 0.06  # share of names that are also words or places: Rose, Summer, Lima, King
+SAME_PLACE = 0.5  # probability that a part of a name is from its person's locale; the competition mixes locales
+PLAIN_SHARE = 0.6  # share of names that are written without accents
+# Names that are also words or places: Rose, Summer, Lima, King.
+NAME_WORDS = {part: tuple(FILLERS[f"name_words_{part}"]) for part in ("first", "last")}
+WORD_SHARE = 0.06
 # Locales whose towns are real: Faker invents American ones, and the order of its Italian ones depends on the hash seed.
 TOWNS = ("en_IN", "id_ID", "tr_TR", "pl_PL", "de_DE", "hu_HU")
+STREETS = ("en_US", "en_GB", "fr_FR", "es_ES", "nl_NL")
+STREET_SURNAMES = ("es_MX", "en_IN", "pt_BR", "de_DE", "en_NG")
 POOL = 600  # draws that make up the pool of a locale
 TRIES = 200  # draws from a pool until a name is new; the smallest pool has 20 names
-SYMBOLS = {"digit": "0123456789", "upper": "ABCDEFGHJKLMNPQRSTUVWXYZ", "lower": "abcdefghijkmnopqrstuvwxyz"}
-FORM_SYMBOLS = {"#": "digit", "?": "upper", "*": "lower"}
+# In a form "#" stands for a digit, "?" for a capital letter, "*" for a small letter.
+SYMBOLS = {"#": "0123456789", "?": "ABCDEFGHJKLMNPQRSTUVWXYZ", "*": "abcdefghijkmnopqrstuvwxyz"}
+WORDS = tuple(word.lower() for word in FILLERS["lower"])
+PLANTED = read_phrases("planted")
 
 
 @dataclass
@@ -42,138 +49,107 @@ class Surrogates:
     rng: random.Random
     avoid: set[str] = field(default_factory=set)
 
-    def first_name(self, locale: str | None = None) -> str:
-        return self._name("first", locale)
-
-    def last_name(self, locale: str | None = None) -> str:
-        return self._name("last", locale)
+    def __post_init__(self) -> None:
+        rng = self.rng
+        self._slots: Slots = {
+            "word": lambda: rng.choice(WORDS),
+            "Word": lambda: rng.choice(WORDS).capitalize(),
+            "code": lambda: "".join(rng.choices("".join(SYMBOLS.values()), k=11)),
+            # A surname in a street's name is nobody's name, so it may also be a name in the document.
+            "last": lambda: rng.choice(_pool("last_name", rng.choice(STREET_SURNAMES))),
+            "street": lambda: rng.choice(_pool("street_name", rng.choice(STREETS))),
+            "street_line": lambda: self._form("streets"),
+            "postcode": lambda: self.shaped(self._form("postcodes")),
+            "city": self.city,
+            "country": self.country,
+            "free_email": lambda: self._fake("free_email"),
+            "free_domain": lambda: self._fake("free_email_domain"),
+            "user_name": lambda: self._fake("user_name"),
+            "uri": lambda: self._fake("uri"),
+            "faker_phone": lambda: self._fake("phone_number", 0.6),
+            "faker_address": lambda: self._fake("address", 0.7),
+            "faker_address_line": lambda: self._fake("address", 0.7).replace("\n", ", "),
+        }
 
     def place(self) -> str:
         """Draw the locale of a person."""
-        return self.rng.choices(list(LOCALES), list(LOCALES.values()))[0]
+        return pick(self.rng, LOCALES)
 
-    def _name(self, part: str, locale: str | None) -> str:
+    def name(self, part: str, locale: str | None = None) -> str:
+        """Draw a name; `part` is "first" or "last", and `locale` that of the person."""
         locale = locale if locale and self.rng.random() < SAME_PLACE else self.place()
-        plain = self.rng.random() < 0.6
+        is_plain = self.rng.random() < PLAIN_SHARE
         if self.rng.random() < WORD_SHARE:
-            pool = texts.NAME_WORDS[part]
+            pool = NAME_WORDS[part]
         else:
             pool = _pool(f"{part}_romanized_name" if locale in ROMANIZED else f"{part}_name", locale)
         for _ in range(TRIES):
             name = self.rng.choice(pool)
-            name = without_accents(name) if plain else name
+            name = without_accents(name) if is_plain else name
             if name[:1].isupper() and self.avoid.isdisjoint(_parts(name)):
                 break
         else:  # the document already holds the pool's names: make up a name of random letters
             length = 5
-            while not self.avoid.isdisjoint(_parts(name := self.like("X" + "x" * length))):
+            while not self.avoid.isdisjoint(_parts(name := self.shaped("?" + "*" * length))):
                 length += 1
         self.avoid |= _parts(name)
         return name
 
     def word(self, part: str) -> str:
-        """Draw a first or last name that is a single token; `part` is "first" or "last"."""
+        """Draw a name that is a single token in title case."""
         while True:
-            name = self._name(part, None)
+            name = self.name(part)
             if len(english_tokenizer()(name)) == 1 and name[1:].islower():
                 return name
 
     def email(self, handle: str) -> str:
-        fake = faker_of(self.rng, "en_US")
-        word, word2 = self._words()
-
-        def draw() -> str:
-            hosts = (fake.free_email_domain(), f"{word}{word2}.com", f"{word}.edu", f"uni-{word}.edu", f"{word}.ac.uk")
-            return f"{handle}@{self.rng.choices(hosts, (6, 1, 1, 0.5, 0.5))[0]}"
-
-        if self.rng.random() < 0.03:
-            prefix = self.rng.choice(("mailto:", "Email:", "E-mail:", "Contact:"))
-            return self._one_token(lambda: prefix + draw())
-        return self._one_token(fake.free_email if self.rng.random() < 0.45 else draw)
+        """Draw an e-mail address: one of Faker's, or one with `handle`."""
+        return self._one_token(lambda: self._form("email_forms", handle))
 
     def username(self, handle: str) -> str:
-        """Draw a user name: one of Faker's, or one with the name, at times after "@", or two words."""
-        fake = faker_of(self.rng, "en_US")
-        forms: tuple[tuple[Callable[[], str], float], ...] = (
-            (fake.user_name, 5),
-            (lambda: f"{handle}{self.rng.randrange(100)}", 3),
-            (lambda: f"@{handle}", 1.5),
-            (lambda: "{}{}{}{}".format(*self._words(), self.rng.choice("_-."), self.rng.randrange(1000)), 0.5),
-            (lambda: "".join(map(str.capitalize, self._words())) + str(self.rng.randrange(100)), 0.7),
-            (lambda: f"{handle}_{self._words()[0]}", 0.7),
-            (lambda: f"the{self._words()[0]}{handle}", 0.3),
-        )
-        return self._one_token(self.rng.choices(*zip(*forms, strict=True))[0])
+        """Draw a user name: one of Faker's, one with `handle`, or two words."""
+        return self._one_token(lambda: self._form("username_forms", handle))
 
     def url(self, handle: str) -> str:
         """Draw a personal link: one of Faker's, as in the competition, or a profile, a video, a shared file."""
-        fake = faker_of(self.rng, "en_US")
-        if self.rng.random() < 0.45:
-            return self._one_token(fake.uri)
-        return self._one_token(lambda: self._link(texts.pick(self.rng, texts.URL_FORMS), handle))
+        return self._one_token(lambda: self._form("url_forms", handle))
 
-    def _link(self, form: str, handle: str = "") -> str:
-        word, word2 = self._words()
-        symbols = SYMBOLS["digit"] + SYMBOLS["upper"] + SYMBOLS["lower"]
-        return re.sub("{code}", lambda _: "".join(self.rng.choices(symbols, k=11)), form).format(
-            handle=handle, word=word, word2=word2, digits=self.rng.randrange(10_000, 999_999), year=self._year()
-        )
-
-    def _words(self) -> list[str]:
-        return self.rng.choices(texts.lower("lower"), k=2)
-
-    def _year(self) -> int:
-        return self.rng.randrange(2005, 2024)
+    def link(self) -> str:
+        """Draw a link that is not personal: a course, an encyclopedia, a video, a company's page."""
+        return self._form("link_forms")
 
     def phone(self) -> str:
-        if self.rng.random() < 0.6:
-            return separable(lambda: self.shaped(texts.pick(self.rng, texts.PHONE_FORMS)))
-        return separable(faker_of(self.rng, "en_US" if self.rng.random() < 0.6 else self.place()).phone_number)
+        return separable(lambda: self.shaped(self._form("phone_forms")))
 
     def address(self) -> str:
         """Draw an address, in one or several lines: one of Faker's, or one in the form of another country."""
-        if self.rng.random() < 0.55:
-            text = separable(faker_of(self.rng, "en_US" if self.rng.random() < 0.7 else self.place()).address)
-            return text.replace("\n", ", ") if self.rng.random() < 0.3 else text
-        return separable(self._address)
+        return separable(lambda: self._form("addresses"))
 
-    def _address(self) -> str:
-        numbers = {
-            "number": self.rng.randrange(1, 400),
-            "n": self.rng.randrange(2, 30),
-            "letter": self.rng.choice("ABCD"),
-        }
-        # A surname in a street's name is nobody's name, so it may also be a name in the document.
-        last = self.rng.choice(_pool("last_name", self.rng.choice(("es_MX", "en_IN", "pt_BR", "de_DE", "en_NG"))))
-        street = self.rng.choice(_pool("street_name", self.rng.choice(("en_US", "en_GB", "fr_FR", "es_ES", "nl_NL"))))
-        street_line = texts.pick(self.rng, texts.STREETS).format(last=last, street=street, **numbers)
-        postcode = self.shaped(self.rng.choice(("#####", "#####", "######", "####", "##-###", "?# #??", "??## #??")))
-        return texts.pick(self.rng, texts.ADDRESSES).format(
-            street_line=street_line, city=self.city(), postcode=postcode, country=self.country()
-        )
+    def id_number(self) -> str:
+        """Draw a number in the form of a student's number, mostly of digits alone."""
+        return self.shaped(self._form("id_forms"))
+
+    def _form(self, name: str, handle: str = "") -> str:
+        """Draw one of the forms of `planted.json`, and fill its slots."""
+        return expand_text(pick(self.rng, PLANTED[name]), self.rng, {**self._slots, "handle": handle})
+
+    def _fake(self, provider: str, american: float = 1) -> str:
+        """Draw a value of a Faker provider, of the American one with this probability."""
+        locale = "en_US" if self.rng.random() < american else self.place()
+        return getattr(faker_of(self.rng, locale), provider)()
 
     def company(self) -> str:
-        return self.rng.choice(_pool("company", self.place()))
+        return self._fake("company", 0)
 
     def town(self) -> str:
         """Draw a country or a real town."""
         return self.country() if self.rng.random() < 0.35 else self.city()
 
     def country(self) -> str:
-        short = self.rng.random() < 0.6
-        return self.rng.choice(texts.VOCABULARY["short_country"] if short else _pool("country", "en_US"))
+        return self.rng.choice(FILLERS["short_country"] if self.rng.random() < 0.6 else _pool("country", "en_US"))
 
     def city(self) -> str:
-        known = self.rng.random() < 0.5
-        return self.rng.choice(texts.VOCABULARY["city"] if known else _pool("city", self.rng.choice(TOWNS)))
-
-    def link(self) -> str:
-        """Draw a link that is not personal: a course, an encyclopedia, a video, a company's page."""
-        return self._link(self.rng.choice(texts.LINK_FORMS))
-
-    def id_number(self) -> str:
-        """Draw a number in the form of a student's number, mostly of digits alone."""
-        return self.shaped(texts.pick(self.rng, texts.ID_FORMS))
+        return self.rng.choice(FILLERS["city"] if self.rng.random() < 0.5 else _pool("city", self.rng.choice(TOWNS)))
 
     def shaped(self, form: str) -> str:
         """Put a digit for each "#", a capital letter for each "?" and a small letter for each "*".
@@ -181,7 +157,7 @@ class Surrogates:
         >>> Surrogates(random.Random(0)).shaped("?-##")
         'N-60'
         """
-        return "".join(self.rng.choice(SYMBOLS[FORM_SYMBOLS[c]]) if c in FORM_SYMBOLS else c for c in form)
+        return "".join(self.rng.choice(SYMBOLS[symbol]) if symbol in SYMBOLS else symbol for symbol in form)
 
     def like(self, text: str) -> str:
         """Replace each digit by a digit and each letter by a letter, so that the form stays.
@@ -189,13 +165,10 @@ class Surrogates:
         >>> Surrogates(random.Random(0)).like("AB-12/x").translate(str.maketrans("", "", "0123456789")).isascii()
         True
         """
-        kinds = ((str.isdigit, "digit"), (str.isupper, "upper"), (str.islower, "lower"))
 
-        def other(character: str) -> str:
-            for is_kind, kind in kinds:
-                if is_kind(character):
-                    return self.rng.choice(SYMBOLS[kind])
-            return character
+        def other(symbol: str) -> str:
+            kind = "#" if symbol.isdigit() else "*" if symbol.islower() else "?" if symbol.isalnum() else ""
+            return self.rng.choice(SYMBOLS[kind]) if kind else symbol
 
         return "".join(map(other, text))
 
@@ -206,6 +179,49 @@ class Surrogates:
                 return text
 
 
+def handle_of(name: str) -> str:
+    """Return a name as it is written in e-mail addresses and user names.
+
+    >>> handle_of("José-María Núñez")
+    'josemarianunez'
+    """
+    return re.sub("[^a-z]", "", without_accents(name).lower()) or "me"
+
+
+def faker_of(rng: random.Random, locale: str) -> Any:
+    """Return the Faker of a locale, which draws with `rng` until the next call.
+
+    Raises:
+        KitError: Faker is not installed.
+    """
+    fake = _new_faker(locale)
+    fake.random = rng
+    return fake
+
+
+@cache
+def _new_faker(locale: str) -> Any:
+    # Imported at first use: reading and predicting do not need Faker, and Kaggle's image may lack it.
+    try:
+        from faker import Faker
+    except ImportError:
+        install = "pip install Faker (on Kaggle: attach its wheel)"
+        raise KitError(f"augmentation and made-up essays need Faker: {install}") from None
+    return Faker(locale).factories[0]
+
+
+def separable(draw: Callable[[], str]) -> str:
+    """Draw until spaCy separates the text from a quote before it and a full stop after it, unlike in "Jan."."""
+    while not _is_separable(text := draw().strip()):
+        continue
+    return text
+
+
+def _is_separable(text: str) -> bool:
+    tokens = english_tokenizer()(f"“{text}.")
+    return tokens[0].text == "“" and tokens[-1].text == "."
+
+
 def _parts(name: str) -> set[str]:
     """Return the parts of a name, split as tokens are, casefolded."""
     return set(name.casefold().replace("-", " ").split())
@@ -213,8 +229,8 @@ def _parts(name: str) -> set[str]:
 
 @cache
 def _pool(provider: str, locale: str) -> tuple[str, ...]:
-    """Return up to POOL different values of a Faker provider; cached, since seeding Faker takes longer than drawing."""
-    draw = getattr(faker_of(random.Random(f"{provider} {locale}"), locale), provider)
-    is_name = provider.endswith("_name")
-    drawn = {separable(draw) if is_name else draw() for _ in range(POOL)}
-    return tuple(sorted({" ".join(text.split()) for text in drawn}))  # a few names contain two spaces
+    """Return up to POOL different values of a Faker provider; drawing each value anew would take ten times as long."""
+    fake = _new_faker(locale)
+    fake.random = random.Random(f"{provider} {locale}")
+    drawn = {" ".join(getattr(fake, provider)().split()) for _ in range(POOL)}  # a few names contain two spaces
+    return tuple(filter(_is_separable, sorted(drawn)))

@@ -1,12 +1,56 @@
-"""Swap the names and other PII of a document for surrogates."""
+"""Swap the names and other PII of documents for surrogates."""
 
-from collections.abc import Mapping
+import random
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from pii_kit.augment.surrogates import Surrogates
-from pii_kit.documents import Document, cut, document_of_spans, join, true_labels
-from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of
-from pii_kit.sample.text import handle_of
+from pii_kit.augment.surrogates import Surrogates, handle_of
+from pii_kit.documents import Document, cut, document_of_spans, join, join_tokens, true_labels
+from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of
+from pii_kit.lexicon import look_up
+
+RUN = re.compile(r"[^\W_]+")  # letters and digits
+LEAST_PART = 4  # letters of an original that is also looked for inside other words
+
+
+def without_pii(documents: Iterable[Document], *, seed: int = 0) -> list[Document]:
+    """Return labelled documents with surrogates for their PII, to learn a vocabulary that holds none of it.
+
+    Beside what `swap_pii` does, all other tokens that hold a word or number of the originals get other letters and
+    digits. Only ordinary words that are no names stay, such as "street".
+
+    >>> spans = [("By ", None), ("Ana Souza", "NAME_STUDENT"), (", see anasouza.html", None)]
+    >>> "souza" in without_pii([document_of_spans(1, spans)])[0].full_text.lower()
+    False
+    """
+    return [
+        _without_originals(document, random.Random(f"{seed} {document.number}")) if document.types else document
+        for document in documents
+    ]
+
+
+def _without_originals(document: Document, rng: random.Random) -> Document:
+    labels = true_labels(document)
+    labelled = [token for token, label in zip(document.tokens, labels, strict=True) if label != OUTSIDE]
+    words = {run for token in labelled for run in RUN.findall(token.casefold()) if len(run) > 1}
+    originals = {word for word in words if not _is_ordinary(word)}
+    long = [word for word in originals if len(word) >= LEAST_PART]
+    surrogates = Surrogates(rng, {token.casefold() for token in document.tokens})
+
+    def other(token: str) -> str:
+        while any(run in originals or any(word in run for word in long) for run in RUN.findall(token.casefold())):
+            token = surrogates.like(token)
+        return token
+
+    swapped = swap_pii(document, surrogates)
+    tokens = tuple(map(other, swapped.tokens))
+    return replace(swapped, tokens=tokens, full_text=join_tokens(tokens, swapped.trailing_whitespace))
+
+
+def _is_ordinary(word: str) -> bool:
+    commonness, _, first, last = look_up(word)
+    return commonness >= 4 or (commonness >= 2 and not first and not last)
 
 
 def swap_pii(document: Document, surrogates: Surrogates) -> Document:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from pii_kit.augment.templates import NAME_WORDS
+from pii_kit.augment.surrogates import NAME_WORDS
 from pii_kit.documents import Document
 from pii_kit.files import KitError, check_choice
 from pii_kit.labels import NAME_STUDENT, PII_TYPES

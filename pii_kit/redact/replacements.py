@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from spacy.matcher.levenshtein import levenshtein  # type: ignore[import-not-found]
 
-from pii_kit.augment.surrogates import Surrogates
+from pii_kit.augment.surrogates import Surrogates, faker_of, handle_of
 from pii_kit.documents import Document
 from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME
 from pii_kit.lexicon import LISTS, look_up
@@ -23,7 +23,6 @@ from pii_kit.redact import (
 )
 from pii_kit.redact.finder import fold
 from pii_kit.rules import CONNECTORS
-from pii_kit.sample.text import faker_of, handle_of
 
 TRIES = 60  # draws until a surrogate is unlike the original and new to the document; then the type replaces it
 HASH_DIGITS = 12

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from conftest import make_document
 
-from pii_kit.augment import templates as texts
 from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps
 from pii_kit.augment.slots import author, misspell, others
-from pii_kit.augment.surrogates import Surrogates
+from pii_kit.augment.surrogates import NAME_WORDS, PLANTED, Surrogates
 from pii_kit.documents import document_of_spans, join_tokens
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of
+from pii_kit.templates import FILLERS
 
 ALL = dict.fromkeys(PII_TYPES, 1.0)
 PEOPLE = ("NAME_STUDENT.first", "NAME_STUDENT.last", "NAME_STUDENT.mate_first", "NAME_STUDENT.mate_last",
@@ -50,16 +50,6 @@ def test_parts_are_inserted_before_their_token_and_in_the_given_order():
     assert [label != OUTSIDE for label in new.labels] == [True, False, False, True, True, False, True]
 
 
-def test_no_space_is_added_after_a_line_break():
-    doc = make_document("One\n\ntwo", labels={})
-    new = insert(doc, [Insertion(2, document_of_spans(0, [("Ann ", None)]), space=True)])
-    assert new.full_text == "One\n\nAnn two"
-
-
-def test_a_document_without_insertions_is_unchanged(documents):
-    assert all(insert(doc, []) == doc for doc in documents)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_the_tokens_of_the_document_keep_their_order_around_insertions(clean, seed):
     for doc in clean:
@@ -85,10 +75,6 @@ def test_a_single_type_is_planted_alone_or_with_a_name(clean, pii_type):
     for doc in clean:
         types = insert(doc, planted(doc, {pii_type: 1}, surrogates(doc))).types
         assert pii_type in types <= {pii_type, NAME_STUDENT}
-
-
-def test_shares_of_zero_plant_nothing(clean):
-    assert planted(clean[0], dict.fromkeys(PII_TYPES, 0.0), surrogates(clean[0])) == []
 
 
 def test_traps_are_never_pii_and_have_the_requested_mean_number(clean):
@@ -133,7 +119,7 @@ def test_planted_text_has_odd_white_space_at_times_and_it_is_never_labelled_outs
 def test_a_name_over_two_lines_is_labelled_on_both():
     one = planter("One. Two.")
     part = one.part("{NAME_STUDENT.first}\n{NAME_STUDENT.last}")
-    assert part.full_text == f"{one.fixed['NAME_STUDENT.first']}\n{one.fixed['NAME_STUDENT.last']}"
+    assert part.full_text == f"{one.slots['NAME_STUDENT.first']}\n{one.slots['NAME_STUDENT.last']}"
     labels = dict(zip(part.tokens, part.labels, strict=True))
     assert labels["\n"] == OUTSIDE and labels[part.tokens[0]] == labels[part.tokens[-1]] == "B-NAME_STUDENT"
 
@@ -142,22 +128,22 @@ def test_the_sentences_of_a_story_are_about_the_same_people_and_in_order():
     text = " ".join("It was good." for _ in range(40))
     for seed in range(30):
         one = planter(text, seed)
-        for story in texts.NAME_STORIES:
-            insertions = one.story(story)
-            assert [each.index for each in insertions] == sorted(each.index for each in insertions)
+        for story in PLANTED["name_stories"]:
+            insertions = one.story([story])
+            assert [each.place for each in insertions] == sorted(each.place for each in insertions)
             new = insert(one.document, insertions)
             names = {new.tokens[first:end] for first, end, _ in spans_of(new.labels)}
-            people = {part for slot in one.fixed if slot.startswith(NAME_STUDENT) for part in one.fixed[slot].split()}
+            people = {part for slot in one.slots if slot.startswith(NAME_STUDENT) for part in one.slots[slot].split()}
             assert names and all({*" ".join(name).split()} & people for name in names)
-        for story in texts.TRAP_STORIES:
-            insertions = one.story(story)
+        for story in PLANTED["trap_stories"]:
+            insertions = one.story([story])
             assert not insert(one.document, insertions).types
-            assert any(one.fixed["other.first"] in each.part.full_text or one.fixed["other.last"] in each.part.full_text
+            assert any(one.slots["other.first"] in each.part.full_text or one.slots["other.last"] in each.part.full_text
                        for each in insertions)  # fmt: skip
 
 
 def test_names_that_are_also_words_occur_as_students_and_as_traps(clean):
-    words = {*texts.NAME_WORDS["first"], *texts.NAME_WORDS["last"]}
+    words = {*NAME_WORDS["first"], *NAME_WORDS["last"]}
     counts = Counter()
     for seed in range(12):
         for doc in clean:
@@ -171,7 +157,7 @@ def test_names_that_are_also_words_occur_as_students_and_as_traps(clean):
 
 def test_headings_vary_and_some_are_misspelt():
     one = planter("No line breaks here")
-    drawn = [one.heading() for _ in range(400)]
+    drawn = [one.slots["heading"]() for _ in range(400)]
     assert len(set(drawn)) > 320
     assert sum(" " not in title for title in drawn) > 40 and sum(title.isupper() for title in drawn) > 15
     assert misspell("A to B", random.Random(0)) == "A to B"
@@ -190,7 +176,7 @@ def test_a_name_after_a_heading_stays_on_its_line():
     one = planter("My Tool\n\nIt was good.")
     new = insert(one.document, [one.after_heading(" – {NAME_STUDENT.first}")])
     first_line = new.full_text.split("\n\n")[0]
-    assert first_line == f"My Tool – {one.fixed['NAME_STUDENT.first']}"
+    assert first_line == f"My Tool – {one.slots['NAME_STUDENT.first']}"
 
 
 def test_headings_are_short_lines_without_pii():
@@ -205,12 +191,12 @@ def test_a_template_whose_pii_fits_no_token_boundary_is_left_out():
 
 
 def test_every_template_fits_documents_with_any_white_space():
-    tables = (texts.NAME_LINES, texts.NAME_BEHIND, texts.NAME_ENDS, texts.NAME_SENTENCES, texts.NAME_AGAIN,
-              texts.STORY_SENTENCES["mates_did"])  # fmt: skip
+    names = ("name_lines", "name_behind", "name_ends", "name_sentences", "name_again")
+    tables = [FILLERS["mates_did"], *map(PLANTED.__getitem__, names), *PLANTED["lines"].values()]
     for text in ("One. Two.", "One\ntwo\n\nthree", "one\xa0two\xa0three"):
         for seed in range(2):
             one = planter(text, seed, noise=True)
-            for table in (*tables, *texts.LINES.values()):
+            for table in tables:
                 for template in table:
                     part = one.part(template)
                     assert set(part.labels) - {OUTSIDE}, template
@@ -255,10 +241,3 @@ def test_fellow_students_have_id_numbers_of_the_same_form():
     lengths = {len(slots[slot]) for slot in ("ID_NUM", "ID_NUM.mate", "ID_NUM.mate2")}
     assert len(lengths) == 1
     assert "@" in author(some_surrogates(1), ["EMAIL"])["EMAIL.mate"]
-
-
-def test_slots_of_other_people_are_never_pii():
-    slots = others(some_surrogates(0))
-    assert all(slots.values()) and not any(slot.startswith(PII_TYPES) for slot in slots)
-    assert slots["other"] == f"{slots['other.first']} {slots['other.last']}"
-    assert slots["other.first"].startswith(slots["other.initial"])

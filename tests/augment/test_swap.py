@@ -6,9 +6,9 @@ import pytest
 from conftest import make_document
 
 from pii_kit.augment.surrogates import Surrogates
-from pii_kit.augment.swap import swap_pii
+from pii_kit.augment.swap import swap_pii, without_pii
 from pii_kit.documents import document_of_spans, join_tokens
-from pii_kit.labels import OUTSIDE, PII_TYPES, spans_of
+from pii_kit.labels import OUTSIDE, PII_TYPES, label_span, spans_of
 from pii_kit.sample import make_documents
 
 NAME = "NAME_STUDENT"
@@ -139,3 +139,30 @@ def test_an_inside_label_without_a_begin_label_is_swapped_too():
     doc = replace(make_document("Ana Silva 12345"), labels=("I-NAME_STUDENT", "I-NAME_STUDENT", "I-ID_NUM"))
     new = swapped(doc)
     assert new.labels == doc.labels and set(new.tokens).isdisjoint(doc.tokens)
+
+
+UNUSUAL = ["Zorvath Quillenby", "张伟", "de Kruyswijk-Ábel", "Q7x", "rose of tralee", "vanderbrook"]
+
+
+@pytest.mark.parametrize("pii_type", PII_TYPES)
+@pytest.mark.parametrize("text", [*UNUSUAL, "zorvath@quillenby.org", "(555) 010-2233", "12 Zorvath Street\nQuillenby"])
+def test_no_part_of_the_originals_is_left_for_a_vocabulary(pii_type, text):
+    parts = {part.casefold() for part in re.findall(r"\w{2,}", text)} - {"de", "of", "org", "street"}
+    around = f"\nSee {text.lower()}, www.{'-'.join(sorted(parts))}.com and {text.upper()}’s page"
+    document = make_document(f"By {text}{around}")
+    labels = ["O"] * len(document.tokens)
+    label_span(labels, 1, 1 + len(make_document(text).tokens), pii_type)
+    document = replace(document, labels=tuple(labels))
+    for seed in range(5):
+        (new,) = without_pii([document], seed=seed)
+        assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
+        words = {word.casefold() for word in re.findall(r"\w+", new.full_text)}
+        assert parts.isdisjoint(words), (parts & words, new.full_text)
+        assert "page" in words
+
+
+def test_documents_without_pii_are_learned_from_as_they_are(with_pii):
+    clean = make_document("No Zorvath here", labels={})
+    (same, *swapped) = without_pii([clean, *with_pii])
+    assert same == clean and all(old.full_text != new.full_text for old, new in zip(with_pii, swapped, strict=True))
+    assert without_pii(with_pii) == swapped != without_pii(with_pii, seed=1)

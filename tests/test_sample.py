@@ -65,8 +65,8 @@ def test_whitespace_is_labelled_inside_addresses_only(essays):
 
 def test_entities_look_like_their_type(entities):
     shapes = {
-        "NAME_STUDENT": r"\D+", "EMAIL": r"\S+@\S+\.\w+", "USERNAME": r"[\w.-]+", "ID_NUM": r"[A-Z\d-]{7,13}",
-        "PHONE_NUM": r"[\d\s()+.x-]{7,}", "URL_PERSONAL": r"(https?://|www\.)\S+", "STREET_ADDRESS": r".*\d.*",
+        "NAME_STUDENT": r"\D+", "EMAIL": r"\S+@\S+\.\w+", "USERNAME": r"@?[\w.-]+", "ID_NUM": r"\S*\d.*",
+        "PHONE_NUM": r".*\d.*", "URL_PERSONAL": r"\S+\.\S+", "STREET_ADDRESS": r".*\d.*",
     }  # fmt: skip
     for doc, begin, end, pii_type in entities:
         text = join_tokens(doc.tokens[begin:end], doc.trailing_whitespace[begin:end]).strip()
@@ -174,7 +174,7 @@ def test_the_three_files_of_a_sample_agree(tmp_path):
     assert not {doc.number for doc in train} & {doc.number for doc in test}
     assert not {doc.full_text for doc in train} & {doc.full_text for doc in test}
 
-    again = make_documents(50, seed=3, first_document=3 * 44)
+    again = make_documents(50, seed=3, first_number=3 * 44)
     assert [doc.full_text for doc in again] == [doc.full_text for doc in test]
     expected = [
         (str(doc.number), str(token), label)

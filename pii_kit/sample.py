@@ -1,0 +1,217 @@
+"""Make up documents in the competition's format, labelled by construction.
+
+The competition's essays may not be passed on, so the kit makes its own for demos and tests. About 15% of them hold PII,
+with the rare types more frequent than in the competition, so that 400 documents hold each type.
+"""
+
+import random
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from pii_kit.augment.slots import INITIALS, author, drawn
+from pii_kit.augment.surrogates import Surrogates, handle_of
+from pii_kit.documents import Document, Span, document_of_spans, write_documents
+from pii_kit.files import KitError
+from pii_kit.labels import (
+    EMAIL,
+    ID_NUM,
+    NAME_STUDENT,
+    PHONE_NUM,
+    STREET_ADDRESS,
+    URL_PERSONAL,
+    USERNAME,
+)
+from pii_kit.lexicon import without_accents
+from pii_kit.submission import true_rows, write_submission
+from pii_kit.templates import Slots, expand, expand_text, read_phrases
+
+# Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
+BLOCK, BLOCK_WITH_PII = 20, 3
+# Share of the documents with PII that hold a type, in addition to the one type that each of them holds.
+TYPE_SHARE = {
+    NAME_STUDENT: 0.75,
+    EMAIL: 0.08,
+    USERNAME: 0.05,
+    ID_NUM: 0.08,
+    PHONE_NUM: 0.05,
+    URL_PERSONAL: 0.08,
+    STREET_ADDRESS: 0.02,
+}
+NUMBER_STEP = 3  # numbers of documents rise by 1 to 5: Kaggle's have gaps too
+PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor")  # none of them is a student
+# Slots that are drawn once for a document, so that the story keeps to one company, one tool and one team.
+STICKY = {"company": "{employer}", "place": "{town}"}
+DRAWN_ONCE = ("bullet", "business", "course", "press", "problem", "product", "role", "team")
+STICKY |= {slot: f"{{{slot}}}" for slot in DRAWN_ONCE}
+NAME_STYLES = (str, without_accents, str.lower, str.upper)  # of all names in a document: else the student stands out
+STYLE_WEIGHTS = (12, 6, 1, 1)
+
+PHRASES = read_phrases("essays")
+KINDS = read_phrases("topics")  # kinds of documents; all documents of a kind share titles, headings, start and end
+TOPICS = [(kind, topic) for kind in KINDS for topic in KINDS[kind]["topics"]]
+WORDS = frozenset(re.findall(r"\w+", repr((PHRASES, KINDS)).casefold()))  # no name is one of them
+
+
+def make_documents(n_documents: int, *, seed: int, first_number: int = 0, length: float = 1) -> list[Document]:
+    """Return `n_documents` labelled documents; equal arguments give equal documents on any machine.
+
+    A larger `n_documents` appends documents and changes none of the others. Numbers rise from `first_number` with gaps;
+    another `first_number` also gives other texts. `length` multiplies the number of sentences.
+
+    >>> [document.number for document in make_documents(2, seed=0, first_number=100)]
+    [100, 105]
+    """
+    documents = []
+    for index in range(n_documents):
+        block, place = divmod(index, BLOCK)
+        with_pii = random.Random(f"{seed}/{first_number}/block {block}").sample(range(BLOCK), BLOCK_WITH_PII)
+        rng = random.Random(f"{seed}/{first_number}/{index}")
+        pii_types: set[str] = set()
+        if place in with_pii:
+            turn = block * BLOCK_WITH_PII + with_pii.index(place)
+            pii_types = {pii_type for pii_type, share in TYPE_SHARE.items() if rng.random() < share}
+            pii_types.add(list(TYPE_SHARE)[turn % len(TYPE_SHARE)])
+        number = first_number + NUMBER_STEP * index + rng.randrange(NUMBER_STEP)
+        documents.append(_document(number, rng, sorted(pii_types), length))
+    return documents
+
+
+def write_sample(
+    folder: str | Path, *, n_documents: int = 400, n_test: int | None = None, length: float = 1, seed: int = 0
+) -> Path:
+    """Write train.json, test.json and test_labels.csv, and return the folder.
+
+    train.json holds `n_documents` documents, test.json `n_test` (default: a quarter as many, at least 50). The CSV file
+    holds the true rows of test.json that are not O: row_id, document, token, label.
+
+    Raises:
+        KitError: `n_documents` is less than 1.
+    """
+    if n_documents < 1:
+        raise KitError(f"n_documents is {n_documents}; a sample needs at least 1")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_documents(folder / "train.json", make_documents(n_documents, seed=seed, length=length))
+    n_test = n_test or max(50, n_documents // 4)
+    test = make_documents(n_test, seed=seed, first_number=NUMBER_STEP * n_documents, length=length)
+    write_documents(folder / "test.json", [replace(document, labels=None) for document in test])
+    write_submission(folder / "test_labels.csv", true_rows(test))
+    return folder
+
+
+def _document(number: int, rng: random.Random, pii_types: Sequence[str], length: float) -> Document:
+    while True:
+        try:
+            return document_of_spans(number, _spans(rng, pii_types, length))
+        except ValueError:  # a name in lower case, such as "jan", may be one token with the full stop after it
+            continue
+
+
+def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[Span]:
+    """Return the spans of one document that holds exactly these PII types."""
+    kind, topic = rng.choice(TOPICS)
+    about = KINDS[kind]
+    head = [rng.choice(about["titles"]), *rng.sample(PHRASES["trap_lines"], rng.choice((0, 0, 1, 1, 2, 3)))]
+    rng.shuffle(head)
+    prose = _prose(rng, [*about["start"], *about["topics"][topic], *about["end"]], length)
+    foot, again = [], []
+    for pii_type in pii_types:
+        places = {"head": 0.6, "body": 0.4, "foot": 0.35}
+        taken = [place for place, share in places.items() if rng.random() < share] or ["head"]
+        if pii_type == STREET_ADDRESS:
+            taken = taken[:1]  # one address already has as many tokens as the other PII of a document
+        if "head" in taken:
+            head.insert(rng.randint(0, len(head)), _common_first(rng, PHRASES["pii_head"][pii_type]))
+        if "body" in taken:
+            paragraph = prose[0] if pii_type == NAME_STUDENT else rng.choice(prose)
+            paragraph.insert(0 if pii_type == NAME_STUDENT else 1, _common_first(rng, PHRASES["pii_body"][pii_type]))
+        if "foot" in taken:
+            foot.append(_common_first(rng, PHRASES["pii_foot"][pii_type]))
+    if NAME_STUDENT in pii_types:
+        if rng.random() < 0.5:
+            rng.choice(prose).append(rng.choice(PHRASES["name_again"]))
+        if rng.random() < 0.1:
+            again = [rng.choice(PHRASES["name_again_lines"])]
+
+    blocks = [rng.choice(("\n", "\n", "\n\n", " \n", "   ")).join(head)]
+    headings = cycle(about["headings"])
+    with_headings = rng.random() < 0.5
+    for paragraph in prose:
+        if with_headings:
+            blocks.append(next(headings))
+        blocks.append(rng.choice((" ", " ", " ", "  ")).join(paragraph))
+        if rng.random() < 0.25:
+            blocks.append(_block(rng, rng.choice(("bullets", "table", "quote"))))
+    blocks[2:2] = again
+    if rng.random() < 0.25:
+        blocks += [rng.choice(PHRASES["reference_headings"]), _block(rng, "references")]
+    if rng.random() < 0.2:
+        blocks.append(rng.choice(PHRASES["trap_lines"]))
+    template = rng.choice(("\n\n", "\n\n", "\n", " \n\n")).join(blocks + foot)
+    return expand(_retype(rng, template), rng, {**document_slots(rng, pii_types), "topic": topic})
+
+
+def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:
+    """Return the slots of a document: its author with PII of `pii_types`, other people, companies and places."""
+    surrogates = Surrogates(rng, set(WORDS))
+    people = author(surrogates, pii_types) if pii_types else {}
+    for who in PEOPLE:
+        first, last = surrogates.name("first"), surrogates.name("last")
+        middle = f" {rng.choice(INITIALS)}." if rng.random() < 0.08 else ""
+        people |= {who: f"{first}{middle} {last}", f"{who}.first": first, f"{who}.last": last}
+    style = rng.choices(NAME_STYLES, STYLE_WEIGHTS)[0]
+    names = {slot: style(name) for slot, name in people.items() if slot.partition(".")[0] in (NAME_STUDENT, *PEOPLE)}
+    slots: dict[str, Any] = {
+        **drawn(surrogates),
+        **people,
+        **names,
+        **{f"{who}.handle": handle_of(people[who]) for who in PEOPLE},
+        "other_company": surrogates.company,
+        "office": surrogates.address,
+        "website": lambda: surrogates.url(handle_of(people["author"])),
+        "reviewer": lambda: surrogates.username(handle_of(surrogates.name("first"))),
+    }
+    return slots | {slot: expand_text(template, rng, slots) for slot, template in STICKY.items()}
+
+
+def _prose(rng: random.Random, story: Sequence[str], length: float) -> list[list[str]]:
+    """Return paragraphs of sentence templates: the story in order, with traps in between."""
+    n_sentences = round(length * (rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 15)))
+    traps = cycle(rng.sample(PHRASES["traps"], len(PHRASES["traps"])))
+    sentences: list[str] = []
+    while n_sentences > 0:
+        for index in sorted(rng.sample(range(len(story)), min(n_sentences, len(story)))):
+            sentences += [story[index], next(traps)] if rng.random() < 0.35 else [story[index]]
+        n_sentences -= len(story)
+    paragraphs = []
+    while sentences:
+        size = rng.randint(2, 5)
+        paragraphs.append(sentences[:size])
+        sentences = sentences[size:]
+    return paragraphs
+
+
+def _block(rng: random.Random, kind: str) -> str:
+    return "\n".join(rng.sample(PHRASES["blocks"][kind], 1 if kind == "quote" else rng.randint(2, 4)))
+
+
+def _common_first(rng: random.Random, options: Sequence[str]) -> str:
+    return rng.choices(options, [1 / rank for rank in range(1, len(options) + 1)])[0]
+
+
+def _retype(rng: random.Random, template: str) -> str:
+    """Add one author's typing habits to a template. The content of slots is unchanged, so it gives no hint."""
+    habits: dict[str, str] = {}
+    if rng.random() < 0.5:
+        habits |= {"“": '"', "”": '"', "’": "'"}
+    if rng.random() < 0.3:
+        habits |= dict(rng.sample(sorted(PHRASES["typing_errors"].items()), 3))
+    if rng.random() < 0.1:
+        habits[", "] = ",\N{NO-BREAK SPACE}"
+    for usual, typed in habits.items():
+        template = template.replace(usual, typed)
+    return template
