@@ -10,6 +10,7 @@ from pii_kit.cli.options import choice, counted, examples, flag, load_tagger, nu
 from pii_kit.files import KitError, check_output
 
 if TYPE_CHECKING:
+    from pii_kit.documents import Document
     from pii_kit.predict import Tagger
 
 app = typer.Typer()
@@ -145,7 +146,7 @@ def predict(
     if minutes and not is_submission:
         raise KitError("--minutes needs --format csv: only a submission can be finished by rules")
     options.thresholds(threshold)
-    from pii_kit.documents import iterate_documents
+    from pii_kit.documents import read_documents
     from pii_kit.kaggle import deadline_in
     from pii_kit.redact.forms import FORMS, read_files
     from pii_kit.redact.release import items_of
@@ -155,44 +156,39 @@ def predict(
     check_output(out, data, train, *(run or ()))
     deadline = deadline_in(minutes)
     files = [] if is_submission else read_files(data)
-    documents = iterate_documents(data) if is_submission else (item.document for item in items_of(files))
-    lengths = [len(document.tokens) for document in documents]  # checks the whole file before anything is labelled
-    _, tagger = load_tagger(run, threshold, train, recall, mixed_data, engine=engine, n_tokens=sum(lengths))
+    documents = read_documents(data) if is_submission else [item.document for item in items_of(files)]
+    n_tokens = sum(len(document.tokens) for document in documents)
+    _, tagger = load_tagger(run, threshold, train, recall, mixed_data, engine=engine, n_tokens=n_tokens)
     late = ""
     if is_submission:
-        done, late = _write_submission(tagger, data, out, len(lengths), deadline if minutes else None)
+        done, late = _write_submission(tagger, documents, out, deadline if minutes else None)
     else:
         from pii_kit.interchange.writers import WRITERS
         from pii_kit.redact.release import names_of
 
-        found = list(tagger.label_documents(item.document for item in items_of(files)))
+        found = list(tagger.label_documents(documents))
         WRITERS[format](out, found, names=names_of(files))
         done = f"{sum(len(spans) for _, spans in found)} spans in {len(found)} documents"
     print(f"{out}: {done}; {counted(len(tagger.members), 'model')}, P(O) < {tagger.o_threshold:g}{late}")
 
 
 def _write_submission(
-    tagger: "Tagger", data: Path, out: Path, n_documents: int, deadline: float | None
+    tagger: "Tagger", documents: "list[Document]", out: Path, deadline: float | None
 ) -> tuple[str, str]:
     """Write a submission; return what was done, and what there was no time for."""
-    import warnings
     from tempfile import TemporaryDirectory
 
     from tqdm import tqdm
 
-    from pii_kit.documents import DataWarning, iterate_documents, read_documents
     from pii_kit.files import atomic_write
     from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
     from pii_kit.submission import submission_rows, write_submission
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # said when the file was checked
-        if deadline is None:
-            bar = tqdm(tagger.predict(iterate_documents(data)), total=n_documents, desc="documents", mininterval=10)
-            rows = submission_rows((document.number, tagger.decide(document, scores)) for document, scores in bar)
-            write_submission(out, rows)
-            return f"{len(rows)} rows from {n_documents} documents", ""
-        documents = read_documents(data)
+    if deadline is None:
+        bar = tqdm(tagger.predict(documents), total=len(documents), desc="documents", mininterval=10)
+        rows = submission_rows((document.number, tagger.decide(document, scores)) for document, scores in bar)
+        write_submission(out, rows)
+        return f"{len(rows)} rows from {len(documents)} documents", ""
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
         found = write_early_submission(partial, documents)  # for documents without time

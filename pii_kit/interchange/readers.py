@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pii_kit.documents import MAX_NUMBER, DataWarning, Document, covered_tokens, document_of_text, token_edges
+from pii_kit.documents import DataWarning, Document, covered_tokens, document_of_text, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, label_span
 from pii_kit.redact.forms import BOM, decode, json_entries
@@ -59,7 +59,7 @@ def read_annotations(path: str | Path, form: str, *, types: Mapping[str, str] = 
         expected = f"expected {', '.join(PII_TYPES)}, or a --label LABEL=TYPE for each (LABEL= drops it)"
         raise KitError(f"{path}: unknown labels {', '.join(map(repr, unknown))}; {expected}")
     numbers = [one.number for one in found]
-    are_numbers = all(type(number) is int and abs(number) <= MAX_NUMBER for number in numbers)
+    are_numbers = all(type(number) is int and abs(number) < 2**63 for number in numbers)
     if not are_numbers or len(set(numbers)) < len(numbers):
         numbers = list(range(len(found)))
     documents, n_extended = [], 0

@@ -117,7 +117,7 @@ def item_of(entry: dict[str, Any], places: Mapping, number: int | None, path: Pa
     given = {key: tuple(entry[key]) if type(entry[key]) is list else entry[key] for key in LIST_FIELDS if key in entry}
     if not given:
         given["tokens"], given["trailing_whitespace"] = tokenize(text) if isinstance(text, str) else ((), ())
-    document = check_entry({"document": number, "full_text": text, **given}, path, position)
+    document = check_entry({"document": number, "full_text": text, **given}, f"{path}: document {number}")
     others = {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_plain)
         for key, value in entry.items()
