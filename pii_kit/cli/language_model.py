@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from pii_kit.cli import options
 from pii_kit.cli.options import choice, examples, flag, new_app, number, option
 from pii_kit.files import KitError
@@ -16,16 +14,14 @@ if TYPE_CHECKING:
 app = new_app("Train, evaluate and sample the byte-level SHA-RNN language model.")
 
 
-def dropout(value: float | None) -> float | None:
-    """Check that the number of an option is a dropout."""
-    if value is not None and not 0 <= value < 1:
-        raise typer.BadParameter(f"{value:g}; expected a number from 0 to below 1")
-    return value
-
-
 Text = Annotated[Path, option("FILE", "text file, also .xz, .gz, .bz2 or .zip", "--data")]
 Memory = Annotated[int | None, option("N", "positions of the memory; default: as trained", min=0)]
-Drop = option("SHARE", "default: as --dropout", callback=dropout)
+Drop = Annotated[float | None, option("SHARE", "default: as --dropout", min=0, max=0.99)]
+Start = Annotated[Path | None, option("RUN", "start from the best weights of this run, with its sizes", "--from")]
+EvalSteps = Annotated[int | None, option("N", "windows between validations; default: one an epoch", min=1)]
+Part = Annotated[str, choice(("all", "train", "validation", "test"), "part of the text, split as in training")]
+SIZES = ("hidden_size", "boom_size", "num_hidden_layers", "num_attention_heads", "memory_size")
+DROPOUTS = ("dropout", "input_dropout", "output_dropout")
 
 
 @app.command(
@@ -40,18 +36,16 @@ def train(
     run: options.RunFolder,
     resume: options.Resume = False,
     minutes: options.Minutes = None,
-    start: Annotated[
-        Path | None, option("RUN", "start from the best weights of this run, with its sizes", "--from")
-    ] = None,
-    width: Annotated[int, option("N", "width of embedding and LSTM; the paper's is 1024", min=2)] = 256,
-    boom: Annotated[int, option("N", "width of Boom; the paper's is 4096", min=2)] = 1024,
-    layers: Annotated[int, option("N", "number of Blocks", min=1)] = 4,
+    start: Start = None,
+    hidden_size: Annotated[int, option("N", "of embedding and LSTM; the paper's is 1024", "--width", min=2)] = 256,
+    boom_size: Annotated[int, option("N", "width of Boom; the paper's is 4096", "--boom", min=2)] = 1024,
+    num_hidden_layers: Annotated[int, option("N", "number of Blocks", "--layers", min=1)] = 4,
     attention: Annotated[str, option("BLOCKS", "Blocks with attention: none, all or 0,2")] = "last but one",
-    heads: Annotated[int, option("N", "attention heads", min=1)] = 1,
-    memory: Annotated[int, option("N", "positions of the memory", min=0)] = 5000,
-    dropout: Annotated[float, option("SHARE", "dropout inside Blocks", callback=dropout)] = 0.1,
-    input_dropout: Annotated[float | None, Drop] = None,
-    output_dropout: Annotated[float | None, Drop] = None,
+    num_attention_heads: Annotated[int, option("N", "attention heads", "--heads", min=1)] = 1,
+    memory_size: Annotated[int, option("N", "positions of the memory", "--memory", min=0)] = 5000,
+    dropout: Annotated[float, option("SHARE", "dropout inside Blocks", min=0, max=0.99)] = 0.1,
+    input_dropout: Drop = None,
+    output_dropout: Drop = None,
     epochs: Annotated[int, option("N", "passes over the training part", min=1)] = 1,
     batch_size: Annotated[int, option("N", "streams in parallel", min=1)] = 8,
     window_size: Annotated[int, option("N", "longest window, in bytes", min=5)] = 128,
@@ -59,49 +53,25 @@ def train(
     weight_decay: Annotated[float, option("X", "weight decay", min=0)] = 1.2e-6,
     clip_norm: Annotated[float, number("X", "largest norm of the gradient")] = 0.25,
     warmup_steps: Annotated[int, option("N", "steps of the warm-up", min=0)] = 200,
-    eval_steps: Annotated[
-        int | None, option("N", "windows between validations; default: one validation per epoch", min=1)
-    ] = None,
+    eval_steps: EvalSteps = None,
     eval_streams: Annotated[int, option("N", "streams in parallel in validation", min=1)] = 8,
     seed: options.Seed = 0,
     optimizer: Annotated[str, choice(("adam", "adamw", "lamb"), "optimizer")] = "lamb",
     mixed_precision: Annotated[str, choice(("auto", "no", "bf16"), "precision of products")] = "auto",
 ) -> None:
-    """Train on the first 90 percent of a text, validate on the next 5, test on the last 5."""
+    """Train on the first 90% of a text, validate and test on the rest."""
+    given = dict(locals())
     from pii_kit.kaggle import deadline_in
     from pii_kit.language_model import LanguageModelConfig, read_bytes, train_language_model
     from pii_kit.models.sha_rnn import byte_model_config
 
-    config = LanguageModelConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        window_size=window_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        warmup_steps=warmup_steps,
-        mixed_precision=mixed_precision,
-        eval_steps=eval_steps,
-        eval_streams=eval_streams,
-        seed=seed,
-    )
-    text, deadline = read_bytes(data), deadline_in(minutes)
+    config = LanguageModelConfig(**{name: given[name] for name in LanguageModelConfig.model_fields})
+    text, layers = read_bytes(data), _attention(attention, num_hidden_layers)
     try:
-        sizes = byte_model_config(
-            hidden_size=width,
-            boom_size=boom,
-            num_hidden_layers=layers,
-            attention_layers=_attention(attention, layers),
-            num_attention_heads=heads,
-            memory_size=memory,
-            dropout=dropout,
-            input_dropout=input_dropout,
-            output_dropout=output_dropout,
-        )
+        sizes = byte_model_config(**{name: given[name] for name in SIZES + DROPOUTS}, attention_layers=layers)
     except ValueError as error:
         raise KitError(str(error)) from None
-    how: dict = {"start": start, "resume": resume, "deadline": deadline, "source": str(data)}
+    how: dict = {"start": start, "resume": resume, "deadline": deadline_in(minutes), "source": str(data)}
     result = train_language_model(text, sizes, config, run, **how)
     bpc = f"bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), {result['test_bpc']:.3f} (test)"
     print(f"{run}: {bpc}; {result['elapsed_seconds']:.0f} s on {result['device']}")
@@ -109,10 +79,11 @@ def train(
 
 def _attention(text: str, n_layers: int) -> list[int]:
     named = {"none": [], "all": list(range(n_layers)), "last but one": [max(n_layers - 2, 0)]}
-    if text not in named and not all(number.isdecimal() for number in text.split(",")):
-        expected = f"expected none, all, or Block indices such as 2 or 0,2; found {text!r}"
-        raise typer.BadParameter(expected, param_hint="--attention")
-    return named[text] if text in named else sorted({int(number) for number in text.split(",")})
+    if text in named:
+        return named[text]
+    if not all(index.isdecimal() for index in text.split(",")):
+        raise KitError(f"--attention {text}: expected none, all, or Block indices such as 2 or 0,2")
+    return sorted({int(index) for index in text.split(",")})
 
 
 @app.command(epilog=examples("lm eval --run runs/lm --data enwik8.zip --part test"))
@@ -120,14 +91,12 @@ def eval(
     run: options.RunFolder,
     data: Text,
     memory: Memory = None,
-    part: Annotated[
-        str, choice(("all", "train", "validation", "test"), "part of the text, split as in training")
-    ] = "all",
+    part: Part = "all",
     window_size: Annotated[int, option("N", "bytes per window", min=1)] = 256,
     streams: Annotated[int, option("N", "streams in parallel; more are faster", min=1)] = 1,
     back_off: Annotated[bool, flag("--back-off", "empty the memory after each window")] = False,
 ) -> None:
-    """Measure the bits per character of a text, with state and memory carried."""
+    """Measure the bits per character of a text."""
     from pii_kit.language_model import bits_per_character, read_bytes, split_bytes
 
     text = read_bytes(data)
