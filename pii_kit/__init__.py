@@ -15,7 +15,7 @@ Data flows one way, and this is also a good order to read the modules in:
 
 Everything else serves these steps: `training` fits models and keeps them in run folders, `augment` changes the
 training documents in each epoch, `sample` makes up documents, `report` serves the notebooks, `kaggle` the platform,
-`cli` has the commands, `interchange` serves other tools, and `language_model` is SHA-RNN as its paper describes it.
+`cli` has the commands, `convert` serves other tools, and `language_model` is SHA-RNN as its paper describes it.
 """
 
 import os

@@ -159,13 +159,17 @@ def _refuse(constant: str) -> None:
 
 def read_record(path: Path, schema: type[Record]) -> Record:
     """Read a JSON file as a pydantic model. Raise KitError if it is missing, damaged or out of range."""
-    content = read_json(path)
+    return check_record(read_json(path), schema, path)
+
+
+def check_record(content: Any, schema: type[Record], where: str | Path) -> Record:
+    """Return parsed JSON as a pydantic model. Raise KitError, with place and field, if it does not fit."""
     try:
         return schema.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "content"
-        raise KitError(f"{path}: {field}: {first['msg']}, found {printable(str(first['input']))}") from None
+        raise KitError(f"{where}: {field}: {first['msg']}, found {printable(str(first['input']))}") from None
 
 
 def printable(text: str) -> str:

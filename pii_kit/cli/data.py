@@ -45,10 +45,11 @@ def convert(
         list[str] | None,
         option("LABEL=TYPE", "take a label of the file for a PII type, or drop it (LABEL=); repeat for several"),
     ] = None,
+    text_field: Annotated[str | None, option("NAME", "field of the text; default: text, or the only one")] = None,
 ) -> None:
     """Turn essays that another tool labelled into a train.json."""
+    from pii_kit.convert import read_annotations
     from pii_kit.documents import write_documents
-    from pii_kit.interchange.readers import read_annotations
     from pii_kit.labels import pii_places
 
     check_output(out, data)
@@ -56,7 +57,7 @@ def convert(
     for name, pii_type in types.items():
         if pii_type not in (*PII_TYPES, ""):
             raise KitError(f"--label {name}={pii_type}: expected one of {', '.join(PII_TYPES)}, or nothing to drop it")
-    documents, n_extended = read_annotations(data, form, types=types)
+    documents, n_extended = read_annotations(data, form, types=types, text_field=text_field)
     write_documents(out, documents)
     n_rows = sum(len(pii_places(document.labels or ())) for document in documents)
     extended = f"; {n_extended} spans cut through a token, which is labelled whole" * (n_extended > 0)

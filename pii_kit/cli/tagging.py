@@ -163,7 +163,7 @@ def predict(
     if is_submission:
         done, late = _write_submission(tagger, documents, out, deadline if minutes else None)
     else:
-        from pii_kit.interchange.writers import WRITERS
+        from pii_kit.convert import WRITERS
         from pii_kit.redact.release import names_of
 
         found = list(tagger.label_documents(documents))

@@ -12,8 +12,7 @@ from commands import parse, verbs
 
 from pii_kit import __version__, cli
 from pii_kit.cli import data, main, options, redact, tagging
-from pii_kit.interchange.readers import FORMS
-from pii_kit.interchange.writers import WRITERS
+from pii_kit.convert import FORMS, WRITERS
 from pii_kit.predict import ENGINES
 from pii_kit.redact import MODES
 from pii_kit.training import PRESETS

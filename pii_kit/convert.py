@@ -1,0 +1,303 @@
+"""Exchange labels with other tools: read what people labelled with them, and write spans for them.
+
+`read_annotations` reads exports of doccano and Label Studio, and files with a token and its tag in each line.
+`WRITERS` write what `Tagger.label_documents` yields as JSON lines, as spaCy's DocBin, or as a page of displaCy.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from html import escape, unescape
+from itertools import accumulate
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import spacy
+from pydantic import AliasChoices, AliasPath, BaseModel, Field
+from spacy import displacy
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import iob_utils
+
+from pii_kit.documents import (
+    DataWarning,
+    Document,
+    covered_tokens,
+    document_of_text,
+    join_tokens,
+    token_edges,
+)
+from pii_kit.files import KitError, atomic_write, check_record, in_one_line, printable
+from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, label_span
+from pii_kit.pieces import encodable
+from pii_kit.predict import PiiSpan
+from pii_kit.report import TYPE_COLOURS
+from pii_kit.rules import whitespace_is_outside
+
+FORMS = ("doccano", "label-studio", "conll")
+NOTHING: Mapping[Any, str] = MappingProxyType({})
+NO_PROBABILITIES = np.empty((0, len(LABELS)), dtype=np.float32)
+SPANS = ("label", "labels", "entities", "annotations")  # the field of the spans in versions of doccano
+TAG = re.compile(r"O|([BIOESLUM])-(.+)", re.IGNORECASE)
+BILUO = {"S": "U", "E": "L", "M": "I"}  # prefixes of BIOES and BMES
+
+
+class Annotated(NamedTuple):
+    """A text with labelled places; `where` names it in errors, `number` is its id in the file."""
+
+    where: str
+    number: Any
+    text: str
+    places: list[tuple[int, int, list[str]]]  # start and end in characters, labels
+
+
+def read_annotations(
+    path: str | Path, form: str, *, types: Mapping[str, str] = NOTHING, text_field: str | None = None
+) -> tuple[list[Document], int]:
+    """Read a file in one of FORMS as labelled documents, and count the spans that had to be extended to whole tokens.
+
+    A token that two spans share belongs to the first. Documents have the ids of the file if all are different whole
+    numbers, else numbers from 0.
+
+    Args:
+        types: labels of the file → PII types; labels mapped to "" are dropped.
+        text_field: field of the text; default: "text", or the only field with text.
+
+    Raises:
+        KitError: the file is not in this form, a label is neither a PII type nor in `types`, or a span is outside its
+            text, has more than one label, or overlaps another one.
+    """
+    path = Path(path)
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise KitError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError as error:
+        raise KitError(f"{path}: not UTF-8 text at byte {error.start}") from None
+    texts = list(_conll(content, path) if form == "conll" else _json(content, path, text_field))
+    if not texts:
+        raise KitError(f"{path}: holds no labelled documents")
+    known = {**{pii_type: pii_type for pii_type in PII_TYPES}, **types}
+    found = {label for text in texts for *_, labels in text.places for label in labels}
+    unknown = sorted(label for label in found if known.get(label) not in (*PII_TYPES, ""))
+    if unknown:
+        expected = f"expected {', '.join(PII_TYPES)}, or a --label LABEL=TYPE for each (LABEL= drops it)"
+        raise KitError(f"{path}: unknown labels {', '.join(map(printable, unknown))}; {expected}")
+    numbers = [text.number for text in texts]
+    are_numbers = all(type(number) is int and abs(number) < 2**63 for number in numbers)
+    if not are_numbers or len(set(numbers)) < len(numbers):
+        numbers = list(range(len(texts)))
+    pairs = [_labelled(text, number, known) for text, number in zip(texts, numbers, strict=True)]
+    return [document for document, _ in pairs], sum(n_extended for _, n_extended in pairs)
+
+
+def _labelled(annotated: Annotated, number: int, types: Mapping[str, str]) -> tuple[Document, int]:
+    """Return a labelled document, and how many of its spans were extended to the edges of tokens."""
+    document = document_of_text(annotated.text, number)
+    text, edges = document.full_text, token_edges(document)
+    labels, done, n_extended = [OUTSIDE] * len(document.tokens), 0, 0
+    spans = {
+        (start, end, " and ".join(sorted({types[one] for one in of} - {""}))) for start, end, of in annotated.places
+    }
+    for start, end, pii_type in sorted(span for span in spans if span[2]):
+        where = f"{annotated.where}: {pii_type} at characters {start} to {end}"
+        if pii_type not in PII_TYPES:
+            raise KitError(f"{where}: expected one label; --label LABEL= drops one")
+        if not 0 <= start < end <= len(text) or text[start:end].isspace():
+            raise KitError(f"{where}: expected a part of the text, which has {len(text)} characters")
+        if start < done:
+            raise KitError(f"{where}: overlaps another span; expected one label for each character")
+        done, span = end, text[start:end]
+        start, end = end - len(span.lstrip()), start + len(span.rstrip())
+        first, stop = covered_tokens(edges, start, end)
+        n_extended += edges[first] < start or end < edges[stop - 1] + len(document.tokens[stop - 1])
+        first += labels[first] != OUTSIDE
+        if first < stop:
+            label_span(labels, first, stop, pii_type)
+    labels = whitespace_is_outside(document, labels, NO_PROBABILITIES)
+    return replace(document, labels=tuple(labels)), n_extended
+
+
+class _Place(BaseModel, strict=True):
+    """A span in the forms of doccano and Label Studio; `globalOffsets` are places in a page without its tags."""
+
+    start: int = Field(validation_alias=AliasChoices(AliasPath("globalOffsets", "start"), "start_offset", "start"))
+    end: int = Field(validation_alias=AliasChoices(AliasPath("globalOffsets", "end"), "end_offset", "end"))
+    labels: list[str] | str = Field(validation_alias=AliasChoices("label", "labels", "hypertextlabels"))
+    text: Any = None
+
+
+class _Region(BaseModel):
+    type: str
+    value: dict[str, Any] = {}
+
+
+class _Annotation(BaseModel):
+    result: list[_Region]
+    was_cancelled: bool | None = None
+
+
+class _Task(BaseModel):
+    data: dict[str, Any]
+    annotations: list[_Annotation] = Field(validation_alias=AliasChoices("annotations", "completions"))
+
+
+def _json(content: str, path: Path, text_field: str | None) -> Iterator[Annotated]:
+    """Yield the texts of a JSON list or JSON lines: tasks of Label Studio, or objects with a text and its spans.
+
+    A task has the spans of its first annotation that was not cancelled; a task without one is left out.
+    """
+    try:
+        lines = [line for line in content.split("\n") if line.strip()]
+        entries = json.loads(content) if content.lstrip().startswith("[") else list(map(json.loads, lines))
+    except (ValueError, RecursionError) as error:
+        raise KitError(f"{path}: not JSON: {in_one_line(error)}") from None
+    n_left_out = 0
+    for position, entry in enumerate(entries):
+        where, is_html = f"{path}: entry {position}", False
+        if not isinstance(entry, dict):
+            raise KitError(f"{where}: expected an object with a text and its labels")
+        if isinstance(entry.get("data"), dict):
+            task = check_record(entry, _Task, where)
+            annotation = next((one for one in task.annotations if not one.was_cancelled), None)
+            if annotation is None:
+                n_left_out += 1
+                continue
+            # Choices, ratings and relations are about no characters.
+            regions = [region for region in annotation.result if region.type.endswith("labels")]
+            is_html = any(region.type.startswith("hyper") for region in regions)
+            fields, spans = task.data, [region.value for region in regions]
+        else:
+            fields = {"text": entry.get("data"), **entry}
+            lists = [entry[name] for name in SPANS if isinstance(entry.get(name), list)]
+            if not lists:
+                raise KitError(f"{where}: {SPANS[0]}: expected a list of spans")
+            spans = lists[0]
+        text = _text_of(fields, text_field, where)
+        text = unescape(re.sub("<[^>]*>", "", text)) if is_html else text
+        places = [_place_of(span, text, f"{where}: span {index}") for index, span in enumerate(spans)]
+        yield Annotated(where, entry.get("id"), text, places)
+    if n_left_out:
+        warnings.warn(f"{path}: {n_left_out} tasks have no annotation; they are left out", DataWarning, stacklevel=2)
+
+
+def _text_of(fields: Mapping[str, Any], name: str | None, where: str) -> str:
+    """Return the field `name`, or "text", or the only field with text."""
+    texts = {field: text for field, text in fields.items() if isinstance(text, str)}
+    if name is None:
+        name = next(iter(texts)) if len(texts) == 1 else "text"
+    if name not in texts:
+        others = ", ".join(map(printable, texts)) or "none"
+        raise KitError(f"{where}: {name}: expected a text; fields with text: {others} (choose with --text-field)")
+    return texts[name]
+
+
+def _place_of(span: Any, text: str, where: str) -> tuple[int, int, list[str]]:
+    span = dict(zip(("start", "end", "labels"), span, strict=False)) if isinstance(span, list) else span
+    place = check_record(span, _Place, where)
+    start, end = place.start, place.end
+    quoted = _visible(place.text) if isinstance(place.text, str) else _visible(text[start:end])
+    if quoted != _visible(text[start:end]):
+        units = text.encode("utf-16-le", "surrogatepass")  # JavaScript counts an emoji as two
+        start, end = (len(units[: 2 * edge].decode("utf-16-le", "replace")) for edge in (start, end))
+        if quoted != _visible(text[start:end]):
+            raise KitError(f"{where}: text: differs from the characters {place.start} to {place.end} of the document")
+    return start, end, [place.labels] if isinstance(place.labels, str) else place.labels
+
+
+def _visible(text: str) -> str:
+    """Return a text without whitespace; Label Studio's backslash and n for a newline count as whitespace."""
+    return "".join(text.replace("\\n", " ").split())
+
+
+def _conll(content: str, path: Path) -> Iterator[Annotated]:
+    """Yield the texts of lines with a token first and its tag last, joined by spaces.
+
+    Tags are IO, IOB1, BIO, BIOES or BILUO. A blank line ends a sentence, which becomes a line of the text, and
+    -DOCSTART- starts a document. Lines without a tag are comments if they begin with "#". Columns are separated by tabs
+    if the line has one. A first column that counts the tokens of each sentence is left out (CoNLL-U).
+    """
+    documents: list[tuple[int, list[list[list[str]]]]] = [(1, [[]])]
+    for number, line in enumerate(content.replace("\r", "").split("\n"), start=1):
+        columns = re.split("\t" if "\t" in line.strip() else " +", line.strip(" \t"))
+        if columns[0] == "-DOCSTART-" or line.startswith("# newdoc"):
+            documents.append((number, [[]]))
+        elif columns == [""]:
+            documents[-1][1].append([])
+        elif len(columns) > 1 and TAG.fullmatch(columns[-1]):
+            if len(columns) < 10 or columns[0].isdecimal():  # CoNLL-U's "2-3" is a word of the next two lines
+                documents[-1][1][-1].append([column.strip(" ") for column in columns])
+        elif not line.startswith("#"):
+            raise KitError(f"{path}: line {number}: expected a token and a tag: O, or B- or I- and a label")
+    sentences = [sentence for _, of_document in documents for sentence in of_document if sentence]
+    counts = [
+        [columns[0] for columns in one if len(columns) > 2] == list(map(str, range(1, len(one) + 1)))
+        for one in sentences
+    ]
+    place = int(all(counts) and max(map(len, sentences), default=0) > 1)
+    for number, of_document in documents:
+        text, places = "", []
+        for sentence in filter(None, of_document):
+            text += "\n" * bool(text)
+            edges = list(accumulate((len(columns[place]) + 1 for columns in sentence), initial=len(text)))
+            text += " ".join(columns[place] for columns in sentence)
+            tags = [columns[-1][0].upper() + columns[-1][1:] for columns in sentence]
+            biluo = iob_utils.iob_to_biluo([BILUO.get(tag[0], tag[0]) + tag[1:] for tag in tags])
+            for label, first, last in iob_utils.tags_to_entities(biluo):
+                places.append((edges[first], edges[last + 1] - 1, [label]))
+        if text:
+            yield Annotated(f"{path}: document from line {number}", None, text, places)
+
+
+Found = Iterable[tuple[Document, Sequence[PiiSpan]]]  # what `Tagger.label_documents` yields
+
+
+def write_jsonl(path: str | Path, found: Found, *, names: Mapping[int, str] = NOTHING) -> None:
+    """Write a line for each document: its number, text and spans, and its name if `names` (by number) has one."""
+    fields = ("start", "end", "type", "probability")
+    with atomic_write(path, private=True) as handle:
+        for document, spans in found:
+            places = [{field: getattr(span, field) for field in fields} for span in spans]
+            text = join_tokens(document.tokens, document.trailing_whitespace)
+            handle.write(json.dumps({**_identity(document, names), "text": text, "spans": places}) + "\n")
+
+
+def _identity(document: Document, names: Mapping[int, str]) -> dict[str, Any]:
+    number = document.number
+    return {"document": number, "name": names[number]} if number in names else {"document": number}
+
+
+def _docs(found: Found, names: Mapping[int, str]) -> Iterator[Doc]:
+    """Yield documents of spaCy with their own tokens and entities; empty tokens, which it has not, become spaces."""
+    vocab = spacy.blank("en").vocab
+    for document, spans in found:
+        words, spaces = [encodable(token) or " " for token in document.tokens], list(document.trailing_whitespace)
+        doc, edges = Doc(vocab, words=words, spaces=spaces, user_data=_identity(document, names)), token_edges(document)
+        doc.ents = [Span(doc, *covered_tokens(edges, span.start, span.end), label=span.type) for span in spans]
+        yield doc
+
+
+def write_docbin(path: str | Path, found: Found, *, names: Mapping[int, str] = NOTHING) -> None:
+    """Write a spaCy DocBin, which `DocBin().from_disk(path).get_docs(spacy.blank("en").vocab)` reads.
+
+    With `DocBin(store_user_data=True)`, `doc.user_data` has the document's number and name.
+    """
+    docs = DocBin(attrs=["ENT_IOB", "ENT_TYPE"], store_user_data=True, docs=_docs(found, names))
+    with atomic_write(path, private=True) as handle:
+        handle.buffer.write(docs.to_bytes())
+
+
+def write_html(path: str | Path, found: Found, *, names: Mapping[int, str] = NOTHING) -> None:
+    """Write a displaCy page with the entities of all documents in the kit's colours; it loads nothing."""
+    docs = list(_docs(found, names))
+    for doc in docs:
+        doc.user_data["title"] = escape(doc.user_data.get("name", f"Document {doc.user_data['document']}"))
+    page = displacy.render(docs, style="ent", page=True, jupyter=False, options={"colors": dict(TYPE_COLOURS)})
+    with atomic_write(path, private=True) as handle:
+        handle.write(page.encode("ascii", "xmlcharrefreplace").decode())  # displaCy's page names no encoding
+
+
+WRITERS = {"jsonl": write_jsonl, "docbin": write_docbin, "html": write_html}
