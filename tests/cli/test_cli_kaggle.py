@@ -80,12 +80,6 @@ def test_without_an_owner_build_says_where_to_put_one(run, checkout, monkeypatch
     assert not (checkout / "kit").exists()
 
 
-def test_the_placeholder_is_no_owner(run):
-    code, _, errors = run("build", "--out", "kit", "--owner", "INSERT_KAGGLE_USERNAME")
-    expected = "expected the name in the address of your Kaggle profile"
-    assert (code, errors) == (2, [f"error: owner 'INSERT_KAGGLE_USERNAME': {expected}"])
-
-
 def test_status_shows_everything_in_the_description(run, stub):
     stub.datasets["pii-kit-package"] = {"version": 2, "status": "READY"}
     stub.states = {TRAINING: ["RUNNING"], SLUGS[2]: ["ERROR"]}
@@ -162,12 +156,3 @@ def test_problems_of_the_description_are_shown_before_anything_is_sent(run, stub
     assert (code, lines, len(errors)) == (2, [], 2)
     assert "notebooks.0.accelerator" in errors[0] and "notebooks.1.internet" in errors[1]
     assert stub.calls == []
-
-
-def test_without_the_client_build_works_and_push_says_what_to_install(run, checkout, monkeypatch):
-    monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
-    assert run("build", "--out", "kit")[0] == 0
-    code, _, errors = run("push", "--out", "other")
-    assert code == 2
-    assert "pip install kaggle==2.2.5 six" in errors[0]
-    assert not (checkout / "other").exists()
