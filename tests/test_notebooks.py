@@ -53,8 +53,12 @@ def test_notebooks_tell_and_the_package_does(path):
     assert not any(line.lstrip().startswith(("%", "!")) for of_cell in lines for line in of_cell)
 
 
-def test_all_notebooks_start_alike():
-    assert len({source(cells(path)[1]) for path in NOTEBOOKS}) == 1
+def test_all_notebooks_start_alike_with_a_short_folded_cell():
+    starts = [cells(path)[1:3] for path in NOTEBOOKS]
+    assert len({"".join(map(source, start)) for start in starts}) == 1
+    for folded, _ in starts:
+        assert folded["metadata"] == {"_kg_hide-input": True}  # how Kaggle shows it folded
+        assert len([line for line in source(folded).splitlines() if line and not line.startswith("#")]) == 5
 
 
 def test_all_notebooks_run_in_order_on_a_few_essays(tmp_path):

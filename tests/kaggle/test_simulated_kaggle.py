@@ -1,8 +1,9 @@
-"""Run notebook 04 as it is pushed, with Kaggle's folders, without network, and without the kit installed.
+"""Run notebook 04 as it is pushed, in a competition's rerun: with Kaggle's folders, without network, without the kit.
 
 This needs Linux namespaces; the tests are skipped on a machine that does not allow them.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,10 +15,8 @@ import pytest
 
 from pii_kit.documents import write_documents
 from pii_kit.kaggle import COMPETITION
-from pii_kit.kaggle.build import build_kit, read_description
 from pii_kit.submission import check_submission
 
-CHECKOUT = Path(__file__).parents[2]
 OF_THE_KIT = ("pii_kit", "__editable__", "faker", "Faker")
 LAYOUTS = {"old": ("", "", ""), "new": ("competitions/", "datasets/stranger/", "notebooks/stranger/")}
 
@@ -70,14 +69,6 @@ def in_namespace(command: list[str], tree: Path, root: Path, environment: dict) 
     )
 
 
-@pytest.fixture(scope="module")
-def kit(tmp_path_factory) -> Path:
-    """The kit, as `kaggle build` writes it."""
-    out = tmp_path_factory.mktemp("built") / "kit"
-    build_kit(read_description(CHECKOUT / "kaggle_metadata.json"), out, owner="stranger")
-    return out
-
-
 @pytest.fixture
 def python(tmp_path) -> Path:
     """A Python with the packages of this one, without the kit and without what Kaggle's image lacks."""
@@ -90,21 +81,36 @@ def python(tmp_path) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_notebook_04_runs_as_pushed_and_leaves_a_valid_submission(
-    layout, kit, python, cross_validated, documents, tmp_path
+@pytest.fixture
+def notebook(built_kit, tmp_path) -> Path:
+    """Notebook 04 as it is pushed, but with an error in each cell after the one that labels."""
+    content = json.loads((built_kit / "kernels" / "pii-kit-04-inference" / "04_inference.ipynb").read_text())
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    (labelling,) = [place for place, cell in enumerate(code) if "label_in_time(" in "".join(cell["source"])]
+    assert len(code) > labelling + 2
+    for cell in code[labelling + 1 :]:
+        cell["source"] = ["raise RuntimeError\n", *cell["source"]]
+    (tmp_path / "pushed.ipynb").write_text(json.dumps(content))
+    return tmp_path / "pushed.ipynb"
+
+
+@pytest.mark.parametrize(("layout", "is_damaged"), [("new", False), ("old", True)])
+def test_a_rerun_of_notebook_04_leaves_a_valid_submission_whatever_fails_after_the_first_file(
+    layout, is_damaged, built_kit, notebook, python, cross_validated, documents, tmp_path
 ):
     tree = tmp_path / "kaggle"
-    _empty(tree)
+    for name in ("input", "working", "temp"):
+        (tree / name).mkdir(parents=True)
     if not shutil.which("unshare") or in_namespace(["true"], tree, tmp_path / "root", dict(os.environ)).returncode:
         pytest.skip("this machine does not allow Linux namespaces")
     competition, datasets, notebooks = (tree / "input" / part for part in LAYOUTS[layout])
     write_documents(competition / COMPETITION / "test.json", documents)
-    shutil.copytree(kit / "datasets" / "pii-kit-package", datasets / "pii-kit-package")
+    shutil.copytree(built_kit / "datasets" / "pii-kit-package", datasets / "pii-kit-package")
     for seed, name in enumerate(("02-train-sha-rnn", "03-train-mobilebert")):
         run = notebooks / f"pii-kit-{name}" / "runs" / name[9:].replace("-", "_")
         shutil.copytree(cross_validated(seed)[0], run)
-    (notebook,) = (kit / "kernels" / "pii-kit-04-inference").glob("*.ipynb")
+        if is_damaged:
+            (run / "fold_0" / "tagger" / "model.safetensors").write_bytes(b"damaged")
     (tmp_path / "run.py").write_text(RUN)
 
     assert not has_the_kit(python, tmp_path)
@@ -117,15 +123,12 @@ def test_notebook_04_runs_as_pushed_and_leaves_a_valid_submission(
     submission = tree / "working" / "submission.csv"
     assert check_submission(submission, documents) == []
     assert len(submission.read_text().splitlines()) > 1
-    assert "Kaggle, Batch, " in (tmp_path / "executed.ipynb").read_text()
+    executed = (tmp_path / "executed.ipynb").read_text()
+    assert "Kaggle, Batch, " in executed
+    assert ("by_all_runs" in executed, "An error occurred" in executed) == (not is_damaged, is_damaged)
 
 
 def has_the_kit(python: Path, place: Path) -> bool:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [python, "-c", "import pii_kit, faker"]
     return subprocess.run(command, capture_output=True, cwd=place, env=environment).returncode == 0
-
-
-def _empty(tree: Path) -> None:
-    for name in ("input", "working", "temp"):
-        (tree / name).mkdir(parents=True)
