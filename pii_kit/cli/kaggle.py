@@ -37,11 +37,11 @@ def build(out: Kit = KIT, description: Metadata = FILE, owner: Owner = None, tim
     name = _named_owner(owner, content)
     if name is None:
         try:
-            name = Kaggle(content.root, timeout=timeout).sign_in()
+            name = Kaggle(description.parent, timeout=timeout).sign_in()
         except KitError as error:
             places = f'--owner NAME, KAGGLE_USERNAME, or "owner" in {description}'
             raise KitError(f"owner missing: put your Kaggle name in {places}, or sign in ({error})") from None
-    _build(content, out, name)
+    _build(content, description.parent, out, name)
 
 
 @app.command(epilog=examples("kaggle push --wait", "kaggle push --only pii-kit-04-inference"))
@@ -58,7 +58,7 @@ def push(
 
     content, kaggle, name = _start(description, owner, timeout)
     select(content, only or ())  # a wrong slug ends it before the build
-    _build(content, out, name)
+    _build(content, description.parent, out, name)
     push_kit(kaggle, content, out, owner=name, only=only or (), wait=wait)
 
 
@@ -147,7 +147,7 @@ def _start(description: Path, owner: str | None, timeout: float) -> "tuple[Descr
 
     content = read_description(description)
     name = _named_owner(owner, content)
-    kaggle = Kaggle(content.root, timeout=timeout, tell=tell)
+    kaggle = Kaggle(description.parent, timeout=timeout, tell=tell)
     user = kaggle.sign_in()
     return content, kaggle, name or user
 
@@ -161,9 +161,9 @@ def _named_owner(owner: str | None, description: "Description") -> str | None:
     return name
 
 
-def _build(description: "Description", out: Path, owner: str) -> None:
+def _build(description: "Description", root: Path, out: Path, owner: str) -> None:
     from pii_kit.kaggle.build import build_kit
 
-    build_kit(description, out, owner=owner)
+    build_kit(description, root, out, owner=owner)
     counts = f"datasets/ ({len(description.datasets)}), kernels/ ({len(description.notebooks)})"
     tell(f"{out}: written for {owner}: {counts}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from pii_kit.files import KitError, atomic_folder, write_json
 from pii_kit.kaggle import COMPETITION
@@ -62,42 +62,35 @@ class Notebook(_Entry):
 
 
 class Description(BaseModel, extra="forbid", strict=True):
-    """The content of kaggle_metadata.json. `root` is the folder of the file."""
+    """The content of kaggle_metadata.json."""
 
     competition: Literal["pii-detection-removal-from-educational-data"]
     owner: Annotated[str | None, AfterValidator(lambda name: None if name == PLACEHOLDER else name)]
     package: Dataset
     runs: list[Dataset] = []
     notebooks: Annotated[list[Notebook], Field(min_length=1)]
-    _root: Path = PrivateAttr(Path())
-
-    @property
-    def root(self) -> Path:
-        return self._root
 
     @property
     def datasets(self) -> list[Dataset]:
         return [self.package, *self.runs]
 
 
-def read_description(path: str | Path) -> Description:
+def read_description(path: Path) -> Description:
     """Read and check a description; raise KitError, with one line for each problem, if there are any."""
-    path = Path(path)
     try:
         description = Description.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise KitError(f"{path}: no such file; run this in a checkout of the kit, or use --description FILE") from None
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        problems = [f"{'.'.join(map(str, one['loc'])) or 'content'}: {one['msg']}" for one in error.errors()]
     else:
-        description._root = path.parent
-        problems = list(_problems(description))
+        problems = list(_problems(description, path.parent))
     if problems:
-        raise KitError("\n".join(f"{path}: {problem.removeprefix(': ')}" for problem in problems))
+        raise KitError("\n".join(f"{path}: {problem}" for problem in problems))
     return description
 
 
-def _problems(description: Description) -> Iterator[str]:
+def _problems(description: Description, root: Path) -> Iterator[str]:
     """Find what neither a schema nor the client refuses: slugs that are not those of titles, outputs in notebooks."""
     for entry in (*description.datasets, *description.notebooks):
         if (of_title := slugify(entry.title)) != entry.slug:  # Kaggle would store it under the slug of its title
@@ -106,7 +99,7 @@ def _problems(description: Description) -> Iterator[str]:
         if notebook.submits and notebook.internet:
             yield f"{notebook.slug}: internet is true; expected false, because this notebook is submitted"
         try:
-            cells = json.loads((description.root / notebook.file).read_bytes())["cells"]
+            cells = json.loads((root / notebook.file).read_bytes())["cells"]
             if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
                 yield f"{notebook.file}: has outputs, which can show essays; remove them with nbstripout"
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -129,28 +122,23 @@ def is_owner(name: str) -> bool:
 
 
 def full_name(owner: str, slug: str) -> str:
-    """Return OWNER/SLUG. A source of somebody else has its owner already.
-
-    >>> full_name("me", "pii-kit-package"), full_name("me", "you/weights")
-    ('me/pii-kit-package', 'you/weights')
-    """
+    """Return OWNER/SLUG. A source of somebody else has its owner already."""
     return slug if "/" in slug else f"{owner}/{slug}"
 
 
-def build_kit(description: Description, out: str | Path, *, owner: str) -> None:
-    """Write everything that goes to Kaggle in the name of `owner` to the folder `out`, completely or not at all.
+def build_kit(description: Description, root: Path, out: Path, *, owner: str) -> None:
+    """Write what goes to Kaggle in the name of `owner` to the folder `out`, completely or not at all.
 
-    `out` gets kernels/SLUG and datasets/SLUG. An earlier kit there is replaced. Raises KitError if the folder holds
+    The files of the description are below `root`. An earlier kit in `out` is replaced. Raises KitError if `out` holds
     anything else, if a run has no trained tagger, or if a file to be copied is a link.
     """
-    out = Path(out)
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {"kernels", "datasets"}):
         raise KitError(f"{out}: holds other files than a kit; expected a new folder or an earlier kit")
     with atomic_folder(out) as inside:
         for notebook in description.notebooks:
-            _build_kernel(notebook, description.root, inside / "kernels" / notebook.slug, owner)
+            _build_kernel(notebook, root, inside / "kernels" / notebook.slug, owner)
         for dataset in description.datasets:
-            _build_dataset(dataset, description.root, inside / "datasets" / dataset.slug, owner)
+            _build_dataset(dataset, root, inside / "datasets" / dataset.slug, owner)
 
 
 def _build_kernel(notebook: Notebook, root: Path, folder: Path, owner: str) -> None:
@@ -208,10 +196,7 @@ def copy_files(folder: Path, to: Path, names: Iterable[str]) -> None:
 
 
 def build_wheel(root: Path, into: Path) -> None:
-    """Build the wheel of the package in the checkout `root`, without its dependencies, into the folder `into`.
-
-    It needs no network: setuptools is installed wherever torch is.
-    """
+    """Build the wheel of the package in the checkout `root`. It needs no network: torch requires setuptools."""
 
     def left_out(folder: str, names: list[str]) -> list[str]:
         return [name for name in names if name.endswith(".pyc") or Path(folder, name).is_symlink()]

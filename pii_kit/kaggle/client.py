@@ -183,7 +183,7 @@ class Kaggle:
         return answer.status.name.lower(), " ".join(answer.failure_message.split())
 
     def wait_for_notebook(self, name: str) -> None:
-        """Wait until a notebook's run is complete; raise KitError if it fails, is late or does not exist."""
+        """Wait until a notebook's run is complete."""
         self._wait(f"notebook {name}", lambda: self.notebook(name), until="complete", seconds=SESSION_SECONDS)
 
     def download(self, name: str, into: Path, *, only: str | None = None) -> list[Path]:
@@ -201,17 +201,16 @@ class Kaggle:
         """Wait until a submission is scored, and return its scores."""
 
         def look() -> tuple[str, str]:
-            found = self._call(f"submissions to {competition}", "competition_submissions", competition) or []
-            for one in found:
-                if one.ref == number:
-                    scores = f"public {one.public_score or '-'}, private {one.private_score or '-'}"
-                    return one.status.name.lower(), one.error_description or scores
+            listed = self._call(f"submissions to {competition}", "competition_submissions", competition) or []
+            for one in [one for one in listed if one.ref == number]:
+                scores = f"public {one.public_score or '-'}, private {one.private_score or '-'}"
+                return one.status.name.lower(), one.error_description or scores
             return "not listed", ""
 
         return self._wait(f"submission {number}", look, until="complete", seconds=SESSION_SECONDS)[1]
 
     def _wait(self, what: str, look: Callable[[], tuple], *, until: str, seconds: float) -> tuple:
-        """Ask for a state until its first item, the status, is `until`; return the state."""
+        """Ask for a state until its first item, the status, is `until`; raise KitError if it fails or is late."""
         end = time.monotonic() + seconds
         shown, n_failed = "", 0
         while True:

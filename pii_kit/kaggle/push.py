@@ -35,16 +35,15 @@ def push_kit(
             if unfinished:
                 raise Busy(f"it reads {', '.join(unfinished)}")
             kaggle.send_notebook(name, folder)
-            sent.append(name)
         except Busy as reason:
-            if wait:
-                for earlier in sent:  # at their end, their sessions are free
-                    kaggle.wait_for_notebook(earlier)
-                kaggle.send_notebook(name, folder)
-                sent.append(name)
-            else:
+            if not wait:
                 kaggle.tell(f"notebook {name}: not sent yet, {reason}")
                 later.append(f"--only {notebook.slug}")
+                continue
+            for earlier in sent:  # at their end, their sessions are free
+                kaggle.wait_for_notebook(earlier)
+            kaggle.send_notebook(name, folder)
+        sent.append(name)
     for name in sent if wait else ():
         kaggle.wait_for_notebook(name)
     if later:

@@ -4,7 +4,6 @@ import logging
 import math
 import random
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,11 +74,10 @@ def label_in_time(
 
     The fastest run comes first and labels as many documents as it can; a further run begins only if it should end in
     time. A document has the average of the runs that reached it, or the rows `found` by `write_early_submission`.
-    Without a deadline the rows are those of `Tagger.predict` and `Tagger.decide`. The threshold on P(O) does not
-    depend on the number of runs.
+    Without a deadline, a time of `time.monotonic()`, the rows are those of `Tagger.predict` and `Tagger.decide`.
 
     An error is raised after the rows found so far are written. In a competition rerun it is logged and counted, and
-    the next run follows. `deadline` is a time of `time.monotonic()`.
+    the next run follows.
     """
     began, rows = time.monotonic(), dict(found)
     errors: list[Exception] = []
@@ -97,16 +95,15 @@ def label_in_time(
 
     write()
     shuffled = random.Random(0).sample(documents, len(documents))  # the first documents tell the time of the others
-    share: dict[int, float] = defaultdict(float)  # of each run in the average
-    for member in tagger.members:
-        share[member.run] += member.weight
+    runs = {member.run: tagger.of_runs([member.run]) for member in tagger.members}
+    share = {run: sum(member.weight for member in tagger.members if member.run == run) for run in runs}
     seconds: dict[int, float] = {}
-    for run in share:
+    for run, of_run in runs.items():
         with surviving(errors):
             if seconds_left() > 0:
-                seconds[run] = 0 if deadline == math.inf else _measure(tagger.of_runs([run]), shuffled)
+                seconds[run] = 0 if deadline == math.inf else _measure(of_run, shuffled)
     sums: dict[int, np.ndarray] = {}
-    runs_of: dict[int, list[int]] = defaultdict(list)
+    weights: dict[int, float] = {}
     for run in sorted(seconds, key=seconds.__getitem__):
         pause = seconds[run] * DOCUMENTS_AT_A_TIME / max(len(documents), DOCUMENTS_AT_A_TIME)  # for a group
         if SAFETY * (seconds[run] if sums else pause) > seconds_left():
@@ -114,24 +111,22 @@ def label_in_time(
         latest = time.monotonic()
         try:
             with surviving(errors):
-                predicted = tagger.of_runs([run]).predict(shuffled)
-                for document, scores in tqdm(predicted, f"run {run}", len(shuffled), mininterval=30):
+                for document, scores in tqdm(runs[run].predict(shuffled), f"run {run}", len(shuffled), mininterval=30):
                     number = document.number
-                    runs_of[number].append(run)
                     sums[number] = sums.get(number, 0) + share[run] * scores
-                    mean = sums[number] / sum(share[one] for one in runs_of[number])
-                    rows[number] = label_rows(number, tagger.decide(document, mean))
+                    weights[number] = weights.get(number, 0) + share[run]
+                    rows[number] = label_rows(number, tagger.decide(document, sums[number] / weights[number]))
                     pause, latest = max(pause, time.monotonic() - latest), time.monotonic()
                     if SAFETY * pause > seconds_left():  # the next group could end too late
                         break
         finally:
             write()
-    by_all = sum(len(runs) == len(share) for runs in runs_of.values())
+    by_all = sum(math.isclose(weight, sum(share.values())) for weight in weights.values())
     return Labelled(
         documents=len(documents),
         by_all_runs=by_all,
-        by_some_runs=len(runs_of) - by_all,
-        by_rules=len(documents) - len(runs_of),
+        by_some_runs=len(weights) - by_all,
+        by_rules=len(documents) - len(weights),
         rows=sum(map(len, rows.values())),
         errors=len(errors),
         seconds=time.monotonic() - began,
@@ -145,8 +140,5 @@ def _measure(tagger: Tagger, documents: Sequence[Document]) -> float:
     start = time.monotonic()
     for document, scores in tagger.predict(few):
         tagger.decide(document, scores)
-    return (time.monotonic() - start) * _n_tokens(documents) / max(1, _n_tokens(few))
-
-
-def _n_tokens(documents: Sequence[Document]) -> int:
-    return sum(len(document.tokens) for document in documents)
+    n_tokens, n_measured = (sum(len(document.tokens) for document in some) for some in (documents, few))
+    return (time.monotonic() - start) * n_tokens / max(1, n_measured)

@@ -86,12 +86,6 @@ def test_the_new_version_of_a_data_set_is_waited_for(kaggle, stub, package, line
     assert lines == [f"data set {PACKAGE}: {state}" for state in shown]
 
 
-def test_a_data_set_that_fails_is_an_error(kaggle, stub, package, monkeypatch):
-    monkeypatch.setattr(stub, "_GetDatasetStatus", lambda body: {"status": "FAILED"} if stub.datasets else None)
-    with pytest.raises(KitError, match=f"^data set {PACKAGE}: failed: "):
-        kaggle.send_dataset(PACKAGE, package)
-
-
 def test_a_notebook_arrives_with_its_cells_and_settings(kaggle, stub, built_kit, capsys):
     folder = built_kit / "kernels" / SLUG
     kaggle.send_notebook(NAME, folder)

@@ -243,11 +243,6 @@ def test_a_first_process_older_than_any_container_is_the_hosts(container):
     assert seconds_left() == pytest.approx(12 * HOUR - age, abs=5)
 
 
-def test_this_machines_first_process_has_an_age(monkeypatch):
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    assert 0 < seconds_left() < 12 * HOUR
-
-
 def test_outside_kaggle_there_is_no_limit_and_minutes_count_from_now(container):
     assert seconds_left() is None
     assert deadline_in() == math.inf

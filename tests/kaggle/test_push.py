@@ -9,7 +9,7 @@ import pytest
 from pii_kit.files import KitError
 from pii_kit.kaggle import client
 from pii_kit.kaggle.build import build_kit, read_description
-from pii_kit.kaggle.client import NOT_THERE, Kaggle
+from pii_kit.kaggle.client import Kaggle
 from pii_kit.kaggle.push import push_kit, select
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def push(stub, no_wheels, tmp_path, monkeypatch):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("README.md", "pictures"))
     shutil.copyfile(ROOT / "kaggle_metadata.json", tmp_path / "kaggle_metadata.json")
     description = read_description(tmp_path / "kaggle_metadata.json")
-    build_kit(description, tmp_path / "kit", owner="writer")
+    build_kit(description, tmp_path, tmp_path / "kit", owner="writer")
 
     def push(**settings) -> list[str]:
         lines: list[str] = []
@@ -54,10 +54,6 @@ def test_a_later_push_sends_what_waited_and_nothing_twice(push, stub):
     address = f"https://www.kaggle.com/code/writer/{INFERENCE}"
     assert push(only=[INFERENCE])[-1] == f"notebook writer/{INFERENCE}: version 1 is pushed, {address}"
     assert stub.sent() == [PACKAGE, EDA, SHA_RNN, MOBILEBERT, LANGUAGE_MODEL, INFERENCE]
-
-
-def test_a_source_that_is_not_on_kaggle_is_named(push):
-    assert f"writer/{SHA_RNN} ({NOT_THERE}), writer/{MOBILEBERT} ({NOT_THERE})" in push(only=[INFERENCE])[-2]
 
 
 def test_with_wait_each_notebook_is_sent_when_what_it_reads_is_complete(push, stub):

@@ -8,12 +8,11 @@ from conftest import essay_of_labels, make_document
 from pii_kit.kaggle import time_limit
 from pii_kit.kaggle.time_limit import Labelled, label_by_rules, label_in_time, write_early_submission
 from pii_kit.labels import LABELS
-from pii_kit.metrics import micro_fbeta
 from pii_kit.predict import Tagger
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.sample import make_documents
-from pii_kit.submission import read_submission, rows_table, submission_rows, true_rows, write_submission
+from pii_kit.submission import read_submission, rows_table, submission_rows, write_submission
 
 FILE = "submission.csv"
 HEADER = "row_id,document,token,label\n"
@@ -120,27 +119,11 @@ def test_rules_drop_what_regular_expressions_take_for_pii_and_add_author_lines()
     assert "B-URL_PERSONAL" in label_with_patterns(document)
 
 
-def test_rules_score_better_than_regular_expressions_alone():
-    documents = make_documents(80, seed=3)
-    truth = true_rows(documents)
-    early, patterns = (
-        micro_fbeta(truth, submission_rows((doc.number, label(doc)) for doc in documents)).f
-        for label in (label_by_rules, label_with_patterns)
-    )
-    assert early > patterns > 0
-
-
 def test_the_early_file_is_valid_and_holds_the_returned_rows(documents, tmp_path):
     found = write_early_submission(tmp_path / FILE, documents)
     assert list(found) == [document.number for document in documents]
     rows = read_submission(tmp_path / FILE, documents)
     assert rows.equals(rows_table(row for of_document in found.values() for row in of_document)) and len(rows) > 0
-
-
-@pytest.mark.parametrize("texts", [[], [""], ["nothing here"]])
-def test_documents_without_pii_give_an_early_file_with_the_header_alone(texts, tmp_path):
-    write_early_submission(tmp_path / FILE, [make_document(text) for text in texts])
-    assert (tmp_path / FILE).read_text() == HEADER
 
 
 @pytest.mark.parametrize("deadline", [float("inf"), 1e12])
@@ -193,22 +176,6 @@ def test_a_run_that_would_not_end_in_time_is_left_out(label, essays, monkeypatch
     assert (done.by_all_runs, done.by_some_runs, done.by_rules) == (0, len(essays), 0)
 
 
-def test_the_fastest_run_labels_as_many_documents_as_it_can(label, essays, monkeypatch, tmp_path):
-    runs = Runs(Clock(monkeypatch), {0: 0.003, 1: 0.001})
-    limit = 2 * count(essays) / 1000
-    runs.factors = (1, 2, 4)  # it takes 2.3 times as long as what is measured
-    done = label(runs, deadline=runs.clock.now + limit)
-    assert 0 < done.by_rules < len(essays) and done.by_rules + done.by_some_runs == len(essays)
-    assert done.seconds <= limit
-    early, rows = (read_submission(tmp_path / name, essays) for name in ("early.csv", FILE))
-    same = [
-        early[early["document"] == doc.number].iloc[:, 1:].values.tolist()
-        == rows[rows["document"] == doc.number].iloc[:, 1:].values.tolist()
-        for doc in essays
-    ]
-    assert done.by_rules <= sum(same) < len(essays)
-
-
 @pytest.mark.parametrize("milliseconds", [0.3, 0.8, 1, 1.5, 2, 3, 4, 5, 6, 7])  # for a token
 @pytest.mark.parametrize("writing", [0, 3, 20])
 def test_it_ends_in_time_with_slow_writing_and_uneven_runs(label, essays, monkeypatch, writing, milliseconds):
@@ -216,6 +183,8 @@ def test_it_ends_in_time_with_slow_writing_and_uneven_runs(label, essays, monkey
     deadline = runs.clock.now + 5 * writing + milliseconds / 1000 * count(essays)
     done = label(runs, deadline=deadline)
     assert runs.clock.now <= deadline
+    assert done.by_rules + done.by_some_runs + done.by_all_runs == len(essays)
+    assert done.by_rules == 0 if milliseconds > 3 else done.by_all_runs == 0
     assert done.by_rules < len(essays) or milliseconds < 2
 
 
@@ -251,15 +220,6 @@ def test_in_a_rerun_the_other_runs_label_all_if_one_fails(label, is_early, essay
     assert (done.errors, done.by_some_runs, done.by_rules) == (1, len(essays), 0)
     assert "a model broke" in caplog.text and "Traceback" in caplog.text
     assert not is_early()
-
-
-def test_in_a_rerun_runs_that_always_fail_leave_the_rows_from_rules(label, is_early, essays, monkeypatch):
-    monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
-    runs = Runs(Clock(monkeypatch), {0: 0.001, 1: 0.002})
-    break_when(runs, lambda asked: True)
-    done = label(runs)
-    assert (done.errors, done.by_rules) == (2, len(essays))
-    assert is_early()
 
 
 def test_in_a_rerun_a_full_disk_leaves_the_file_written_before(label, is_early, essays, monkeypatch, caplog):
