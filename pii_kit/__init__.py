@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pii_kit.documents import read_documents
     from pii_kit.predict import PiiSpan, Tagger
-    from pii_kit.redact import Redaction
-    from pii_kit.redact.document import redact_text
+    from pii_kit.redact import Redaction, redact_text
 
 __all__ = ["PiiSpan", "Redaction", "Tagger", "read_documents", "redact_text"]
 
@@ -40,7 +39,7 @@ _MODULES = {
     "Redaction": "pii_kit.redact",
     "Tagger": "pii_kit.predict",
     "read_documents": "pii_kit.documents",
-    "redact_text": "pii_kit.redact.document",
+    "redact_text": "pii_kit.redact",
 }
 
 

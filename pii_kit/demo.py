@@ -112,17 +112,17 @@ def _show(out: Path, seed: int) -> None:
     """Print the scores, some redacted documents, where everything is, and what to do next; write redacted.json."""
     import pandas as pd
 
-    from pii_kit.redact.document import redact_document
-    from pii_kit.redact.forms import read_files
-    from pii_kit.redact.release import redact_files, write_output
+    from pii_kit.redact import redact_document
+    from pii_kit.redact.essays import read_essays
+    from pii_kit.redact.release import redact_essays, write_release
     from pii_kit.report.picture import draw_redaction
 
     settings, test = Redaction(mode="surrogate", seed=seed), out / "essays" / "test.json"
     documents = read_documents(test)
     rows = read_submission(out / "submission.csv", documents)
     labelled = label_documents(documents, rows)
-    release = redact_files(read_files(test), [document.labels or () for document in labelled], settings)
-    write_output(out / "redacted.json", release.output)
+    release = redact_essays(read_essays(test), [document.labels or () for document in labelled], settings)
+    write_release(release, out / "redacted.json")
 
     table = pd.read_csv(out / "comparison.csv", index_col="model").rename(columns=COLUMNS)[[*COLUMNS.values()]]
     formats = {name: ("{:.0f}" if name == "seconds" else "{:.3f}").format for name in COLUMNS.values()}

@@ -16,8 +16,7 @@ from pii_kit.cli import main
 from pii_kit.demo import excerpts, run_demo
 from pii_kit.documents import Document, read_documents, tokenize
 from pii_kit.files import write_json
-from pii_kit.redact import Redaction
-from pii_kit.redact.document import redact_document
+from pii_kit.redact import Redaction, redact_document
 from pii_kit.submission import label_documents, read_submission, true_rows, write_submission
 
 EMPTY = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}

@@ -92,6 +92,7 @@ Labelled = Annotated[Path, option("FILE.json", "labelled essays, in the competit
 Texts = Annotated[
     Path, option("IN", "the essays: JSON, JSON lines, csv, parquet or text, or a folder of text files", "--data")
 ]
+TextColumn = Annotated[str | None, option("NAME", "the column or field of the text; default: full_text or text")]
 Out = Annotated[Path, option("FILE", "the file to write")]
 OutFolder = Annotated[Path, option("DIR", "the folder to write; new or empty", "--out")]
 RunFolder = Annotated[Path, option("DIR", "folder of the run", "--run")]

@@ -17,7 +17,6 @@ from pii_kit.labels import NAME_STUDENT, PII_TYPES
 app = typer.Typer()
 MODES = ("mask", "type", "surrogate", "hash")
 KEY = "PII_KIT_KEY"
-SHORT_KEY = 16  # bytes
 
 
 @app.command(
@@ -37,7 +36,8 @@ def redact(
     mixed_data: options.MixedData = False,
     threshold: options.Threshold = None,
     recall: options.Recall = None,
-    seed: options.Seed = 0,
+    text_column: options.TextColumn = None,
+    seed: Annotated[int | None, option("S", "equal seeds draw equal surrogates; keep it secret", min=0)] = None,
     key_file: Annotated[Path | None, option("FILE", f"a secret key, for hash and surrogate; default: ${KEY}")] = None,
     mentions: options.Mentions = "all",
     allow: Annotated[Path | None, option("FILE", "strings that are never replaced, one in each line")] = None,
@@ -47,7 +47,7 @@ def redact(
         Path | None, option("FILE.json", "write counts and places, and FILE.html, which shows them")
     ] = None,
     strict: Annotated[bool, flag("--strict", "release nothing if the leak check finds what it cannot explain")] = False,
-    ray: Annotated[bool, flag("--ray", "redact a folder of parquet or JSON lines files on Ray; resumes a job")] = False,
+    ray: Annotated[bool, flag("--ray", "redact the files of a folder on Ray; the same command finishes a job")] = False,
     address: Annotated[str | None, option("ADDRESS", "with --ray: a Ray cluster; default: this machine")] = None,
     workers: Annotated[int | None, option("N", "with --ray: number of workers; default: the cores", min=1)] = None,
     restore: Annotated[bool, flag("--restore", "write the original essays again")] = False,
@@ -82,69 +82,62 @@ def redact(
         raise KitError("--ray does not take --decisions, which are about a single file")
     o_threshold, by_type = options.thresholds(threshold)
     from pii_kit.redact import Redaction
-    from pii_kit.redact.forms import read_files
-    from pii_kit.redact.release import (
-        hash_of,
-        items_of,
-        redact_files,
-        report_of,
-        write_mapping,
-        write_output,
-    )
+    from pii_kit.redact.essays import read_essays
+    from pii_kit.redact.release import redact_essays, report_of, write_release
 
     settings = Redaction(
         mode=mode,
         seed=seed,
         key=_key(key_file) if mode in ("hash", "surrogate") else None,
         mentions=mentions == "all",
-        allow=frozenset(_lines(allow)),
-        deny=tuple(_denied(line, deny, number) for number, line in enumerate(_lines(deny), 1)),
+        patterns=decisions is None,  # a reviewer has seen what patterns find
+        allow=_lines(allow),
+        deny=[_denied(line, deny, number) for number, line in enumerate(_lines(deny), 1)],
     )
     if ray:
         from pii_kit.redact.ray_engine import redact_on_ray
         from pii_kit.redact.table import TableConfig
 
+        if recall:
+            o_threshold = load_tagger(run, threshold, train, recall, mixed_data)[1].o_threshold
         config = TableConfig(
             settings=settings,
             runs=tuple(run or ()),
             submission=submission,
-            train=train,
             mixed_data=mixed_data,
-            recall=recall,
             o_threshold=o_threshold,
             thresholds=tuple(by_type.items()),
+            text_column=text_column,
         )
         content = redact_on_ray(data, out, config, strict=strict, address=address, n_workers=workers)
         if report:
             write_json(report, content)
         _print_summary(out, content, has_report=bool(report))
         return
-    files = read_files(data)
-    documents = [item.document for item in items_of(files)]
+    essays = read_essays(data, text_column)
+    documents = list(essays.documents.values())
     predictions: list[tuple[list[str], Any]] = []
     labels: Sequence[Sequence[str]]
     sources: dict[str, Any]
-    if not (submission or decisions):
-        from pii_kit.training.runs import fingerprint_runs
-
-        runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
-        predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
-        labels = [of_document for of_document, _ in predictions]
-        sources = {"taggers": fingerprint_runs(runs), "o_threshold": tagger.o_threshold, "thresholds": by_type}
-    elif decisions:
-        from pii_kit.redact.decisions import read_decisions
+    if decisions:
+        from pii_kit.redact.review import read_decisions
 
         labels, n_spans, n_undecided = read_decisions(decisions, documents)
         print(f"{decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
-        sources = {"decisions_sha256": hash_of(decisions.read_bytes())}
+        sources = {"decisions": decisions.name}
     elif submission:
         from pii_kit.submission import label_documents, read_submission
 
-        rows = read_submission(submission, documents)
-        labels = [document.labels or () for document in label_documents(documents, rows)]
-        sources = {"submission_sha256": hash_of(submission.read_bytes())}
-    release = redact_files(files, labels, settings)
-    content = report_of(release, settings, sources, predictions)
+        labels = [doc.labels or () for doc in label_documents(documents, read_submission(submission, documents))]
+        sources = {"submission": submission.name}
+    else:
+        runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+        predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
+        labels = [of_document for of_document, _ in predictions]
+        names = [one.resolve().name for one in runs]
+        sources = {"taggers": names, "o_threshold": tagger.o_threshold, "thresholds": by_type}
+    release = redact_essays(essays, labels, settings)
+    content = report_of(release, sources, predictions)
     if report:
         from pii_kit.report.redaction_page import write_redaction_page
 
@@ -154,14 +147,14 @@ def redact(
     if strict and n_leaks:
         where = f"{report} lists them" if report else "--report FILE.json lists them"
         raise KitError(f"{data}: {n_leaks} leaks that nothing explains; nothing was released; {where}")
-    if mapping:
-        write_mapping(mapping, release)
-    write_output(out, release.output)
+    write_release(release, out, mapping)
     _print_summary(out, content, has_report=bool(report))
 
 
 def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) -> None:
-    n_spans, n_mentions = (sum(of_type[name] for of_type in report["types"].values()) for name in ("spans", "mentions"))
+    found = report["types"].values()
+    n_spans = sum(of_type[source] for of_type in found for source in ("label", "pattern", "denied"))
+    n_mentions = sum(of_type["mention"] for of_type in found)
     leaks = report["leaks"]
     n_explained = sum(leaks["explained"].values())
     left = f"{leaks['unexplained']} unexplained leaks, {n_explained} with a reason"
@@ -170,13 +163,13 @@ def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) ->
         f"{out}: {report['documents']} documents; {n_spans} spans and {n_mentions} further mentions replaced; ", end=""
     )
     print(f"leak check: {left}{listed}")
-    fields = sorted({one["field"] for one in leaks.get("places", ()) if not one["reason"]} - {"full_text"})
-    if fields:
-        warnings.warn(
-            f"only the text is redacted; replaced strings are still in: {', '.join(fields)}", DataWarning, stacklevel=2
-        )
-    if n_named := report.get("named_files"):
-        text = f"{counted(n_named, 'file name')} with a replaced string of its text; rename"
+    places: dict[str, dict[str, None]] = {}
+    for leak in leaks.get("places", ()):
+        if leak["field"] != "full_text" and not leak["reason"]:
+            places.setdefault(leak["field"], {})[leak["name"]] = None
+    if places:
+        listed = "; ".join(f"{field}: {', '.join(list(names)[:5])}" for field, names in places.items())
+        text = f"only the text is redacted; replaced strings are still in other columns or file names: {listed}"
         warnings.warn(text, DataWarning, stacklevel=2)
     print("PII that was not found stays as it is: look through the essays with review, the most uncertain first")
 
@@ -187,31 +180,25 @@ def _key(path: Path | None) -> bytes | None:
         return None
     if path is not None and not path.is_file():
         raise KitError(f"{path}: no such file; expected the key of --key-file")
-    key = (path.read_bytes() if path else os.fsencode(os.environ[KEY])).strip()
-    if 0 < len(key) < SHORT_KEY:
-        text = f"the key has {len(key)} bytes; {SHORT_KEY} random ones or more are safe"
-        warnings.warn(text, DataWarning, stacklevel=2)
-    return key
+    return (path.read_bytes() if path else os.fsencode(os.environ[KEY])).strip()
 
 
 def _lines(path: Path | None) -> list[str]:
     """Return the lines of a file that are not blank."""
-    from pii_kit.redact import normalise
-
     if path is None:
         return []
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise KitError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    return [line for line in lines if normalise(line)]
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _denied(line: str, path: Path | None, number: int) -> tuple[str, str]:
     """Return the string and the type of a line: "TYPE<TAB>text", or text that is a name."""
     pii_type, tab, text = line.partition("\t")
     if not tab:
-        return line.strip(), NAME_STUDENT
+        return line, NAME_STUDENT
     if pii_type not in PII_TYPES or not text.strip():
         raise KitError(
             f"{path}: entry {number}: expected a text, or TYPE, a tab and a text; TYPE: {', '.join(PII_TYPES)}"
@@ -240,7 +227,7 @@ def redact_eval(
         check_output(out, data, train, *(run or ()))
     from pii_kit.documents import read_documents
     from pii_kit.redact import Redaction
-    from pii_kit.redact.evaluate import evaluate_redaction
+    from pii_kit.redact.leaks import evaluate_redaction
     from pii_kit.training.ensemble import labels_out_of_fold, predict_labelled
 
     documents = read_documents(data, labels_required=True)
@@ -270,24 +257,24 @@ def review(
     mixed_data: options.MixedData = False,
     threshold: options.Threshold = None,
     recall: options.Recall = None,
+    text_column: options.TextColumn = None,
 ) -> None:
     """Write a page to decide what is PII.
 
     The page holds the essays. `redact --decisions` uses what it saves.
     """
     check_output(out, data, train, *(run or ()))
-    from pii_kit.redact.decisions import find_detections
-    from pii_kit.redact.forms import read_files
-    from pii_kit.redact.release import items_of, names_of
+    from pii_kit.redact.essays import read_essays
+    from pii_kit.redact.review import find_detections
     from pii_kit.report.review_page import write_review_page
 
-    files = read_files(data)
-    documents = [item.document for item in items_of(files)]
+    essays = read_essays(data, text_column)
+    documents = list(essays.documents.values())
     runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
     detections = [find_detections(*pair, tagger) for pair in tagger.predict(documents)]
     limits = "".join(f", {pii_type}: {limit:g}" for pii_type, limit in tagger.thresholds.items())
     note = f"Detections of {' and '.join(one.resolve().name for one in runs)}: P(O) < {tagger.o_threshold:g}{limits}."
-    write_review_page(out, documents, detections, title=f"Review of {data.name}", note=note, names=names_of(files))
+    write_review_page(out, documents, detections, title=f"Review of {data.name}", note=note, names=essays.names)
     suggestions = [one.is_suggestion for of_document in detections for one in of_document]
     counts = f"{len(suggestions) - sum(suggestions)} detections and {sum(suggestions)} suggestions"
     print(f"{out}: {counts} in {len(documents)} documents; save the decisions on the page for redact --decisions")

@@ -139,6 +139,7 @@ def predict(
     recall: options.Recall = None,
     engine: options.Engine = "auto",
     format: Annotated[str, choice(FORMATS, "submission, lines of JSON with spans, spaCy's DocBin, or a page")] = "csv",
+    text_column: options.TextColumn = None,
     minutes: Annotated[float | None, number("N", "finish in time, if need be with fewer models or rules alone")] = None,
 ) -> None:
     """Label essays with taggers and write a submission."""
@@ -148,26 +149,24 @@ def predict(
     options.thresholds(threshold)
     from pii_kit.documents import read_documents
     from pii_kit.kaggle import deadline_in
-    from pii_kit.redact.forms import FORMS, read_files
-    from pii_kit.redact.release import items_of
+    from pii_kit.redact.essays import FORMS, read_essays
 
     if is_submission and (data.is_dir() or data.suffix.lower() in {*FORMS} - {".json"}):
         raise KitError(f"{data}: a submission needs the competition's JSON; for other essays add --format jsonl")
     check_output(out, data, train, *(run or ()))
     deadline = deadline_in(minutes)
-    files = [] if is_submission else read_files(data)
-    documents = read_documents(data) if is_submission else [item.document for item in items_of(files)]
+    essays = None if is_submission else read_essays(data, text_column)
+    documents = list(essays.documents.values()) if essays else read_documents(data)
     n_tokens = sum(len(document.tokens) for document in documents)
     _, tagger = load_tagger(run, threshold, train, recall, mixed_data, engine=engine, n_tokens=n_tokens)
     late = ""
-    if is_submission:
+    if essays is None:
         done, late = _write_submission(tagger, documents, out, deadline if minutes else None)
     else:
         from pii_kit.convert import WRITERS
-        from pii_kit.redact.release import names_of
 
         found = list(tagger.label_documents(documents))
-        WRITERS[format](out, found, names=names_of(files))
+        WRITERS[format](out, found, names=essays.names if essays.is_folder else {})
         done = f"{sum(len(spans) for _, spans in found)} spans in {len(found)} documents"
     print(f"{out}: {done}; {counted(len(tagger.members), 'model')}, P(O) < {tagger.o_threshold:g}{late}")
 

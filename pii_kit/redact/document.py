@@ -1,265 +1,422 @@
-"""Replace the labelled spans of one document, and every further mention of them."""
+"""Replace the labelled spans of one document, what a pattern finds for sure, and every further mention of them."""
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
-from dataclasses import replace
-from functools import lru_cache
+import secrets
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from hashlib import sha256
-from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from pii_kit.decide import repair_bio
-from pii_kit.documents import Document, document_of_text, join_tokens, token_edges, tokenize
-from pii_kit.labels import ID_NUM, NAME_STUDENT, OUTSIDE, PHONE_NUM, spans_of
-from pii_kit.redact import Change, Kept, Redacted, Redaction, is_ordinary, name_words, normalise
-from pii_kit.redact.finder import LEAST_SYMBOLS, Finder
-from pii_kit.redact.replacements import replacer_of
+from pii_kit import patterns
+from pii_kit.documents import Document, covered_tokens, document_of_text, join_tokens, token_edges
+from pii_kit.files import KitError
+from pii_kit.labels import (
+    EMAIL,
+    ID_NUM,
+    NAME_STUDENT,
+    OUTSIDE,
+    PHONE_NUM,
+    PII_TYPES,
+    STREET_ADDRESS,
+    label_span,
+    spans_of,
+)
+from pii_kit.lexicon import COMMON, LISTS, look_up
+from pii_kit.redact.search import (
+    ENTITY,
+    EXTENSION,
+    LONGEST_WORD,
+    SUFFIXES,
+    Finder,
+    Folded,
+    fold_plainly,
+    fold_with_places,
+    is_ordinary,
+    targets_of,
+)
+from pii_kit.redact.surrogates import PLACEHOLDER, replacer_of
+from pii_kit.rules import CONNECTORS, is_name_word
 
 if TYPE_CHECKING:
     from pii_kit.predict import Tagger
 
-FORMULA = "=+-@\t\r"  # a cell of a CSV file that starts so is a formula to a spreadsheet
+MODES = ("mask", "type", "surrogate", "hash")
+LEAST_KEY = 16  # bytes
+FORMULA = "=+-@\t\r"  # a cell that starts so is a formula to a spreadsheet
 SENTENCE_START = 20  # characters before a word that are looked at
 SENTENCE_ENDS = (".", "!", "?", "…", ":", "\n", "\r", "•")
-NUMBERS = {
-    ID_NUM: re.compile(r"\d(?:[-‐‑–./]?\d)*"),
-    PHONE_NUM: re.compile(r"\d(?:(?:[-‐‑–./ ]\(?|\)[- ]?)?\d)*"),
+Span = tuple[int, int]  # start, end, in characters
+Place = tuple[int, int, str, str]  # start, end, PII type, source
+
+_TAG = re.compile(r"</?[A-Za-z]\w*[^<>\w]?>?|^/?\w+>|\\[A-Za-z]+\{?")
+_NAME_RUN = re.compile(rf"(?:{ENTITY}|[^\W\d_]|[\u0300-\u036f\u00ad\u200b-\u200f'’ʼ‘`´.,\s‐‑–-])+")
+_EDGES = " \t\r\n.,-‐‑–'’ʼ‘`´\u200b\ufeff"
+_BEFORE_NAME = re.compile(r"(?<![\w.])(?:(?:[^\W\d_]\.[ -]?)+|[B-HJ-Z] |([^\W\d_]+)[ -])$")
+_PARTICLES = "|".join(sorted(filter(str.isalpha, CONNECTORS)))
+_AFTER_NAME = re.compile(
+    r"(?: (?:[A-Z]\.){1,3}(?!\w)|, (?:[A-Z]\.){1,3}(?! [A-Z]|\w)"
+    rf"|[ -](?:(?:{_PARTICLES}) )*([^\W\d_][\w'’]*)(?![\w@]))"
+)
+_NUMBERS = {
+    ID_NUM: re.compile(r"(?<![^\W_])(?:[A-Z]{1,4}[-.]?)?\d(?:[-‐‑–./]?\d)*"),
+    PHONE_NUM: re.compile(rf"[+(]{{0,2}}\d(?:[-‐‑–./() ]{{0,2}}\d)*(?:{EXTENSION})?", re.IGNORECASE),
 }
-Place = tuple[int, int, str]  # start, end, PII type
-Span = tuple[int, int]  # start, end
+_CUE = re.compile(
+    r"\W*\b(?:student |national |my )*(ID|SSN|phone|tel|mobile|e-?mail)\b(?: (?:no|number|is))*[.:#\s]*", re.IGNORECASE
+)
+_NAME_CUE = re.compile(r"(?:\bname(?: is|:)|\bI am|\bI['’]m|\bby)\s*$", re.IGNORECASE)
+_NO_ADDRESS = frozenset(("mailto", "email", "mail", "e", "contact", "and", "or"))
 
 
-def redact_document(document: Document, labels: Sequence[str], settings: Redaction) -> Redacted:
-    """Replace the spans of `labels` (token) and further mentions of them; text outside these is unchanged.
+@dataclass(frozen=True, kw_only=True)
+class Redaction:
+    """How to redact.
 
-    A span that ends inside a phone number or an ID is extended to all its digits: taggers find some in parts.
-    Tokens, whitespace and the document's own labels stay consistent: if a replacement has as many tokens as the
-    original, they keep their labels, otherwise all of them get the type of the original's first label.
+    Args:
+        mode: what takes the place of PII: "mask" (█), "type", "surrogate" or "hash", which needs a key.
+        seed: equal seeds draw equal surrogates; without one they cannot be drawn again.
+        key: with a key, equal strings have equal surrogates in all documents; without, in one document.
+        mentions: whether further mentions of what was found are replaced.
+        patterns: whether what `pii_kit.patterns` finds is replaced too.
+        allow: strings that are never replaced.
+        deny: strings that are always replaced, as names, or pairs of a string and its PII type.
+
+    Raises:
+        KitError: a value that cannot be used.
     """
-    text = join_tokens(document.tokens, document.trailing_whitespace)
-    starts = token_edges(document)
-    document = replace(document, full_text=text)
-    allowed = [place[:2] for place in _finder_of(settings.allow).find(text)]  # a span may be a part of such a string
-    wanted, kept = _wanted(document, starts, labels, settings, allowed)
-    if not wanted:
-        return Redacted(document=_repaired(document), kept=tuple(kept))
-    mentions: list[Place] = []
-    if settings.mentions:
-        mentions, kept_mentions = _mentions(text, wanted, settings, allowed)
-        kept += kept_mentions
-    changes = _changes(document, sorted(wanted + mentions), set(mentions), settings)
-    return _apply(document, starts, changes, kept)
+
+    mode: str
+    seed: int | None = None
+    drawn_seed: int = field(init=False, repr=False, compare=False)
+    key: bytes | None = field(default=None, repr=False)
+    mentions: bool = True
+    patterns: bool = True
+    allow: Collection[str] = ()
+    deny: Collection[str | tuple[str, str]] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise KitError(f"mode is {self.mode!r}; expected one of {', '.join(MODES)}")
+        if self.mode == "hash" and self.key is None:
+            raise KitError("mode hash needs a key: --key-file FILE, or the environment variable PII_KIT_KEY")
+        if self.key is not None and not (isinstance(self.key, bytes) and len(self.key.strip()) >= LEAST_KEY):
+            raise KitError(f"the key is too short; expected at least {LEAST_KEY} random bytes, better 32")
+        allow = [self.allow] if isinstance(self.allow, str) else list(self.allow)
+        deny = [self.deny] if isinstance(self.deny, str) else list(self.deny)
+        pairs = [(one, NAME_STUDENT) if isinstance(one, str) else tuple(one) for one in deny]
+        if not all(isinstance(text, str) for text in allow):
+            raise KitError("allow: expected a string or a list of strings")
+        if not all(len(pair) == 2 and isinstance(pair[0], str) and pair[1] in PII_TYPES for pair in pairs):
+            raise KitError(f"deny: expected strings, or pairs of a string and one of {', '.join(PII_TYPES)}")
+        if not all(any(map(str.isalnum, text)) for text in (*allow, *(pair[0] for pair in pairs))):
+            raise KitError("allow and deny: a string has no letter or digit; expected one in each")
+        if both := {*map(fold_plainly, allow)} & {fold_plainly(pair[0]) for pair in pairs}:
+            raise KitError(f"{len(both)} strings are both allowed and denied; remove them from one of the lists")
+        object.__setattr__(self, "allow", tuple(sorted(set(allow))))
+        object.__setattr__(self, "deny", tuple(pairs))
+        object.__setattr__(self, "drawn_seed", secrets.randbits(63) if self.seed is None else self.seed)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether an identity has the same replacement in all documents."""
+        return self.key is not None and self.mode in ("surrogate", "hash")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A replaced part of a text: its place in the original and in the new text, in characters.
+
+    `source` says what found it: a "label", a "pattern", "denied", or a "mention" of what the others found.
+    """
+
+    start: int
+    end: int
+    new_start: int
+    pii_type: str
+    source: str
+    original: str
+    text: str
+
+    @property
+    def new_end(self) -> int:
+        return self.new_start + len(self.text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """A string that was found but not replaced, with the reason; places are those in the original text."""
+
+    start: int
+    end: int
+    pii_type: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redacted:
+    """A redacted text with its original document, what was changed, in order, and what was kept."""
+
+    original: Document
+    text: str
+    changes: tuple[Change, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+    @cached_property
+    def document(self) -> Document:
+        """The new text as a document: tokenized anew, with the labels of the original at the same characters."""
+        if not self.changes:
+            return self.original
+        new = document_of_text(self.text, self.original.number)
+        if self.original.labels is None:
+            return new
+        labels, old_edges, edges = [OUTSIDE] * len(new.tokens), token_edges(self.original), token_edges(new)
+        for first, end_token, pii_type in spans_of(self.original.labels):
+            end = old_edges[end_token - 1] + len(self.original.tokens[end_token - 1])
+            first, last = covered_tokens(edges, self._moved(old_edges[first]), self._moved(end, is_end=True))
+            while first < last and labels[first] != OUTSIDE:
+                first += 1
+            if first < last:
+                label_span(labels, first, last, pii_type)
+        return replace(new, labels=tuple(labels))
+
+    def _moved(self, place: int, *, is_end: bool = False) -> int:
+        """Return where a place of the original is in the new text; a place inside a change moves to its edge."""
+        shift = 0
+        for change in self.changes:
+            if place < change.start + is_end:
+                break
+            if place < change.end + is_end:
+                return change.new_end if is_end else change.new_start
+            shift = change.new_end - change.end
+        return place + shift
 
 
 def redact_text(text: str, tagger: "Tagger", settings: Redaction) -> str:
-    """Return a text of any length without the PII that a tagger finds.
+    """Return a text of any length without the PII that a tagger and patterns find.
 
     Without a key, surrogates depend on the whole text: so the authors of two texts do not get the same name.
     Raises KitError if `text` is no text, such as the None of an empty cell.
+
+    >>> redact_text("My name is Ana Silva.", tagger, Redaction(mode="type"))  # doctest: +SKIP
+    'My name is [NAME_STUDENT].'
     """
     document = document_of_text(text)
     number = int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:7])
     ((document, probabilities),) = tagger.predict([replace(document, number=number)])
-    labels = tagger.decide(document, probabilities, keep_sure=True)
-    return redact_document(document, labels, settings).document.full_text
+    return redact_document(document, tagger.decide(document, probabilities, keep_sure=True), settings).text
 
 
-def _repaired(document: Document) -> Document:
-    return document if document.labels is None else replace(document, labels=tuple(repair_bio(document.labels)))
+def redact_document(
+    document: Document, labels: Sequence[str], settings: Redaction, *, in_spreadsheet: bool = False
+) -> Redacted:
+    """Replace the spans of `labels` (token), what patterns find, and further mentions; other text is unchanged.
 
-
-def _wanted(
-    document: Document, starts: Sequence[int], labels: Sequence[str], settings: Redaction, allowed: Sequence[Span]
-) -> tuple[list[Place], list[Kept]]:
-    """Return the places of labelled spans and denied strings, overlapping ones joined, and the allowed spans."""
-    text = document.full_text
-    found: list[Place] = []
-    kept: list[Kept] = []
-    spans = spans_of(labels)
-    numbers = numbers_in(text, {pii_type for _, _, pii_type in spans})
-    for first, end_token, pii_type in spans:
-        start, end = starts[first], starts[end_token - 1] + len(document.tokens[end_token - 1])
-        span = text[start:end]
-        start, end = end - len(span.lstrip()), start + len(span.rstrip())
-        start, end = whole_number(start, end, numbers.get(pii_type, ()))
-        span = text[start:end]
-        if start < end and (normalise(span) in settings.allow or _is_inside(start, end, allowed)):
-            kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
-        elif start < end:
-            found.append((start, end, pii_type))
-    if settings.deny:
-        of_string = dict(settings.deny)
-        denied = _finder_of(frozenset(of_string)).find(text)
-        found += [(start, end, of_string[string]) for start, end, string in denied]
-    joined: list[Place] = []
-    for start, end, pii_type in sorted(found):
-        if joined and start < joined[-1][1]:
-            before = joined[-1]
-            longer = before[2] if before[1] - before[0] >= end - start else pii_type
-            joined[-1] = (before[0], max(before[1], end), longer)
-        else:
-            joined.append((start, end, pii_type))
-    return joined, kept
-
-
-def numbers_in(text: str, types: Collection[str]) -> dict[str, list[Span]]:
-    """Return where a text may hold phone numbers or IDs, for those of the PII types that are numbers."""
-    return {one: [match.span() for match in NUMBERS[one].finditer(text)] for one in types if one in NUMBERS}
-
-
-def whole_number(start: int, end: int, numbers: Sequence[Span]) -> tuple[int, int]:
-    """Extend a span to cover all numbers that it touches; `numbers` are their spans, in order.
-
-    >>> whole_number(8, 12, [(5, 17), (20, 22)])
-    (5, 17)
+    The text is that of the joined tokens. A span of a name is trimmed to its letters and takes initials and names
+    beside it along; a part of a number or an address becomes the whole. `in_spreadsheet`: no text becomes a formula.
     """
-    place = bisect_right(numbers, start, key=lambda number: number[1])
-    while place < len(numbers) and numbers[place][0] < end:
-        start, end = min(start, numbers[place][0]), max(end, numbers[place][1])
-        place += 1
-    return start, end
+    text = join_tokens(document.tokens, document.trailing_whitespace)
+    folded = fold_with_places(text)
+    stays = [(*match.span(), "", "placeholder") for match in PLACEHOLDER.finditer(text)]
+    stays += [(start, end, "", "allowed") for start, end, _ in finder_of(tuple(settings.allow)).find(folded)]
+    fixed = _joined(stays)
+    found = find_places(document, text, labels, with_patterns=settings.patterns)
+    places, kept = _without(fixed, text, found)
+    if settings.deny:
+        types = dict(settings.deny)  # type: ignore[arg-type]  # pairs, see Redaction
+        denied = finder_of(tuple(types)).find(folded)
+        places = _joined([*places, *((start, end, types[string], "denied") for start, end, (string, _) in denied)])
+    if settings.mentions and places:
+        mentions, more = _mentions(folded, places, fixed)
+        places, kept = sorted([*places, *mentions]), kept + more
+    replacement = replacer_of(settings, document.number, folded.text, [(text[a:b], kind) for a, b, kind, _ in places])
+    changes: list[Change] = []
+    parts: list[str] = []
+    done = length = 0
+    for start, end, pii_type, source in places:
+        new = replacement(text[start:end], pii_type)
+        if in_spreadsheet and not text[:start].strip():
+            new = new.lstrip(FORMULA) or f"[{pii_type}]"
+        parts += text[done:start], new
+        place = {"start": start, "end": end, "new_start": length + start - done}
+        changes.append(Change(**place, pii_type=pii_type, source=source, original=text[start:end], text=new))
+        done, length = end, changes[-1].new_end
+    original = document if document.full_text == text else replace(document, full_text=text)
+    return Redacted(original=original, text="".join([*parts, text[done:]]), changes=tuple(changes), kept=tuple(kept))
 
 
-def _is_inside(start: int, end: int, spans: Sequence[Span]) -> bool:
-    return any(first <= start and end <= last for first, last in spans)
+def find_places(document: Document, text: str, labels: Sequence[str], *, with_patterns: bool = True) -> list[Place]:
+    """Return the places of PII in the text of a document, as they are replaced: by its labels, and by patterns."""
+    found: list[Place] = [(*span, "label") for span in _labelled(document, text, labels)]
+    found += [(*place, "pattern") for place in patterns.find(text)] if with_patterns else []
+    return _joined(found)
 
 
 @lru_cache(maxsize=2)
-def _finder_of(strings: frozenset[str]) -> Finder:
-    return Finder(strings, least=1)
+def finder_of(strings: tuple[str, ...]) -> Finder:
+    return Finder((string, "") for string in strings)
 
 
-def _mentions(
-    text: str, wanted: Sequence[Place], settings: Redaction, allowed: Sequence[Span]
-) -> tuple[list[Place], list[Kept]]:
-    """Return the places outside `wanted` of the same strings and of parts of the same names, and those kept."""
-    targets: dict[str, str] = {}  # string → PII type
-    for start, end, pii_type in wanted:
-        targets.setdefault(" ".join(text[start:end].split()), pii_type)
-        if pii_type == NAME_STUDENT:
-            words = name_words(text[start:end])
-            short = [f"{words[0][0]}{dot} {words[-1]}" for dot in (".", "") if len(words) > 1]  # "A. Silva"
-            for part in (*words, *short):
-                if sum(map(str.isalpha, part)) >= LEAST_SYMBOLS:
-                    targets.setdefault(part, pii_type)
-    starts, ends = [place[0] for place in wanted], [place[1] for place in wanted]
-    mentions: list[Place] = []
-    kept: list[Kept] = []
-    done = 0
-    for start, end, string in Finder(targets).find(text):
-        following = bisect_right(ends, start)
-        if start < done or (following < len(wanted) and starts[following] < end):
+def _labelled(document: Document, text: str, labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield the labelled spans as they are replaced: trimmed, split and extended."""
+    edges = token_edges(document)
+    spans: list[tuple[int, int, str]] = []
+    for first, end, pii_type in spans_of(labels):
+        place = edges[first], edges[end - 1] + len(document.tokens[end - 1]), pii_type
+        is_part = pii_type == STREET_ADDRESS and spans and spans[-1][2] == STREET_ADDRESS
+        if is_part and len(text[spans[-1][1] : place[0]].split()) <= 1 and place[0] - spans[-1][1] < SENTENCE_START:
+            spans[-1] = spans[-1][0], place[1], STREET_ADDRESS  # a gap of one token
+        else:
+            spans.append(place)
+    for start, end, pii_type in spans:
+        if not any(map(str.isalnum, text[start:end])):
             continue
-        done, word, pii_type = end, text[start:end], targets[string]
-        if normalise(word) in settings.allow or _is_inside(start, end, allowed):
-            kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="allowed"))
-        elif _is_ordinary_at(text, start, end):
+        for begin, stop, kind in _split(text, start, end, pii_type):
+            span = text[begin:stop]
+            begin, stop = stop - len(span.lstrip()), begin + len(span.rstrip())
+            if kind == NAME_STUDENT:
+                yield from ((*_with_neighbours(text, *one), kind) for one in _name_parts(text, begin, stop))
+            elif begin < stop:
+                yield *_whole_number(text, begin, stop, kind), kind
+
+
+def _split(text: str, start: int, end: int, pii_type: str) -> Iterator[tuple[int, int, str]]:
+    """Split a span of several addresses, and an address that is a name and a number ("Ana Silva, ID 204188")."""
+    if pii_type == EMAIL and (found := [span for *span, kind in patterns.find(text[start:end]) if kind == EMAIL]):
+        pieces = [(start + first, start + last, EMAIL) for first, last in found]
+        between = zip([start, *(last for _, last, _ in pieces)], [*(first for first, _, _ in pieces), end], strict=True)
+        rest = [(first, last, EMAIL) for first, last in between]
+        words = re.compile(r"[^\W_]+").findall
+        yield from pieces + [piece for piece in rest if {*words(text[piece[0] : piece[1]].lower())} - _NO_ADDRESS]
+    elif pii_type == STREET_ADDRESS:
+        kind, done = "", start
+        for cue in [*_CUE.finditer(text, start, end), None]:
+            stop = cue.start() if cue else end
+            has_digit, has_letter = (any(map(test, text[done:stop])) for test in (str.isdigit, str.isalpha))
+            if not kind:
+                kind = NAME_STUDENT if not has_digit and (cue or _NAME_CUE.search(text[:done])) else STREET_ADDRESS
+            if has_digit or has_letter:
+                yield done, stop, kind if has_digit or kind == NAME_STUDENT else STREET_ADDRESS
+            if cue:
+                kind, done = (ID_NUM if cue[1].upper() in ("ID", "SSN") else PHONE_NUM), cue.end()
+    else:
+        yield start, end, pii_type
+
+
+def _name_parts(text: str, start: int, end: int) -> list[Span]:
+    """Return the names in a span, without what is glued to them: "•Ana", "Ana(group", "<b>Ana</b>", "Ana|Class"."""
+    span = _TAG.sub(lambda tag: "|" * len(tag[0]), text[start:end])
+    parts = []
+    for run in _NAME_RUN.finditer(span):
+        first, last = run.end() - len(run[0].lstrip(_EDGES)), run.start() + len(run[0].rstrip(_EDGES))
+        if last - first > 2 and re.fullmatch("['’ʼ][sS]", span[last - 2 : last]):
+            last -= 2
+        if first < last:
+            parts.append((start + first, start + last))
+    names = [part for part in parts if not _is_no_name(text[part[0] : part[1]])]
+    return (names if len(parts) > 1 and names else parts) or [(start, end)]
+
+
+def _is_no_name(text: str) -> bool:
+    return all(is_ordinary(word) or len(word) == 1 or not is_name_word(word.title()) for word in text.split())
+
+
+def _with_neighbours(text: str, start: int, end: int) -> Span:
+    """Extend a name by initials and by first and last names beside it: "I. Oyelaran", "Bo Silva"."""
+    for _ in range(2):
+        before = _BEFORE_NAME.search(text, max(0, start - 2 * SENTENCE_START), start)
+        if not before or not before[0][0].isupper() or (before[1] and not _is_name(before[1], "first name")):
+            break
+        start = before.start()
+    after = _AFTER_NAME.match(text, end)
+    if after and (not after[1] or _is_name(after[1], "surname")):
+        end = after.end()
+    return start, end
+
+
+def _is_name(word: str, part: str) -> bool:
+    """Return whether a word beside a name belongs to it: it is a known first name or surname, or a short word."""
+    if not is_name_word(word) or word.casefold() in SUFFIXES or len(word) > LONGEST_WORD:
+        return False
+    known = dict(zip(LISTS, look_up(word), strict=True))
+    is_short = part == "first name" and len(word) <= 3 and known["commonness"] < COMMON
+    return (known[part] > 0 or is_short) and known["commonness"] <= COMMON and known["place"] < 2
+
+
+def _whole_number(text: str, start: int, end: int, pii_type: str) -> Span:
+    """Extend a span to all of a number that it touches, with its extension."""
+    if pii_type in _NUMBERS:
+        for match in _NUMBERS[pii_type].finditer(text, max(0, start - 2 * SENTENCE_START), end + 3 * SENTENCE_START):
+            if match.start() < end and start < match.end():
+                start, end = min(start, match.start()), max(end, match.end())
+    return start, end
+
+
+def _joined(places: Iterable[Place]) -> list[Place]:
+    """Return places in order, overlapping ones joined; a joined place has the type and source of the longest."""
+    joined: list[Place] = []
+    for place in sorted(places):
+        if joined and place[0] < joined[-1][1]:
+            before = joined.pop()
+            longer = before if before[1] - before[0] >= place[1] - place[0] else place
+            place = before[0], max(before[1], place[1]), *longer[2:]
+        joined.append(place)
+    return joined
+
+
+def _without(fixed: Sequence[Place], text: str, places: Iterable[Place]) -> tuple[list[Place], list[Kept]]:
+    """Cut `fixed` places out of others; return what is left of these, and what was cut out."""
+    left: list[Place] = []
+    kept: list[Kept] = []
+    for start, end, pii_type, source in places:
+        index, done = bisect_right(fixed, start, key=itemgetter(1)), start
+        while done < end:
+            first, last = fixed[index][:2] if index < len(fixed) else (end, end)
+            piece = text[done : min(first, end)].strip(_EDGES)
+            if first < end and fixed[index][3] == "allowed":
+                kept.append(Kept(start=max(start, first), end=min(end, last), pii_type=pii_type, reason="allowed"))
+            if done == start and first >= end:
+                left.append((start, end, pii_type, source))
+            elif any(map(str.isalnum, piece)):
+                begin = text.index(piece, done)
+                left.append((begin, begin + len(piece), pii_type, source))
+            index, done = index + 1, max(done, last)
+    return left, kept
+
+
+def _mentions(folded: Folded, places: Sequence[Place], fixed: Sequence[Place]) -> tuple[list[Place], list[Kept]]:
+    """Return the further mentions of places, and those that stay because they are allowed or ordinary words."""
+    text = folded.original
+    targets = {target for start, end, kind, _ in places for target in targets_of(text[start:end], kind)}
+    more = targets
+    while more:  # a name beside a mention is searched too
+        targets |= more
+        found, more = [], set()
+        for start, end, (_, pii_type) in Finder(targets).find(folded):
+            place = _with_neighbours(text, start, end) if pii_type == NAME_STUDENT else (start, end)
+            found.append((*place, pii_type, "mention"))
+            if place != (start, end):
+                more |= {*targets_of(text[slice(*place)], pii_type)} - targets
+    others, _ = _without(places, text, _joined(found))
+    others, kept = _without(fixed, text, others)
+    mentions = []
+    for start, end, pii_type, source in others:
+        if is_ordinary_at(text, start, end):
             kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="ordinary word"))
         else:
-            mentions.append((start, end, pii_type))
+            mentions.append((start, end, pii_type, source))
     return mentions, kept
 
 
-def _is_ordinary_at(text: str, start: int, end: int) -> bool:
-    word = text[start:end]
-    return is_ordinary(word) and (word.islower() or (word.istitle() and starts_sentence(text, start)))
+def is_ordinary_at(text: str, start: int, end: int) -> bool:
+    """Return whether a word is an ordinary one in its casing at its place.
 
-
-def starts_sentence(text: str, start: int) -> bool:
-    """Return whether a sentence or line starts at a place; opening quotes and brackets do not count.
-
-    >>> starts_sentence("So. “Will", 5), starts_sentence("So Will", 3)
-    (True, False)
+    >>> [is_ordinary_at("So. Will you? I saw Will.", *place) for place in ((4, 8), (20, 24))]
+    [True, False]
     """
+    word = text[start:end]
     before = text[max(0, start - SENTENCE_START) : start].rstrip(" \t\"'“‘(")
-    return not before or before.endswith(SENTENCE_ENDS)
-
-
-def _changes(document: Document, places: Sequence[Place], mentions: set[Place], settings: Redaction) -> list[Change]:
-    text = document.full_text
-    replacement = replacer_of(settings, document, [(text[start:end], pii_type) for start, end, pii_type in places])
-    first_visible = len(text) - len(text.lstrip())
-    changes: list[Change] = []
-    shift = 0
-    for place in places:
-        start, end, pii_type = place
-        new = replacement(text[start:end], pii_type)
-        if start <= first_visible:
-            new = new.lstrip(FORMULA) or f"[{pii_type}]"
-        change = Change(
-            start=start,
-            end=end,
-            new_start=start + shift,
-            pii_type=pii_type,
-            original=text[start:end],
-            text=new,
-            is_mention=place in mentions,
-        )
-        changes.append(change)
-        shift += len(new) - (end - start)
-    return changes
-
-
-def _apply(document: Document, starts: Sequence[int], changes: Sequence[Change], kept: Sequence[Kept]) -> Redacted:
-    """Return the document with its changes; tokens that changes touch are tokenized anew."""
-    ends = [start + len(token) for start, token in zip(starts, document.tokens, strict=False)]
-    touched: list[tuple[int, int, list[Change]]] = []  # first token, end token, changes
-    for change in changes:
-        first, end = bisect_right(ends, change.start), bisect_left(starts, change.end, 0, len(ends))
-        if touched and first < touched[-1][1]:
-            touched[-1] = (touched[-1][0], max(end, touched[-1][1]), [*touched[-1][2], change])
-        else:
-            touched.append((first, end, [change]))
-    tokens: list[str] = []
-    spaces: list[bool] = []
-    labels: list[str] = []
-    regions = []
-    done = 0
-    for first, end, inside in [*touched, (len(ends), len(ends), [])]:
-        tokens += document.tokens[done:first]
-        spaces += document.trailing_whitespace[done:first]
-        labels += (document.labels or ())[done:first]
-        done = end
-        if not inside:
-            continue
-        old = document.full_text[starts[first] : starts[end]]
-        new = _replaced(old, starts[first], inside)
-        cuts = [place - starts[first] for place in starts[first : end + 1]]
-        if [c.isspace() for c in new] == [c.isspace() for c in old]:
-            new_tokens = tuple(
-                new[a : b - s]
-                for (a, b), s in zip(pairwise(cuts), document.trailing_whitespace[first:end], strict=True)
-            )
-            new_spaces = document.trailing_whitespace[first:end]
-        else:
-            new_tokens, new_spaces = tokenize(new)
-        regions.append((first, end, len(tokens), len(tokens) + len(new_tokens)))
-        tokens += new_tokens
-        spaces += new_spaces
-        if document.labels is not None:
-            labels += _labels_of(document.labels[first:end], len(new_tokens))
-    redacted = Document(
-        number=document.number,
-        full_text=join_tokens(tokens, spaces),
-        tokens=tuple(tokens),
-        trailing_whitespace=tuple(spaces),
-        labels=None if document.labels is None else tuple(labels),
-    )
-    return Redacted(document=_repaired(redacted), changes=tuple(changes), kept=tuple(kept), regions=tuple(regions))
-
-
-def _replaced(text: str, offset: int, changes: Sequence[Change]) -> str:
-    parts, done = [], 0
-    for change in changes:
-        parts += [text[done : change.start - offset], change.text]
-        done = change.end - offset
-    return "".join(parts) + text[done:]
-
-
-def _labels_of(labels: Sequence[str], n_tokens: int) -> list[str]:
-    """Return the labels of the tokens that replace a region with `labels`; a new region of one entity stays one."""
-    if len(labels) == n_tokens:
-        return list(labels)
-    first = next((label for label in labels if label != OUTSIDE), OUTSIDE)
-    return [first] + [first if first == OUTSIDE else f"I-{first[2:]}"] * (n_tokens - 1)
+    starts_sentence = not before or before.endswith(SENTENCE_ENDS)
+    return (word.islower() or (word.istitle() and starts_sentence)) and is_ordinary(word)

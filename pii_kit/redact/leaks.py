@@ -1,19 +1,43 @@
-"""Search the released text for what was replaced: whatever survives is listed, with a reason if there is one."""
+"""Search the released text for what was replaced, and measure on labelled essays what survives."""
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS
+from pii_kit.documents import Document, join_tokens, token_edges, true_labels
+from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE, PII_TYPES, STREET_ADDRESS, URL_PERSONAL, spans_of
 from pii_kit.lexicon import LISTS, MISSPELT, look_up
-from pii_kit.redact import LONGEST_WORD, Redacted, Redaction, is_ordinary, normalise, parts_of
-from pii_kit.redact.document import starts_sentence
-from pii_kit.redact.finder import Finder, fold
-from pii_kit.redact.forms import Item
+from pii_kit.redact.document import Redacted, Redaction, finder_of, is_ordinary_at, redact_document
+from pii_kit.redact.search import (
+    LONGEST_WORD,
+    YEAR,
+    Finder,
+    Folded,
+    Target,
+    fold_with_places,
+    identity_of,
+    is_ordinary,
+    name_words,
+    plain,
+    targets_of,
+)
+from pii_kit.redact.surrogates import AT, PLACEHOLDER, RUNS, SITES
+from pii_kit.rules import is_institutional
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ORDINARY, INSIDE, ALLOWED = "ordinary word", "part of another word", "allowed"
-OTHER_DOCUMENT = "one-word string of another document"
-Found = dict[tuple[int, int], tuple[str, str]]  # place → type, reason
+LEAST_INSIDE = {True: 4, False: 6}  # letters, or digits, of a part that is also searched inside longer words
+# Parts of hosts that identify nobody, beside those of institutions and the last part of any host.
+HOSTS = frozenset((
+    "gmail", "googlemail", "yahoo", "hotmail", "outlook", "live", "icloud", "mail", "www", "com", "org", "net", "edu",
+    "gov", "http", "https",
+))  # fmt: skip
+IDENTIFIERS, DOCUMENTS, WORDS = "identifiers", "documents with PII", "other words"
+ROWS = "rows"
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,95 +51,172 @@ class Leak:
     reason: str
 
 
-def find_leaks(items: Sequence[Item], redacted: Sequence[Redacted], settings: Redaction) -> list[Leak]:
-    """Return what survives of the replaced strings in the new text and in the other fields of each document.
+def find_leaks(
+    redacted: Sequence[Redacted], others: Sequence[Mapping[str, str]], settings: Redaction
+) -> Iterator[Leak]:
+    """Yield what survives of the replaced strings in the new text and in the other fields of each document.
 
-    Whole strings and their parts are searched in their own document. Where identities are global, whole strings are
-    also searched in all other documents.
+    Strings and their parts are searched in their own document. Where identities are global, strings of more than one
+    word are also searched in all other documents.
     """
-    holders: dict[str, dict[int, str]] = {}  # string → documents that hold it, with its type
+    holders: dict[Target, set[int]] = {}
     for one in redacted if settings.is_global else ():
         for change in one.changes:
-            holders.setdefault(change.original, {})[one.document.number] = change.pii_type
-    finder = Finder(holders, loose=True)
-    leaks = []
-    for item, one in zip(items, redacted, strict=True):
-        for name, text in {"full_text": one.document.full_text, **item.others}.items():
-            own = {change.original: change.pii_type for change in one.changes}
-            found = {**_elsewhere(text, one, finder, holders), **_find(text, own, settings)}
-            for (start, end), (pii_type, reason) in sorted(found.items()):
-                if name != "full_text" or not _is_placeholder(one, start, end):
-                    leak = Leak(
-                        document=item.document.number, field=name, start=start, pii_type=pii_type, reason=reason
-                    )
-                    leaks.append(leak)
-    return leaks
-
-
-def _is_placeholder(redacted: Redacted, start: int, end: int) -> bool:
-    """Return whether a place is inside a mask, a type or a hash: these hold nothing of the original."""
-    place = bisect_right(redacted.changes, start, key=lambda change: change.new_start) - 1
-    if place < 0 or end > redacted.changes[place].new_end:
-        return False
-    change = redacted.changes[place]
-    return "█" in change.text or change.text.startswith((f"[{change.pii_type}]", f"[{change.pii_type}:"))
+            if not change.original.isalpha():
+                holders.setdefault((change.original, change.pii_type), set()).add(one.original.number)
+    everywhere = Finder(holders)
+    for one, fields in zip(redacted, others, strict=True):
+        number = one.original.number
+        finders = _finders({(change.original, change.pii_type) for change in one.changes})
+        for name, text in {"full_text": one.text, **fields}.items():
+            folded = fold_with_places(text)
+            found = _find(folded, finders, settings)
+            for start, end, target in everywhere.find(folded):
+                if number not in holders[target]:
+                    found.setdefault((start, end), (target[1], ""))
+            for (start, _), (pii_type, reason) in sorted(found.items()):
+                yield Leak(document=number, field=name, start=start, pii_type=pii_type, reason=reason)
 
 
 def survives_in(redacted: Redacted, string: str, pii_type: str, settings: Redaction) -> bool:
     """Return whether a string, or a part of it, is in the new text of a document without a reason."""
-    found = _find(redacted.document.full_text, {string: pii_type}, settings)
-    return any(not reason and not _is_placeholder(redacted, *place) for place, (_, reason) in found.items())
+    found = _find(fold_with_places(redacted.text), _finders({(string, pii_type)}), settings)
+    return any(not reason for _, reason in found.values())
 
 
-def _find(text: str, types: Mapping[str, str], settings: Redaction) -> Found:
-    """Find strings and parts of strings, given with their types; parts also inside words."""
-    if not types:
-        return {}
-    places = [(start, end, types[string]) for start, end, string in Finder(types, loose=True).find(text)]
-    folded = fold(text)
-    parts = {fold(part): pii_type for string, pii_type in types.items() for part in parts_of(string, pii_type)}
-    for part, pii_type in parts.items():
-        start = folded.find(part)
-        while start >= 0:
-            places.append((start, start + len(part), pii_type))
-            start = folded.find(part, start + len(part))
-    return {(start, end): (pii_type, _reason(text, start, end, pii_type, settings)) for start, end, pii_type in places}
+def parts_of(string: str, pii_type: str) -> set[str]:
+    """Return the parts of PII that must not survive: runs of three letters or more and of four digits or more.
+
+    >>> sorted(parts_of("Ana de Souza", "NAME_STUDENT")), sorted(parts_of("ana.s@mit.edu", "EMAIL"))
+    (['Ana', 'Souza'], ['ana'])
+    >>> sorted(parts_of("2019-04-11872", "ID_NUM")), sorted(parts_of("https://github.com/ingrid", "URL_PERSONAL"))
+    (['11872'], ['ingrid'])
+    """
+    string = plain(string)
+    if pii_type == NAME_STUDENT:
+        return {word for word in name_words(string) if len(word) > 1}
+    local, *host = AT.split(string, maxsplit=1) if pii_type == EMAIL else [string]
+    if pii_type == URL_PERSONAL:
+        host = re.findall(r"^(?:https?://)?([^/\s]+)", string)
+        local = string.partition(host[0])[2] if host else string
+        host = [] if SITES.match(string) else host
+    names = [] if not host or is_institutional(host[0]) else RUNS.findall(host[0])[:-1]
+    parts = {*RUNS.findall(local), *names}
+    return {part for part in parts if part.lower() not in HOSTS and not YEAR.fullmatch(part)}
 
 
-def _elsewhere(text: str, redacted: Redacted, finder: Finder, holders: Mapping[str, Mapping[int, str]]) -> Found:
-    """Find strings that were replaced in other documents."""
-    found: Found = {}
-    for start, end, string in finder.find(text):
-        if redacted.document.number not in holders[string]:
-            reason = OTHER_DOCUMENT if string.isalpha() else ""
-            found[start, end] = next(iter(holders[string].values())), reason
-    return found
+def _finders(strings: set[Target]) -> tuple[Finder, ...]:
+    """Return the finders of whole words, and of what is also searched inside words: "xsilvax", "anasilva"."""
+    if not strings:
+        return ()
+    parts = {(part, pii_type) for string, pii_type in strings for part in parts_of(string, pii_type)}
+    words = [name_words(plain(string)) for string, pii_type in strings if pii_type == NAME_STUDENT]
+    joined = {("".join(of_name), NAME_STUDENT) for of_name in words if len(of_name) > 1}
+    inside = {part for part in parts | joined if len(part[0]) >= LEAST_INSIDE[part[0].isalpha()]}
+    wholes = {target for string in strings for target in targets_of(*string)}
+    return Finder(wholes | parts), Finder(inside, inside=True)
 
 
-def _reason(text: str, start: int, end: int, pii_type: str, settings: Redaction) -> str:
+def _find(text: Folded, finders: Iterable[Finder], settings: Redaction) -> dict[Span, tuple[str, str]]:
+    """Return the places of strings and parts of strings, with their types and reasons."""
+    original = text.original
+    stays = [match.span() for match in PLACEHOLDER.finditer(original)]
+    allowed = [(start, end) for start, end, _ in finder_of(tuple(settings.allow)).find(text)]
+    return {
+        (start, end): (pii_type, ALLOWED if _covers(allowed, start, end) else _reason(original, start, end, pii_type))
+        for finder in finders
+        for start, end, (_, pii_type) in finder.find(text)
+        if not _covers(stays, start, end)
+    }
+
+
+def _covers(spans: Iterable[Span], start: int, end: int) -> bool:
+    return any(first <= start and end <= last for first, last in spans)
+
+
+def _reason(text: str, start: int, end: int, pii_type: str) -> str:
     """Return why a string may stay, empty if nothing explains it."""
-    word_start, word_end = _word_around(text, start, end)
-    word = text[word_start:word_end]
-    if {normalise(text[start:end]), normalise(word)} & settings.allow:
-        return ALLOWED
+    first, last = start, end
+    while first > max(0, start - LONGEST_WORD) and text[first - 1].isalnum():
+        first -= 1
+    while last < min(len(text), start + 2 * LONGEST_WORD) and text[last].isalnum():
+        last += 1
+    word = text[first:last]
     if len(word) > LONGEST_WORD or not word.isalpha():
         return ""
     entry = dict(zip(LISTS, look_up(word), strict=True))
-    if (word_start, word_end) != (start, end):
+    if (first, last) != (start, end):
         return INSIDE if any(entry.values()) else ""
     if pii_type == NAME_STUDENT:
-        as_word = word.islower() or (word.istitle() and starts_sentence(text, start))
-        return ORDINARY if as_word and is_ordinary(word) else ""
+        return ORDINARY if is_ordinary_at(text, start, end) else ""
     is_word = 0 < entry["commonness"] < MISSPELT and not entry["first name"] and not entry["surname"]
     is_place = pii_type == STREET_ADDRESS and bool(entry["place"])
     return ORDINARY if is_word or is_place or is_ordinary(word) else ""
 
 
-def _word_around(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the place of the letters and digits around a place; a longer run than any word is cut."""
-    first = start
-    while first > max(0, start - LONGEST_WORD) and text[first - 1].isalnum():
-        first -= 1
-    while end < min(len(text), start + 2 * LONGEST_WORD) and text[end].isalnum():
-        end += 1
-    return first, end
+def evaluate_redaction(
+    documents: Iterable[Document], labels: Iterable[Sequence[str]], settings: Redaction
+) -> "pd.DataFrame":
+    """Redact labelled documents by predicted `labels` (document, token), and compare with their true labels.
+
+    An identifier is a string that is labelled in a document; it counts once for the document. It survives if a part of
+    one of its labelled places is not replaced, or if the leak check finds it, or a part of it, anywhere in the
+    released text without a reason. Rows are true rows of the competition, which are replaced or not.
+
+    Returns:
+        A table (what was counted; n, good, share, low, high, bound): of each line `good` of `n` are removed
+        (identifiers, per type and all), without a leak (documents with PII), replaced (rows), or left alone (words
+        that are not PII). `low` and `high` are the exact binomial interval of the share at the level LEVEL, and
+        `bound` is its lower confidence bound (`recall_bound`). Both take the counts as independent; those of one
+        document are not, so the true bounds are wider.
+    """
+    import pandas as pd
+    from scipy.stats import binomtest
+
+    from pii_kit.metrics import LEVEL, recall_bound
+
+    counts = {name: [0, 0] for name in (IDENTIFIERS, *PII_TYPES, DOCUMENTS, ROWS, WORDS)}  # good, bad
+    for document, predicted in zip(documents, labels, strict=True):
+        redacted = redact_document(document, predicted, settings)
+        edges = token_edges(document)
+        replaced = _replaced_tokens(redacted, edges)
+        left: dict[Target, bool] = {}  # type, identifier → whether it survives
+        for first, end, pii_type in spans_of(true_labels(document)):
+            string = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
+            if _is_word(string):
+                survives = any(_is_word(document.tokens[n]) and not replaced[n] for n in range(first, end))
+                survives = survives or survives_in(redacted, string, pii_type, settings)
+                key = pii_type, identity_of(string, pii_type)
+                left[key] = left.get(key, False) or survives
+        counted = [(name, survives) for (pii_type, _), survives in left.items() for name in (IDENTIFIERS, pii_type)]
+        counted += [(DOCUMENTS, any(left.values()))] * bool(left)
+        for token, label, is_replaced in zip(document.tokens, true_labels(document), replaced, strict=True):
+            if label != OUTSIDE:
+                counted.append((ROWS, not is_replaced))
+            elif _is_word(token):
+                counted.append((WORDS, is_replaced))
+        for name, is_bad in counted:
+            counts[name][is_bad] += 1
+    lines = {}
+    for name, (good, bad) in counts.items():
+        if good + bad:
+            low, high = binomtest(good, good + bad).proportion_ci(LEVEL)
+            share = {"share": good / (good + bad), "low": low, "high": high}
+            lines[name] = {"n": good + bad, "good": good, **share, "bound": recall_bound(good, bad)}
+    return pd.DataFrame(lines).T
+
+
+def _replaced_tokens(redacted: Redacted, edges: Sequence[int]) -> list[bool]:
+    """Return whether all letters and digits of each token are in a change; of one without any, whether it is."""
+    is_replaced = bytearray(len(redacted.original.full_text))
+    for change in redacted.changes:
+        is_replaced[change.start : change.end] = b"\1" * (change.end - change.start)
+    tokens = zip(edges, redacted.original.tokens, strict=False)
+    return [
+        all(is_replaced[place] for place, c in enumerate(token, start) if c.isalnum() or not _is_word(token))
+        for start, token in tokens
+    ]
+
+
+def _is_word(text: str) -> bool:
+    return any(map(str.isalnum, text))

@@ -1,16 +1,17 @@
 """The kit in Microsoft Presidio: a recognizer that uses trained runs, and an operator that writes surrogates."""
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pii_kit.documents import Document
+from pii_kit.documents import covered_tokens, document_of_text, token_edges
 from pii_kit.files import KitError
-from pii_kit.labels import EMAIL, NAME_STUDENT, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL
+from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE_ID, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL
 from pii_kit.predict import Tagger
-from pii_kit.redact import Redaction
-from pii_kit.redact.document import numbers_in, whole_number
-from pii_kit.redact.replacements import DocumentSurrogates
+from pii_kit.redact.document import find_places
+from pii_kit.redact.search import fold
+from pii_kit.redact.surrogates import DocumentSurrogates
 
 try:
     from presidio_analyzer import AnalysisExplanation, EntityRecognizer, RecognizerResult
@@ -34,16 +35,13 @@ SURROGATES = "surrogates"  # the operator's parameter
 
 
 class PiiKitRecognizer(EntityRecognizer):
-    """Finds the PII that `Tagger` and `python -m pii_kit redact --run` label; further mentions are not searched.
+    """Finds what `redact` replaces: what a tagger labels, and what patterns find; further mentions are not searched.
 
-    `runs` are one or more folders, averaged. `thresholds` (PII type) on P(O) take the place of
+    `runs` are one or more folders, averaged as by `Tagger.load`. `thresholds` (PII type) on P(O) take the place of
     theirs. With `presidio_names`, entities have Presidio's names where it has some (`PRESIDIO_NAMES`).
 
-    The score of a result is 1 − P(O) of its token with the lowest P(O). Runs choose thresholds that miss little, so
-    right results can have low scores, near 0 where a rule labelled them: a score threshold of Presidio loses these.
-
-    Raises:
-        KitError: as `Tagger.load`.
+    The score of a result is 1 − P(O) of its token with the lowest P(O), or 1 for a pattern. Runs choose thresholds
+    that miss little, so right results can have low scores: a score threshold of Presidio loses these.
     """
 
     def __init__(
@@ -53,12 +51,11 @@ class PiiKitRecognizer(EntityRecognizer):
         thresholds: Mapping[str, float] | None = None,
         presidio_names: bool = False,
         mixed_data: bool = False,
-        devices: Sequence[str] | None = None,
         supported_language: str = "en",
     ) -> None:
         self._names = {kind: PRESIDIO_NAMES.get(kind, kind) if presidio_names else kind for kind in PII_TYPES}
         runs = [runs] if isinstance(runs, str | Path) else runs
-        self._tagger = Tagger.load(*runs, thresholds=thresholds, mixed_data=mixed_data, devices=devices)
+        self._tagger = Tagger.load(*runs, thresholds=thresholds, mixed_data=mixed_data)
         super().__init__(supported_entities=[*self._names.values()], supported_language=supported_language)
 
     def load(self) -> None:
@@ -68,18 +65,19 @@ class PiiKitRecognizer(EntityRecognizer):
         self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         """Return the PII of a text of any length, of the named entities; NLP artifacts are not used."""
-        results = []
-        spans = self._tagger.label(text)
-        numbers = numbers_in(text, {span.type for span in spans})
-        for span in spans:
-            if self._names[span.type] not in entities:
+        document = document_of_text(text)
+        ((document, probabilities),) = self._tagger.predict([document])
+        labels = self._tagger.decide(document, probabilities, keep_sure=True)
+        edges, results = token_edges(document), []
+        for start, end, pii_type, source in find_places(document, text, labels):
+            if self._names[pii_type] not in entities:
                 continue
-            score = max(span.probability, LEAST_SCORE)
-            limit = self._tagger.thresholds.get(span.type, self._tagger.o_threshold)
-            reason = f"{span.type}: lowest P(O) {1 - span.probability:.4g}, threshold {limit:.4g}"
+            outside = float(probabilities[slice(*covered_tokens(edges, start, end)), OUTSIDE_ID].min())
+            limit = self._tagger.thresholds.get(pii_type, self._tagger.o_threshold)
+            score = max(1 - outside, LEAST_SCORE) if source == "label" else 1.0
+            reason = f"{pii_type}: {source}, lowest P(O) {outside:.4g}, threshold {limit:.4g}"
             explanation = AnalysisExplanation(type(self).__name__, score, textual_explanation=reason)
-            place = whole_number(span.start, span.end, numbers.get(span.type, ()))
-            results.append(RecognizerResult(self._names[span.type], *place, score, explanation))
+            results.append(RecognizerResult(self._names[pii_type], start, end, score, explanation))
         return results
 
 
@@ -107,17 +105,16 @@ class SurrogateOperator(Operator):
 
 
 def surrogate_operators(
-    text: str, results: Iterable[RecognizerResult], *, seed: int = 0, key: bytes | None = None
+    text: str, results: Iterable[RecognizerResult], *, seed: int | None = None, key: bytes | None = None
 ) -> dict[str, OperatorConfig]:
     """Return the operators (entity name) that replace the `results` of one text, for `AnonymizerEngine.anonymize`.
 
     They share their surrogates, so a person keeps one name in the text, also in e-mail addresses and user names. Equal
-    seeds draw equal names for different people: give each text its own seed, or all texts one key, with which a person
-    keeps the name in all of them (`DocumentSurrogates`). Presidio's other entities are left to other operators.
+    seeds draw equal names for different people; with a key, a person keeps the name in all texts
+    (`DocumentSurrogates`). Presidio's other entities are left to other operators.
     """
     found = [(text[one.start : one.end], TYPES[one.entity_type]) for one in sorted(results) if one.entity_type in TYPES]
-    document = Document(number=0, full_text=text, tokens=(), trailing_whitespace=())
-    surrogates = DocumentSurrogates(Redaction(mode="surrogate", seed=seed, key=key), document, found)
+    surrogates = DocumentSurrogates(secrets.randbits(63) if seed is None else seed, key, 0, fold(text), found)
     for original, pii_type in found:  # drawn in the order of the text, as by `redact`; Presidio replaces from the end
         surrogates(original, pii_type)
     return {name: OperatorConfig(OPERATOR, {SURROGATES: surrogates}) for name in TYPES}

@@ -1,45 +1,64 @@
-"""Redact a folder of files on Ray Data: actors load the taggers once; a file that fails is retried, then named."""
+"""Redact the files of a folder on Ray: each by an actor that has loaded the tagger once, and whole or not at all.
 
+OUT/NAME                 the redacted file
+OUT.reports/NAME.json    its report; with it, the file is finished
+OUT.reports/job.json     the settings of the job, for its owner's eyes only
+"""
+
+import json
 import logging
 import os
+import secrets
 import socket
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from pii_kit.files import KitError, in_one_line
-from pii_kit.redact.partition import NAMED, close_job, count_try, finished, open_job, partitions, redact_file
-from pii_kit.redact.table import TableConfig, add_reports, read_rows
+from pii_kit.files import KitError, atomic_write, in_one_line, read_json, write_json
+from pii_kit.redact.essays import FORMS, read_essays
+from pii_kit.redact.release import PRIVATE, describe, redact_essays, report_of, write_release
+from pii_kit.redact.table import TableConfig, read_rows
 
-TRIES = 3  # of a file, also if its worker is killed; Ray itself would start it again and again
-CPUS = 0.5  # CPUs of a worker; with 1 the workers would take all, and Ray Data's own tasks would wait forever
+TRIES = 3  # of a file whose worker is killed
+CPUS = 0.5  # CPUs of a worker; with 1 the workers would take all, and Ray's own tasks would wait forever
 CONNECT_SECONDS = 10
 OBJECT_STORE = 100 * 2**20  # bytes on this machine: only names and numbers go through it
+COUNTS = ("documents", "without_text", "changed_documents", "labelled_tokens")
+N_NAMED = 5  # files in an error
 
 
 class _Worker:
     """An actor that redacts one file after another."""
 
-    def __init__(self, out: str, config: TableConfig, strict: bool) -> None:
-        self.out, self.config, self.strict = Path(out), config, strict
+    def __init__(self, config: TableConfig, out: Path, strict: bool) -> None:
+        self.config, self.out, self.strict = config, out, strict
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Redact the file `row["path"]`; return its name, its number of documents, and an error or an empty text."""
-        path = Path(row["path"])
-        done = {"name": path.name, "documents": 0, "error": ""}
-        error = "its worker was killed"
-        while count_try(self.out, path.name) <= TRIES:
-            try:
-                return done | {"documents": redact_file(path, self.out, self.config, strict=self.strict)}
-            except KitError as bad_input:  # another try would end alike
-                return done | {"error": str(bad_input)}
-            except Exception as failure:  # one file, whatever is wrong with it, must not stop the job
-                error = f"{type(failure).__name__}: {in_one_line(failure)}"
-        return done | {"error": f"{error} ({TRIES} tries)"}
+    def redact(self, path: Path) -> str:
+        """Redact a file and write its report. Return an error about the input, or an empty text."""
+        try:
+            redact_file(path, self.out, self.config, strict=self.strict)
+        except KitError as error:
+            return str(error)
+        return ""
+
+
+def redact_file(path: Path, out: Path, config: TableConfig, *, strict: bool) -> None:
+    """Redact a file into the folder `out`. Raises KitError if it is wrong, or `strict` and the leak check fails."""
+    before = _state(path)
+    essays = read_essays(path, config.text_column)
+    labels = list(config.labels(list(essays.documents.values())))
+    release = redact_essays(essays, labels, config.settings)
+    if strict and release.unexplained:
+        names = ", ".join(dict.fromkeys(essays.names[leak.document] for leak in release.unexplained[:N_NAMED]))
+        raise KitError(f"{path}: {len(release.unexplained)} leaks that nothing explains, in {names}")
+    report = report_of(release, {"labelled_tokens": sum(len(of) - of.count("O") for of in map(list, labels))})
+    write_release(release, out / path.name)
+    write_json(_reports(out) / f"{path.name}.json", {"input": before, "report": report})
 
 
 def redact_on_ray(
@@ -51,40 +70,45 @@ def redact_on_ray(
     address: str | None = None,
     n_workers: int | None = None,
 ) -> dict[str, Any]:
-    """Redact the parquet and JSON lines files of a folder into another folder; return the report in counts.
+    """Redact the files of a folder into another folder, each with its own name; return the sum of their reports.
 
-    A job that was interrupted goes on where it stopped. A worker that is killed is started again. On a cluster at
-    `address`, all machines must see the same folders.
+    The same command finishes a job that was interrupted. On a cluster at `address`, all machines must see the folders.
 
     Raises:
         KitError: Ray is not installed, nothing answers at `address`, the output is of another job, files could not be
             redacted (all others are finished), or the submission has rows of documents that no file holds.
     """
-    ray = _ray_module()
-    if address:
-        _check_address(address)
-    paths = partitions(data.resolve())
-    out = out.resolve()
-    n_rows = len(read_rows(config.submission)) if config.submission else None
-    open_job(out, config.identity() | {"strict": strict})
+    ray = _ray_module(address)
+    data, out = data.resolve(), out.resolve()
+    paths = sorted(path for path in data.glob("*") if path.suffix.lower() in FORMS and not path.is_symlink())
+    if not paths:
+        raise KitError(f"{data}: no folder of files with {', '.join(FORMS)}")
+    config = _open_job(out, config, strict)
     failed: dict[str, str] = {}
-    n_documents = 0
-    with _started(ray, address, n_workers) as n_workers, tqdm(total=len(paths), unit="file") as bar:
-        started = time.monotonic()
-        for row in _rows(ray, paths, (str(out), config, strict), n_workers):
-            if row["error"]:
-                failed[row["name"]] = row["error"]
-            n_documents += row["documents"]
-            bar.set_postfix_str(f"{n_documents / (time.monotonic() - started):.1f} documents/s")
+    waiting: dict[Any, tuple[Any, Path]] = {}
+    todo = [path for path in paths if not _finished(path, out)]
+    with _started(ray, address, n_workers) as n_workers, tqdm(total=len(todo), unit="file") as bar:
+        Worker = ray.remote(num_cpus=CPUS, max_restarts=-1, max_task_retries=TRIES - 1)(_Worker)
+        idle = [Worker.remote(config, out, strict) for _ in range(min(n_workers, len(todo)))]
+        while todo or waiting:
+            while idle and todo:
+                worker, path = idle.pop(), todo.pop(0)
+                waiting[worker.redact.remote(path)] = worker, path
+            (done, *_), _ = ray.wait(list(waiting))
+            worker, path = waiting.pop(done)
+            idle.append(worker)
+            try:
+                error = ray.get(done)
+            except ray.exceptions.RayError as failure:  # one file, whatever is wrong with it, must not stop the job
+                error = f"{type(failure).__name__}: {in_one_line(failure)}"
+            failed |= {path.name: error} if error else {}
             bar.update()
-    close_job(out)
     if failed:
-        first = "; ".join(f"{name}: {error}" for name, error in sorted(failed.items())[:NAMED])
+        first = "; ".join(f"{name}: {error}" for name, error in sorted(failed.items())[:N_NAMED])
         raise KitError(f"{data}: {len(failed)} of {len(paths)} files failed, the others are in {out}: {first}")
-    report: dict[str, Any] = {}
-    for path in paths:
-        report = add_reports(report, finished(out, path.name)["report"])
-    if n_rows not in (None, report["labelled_tokens"]):
+    report = {"note": PRIVATE, "settings": describe(config.settings), "files": len(paths)} | _sum(out, paths)
+    n_rows = len(read_rows(Path(config.submission))) if config.submission else report["labelled_tokens"]
+    if n_rows != report["labelled_tokens"]:
         raise KitError(
             f"{config.submission}: {n_rows} rows label {report['labelled_tokens']} tokens of {data}; do not use {out}; "
             "expected one token for each row: is it of other documents, or is a document in two files?"
@@ -92,25 +116,74 @@ def redact_on_ray(
     return report
 
 
-def _ray_module() -> Any:
-    """Return Ray with Ray Data. Raises KitError if they are not installed."""
+def _reports(out: Path) -> Path:
+    return out.with_name(f"{out.name}.reports")
+
+
+def _state(path: Path) -> list[int]:
+    return [path.stat().st_size, path.stat().st_mtime_ns]
+
+
+def _finished(path: Path, out: Path) -> bool:
+    """Return whether a file was redacted before. Raises KitError if it was changed since."""
+    report = _reports(out) / f"{path.name}.json"
+    if not (report.exists() and (out / path.name).exists()):
+        return False
+    if read_json(report)["input"] != _state(path):
+        raise KitError(f"{path}: was changed since it was redacted; choose a new output folder")
+    return True
+
+
+def _open_job(out: Path, config: TableConfig, strict: bool) -> TableConfig:
+    """Start a job that writes to the folder `out`, or go on with it, with its seed. Raises KitError if it differs."""
+    path = _reports(out) / "job.json"
+    settings = config.settings
+    labels = config.runs, config.submission, config.o_threshold, config.thresholds, config.text_column
+    strings = settings.key, settings.allow, settings.deny
+    same = {"strict": strict, **describe(settings)}
+    same |= {name: sha256(repr(of).encode()).hexdigest() for name, of in (("labels", labels), ("strings", strings))}
+    before = read_json(path) if path.exists() else None
+    if before is None and out.exists() and any(out.iterdir()):
+        raise KitError(f"{out}: exists already, and is of no job; choose a new folder")
+    seed = settings.seed if settings.seed is not None else (before or {}).get("seed", secrets.randbits(63))
+    same["seed"] = seed
+    if different := [name for name in same if before and before.get(name) != same[name]]:
+        raise KitError(f"{out}: was written with other settings: {', '.join(different)}; choose a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, private=True) as handle:
+        handle.write(json.dumps(same))
+    return replace(config, settings=replace(settings, seed=seed))
+
+
+def _sum(out: Path, paths: list[Path]) -> dict[str, Any]:
+    """Return the sum of the reports of files."""
+    total: dict[str, Any] = dict.fromkeys(COUNTS, 0) | {"types": {}, "leaks": {"unexplained": 0, "explained": {}}}
+    for path in paths:
+        report = read_json(_reports(out) / f"{path.name}.json")["report"]
+        total |= {name: total[name] + report[name] for name in COUNTS}
+        total["leaks"]["unexplained"] += report["leaks"]["unexplained"]
+        counts = [(total["leaks"]["explained"], report["leaks"]["explained"])]
+        counts += [(total["types"].setdefault(kind, {}), of_type) for kind, of_type in report["types"].items()]
+        for sums, more in counts:
+            sums |= {name: sums.get(name, 0) + count for name, count in more.items() if isinstance(count, int)}
+    return total
+
+
+def _ray_module(address: str | None) -> Any:
+    """Return Ray. Raises KitError if it is not installed, or nothing answers at HOST:PORT: Ray would try for ever."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends statistics unless it is told not to
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it reports each start of an actor that can restart
     try:
-        import ray.data
+        import ray
     except ImportError:
-        raise KitError("--ray needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow") from None
-    return ray
-
-
-def _check_address(address: str) -> None:
-    """Raise KitError if nothing answers at HOST:PORT. Ray itself would try for ever."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+        raise KitError("--ray needs Ray: pip install ray") from None
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         try:
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except OSError as error:
             raise KitError(f"{address}: no Ray cluster answers: {error}") from None
+    return ray
 
 
 @contextmanager
@@ -118,25 +191,11 @@ def _started(ray: Any, address: str | None, n_workers: int | None) -> Iterator[i
     """Start Ray on this machine, or connect to a cluster, unless this is done; yield the number of workers."""
     is_ours = not ray.is_initialized()
     if is_ours:
-        local = {
-            "num_cpus": max(os.cpu_count() or 1, n_workers or 1),
-            "object_store_memory": OBJECT_STORE,
-            "include_dashboard": False,
-        }
+        n_cpus = max(os.cpu_count() or 1, n_workers or 1)
+        local = {"num_cpus": n_cpus, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = context.print_on_execution_start = False
     try:
-        with ray.data.DataContext.current(context):
-            yield n_workers or int(ray.cluster_resources()["CPU"])
+        yield n_workers or int(ray.cluster_resources()["CPU"])
     finally:
         if is_ours:
             ray.shutdown()
-
-
-def _rows(ray: Any, paths: Sequence[Path], arguments: tuple, n_workers: int) -> Iterator[dict[str, Any]]:
-    """Yield what the workers return, as soon as a file is done."""
-    files = ray.data.from_items([{"path": str(path)} for path in paths], override_num_blocks=len(paths))
-    pool = ray.data.ActorPoolStrategy(size=n_workers, max_tasks_in_flight_per_actor=1)
-    yield from files.map(_Worker, fn_constructor_args=arguments, compute=pool, num_cpus=CPUS).iter_rows()

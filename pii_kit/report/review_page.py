@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from pii_kit.documents import Document
 from pii_kit.labels import PII_TYPES
-from pii_kit.redact.decisions import FORMAT, Detection, fingerprint_texts
+from pii_kit.redact.review import FORMAT, Detection, fingerprint_texts
 from pii_kit.report import TYPE_COLOURS
 from pii_kit.report.page import colour_rules, escaped, write_page
 
@@ -21,7 +21,7 @@ def write_review_page(
     note: str = "",
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
-    """Write documents with their detections as a page. `redact.decisions.read_decisions` reads what the page saves.
+    """Write documents with their detections as a page. `redact.review.read_decisions` reads what the page saves.
 
     The document with the most uncertain detection comes first. `names` are shown instead of documents' numbers.
     """

@@ -10,9 +10,8 @@ import pytest
 from pii_kit.__main__ import main
 from pii_kit.labels import LABELS, OUTSIDE_ID
 from pii_kit.predict import Tagger
-from pii_kit.redact.decisions import FORMAT, fingerprint_texts
-from pii_kit.redact.forms import read_files
-from pii_kit.redact.release import items_of
+from pii_kit.redact.essays import read_essays
+from pii_kit.redact.review import FORMAT, fingerprint_texts
 
 NAME = "NAME_STUDENT"
 
@@ -48,7 +47,7 @@ def redact(*more: str) -> int:
 
 def write_decisions(folder, *spans) -> None:
     """Write decisions about the first document: start, end, decision."""
-    documents = [item.document for item in items_of(read_files(folder / "in.csv"))]
+    documents = read_essays(folder / "in.csv").documents.values()
     names = ("start", "end", "type", "decision")
     entries = [dict(zip(names, (start, end, NAME, decision), strict=True)) for start, end, decision in spans]
     content = {"format": FORMAT, "data": fingerprint_texts(documents), "documents": {"0": entries}}
@@ -66,9 +65,9 @@ def test_review_writes_a_page_with_detections_and_suggestions(folder, capsys):
             "0",
             ["Ana ", "and ", "we ", "met ", "Bob"],
             [[0, 1, 0, 0.7, 0], [2, 3, 0, 0.05, 1], [4, 5, 0, 0.7, 0]],
-            "Document 0",
+            "row 2",
         ],
-        ["1", ["nobody"], [], "Document 1"],
+        ["1", ["nobody"], [], "row 3"],
     ]
 
 
@@ -88,12 +87,12 @@ def test_redact_uses_decisions_and_counts_undecided_detections_as_accepted(folde
     assert redact("--decisions", "decisions.json", "--report", "report.json") == 0
     assert (folder / "out.csv").read_text() == "text\nAna and [NAME_STUDENT] met [NAME_STUDENT]\nnobody\n"
     assert "1 of 3 detections undecided" in capsys.readouterr().out
-    assert len(json.loads((folder / "report.json").read_text())["decisions_sha256"]) == 64
+    assert json.loads((folder / "report.json").read_text())["decisions"] == "decisions.json"
 
 
 def test_decisions_about_other_essays_are_refused_and_nothing_is_written(folder, capsys):
     write_decisions(folder, (0, 1, "accepted"))
-    (folder / "in.csv").write_text("text\nEva and we met Bob\nnobody\n")
+    (folder / "in.csv").write_text("text\nAna but we met Bob\nnobody\n")
     assert redact("--decisions", "decisions.json") == 2
     error = capsys.readouterr().err
     assert "decisions.json: these are decisions about other documents" in error and error.count("\n") == 1
@@ -121,4 +120,4 @@ def test_documents_of_a_folder_have_the_names_of_their_files(folder):
     page = (folder / "page.html").read_text()
     content = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
     assert [(number, title) for number, *_, title in content["documents"]] == [("0", "a.txt"), ("1", "b.txt")]
-    assert review() == 0 and '"Document 0"' in (folder / "review.html").read_text()
+    assert review() == 0 and '"row 2"' in (folder / "review.html").read_text()

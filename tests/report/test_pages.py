@@ -15,7 +15,7 @@ from conftest import make_document
 
 from pii_kit.documents import Document
 from pii_kit.labels import LABELS
-from pii_kit.redact.decisions import Detection
+from pii_kit.redact.review import Detection
 from pii_kit.report.error_page import write_error_page
 from pii_kit.report.page import read_asset, table
 from pii_kit.report.redaction_page import write_redaction_page

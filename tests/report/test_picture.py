@@ -2,8 +2,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from pii_kit.documents import document_of_spans
-from pii_kit.redact import Redaction
-from pii_kit.redact.document import redact_document
+from pii_kit.redact import Redaction, redact_document
 from pii_kit.report.picture import _lines, draw_redaction
 from pii_kit.sample import make_documents
 

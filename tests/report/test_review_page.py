@@ -7,7 +7,7 @@ from chromium import needs_chromium, open_chromium, wait_until
 from conftest import make_document
 
 from pii_kit.documents import Document
-from pii_kit.redact.decisions import Detection, fingerprint_texts, read_decisions
+from pii_kit.redact.review import Detection, fingerprint_texts, read_decisions
 from pii_kit.report.review_page import write_review_page
 
 NAME, EMAIL = "NAME_STUDENT", "EMAIL"
