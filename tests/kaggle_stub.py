@@ -14,22 +14,20 @@ import pytest
 from pii_kit.kaggle import build
 
 ROOT = Path(__file__).parents[1]
-HANG_SECONDS = 5  # no request is kept longer than this
 
 
 @dataclass
 class Stub:
     """What has arrived, and what is to be answered.
 
-    `refusals` maps a method to (HTTP status, body, headers); methods in `hangs` are not answered. The `states` of a
-    notebook's newest version are answered one after the other, the last one for ever; a push sets them to `after_push`.
-    At most `sessions` notebooks run at a time. `outputs` maps a notebook to its files, path to content.
+    `refusals` maps a method to (HTTP status, body, headers). The `states` of a notebook's newest version are answered
+    one after the other, the last one for ever; a push sets them to `after_push`. At most `sessions` notebooks run at a
+    time. `outputs` maps a notebook to its files, path to content.
     """
 
     address: str = ""
     calls: list[tuple[str, dict]] = field(default_factory=list)
     refusals: dict[str, tuple[int, str, dict]] = field(default_factory=dict)
-    hangs: set[str] = field(default_factory=set)
     blobs: dict[str, bytes] = field(default_factory=dict)
     datasets: dict[str, dict] = field(default_factory=dict)
     kernels: dict[str, dict] = field(default_factory=dict)
@@ -38,7 +36,6 @@ class Stub:
     sessions: int = 9
     outputs: dict[str, dict[str, bytes]] = field(default_factory=dict)
     submissions: list[dict] = field(default_factory=list)
-    released: threading.Event = field(default_factory=threading.Event)
 
     def sent(self) -> list[str]:
         """Return the slugs of data sets and notebooks in the order in which they arrived."""
@@ -122,8 +119,6 @@ class Stub:
 
 def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = HANG_SECONDS
-
         def do_POST(self) -> None:
             method = urlsplit(self.path).path.rsplit("/", 1)[1]
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -152,8 +147,6 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
             self._reply(502, "")
 
         def _refused(self, method: str) -> bool:
-            if method in stub.hangs:
-                return stub.released.wait(HANG_SECONDS) or True
             if method in stub.refusals:
                 self._reply(*stub.refusals[method])
             return method in stub.refusals
@@ -182,7 +175,6 @@ def running_stub() -> Iterator[Stub]:
     try:
         yield stub
     finally:
-        stub.released.set()
         server.shutdown()
         server.server_close()
 

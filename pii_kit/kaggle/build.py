@@ -215,8 +215,8 @@ def build_wheel(root: Path, into: Path) -> None:
 def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
     """Download wheels in the versions of the file `pins`, which run on every Python, without their dependencies."""
     if names:
-        options = ("--no-deps", "--only-binary", ":all:", "--platform", "any", "--constraint", str(pins))
-        _run_pip("download", *options, "--dest", str(into), *names)
+        options = ("--no-deps", "--only-binary", ":all:", "--platform", "any", "--implementation", "py")
+        _run_pip("download", *options, "--constraint", str(pins), "--dest", str(into), *names)
 
 
 def _run_pip(*arguments: str) -> None:

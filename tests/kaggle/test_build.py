@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +11,10 @@ from pii_kit import __version__
 from pii_kit.files import KitError
 from pii_kit.kaggle import COMPETITION
 from pii_kit.kaggle.build import (
-    PLACEHOLDER,
     build_kit,
     build_wheel,
     copy_run,
     download_wheels,
-    is_owner,
     read_description,
 )
 
@@ -50,13 +47,6 @@ def problems(tmp_path):
     return find
 
 
-def test_what_is_right_has_no_problems(content, problems):
-    content["runs"] = [RUNS]
-    content["notebooks"][3]["datasets"] = ["pii-kit-package", "pii-kit-runs"]
-    content["notebooks"][4] |= {"datasets": ["pii-kit-package", "you/some-data"], "kernels": ["you/some-kernel"]}
-    assert problems(content) == []
-
-
 @pytest.mark.parametrize(
     "where, key, value, expected",
     [
@@ -73,6 +63,7 @@ def test_what_is_right_has_no_problems(content, problems):
         (["notebooks", 0], "file", "../notebooks/01_eda.ipynb", "expected a path below the folder of this file"),
         (["notebooks", 0], "file", "notebooks/07.ipynb", "not a notebook: FileNotFoundError"),
         (["notebooks", 0], "datasets", "a-b", "Input should be a valid array"),
+        (["notebooks", 0], "accelerater", None, "Extra inputs are not permitted"),
         (["notebooks", 3], "internet", True, "internet is true; expected false, because this notebook is submitted"),
     ],
 )
@@ -82,12 +73,6 @@ def test_a_wrong_value_is_one_line_with_what_was_expected(where, key, value, exp
         entry = entry[step]
     entry[key] = value
     assert any(expected in line for line in problems(content))
-
-
-@pytest.mark.parametrize("key", ["internet", "accelerator", "file"])
-def test_a_missing_field_of_a_notebook_has_no_default(key, content, problems):
-    del content["notebooks"][1][key]
-    assert problems(content) == [f"notebooks.1.{key}: Field required"]
 
 
 @pytest.mark.parametrize(
@@ -128,11 +113,6 @@ def test_the_description_of_the_kit_fits_its_notebooks():
     assert len(with_gpu) == 2  # as many as Kaggle runs at a time
 
 
-def test_the_placeholder_is_no_owner():
-    assert is_owner("Some_body-1")
-    assert not any(map(is_owner, (PLACEHOLDER, "", "a b", "-a", "a\n")))
-
-
 def files_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -146,27 +126,10 @@ def test_a_kit_has_a_folder_for_each_notebook_and_the_package(built_kit):
     metadata = json.loads((built_kit / "datasets" / "pii-kit-package" / "dataset-metadata.json").read_text())
     assert metadata.pop("description").startswith("pii_kit and the wheels")
     assert metadata == {"id": "writer/pii-kit-package", "title": "PII kit package", "licenses": [{"name": "other"}]}
-
-
-def test_a_notebook_is_unchanged_and_all_settings_are_written(built_kit):
-    folder = built_kit / "kernels" / "pii-kit-04-inference"
-    assert (folder / "04_inference.ipynb").read_bytes() == (ROOT / "notebooks" / "04_inference.ipynb").read_bytes()
-    assert json.loads((folder / "kernel-metadata.json").read_text()) == {
-        "id": "writer/pii-kit-04-inference",
-        "title": "PII kit 04 Inference",
-        "code_file": "04_inference.ipynb",
-        "language": "python",
-        "kernel_type": "notebook",
-        "is_private": True,
-        "enable_internet": False,
-        "machine_shape": "NvidiaTeslaT4",
-        "dataset_sources": ["writer/pii-kit-package"],
-        "competition_sources": ["pii-detection-removal-from-educational-data"],
-        "kernel_sources": ["writer/pii-kit-02-train-sha-rnn", "writer/pii-kit-03-train-mobilebert"],
-        "model_sources": [],
-    }
-    metadata = json.loads((built_kit / "kernels" / "pii-kit-01-eda" / "kernel-metadata.json").read_text())
-    assert (metadata["machine_shape"], metadata["enable_internet"]) == (None, False)
+    folder = built_kit / "kernels" / "pii-kit-01-eda"
+    assert (folder / "01_eda.ipynb").read_bytes() == (ROOT / "notebooks" / "01_eda.ipynb").read_bytes()
+    metadata = json.loads((folder / "kernel-metadata.json").read_text())
+    assert (metadata["machine_shape"], metadata["is_private"]) == (None, True)
 
 
 RUN = ("run.json", "decision.json", "result.json", "fold_0/history.json", "fold_0/out_of_fold.safetensors")
@@ -220,16 +183,6 @@ def test_the_wheel_holds_every_file_of_the_package(built_kit):
     assert packed == {file for file in listed.stdout.splitlines() if (ROOT / file).exists()}
 
 
-def test_the_wheels_install_and_import_without_a_network(built_kit, tmp_path):
-    wheels = sorted(map(str, (built_kit / "datasets" / "pii-kit-package").glob("*.whl")))
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", str(tmp_path)]
-    subprocess.run([*install, *wheels], check=True)
-    command = [sys.executable, "-c", "import pii_kit.labels, faker; print(pii_kit.__file__, faker.__file__)"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.count(str(tmp_path)) == 2, done.stderr
-
-
 def test_equal_sources_give_equal_wheels_without_links_and_the_checkout_stays_as_it_was(built_kit, tmp_path):
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "pii_kit", checkout / "pii_kit", ignore=shutil.ignore_patterns("__pycache__"))
@@ -247,18 +200,14 @@ def test_equal_sources_give_equal_wheels_without_links_and_the_checkout_stays_as
     assert sorted(checkout.rglob("*")) == before
 
 
-@pytest.mark.parametrize("tag, pin", [("py3", "40.54.0"), ("py3", "1.0"), ("cp311", "40.54.0")])
-def test_only_wheels_in_the_pinned_version_that_run_on_every_python_are_taken(
-    tag, pin, built_kit, tmp_path, monkeypatch
-):
+ONE_PYTHON = f"cp{sys.version_info.major}{sys.version_info.minor}"
+
+
+@pytest.mark.parametrize("tag, pin", [("py3", "40.54.0"), ("py3", "1.0"), (ONE_PYTHON, "40.54.0")])
+def test_only_pinned_wheels_that_run_on_every_python_are_taken(tag, pin, built_kit, tmp_path, monkeypatch):
     (faker,) = (built_kit / "datasets" / "pii-kit-package").glob("faker-*.whl")
     (tmp_path / "links").mkdir()
-    shutil.copyfile(
-        faker,
-        tmp_path
-        / "links"
-        / faker.name.replace("py3-none-any", f"{tag}-none-linux_x86_64" if tag != "py3" else "py3-none-any"),
-    )
+    shutil.copyfile(faker, tmp_path / "links" / f"faker-40.54.0-{tag}-none-any.whl")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
     (tmp_path / "pins.txt").write_text(f"Faker=={pin}\nother==1\n")

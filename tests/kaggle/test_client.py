@@ -1,7 +1,6 @@
 """The real Kaggle client against a stub on this machine."""
 
 import json
-import time
 import zipfile
 from io import BytesIO
 
@@ -131,16 +130,11 @@ def test_a_refusal_is_one_line_with_what_to_do(status, reply, expected, kind, ka
     assert kaggle.pushed == {}
 
 
-@pytest.mark.parametrize("pause", [False, True])
-def test_a_call_without_an_answer_is_given_up(stub, package, tmp_path, pause):
-    if pause:  # the client would wait for an hour
-        stub.refuse("StartBlobUpload", 429, "Too many requests", Retry_After="3600")
-    else:
-        stub.hangs.add("StartBlobUpload")
-    began = time.monotonic()
+def test_a_call_without_an_answer_is_given_up(stub, package, tmp_path):
+    """The client itself would wait for an hour."""
+    stub.refuse("StartBlobUpload", 429, "Too many requests", Retry_After="3600")
     with pytest.raises(Unreachable, match="no answer from Kaggle in 1 s; it may have arrived: look at the site"):
         Kaggle(tmp_path, timeout=1).send_dataset(PACKAGE, package)
-    assert time.monotonic() - began < 3
 
 
 def test_credentials_are_found_or_one_line_says_where_to_get_them(kaggle, stub, tmp_path, monkeypatch):
@@ -184,12 +178,6 @@ def test_a_complete_status_of_the_version_before_is_not_believed(kaggle, stub, b
     assert Kaggle(tmp_path).notebook(NAME) == (NOT_THERE, "")
 
 
-def test_each_change_of_a_run_is_shown_once(kaggle, stub, lines):
-    stub.states[SLUG] = ["QUEUED", "QUEUED", "RUNNING", "RUNNING", "COMPLETE"]
-    kaggle.wait_for_notebook(NAME)
-    assert lines == [f"notebook {NAME}: {state}" for state in ("queued", "running", "complete")]
-
-
 @pytest.mark.parametrize("states, why", [(["RUNNING", "ERROR"], "error: it broke"), (None, f"{NOT_THERE}: no reason")])
 def test_a_run_that_fails_or_is_not_there_ends_the_wait(states, why, kaggle, stub):
     stub.states = {SLUG: states} if states else {}
@@ -215,8 +203,8 @@ def test_a_wait_outlives_some_failures_but_not_many(kaggle, lines, monkeypatch):
 
     monkeypatch.setattr(kaggle, "notebook", answer)
     kaggle.wait_for_notebook(NAME)
-    assert lines[0] == f"notebook {NAME}: no answer, next request in 0 s (busy)"
-    assert len(lines) == 4
+    shown = ("no answer, next request in 0 s (busy)", "running", "no answer, next request in 0 s (busy)", "complete")
+    assert lines == [f"notebook {NAME}: {state}" for state in shown]
     with pytest.raises(Unreachable, match="busy"):
         kaggle.wait_for_notebook(NAME)
 
@@ -232,14 +220,6 @@ def test_outputs_are_loaded_with_the_log_and_never_leave_their_folder(kaggle, st
     assert files == sorted(found.values())
     only = kaggle.download(NAME, tmp_path / "one", only="submission.csv")
     assert [path.name for path in only if path.suffix != ".log"] == ["submission.csv"]
-
-
-def test_an_error_page_is_not_kept_as_an_output(kaggle, stub, tmp_path):
-    stub.outputs[SLUG] = {"submission.csv": b"1"}
-    stub.refusals["output"] = (403, "<?xml version='1.0'?><Error>expired</Error>", {"Content-Type": "text/xml"})
-    with pytest.raises(KitError, match=f"^outputs of {NAME}: 403 "):
-        kaggle.download(NAME, tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_submission_names_notebook_version_and_file_and_is_waited_for(kaggle, stub, lines):
