@@ -69,10 +69,8 @@ def train_spacy_ner(
     """Train a spaCy pipeline with one `ner` component on the CPU, from random weights.
 
     Each epoch augments the documents as our models do, cuts them into parts, and trains on all parts with PII and on a
-    random CLEAN_SHARE of the others. Equal documents and seeds give equal weights.
-
-    Args:
-        deadline: A time of `time.monotonic()`; no epoch begins after it, but the first one.
+    random CLEAN_SHARE of the others. Equal documents and seeds give equal weights. No epoch but the first one begins
+    after `deadline`, a time of `time.monotonic()`.
 
     Returns:
         The pipeline, and how many epochs it was trained.
@@ -112,10 +110,8 @@ def label_with_spacy(pipeline: Language, document: Document) -> list[str]:
 def _examples(pipeline: Language, documents: Sequence[Document], *, clean_share: float) -> list[Example]:
     """Return training examples: all parts of documents with PII, and a random share of the others."""
     parts = [part for document in documents for part in _parts(document)]
-    with_pii = [part for part in parts if part.types]
-    clean = [part for part in parts if not part.types]
-    chosen = with_pii + random.sample(clean, round(clean_share * len(clean)))
-    return [_example(pipeline, part) for part in chosen]
+    with_pii, clean = [part for part in parts if part.types], [part for part in parts if not part.types]
+    return [_example(pipeline, part) for part in with_pii + random.sample(clean, round(clean_share * len(clean)))]
 
 
 def _parts(document: Document) -> list[Document]:

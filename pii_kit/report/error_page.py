@@ -22,11 +22,7 @@ def write_error_page(
     """Write the errors of predicted labels (document, token) on labelled documents as one HTML page.
 
     Documents with missed rows come first, and among them those that cost the most F5. Documents with only correct rows
-    are hidden until a filter shows them. Documents without any true or predicted PII are only counted.
-
-    Args:
-        predictions: Labelled documents with their probabilities (token, label).
-        title: Heading of the page; `note` is text below it, such as the threshold.
+    are hidden until a filter shows them, and those without any true or predicted PII are only counted.
 
     Raises:
         KitError: A document has no labels, or the page would lie in a run folder, which must not hold text of essays.

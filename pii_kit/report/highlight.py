@@ -1,6 +1,7 @@
 """Show labelled documents in notebooks as HTML with coloured PII, or with coloured errors."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from spacy import displacy
 
@@ -44,10 +45,15 @@ def error_kind(true: str, predicted: str) -> str | None:
 def _render(
     document: Document, spans: Sequence[tuple[int, int, str]], colours: Mapping[str, str], around: int | None
 ) -> str:
-    edges, spaces = token_edges(document), document.trailing_whitespace
-    text, n_tokens = join_tokens(document.tokens, spaces), len(document.tokens)
+    edges, spaces, n_tokens = token_edges(document), document.trailing_whitespace, len(document.tokens)
+    text = join_tokens(document.tokens, spaces)
+    ranges = [range(n_tokens)] if around is None else [range(first - around, end + around) for first, end, _ in spans]
+    near = sorted({token for of_span in ranges for token in of_span if 0 <= token < n_tokens})
     parts = []
-    for start, end in [(0, n_tokens)] if around is None else _neighbourhoods(spans, around, n_tokens):
+    # Token numbers without a gap differ from their places in the list by the same number.
+    for _, group in groupby(enumerate(near), key=lambda pair: pair[1] - pair[0]):
+        tokens = [token for _, token in group]
+        start, end = tokens[0], tokens[-1] + 1
         before, after = f"{LEFT_OUT} " * (start > 0), f" {LEFT_OUT}" * (end < n_tokens)
         shift = len(before) - edges[start]
         entities = [
@@ -58,19 +64,3 @@ def _render(
         parts.append({"text": before + text[edges[start] : edges[end]] + after, "ents": entities, "title": None})
     options = {"colors": {name.upper(): colour for name, colour in colours.items()}}  # displaCy looks up upper case
     return displacy.render(parts, style="ent", manual=True, options=options, jupyter=False)
-
-
-def _neighbourhoods(spans: Sequence[tuple[int, int, str]], around: int, n_tokens: int) -> list[tuple[int, int]]:
-    """Return the token ranges within `around` tokens of a span; overlapping and adjacent ranges are merged.
-
-    >>> _neighbourhoods([(9, 10, "EMAIL"), (2, 3, "EMAIL"), (5, 6, "EMAIL")], 1, 10)
-    [(1, 7), (8, 10)]
-    """
-    ranges: list[tuple[int, int]] = []
-    for first, end, _ in sorted(spans):
-        start, stop = max(first - around, 0), min(end + around, n_tokens)
-        if ranges and start <= ranges[-1][1]:
-            ranges[-1] = (ranges[-1][0], max(stop, ranges[-1][1]))
-        else:
-            ranges.append((start, stop))
-    return ranges

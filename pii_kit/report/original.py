@@ -67,7 +67,8 @@ def original_metrics(truth: Iterable[Sequence[str]], predicted: Iterable[Sequenc
         scores.append(Score(tp=kinds.count((True, True)), fp=kinds.count((False, True)), fn=kinds.count((True, False))))
         n_right += sum(true == label != OUTSIDE for true, label in pairs)
         n_pii += sum(true for true, _ in kinds)
-    means = {"F5": [score.f for score in scores], "precision": [score.precision for score in scores]}
-    means |= {"recall": [score.recall for score in scores]}
-    figures = {f"{name}, original definition": float(np.mean(values)) for name, values in means.items()}
+    figures = {
+        f"{name}, original definition": float(np.mean([getattr(score, field) for score in scores]))
+        for name, field in (("F5", "f"), ("precision", "precision"), ("recall", "recall"))
+    }
     return {**figures, "tag accuracy": n_right / n_pii if n_pii else 1.0}

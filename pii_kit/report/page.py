@@ -23,14 +23,12 @@ def write_page(
     style: str = "",
     **parts: str,
 ) -> None:
-    """Write the page of the template NAME.html, completely or not at all. Only the owner may read it.
+    """Write the template NAME.html as a page, completely or not at all. Only the owner may read it.
 
     Args:
-        name: The template; NAME.css is added to the style that all pages share.
-        title: Plain text, of the browser's tab and of the field $title.
         data: What the script reads as JSON. Text of documents belongs here: the script makes text nodes of it.
         scripts: Files that are added to the script that all pages share.
-        style: Further rules.
+        style: Rules that are added to those of NAME.css and of all pages.
         parts: HTML of the template's other fields.
     """
     script = "".join(map(read_asset, ("page.js", *scripts)))

@@ -1,7 +1,4 @@
-"""Plots of a run's scores: each function takes a table, draws on `ax` or a new figure, and returns the Axes.
-
-`plt.style.use(plots.STYLE)` gives other plots of a notebook the same look, such as those of pandas.
-"""
+"""Plots of scores on `ax` or a new figure. `plt.style.use(plots.STYLE)` gives those of pandas the same look."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -47,14 +47,10 @@ def overview(documents: Sequence[Document]) -> pd.Series:
     """Return the main figures of a data set."""
     counts, by_document = label_counts(documents), document_table(documents)
     n_tokens, n_pii = int(by_document["tokens"].sum()), int(counts[["B-", "I-"]].to_numpy().sum())
-    figures = {
-        "documents": len(documents),
-        "documents with PII": int((by_document["entities"] > 0).sum()),
-        "tokens": n_tokens,
-        "tokens that are PII": n_pii,
-        "per cent of tokens": round(100 * n_pii / max(n_tokens, 1), 3),
-        "longest document, tokens": int(by_document["tokens"].max()),
-    }
+    figures: dict[str, float] = {"documents": len(documents)}
+    figures |= {"documents with PII": int((by_document["entities"] > 0).sum()), "tokens": n_tokens}
+    figures |= {"tokens that are PII": n_pii, "per cent of tokens": round(100 * n_pii / n_tokens, 3)}
+    figures |= {"longest document, tokens": int(by_document["tokens"].max())}
     return pd.Series(figures, name="value", dtype=object)
 
 

@@ -73,7 +73,7 @@ def in_turns(measures: Sequence[Measure], repeats: int) -> Iterator[dict[str, An
     for measure in measures:
         print(measure.name, file=sys.stderr)
         turns = [(run(measure.kit)[measure.value], run(measure.peer)[measure.value]) for _ in range(repeats)]
-        table = pd.DataFrame(turns, columns=["kit", "peer"]) / measure.units
+        table = pd.DataFrame(turns, columns=["kit", "peer"]) / list(measure.units)
         ratios = table["peer"] / table["kit"] if measure.speed else table["kit"] / table["peer"]
         medians = 1 / table.median() if measure.speed else table.median()
         row = {"measure": measure.name, "value": measure.value, **medians, "ratio": ratios.median()}
