@@ -50,7 +50,7 @@ def test_every_type_has_a_pattern_and_a_test_case():
     assert set(PATTERNS) == {pii_type for pii_type, *_ in FOUND} == set(PII_TYPES)
 
 
-UNITS = ["a", "A", "7", "(", "-", ".", "_", "@", "'", "é", "A-", "a.", "a@", "7-", "-7", "(7", "7.", "Aa", "x1"]
+UNITS = ["a", "7", "(", "-", ".", "_", "@", "é", "A-", "a.", "a@", "7-", "(7", "Aa", "x1"]
 STARTS = ["", "1 ", "by ", "By Ann ", "user: ", "www.", "https://", "a@", "(555) 010-", "AB-"]
 
 

@@ -6,12 +6,10 @@ import pytest
 from chromium import needs_chromium, open_chromium, wait_until
 from conftest import make_document
 
-from pii_kit.documents import Document
 from pii_kit.redact.review import Detection, fingerprint_texts, read_decisions
 from pii_kit.report.review_page import write_review_page
 
 NAME, EMAIL = "NAME_STUDENT", "EMAIL"
-HALF = chr(0xD800)
 HOSTILE = '</script><script>document.title="run"</script> <img src=x onerror=document.title="run"> &lt; <!-- \u202e\x00'
 
 
@@ -84,30 +82,37 @@ def review(browser, tmp_path):
 
 
 ANN_LEE, MONDAY, ANN = (1, 3), (9, 10), (4, 5)
-UNDECIDED = {"2": {ANN_LEE: (NAME, "undecided")}, "3": {(0, 1): (EMAIL, "undecided")}}
+ALONE = {ANN_LEE: (NAME, "undecided")}
+UNDECIDED = {"2": ALONE, "3": {(0, 1): (EMAIL, "undecided")}}
+MONDAYS = {ANN_LEE: (NAME, "undecided"), MONDAY: (NAME, "accepted")}
+DECIDED = {ANN_LEE: (NAME, "accepted"), MONDAY: (NAME, "rejected")}
+AT_FOUR = ["ArrowRight"] * 4  # after Ann Lee: , Ann wrote to
+CASES = {
+    "suggestions are kept out": ([], UNDECIDED),
+    "accept, reject, type": (["a", "r", "6"], {"2": DECIDED, "3": {(0, 1): ("URL_PERSONAL", "accepted")}}),
+    "select and add": ([*AT_FOUR, "Shift+ArrowRight", "2"], {**UNDECIDED, "2": {**ALONE, (6, 8): (EMAIL, "accepted")}}),
+    "other ends": (["Shift+ArrowLeft", "1"], {"2": {ANN_LEE: (NAME, "rejected"), (0, 3): (NAME, "accepted")}}),
+    "a document without detections": (
+        ["J", "J", "ArrowRight", "Shift+ArrowRight", "1"],
+        {**UNDECIDED, "1": {(0, 2): (NAME, "accepted")}},
+    ),
+    "all in the document": (["j", "m", "a"], {**UNDECIDED, "2": MONDAYS}),
+    "all documents": (["j", "m", "m", "a"], {**UNDECIDED, "2": MONDAYS, "1": {(0, 1): (NAME, "accepted")}}),
+    "mentions of an added string": (
+        ["ArrowRight", "ArrowRight", "m", "m", "1"],  # the second Ann, but not the one in Ann Lee
+        {"2": {**ALONE, ANN: (NAME, "accepted")}, "3": {(0, 1): (NAME, "accepted")}},
+    ),
+}
 
 
 @needs_chromium
-def test_without_decisions_the_file_holds_the_detections_and_no_suggestions(review):
-    assert review.status() == "0 of 3 decided"
-    assert review.spans() == UNDECIDED
-    assert not set(re.findall(r"\w+", TEXT)) & set(re.findall(r"\w+", review.file.read_text()))
-
-
-@needs_chromium
-def test_keys_accept_reject_and_change_the_type_and_go_to_the_next_undecided_one(review):
-    review.press("a", "r", "6")
-    assert review.status() == "3 of 3 decided. Save the decisions."
-    assert review.spans() == {
-        "2": {ANN_LEE: (NAME, "accepted"), MONDAY: (NAME, "rejected")},
-        "3": {(0, 1): ("URL_PERSONAL", "accepted")},
-    }
-
-
-@needs_chromium
-def test_keys_select_tokens_and_add_them(review):
-    review.press(*["ArrowRight"] * 4, "Shift+ArrowRight", "2")  # after Ann Lee: , Ann wrote to, and a@b.org
-    assert review.spans()["2"] == {ANN_LEE: (NAME, "undecided"), (6, 8): (EMAIL, "accepted")}
+@pytest.mark.parametrize("name", CASES)
+def test_keys_decide(review, name):
+    keys, expected = CASES[name]
+    review.press(*keys)
+    spans = review.spans()
+    assert {number: spans[number] for number in expected} == expected
+    assert not set(re.findall(r"\w+", TEXT)) & set(re.findall(r"\w+", review.file.read_text())), "text in the file"
 
 
 @needs_chromium
@@ -121,36 +126,6 @@ def test_a_selection_by_mouse_is_added_as_whole_tokens(review):
     review.browser.drag((left, middle), (right, middle))
     review.press("2")
     assert review.spans()["2"] == {ANN_LEE: (NAME, "undecided"), (7, 8): (EMAIL, "accepted")}
-
-
-@needs_chromium
-def test_a_span_with_other_ends_takes_the_place_of_the_old_one(review):
-    review.press("Shift+ArrowLeft", "1")
-    assert review.spans()["2"] == {ANN_LEE: (NAME, "rejected"), (0, 3): (NAME, "accepted")}
-
-
-@needs_chromium
-def test_a_document_without_detections_can_be_reached_and_marked_by_keys(review):
-    review.press("J", "J", "ArrowRight", "Shift+ArrowRight", "1")
-    assert review.spans() == {**UNDECIDED, "1": {(0, 2): (NAME, "accepted")}}
-
-
-@needs_chromium
-@pytest.mark.parametrize(("times", "others"), [(1, {}), (2, {"1": {(0, 1): (NAME, "accepted")}})])
-def test_a_decision_applies_to_all_mentions_in_the_document_or_in_all(review, times, others):
-    review.press("j", *["m"] * times, "a")  # Monday
-    expected = {**UNDECIDED, "2": {ANN_LEE: (NAME, "undecided"), MONDAY: (NAME, "accepted")}}
-    assert review.spans() == {**expected, **others}
-    assert review.evaluate("document.querySelector('[data-scope]').getAttribute('aria-pressed')") == "true"
-
-
-@needs_chromium
-def test_all_mentions_of_an_added_string_are_found_but_not_inside_another_span(review):
-    review.press("ArrowRight", "ArrowRight", "m", "m", "1")  # the second Ann of the document
-    assert review.spans() == {
-        "2": {ANN_LEE: (NAME, "undecided"), ANN: (NAME, "accepted")},
-        "3": {(0, 1): (NAME, "accepted")},
-    }
 
 
 @needs_chromium
@@ -212,15 +187,6 @@ def test_what_the_page_saves_is_what_redact_reads(review):
     labels, n_spans, n_undecided = read_decisions(review.file, review.documents)
     assert labels[1][1:3] == ["B-NAME_STUDENT", "I-NAME_STUDENT"] and labels[1][9] == "B-NAME_STUDENT"
     assert set(labels[0] + labels[2]) == {"O"} and (n_spans, n_undecided) == (3, 0)
-
-
-@needs_chromium
-def test_text_with_lone_surrogates_can_be_decided(browser, tmp_path):
-    document = Document(number=1, full_text=f"a{HALF} b", tokens=(f"a{HALF}", "b"), trailing_whitespace=(True, False))
-    browser.open(page_of(tmp_path, [document], [[detection(0, 1)]]))
-    browser.press("a")
-    assert browser.evaluate("message.textContent").startswith("1 of 1 decided")
-    browser.evaluate("unsaved = false")
 
 
 @needs_chromium
