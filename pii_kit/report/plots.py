@@ -11,7 +11,6 @@ from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 
 from pii_kit.labels import OUTSIDE
-from pii_kit.report import TYPE_COLOURS
 
 BLUE, ORANGE, GREEN, GREY = COLOURS = "#33658a", "#e07a3f", "#5b9a68", "#b8bec4"
 SCORES = {"f5": ("F5", BLUE), "precision": ("precision", ORANGE), "recall": ("recall", GREEN)}
@@ -56,27 +55,30 @@ def plot_learning(histories: Sequence[pd.DataFrame], ax: Axes | None = None) -> 
     return _legend(ax, handles=[ax.get_lines()[-1], right.get_lines()[-1]], bbox_to_anchor=(1.1, 1))
 
 
-def plot_type_scores(
+def plot_scores(
     scores: pd.DataFrame | Mapping[str, pd.DataFrame], *, column: str = "f5", ax: Axes | None = None
 ) -> Axes:
-    """Plot a column of `tables.type_table`, of one model or of several by name; F5 with its interval."""
+    """Plot a column of `tables.score_table` or `type_table`, of one or of several by name; F5 with its interval.
+
+    Diamonds are the column `test_f5`, if there is one.
+    """
     tables = {"": scores} if isinstance(scores, pd.DataFrame) else dict(scores)
-    types = [name for name in TYPE_COLOURS if any(name in table.index for table in tables.values())]
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.index))
     n_true = pd.concat([table["tp"] + table["fn"] for table in tables.values()]).groupby(level=0).max()
-    title = SCORES[column][0]
-    ax = _axes(ax, xlim=(0, 1.12))
-    ax.set(xlabel=f"{title} (in brackets: number of true rows)", title=f"{title[0].upper()}{title[1:]} by type")
-    height = 0.8 / len(tables)
+    title, height = SCORES[column][0], 0.8 / len(tables)
+    ax = _axes(ax, xlim=(0, 1.12), xlabel=f"{title} (in brackets: number of true rows)", title=title.capitalize())
     for place, (model, table) in enumerate(tables.items()):
-        table = table.reindex(types)
+        table = table.reindex(names)
         around = [table["f5"] - table["f5_low"], table["f5_high"] - table["f5"]] if column == "f5" else None
-        offsets = np.arange(len(types)) + (place - (len(tables) - 1) / 2) * height
-        style: Any = {"color": COLOURS[place % 4], "ecolor": GREY, "capsize": 2, "label": model}
+        offsets = np.arange(len(names)) + (place - (len(tables) - 1) / 2) * height
+        style: Any = {"color": COLOURS[place % 4], "ecolor": GREY, "capsize": 2, "label": model or "out of fold"}
         bars = ax.barh(offsets, table[column], height, xerr=around, **style)
-        ax.bar_label(bars, [f"{score:.2f}" for score in table[column].fillna(0)], padding=3, fontsize=8)
-    ax.set_yticks(range(len(types)), [f"{name} ({n_true[name]:.0f})" for name in types])
+        ax.bar_label(bars, [f"{score:.3f}" for score in table[column].fillna(0)], padding=3, fontsize=8)
+        if "test_f5" in table:
+            ax.plot(table["test_f5"], offsets, "D", color=ORANGE, label="test essays")
+    ax.set_yticks(range(len(names)), [f"{name} ({n_true[name]:.0f})" for name in names])
     ax.invert_yaxis()
-    return _legend(ax) if len(tables) > 1 else ax
+    return _legend(ax) if len(tables) > 1 or "test_f5" in table else ax
 
 
 def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -110,17 +112,4 @@ def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None 
     shown = [0.5, 0.9, 0.99, 0.999, 0.9999]
     ax.set_xticks([1 - threshold for threshold in shown], [f"{threshold:g}" for threshold in shown])
     ax.minorticks_off()
-    return _legend(ax)
-
-
-def plot_scores(scores: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot F5 out of fold with its interval (`tables.score_table`), and `test_f5` if the table has this column."""
-    ax = _axes(ax, xlim=(0, 1), title="F5 of models and baselines")
-    ax.set_xlabel("F5 (with 95% intervals)")
-    around = [scores["f5"] - scores["f5_low"], scores["f5_high"] - scores["f5"]]
-    names = [f"{name}  {f5:.3f}" for name, f5 in scores["f5"].items()]
-    ax.barh(names, scores["f5"], color=BLUE, xerr=around, ecolor=GREY, capsize=3, label="out of fold (numbers)")
-    if "test_f5" in scores:
-        ax.plot(scores["test_f5"], names, "D", color=ORANGE, label="test essays")
-    ax.invert_yaxis()
     return _legend(ax)

@@ -27,15 +27,11 @@ HISTORIES = [
     pd.DataFrame([{"epoch": 1, "loss": 0.8}, {"epoch": 2, "loss": 0.4, "f5": 0.5, "precision": 1.0, "recall": 0.5}]),
     pd.DataFrame([{"epoch": 1, "loss": 0.4}, {"epoch": 2, "loss": 0.2, "f5": 0.7, "precision": 1.0, "recall": 0.7}]),
 ]
-F5 = pd.DataFrame(
-    {"f5": [0.5, 0.8], "f5_low": [0.4, 0.7], "f5_high": [0.55, 0.9], "test_f5": [0.6, 0.75]}, ["baseline", "model"]
-)
 PLOTS = {
     "plot_learning": (HISTORIES, {}),
-    "plot_type_scores": (SCORES, {}),
+    "plot_scores": (SCORES, {}),
     "plot_confusion": (CONFUSION, {}),
     "plot_threshold_curve": (CURVE, {"chosen": 0.9}),
-    "plot_scores": (F5, {}),
 }
 
 
@@ -77,7 +73,7 @@ def test_learning_curves_have_a_line_for_each_fold_and_their_mean():
 
 
 def test_type_scores_have_a_bar_for_each_type_with_rows_and_models_side_by_side():
-    ax = plots.plot_type_scores({"good": SCORES, "blind": BLIND}, column="recall")
+    ax = plots.plot_scores({"good": SCORES, "blind": BLIND}, column="recall")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["NAME_STUDENT (4)", "EMAIL (1)", "ID_NUM (0)"]
     widths = [[bar.get_width() for bar in bars] for bars in ax.containers]
     assert widths[0] == [0.5, 0, 1] and widths[1][:2] == [0, 0]
@@ -109,7 +105,9 @@ def test_the_threshold_curve_is_the_table_with_the_chosen_threshold_marked():
     assert left > right, "higher thresholds are on the right"
 
 
-def test_scores_show_f5_with_its_interval_and_the_test_essays():
-    ax = plots.plot_scores(F5)
-    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.8]
-    assert list(ax.lines[-1].get_xdata()) == [0.6, 0.75]
+def test_scores_of_models_have_their_intervals_and_those_of_the_test_essays():
+    ax = plots.plot_scores(SCORES.assign(test_f5=[0.6, 0.75, 0.1]))
+    assert [bar.get_width() for bar in ax.patches] == SCORES["f5"].tolist()
+    assert list(ax.lines[-1].get_xdata()) == [0.6, 0.75, 0.1]
+    (segments,) = (lines.get_segments() for lines in ax.collections)
+    assert [segment[:, 0].tolist() for segment in segments] == SCORES[["f5_low", "f5_high"]].to_numpy().tolist()
