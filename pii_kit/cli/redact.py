@@ -43,9 +43,7 @@ def redact(
     allow: Annotated[Path | None, option("FILE", "strings that are never replaced, one in each line")] = None,
     deny: Annotated[Path | None, option("FILE", "lines that are always replaced: a name, or TYPE<TAB>text")] = None,
     mapping: Annotated[Path | None, option("FILE.json", "what restores the original; keep it secret")] = None,
-    report: Annotated[
-        Path | None, option("FILE.json", "write counts and places, and FILE.html, which shows them")
-    ] = None,
+    report: Annotated[Path | None, option("FILE.json", "write counts and places; FILE.html shows them")] = None,
     strict: Annotated[bool, flag("--strict", "release nothing if the leak check finds what it cannot explain")] = False,
     ray: Annotated[bool, flag("--ray", "redact the files of a folder on Ray; the same command finishes a job")] = False,
     address: Annotated[str | None, option("ADDRESS", "with --ray: a Ray cluster; default: this machine")] = None,
@@ -53,14 +51,12 @@ def redact(
     restore: Annotated[bool, flag("--restore", "write the original essays again")] = False,
 ) -> None:
     """Replace PII in essays."""
-    read = [data, submission, decisions, train, key_file, allow, deny, *(run or ()), *([mapping] if restore else [])]
-    if not ray:  # a job on Ray may continue in a folder of files
-        check_output(out, *read, folder=data.is_dir())
-    if report:
-        check_output(report, *read, out)
-        check_output(report.with_suffix(".html"), *read, out, report, mapping)
-    if mapping and not restore:
-        check_output(mapping, *read, out, report)
+    read = [data, submission, decisions, train, key_file, allow, deny, *(run or ()), mapping if restore else None]
+    outputs = [] if ray else [out]  # a job on Ray may continue in a folder of files
+    outputs += [mapping] if mapping and not restore else []
+    outputs += [report, report.parent / f"{report.stem}.html"] if report else []
+    for place, path in enumerate(outputs):
+        check_output(path, *read, *outputs[:place], folder=path == out and data.is_dir())
     if restore:
         if not mapping or mode or submission or run or decisions or report or ray:
             raise KitError("--restore takes --data, --mapping and --out alone")
@@ -74,12 +70,10 @@ def redact(
         raise KitError("expected not more than one of --submission, --run and --decisions")
     if (threshold or recall) and (submission or decisions):
         raise KitError("--threshold and --recall need probabilities; leave out --submission and --decisions")
+    if ray and (mapping or decisions):
+        raise KitError("--ray takes no --mapping and no --decisions, which are about single files")
     if (address or workers) and not ray:
         raise KitError("--address and --workers need --ray")
-    if ray and mapping:
-        raise KitError("--ray writes no mapping; redact the files one by one for that")
-    if ray and decisions:
-        raise KitError("--ray does not take --decisions, which are about a single file")
     o_threshold, by_type = options.thresholds(threshold)
     from pii_kit.redact import Redaction
     from pii_kit.redact.essays import read_essays
@@ -91,8 +85,8 @@ def redact(
         key=_key(key_file) if mode in ("hash", "surrogate") else None,
         mentions=mentions == "all",
         patterns=decisions is None,  # a reviewer has seen what patterns find
-        allow=_lines(allow),
-        deny=[_denied(line, deny, number) for number, line in enumerate(_lines(deny), 1)],
+        allow=[text for text, _ in _strings(allow)],
+        deny=_strings(deny),
     )
     if ray:
         from pii_kit.redact.ray_engine import redact_on_ray
@@ -134,15 +128,15 @@ def redact(
         runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
         predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
         labels = [of_document for of_document, _ in predictions]
-        names = [one.resolve().name for one in runs]
-        sources = {"taggers": names, "o_threshold": tagger.o_threshold, "thresholds": by_type}
+        sources = {"taggers": [one.resolve().name for one in runs], "o_threshold": tagger.o_threshold}
+        sources["thresholds"] = by_type
     release = redact_essays(essays, labels, settings)
     content = report_of(release, sources, predictions)
     if report:
         from pii_kit.report.redaction_page import write_redaction_page
 
         write_json(report, content)
-        write_redaction_page(report.with_suffix(".html"), content)
+        write_redaction_page(outputs[-1], content)
     n_leaks = len(release.unexplained)
     if strict and n_leaks:
         where = f"{report} lists them" if report else "--report FILE.json lists them"
@@ -152,17 +146,12 @@ def redact(
 
 
 def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) -> None:
-    found = report["types"].values()
+    found, leaks = report["types"].values(), report["leaks"]
     n_spans = sum(of_type[source] for of_type in found for source in ("label", "pattern", "denied"))
-    n_mentions = sum(of_type["mention"] for of_type in found)
-    leaks = report["leaks"]
-    n_explained = sum(leaks["explained"].values())
-    left = f"{leaks['unexplained']} unexplained leaks, {n_explained} with a reason"
-    listed = " (--report FILE.json lists them)" if (n_explained or leaks["unexplained"]) and not has_report else ""
-    print(
-        f"{out}: {report['documents']} documents; {n_spans} spans and {n_mentions} further mentions replaced; ", end=""
-    )
-    print(f"leak check: {left}{listed}")
+    n_mentions, n_explained = sum(of_type["mention"] for of_type in found), sum(leaks["explained"].values())
+    listed = " (--report FILE.json lists them)" * bool(not has_report and (n_explained or leaks["unexplained"]))
+    left = f"leak check: {leaks['unexplained']} unexplained leaks, {n_explained} with a reason{listed}"
+    print(f"{out}: {report['documents']} documents; {n_spans} spans and {n_mentions} further mentions replaced; {left}")
     places: dict[str, dict[str, None]] = {}
     for leak in leaks.get("places", ()):
         if leak["field"] != "full_text" and not leak["reason"]:
@@ -176,34 +165,22 @@ def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) ->
 
 def _key(path: Path | None) -> bytes | None:
     """Return the key of the file, or of the environment variable PII_KIT_KEY, or None."""
-    if path is None and not os.environ.get(KEY):
-        return None
-    if path is not None and not path.is_file():
-        raise KitError(f"{path}: no such file; expected the key of --key-file")
-    return (path.read_bytes() if path else os.fsencode(os.environ[KEY])).strip()
+    return (path.read_bytes() if path else os.fsencode(os.environ.get(KEY, ""))).strip() or (b"" if path else None)
 
 
-def _lines(path: Path | None) -> list[str]:
-    """Return the lines of a file that are not blank."""
-    if path is None:
-        return []
+def _strings(path: Path | None) -> list[tuple[str, str]]:
+    """Return the text and PII type of each line that is not blank: TYPE<TAB>text, or text that is a name."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines() if path else []
     except UnicodeDecodeError as error:
         raise KitError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _denied(line: str, path: Path | None, number: int) -> tuple[str, str]:
-    """Return the string and the type of a line: "TYPE<TAB>text", or text that is a name."""
-    pii_type, tab, text = line.partition("\t")
-    if not tab:
-        return line, NAME_STUDENT
-    if pii_type not in PII_TYPES or not text.strip():
-        raise KitError(
-            f"{path}: entry {number}: expected a text, or TYPE, a tab and a text; TYPE: {', '.join(PII_TYPES)}"
-        )
-    return text.strip(), pii_type
+    found = []
+    for number, line in enumerate(filter(str.strip, lines), start=1):
+        pii_type, tab, text = line.rpartition("\t")
+        if tab and pii_type not in PII_TYPES:
+            raise KitError(f"{path}: entry {number}: expected TYPE, a tab and a text; TYPE: {', '.join(PII_TYPES)}")
+        found.append((text.strip(), pii_type or NAME_STUDENT))
+    return found
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""`python -m pii_kit review`, and `redact` with the decisions that its page saves."""
+"""The verb review, and `redact` with the decisions that its page saves."""
 
 import json
 import re
@@ -71,17 +71,6 @@ def test_review_writes_a_page_with_detections_and_suggestions(folder, capsys):
     ]
 
 
-def test_a_threshold_of_a_type_turns_detections_into_suggestions(folder, capsys):
-    assert review("--threshold", f"{NAME}=.2") == 0
-    assert "0 detections and 2 suggestions" in capsys.readouterr().out
-
-
-def test_review_never_overwrites_its_input(folder, capsys):
-    before = (folder / "in.csv").read_bytes()
-    assert main(["review", "--data", "in.csv", "--run", "a", "--out", "./in.csv"]) == 2
-    assert "is used twice" in capsys.readouterr().err and (folder / "in.csv").read_bytes() == before
-
-
 def test_redact_uses_decisions_and_counts_undecided_detections_as_accepted(folder, capsys):
     write_decisions(folder, (0, 1, "rejected"), (2, 3, "accepted"), (4, 5, "undecided"))
     assert redact("--decisions", "decisions.json", "--report", "report.json") == 0
@@ -104,12 +93,6 @@ def test_redact_takes_one_source_of_labels(folder, capsys, more):
     write_decisions(folder)
     assert redact("--decisions", "decisions.json", *more) == 2
     assert "not more than one of" in capsys.readouterr().err
-
-
-def test_decisions_are_never_overwritten(folder, capsys):
-    write_decisions(folder)
-    assert redact("--decisions", "decisions.json", "--report", "decisions.json") == 2
-    assert "used twice" in capsys.readouterr().err
 
 
 def test_documents_of_a_folder_have_the_names_of_their_files(folder):
