@@ -149,7 +149,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise KitError(f"{path.parent}: not a run folder, because {path.name} is missing") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise KitError(f"{path}: damaged: {error}; copy the file again, or train again") from None
 
 
@@ -168,8 +168,9 @@ def check_record(content: Any, schema: type[Record], where: str | Path) -> Recor
         return schema.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "content"
-        raise KitError(f"{where}: {field}: {first['msg']}, found {printable(str(first['input']))}") from None
+        field = ".".join(map(str, first["loc"]))
+        problem = f"{field}: {first['msg']}" if field else "expected an object"
+        raise KitError(f"{where}: {problem}, found {printable(str(first['input']))}") from None
 
 
 def printable(text: str) -> str:
@@ -182,6 +183,6 @@ def printable(text: str) -> str:
     return shown if len(shown) <= 40 else shown[:39] + "…"
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """Return an error's message on one line, cut to 300 characters."""
     return " ".join(str(error).split())[:300]

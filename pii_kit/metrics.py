@@ -4,13 +4,12 @@ F5 weighs recall 25 times as much as precision. It counts rows, not entities: a 
 of ten rows are NAME_STUDENT, so that this type decides the score.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy.special import betaincinv
 
 from pii_kit.decide import O_THRESHOLDS, likeliest_pii
 from pii_kit.documents import Document, true_labels
@@ -18,11 +17,15 @@ from pii_kit.labels import OUTSIDE, PII_TYPES, pii_places, type_of
 from pii_kit.rules import label_document
 from pii_kit.submission import Row, submission_rows
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 BETA = 5.0
 # A row raises F5 if its probability is above F5 / 26: with the weight .1 of O in training, a predicted P(O) < .73.
 MIN_O_THRESHOLD, CAUTIOUS_O_THRESHOLD = 0.5, 0.7
 LEVEL, N_SAMPLES = 0.95, 1000  # confidence level and number of samples of bootstrap intervals
 Predictions = Sequence[tuple[Document, np.ndarray]]  # documents with their probabilities (token, label)
+Counts = tuple[int, int, int]  # of rows: true positives, false positives, false negatives
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,17 @@ class Score:
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else 1.0
 
 
-def row_set(rows: pd.DataFrame) -> set[Row]:
+def as_dict(score: Score) -> dict[str, float]:
+    """Return a score as the fields f5, precision, recall, tp, fp and fn."""
+    return {"f5": score.f, "precision": score.precision, "recall": score.recall, **vars(score)}
+
+
+def row_set(rows: "pd.DataFrame") -> set[Row]:
     """Return rows without their row_id."""
     return set(zip(rows["document"], rows["token"], rows["label"], strict=True))
 
 
-def micro_fbeta(truth: pd.DataFrame, submitted: pd.DataFrame) -> Score:
+def micro_fbeta(truth: "pd.DataFrame", submitted: "pd.DataFrame") -> Score:
     """Return the competition's score of submitted rows (document, token, label); B- and I- are different labels.
 
     Rows are not checked. A row that `check_submission` refuses, such as an O row or a second label of a token, counts
@@ -69,21 +77,9 @@ def micro_fbeta(truth: pd.DataFrame, submitted: pd.DataFrame) -> Score:
     return Score(tp=len(true & found), fp=len(found - true), fn=len(true - found))
 
 
-def score_by_type(truth: pd.DataFrame, submitted: pd.DataFrame) -> pd.DataFrame:
-    """Score each PII type; return a table (type; f5, precision, recall, tp, fp, fn)."""
-    lines = {}
-    for pii_type in PII_TYPES:
-        of_type = [rows[rows["label"].map(type_of) == pii_type] for rows in (truth, submitted)]
-        lines[pii_type] = as_dict(micro_fbeta(*of_type))
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("type")
-
-
-def as_dict(score: Score) -> dict[str, float]:
-    """Return a score as the fields f5, precision, recall, tp, fp and fn."""
-    return {"f5": score.f, "precision": score.precision, "recall": score.recall, **vars(score)}
-
-
-def bootstrap_interval(truth: pd.DataFrame, submitted: pd.DataFrame, documents: Iterable[int]) -> tuple[float, float]:
+def bootstrap_interval(
+    truth: "pd.DataFrame", submitted: "pd.DataFrame", documents: Iterable[int]
+) -> tuple[float, float]:
     """Return the percentile bootstrap interval of F5 at the confidence level LEVEL.
 
     Documents are drawn with replacement, not rows, because the rows of one document are not independent (Efron &
@@ -93,12 +89,12 @@ def bootstrap_interval(truth: pd.DataFrame, submitted: pd.DataFrame, documents: 
 
 
 def paired_bootstrap(
-    truth: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, documents: Sequence[int]
+    truth: "pd.DataFrame", first: "pd.DataFrame", second: "pd.DataFrame", documents: Sequence[int]
 ) -> tuple[float, float]:
     """Return the bootstrap interval of F5(first) − F5(second), both scored on the same samples of documents.
 
     Documents that are hard for both lower both scores and cancel out, so two submissions may clearly differ although
-    the intervals of their scores overlap (Efron & Tibshirani 1993, chapter 13).
+    the intervals of their scores overlap.
     """
     one, two = (bootstrap_scores(truth, rows, documents) for rows in (first, second))
     return _interval(one - two)
@@ -109,14 +105,11 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap_scores(truth: pd.DataFrame, submitted: pd.DataFrame, documents: Iterable[int]) -> np.ndarray:
+def bootstrap_scores(truth: "pd.DataFrame", submitted: "pd.DataFrame", documents: Iterable[int]) -> np.ndarray:
     """Return F5 of each bootstrap sample; equal documents give equal samples, whatever was submitted."""
-    documents = sorted(set(documents))
-    if not documents:
-        return np.ones(N_SAMPLES)
-    place = {document: index for index, document in enumerate(documents)}
+    place = {document: index for index, document in enumerate(sorted(set(documents)))}
     true, found = row_set(truth), row_set(submitted)
-    counts = np.zeros((len(documents), 3))
+    counts = np.zeros((len(place), 3))
     for column, rows in enumerate((true & found, found - true, true - found)):
         for document, _, _ in rows:
             counts[place[document], column] += 1
@@ -125,8 +118,10 @@ def bootstrap_scores(truth: pd.DataFrame, submitted: pd.DataFrame, documents: It
 
 def _bootstrap(counts: np.ndarray) -> np.ndarray:
     """Return F5 of each bootstrap sample of documents, from their counts (document, 3)."""
-    n_documents = len(counts)
-    draws = np.random.default_rng(0).multinomial(n_documents, np.full(n_documents, 1 / n_documents), N_SAMPLES)
+    if not len(counts):
+        return np.ones(N_SAMPLES)
+    shares = np.full(len(counts), 1 / len(counts))
+    draws = np.random.default_rng(0).multinomial(len(counts), shares, N_SAMPLES)
     return np.array([Score(*sample).f for sample in draws @ counts])
 
 
@@ -139,24 +134,23 @@ def recall_bound(n_found: int, n_missed: int) -> float:
     >>> [round(recall_bound(n, 0), 3) for n in (147, 299, 600)]
     [0.98, 0.99, 0.995]
     """
+    from scipy.special import betaincinv
+
     return float(betaincinv(n_found, n_missed + 1, 1 - LEVEL)) if n_found else 0.0
 
 
-def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> pd.DataFrame:
+def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> "pd.DataFrame":
     """Count tokens by (true type, predicted type), with O, from the labels of each document; B- and I- are one type."""
+    import pandas as pd
+
     names = [*PII_TYPES, OUTSIDE]
-    pairs = Counter(
-        (type_of(true) or OUTSIDE, type_of(found) or OUTSIDE)
-        for true_labels, labels in zip(truth, predicted, strict=True)
-        for true, found in zip(true_labels, labels, strict=True)
-    )
-    table = pd.DataFrame(0, index=pd.Index(names, name="true"), columns=pd.Index(names, name="predicted"))
-    for (true, found), n_tokens in pairs.items():
-        table.loc[true, found] = n_tokens
-    return table
+    pairs = chain.from_iterable(zip(true, found, strict=True) for true, found in zip(truth, predicted, strict=True))
+    types = [(type_of(true) or OUTSIDE, type_of(found) or OUTSIDE) for true, found in pairs]
+    tokens = pd.DataFrame(types, columns=["true", "predicted"])
+    return pd.crosstab(tokens["true"], tokens["predicted"]).reindex(index=names, columns=names, fill_value=0)
 
 
-def decided_rows(predictions: Predictions, *, o_threshold: float, rules: Sequence[str] = ()) -> pd.DataFrame:
+def decided_rows(predictions: Predictions, *, o_threshold: float, rules: Sequence[str] = ()) -> "pd.DataFrame":
     """Return the rows to submit for predictions."""
     return submission_rows(
         (doc.number, label_document(doc, scores, o_threshold=o_threshold, rules=rules)) for doc, scores in predictions
@@ -165,15 +159,17 @@ def decided_rows(predictions: Predictions, *, o_threshold: float, rules: Sequenc
 
 def threshold_curve(
     predictions: Predictions, thresholds: Sequence[float] = O_THRESHOLDS, *, rules: Sequence[str] = ()
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Score predictions for labelled documents; return a table (o_threshold; f5, precision, recall, tp, fp, fn)."""
+    import pandas as pd
+
     counts = [counts_by_threshold(doc, scores, thresholds, rules=rules) for doc, scores in predictions]
     totals = np.array(counts).reshape(-1, len(thresholds), 3).sum(0).tolist()
     lines = {threshold: as_dict(Score(*total)) for threshold, total in zip(thresholds, totals, strict=True)}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("o_threshold")
 
 
-def row_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int]:
+def row_counts(document: Document, labels: Sequence[str]) -> Counts:
     """Return how many rows of a document's predicted labels are right and false, and how many are missed."""
     true = true_labels(document)
     right = sum(true[place] == labels[place] for place in pii_places(labels))
@@ -187,13 +183,13 @@ def counts_by_threshold(
     thresholds: Sequence[float] = O_THRESHOLDS,
     *,
     rules: Sequence[str] = (),
-    count: Callable[[Document, Sequence[str]], tuple[int, int, int]] = row_counts,
-) -> list[tuple[int, int, int]]:
+    count: Callable[[Document, Sequence[str]], Counts] = row_counts,
+) -> list[Counts]:
     """Return what `count` finds in the labels of a document for each threshold on P(O).
 
     Rules are slow, and run once for thresholds that give the same labels.
     """
-    counts: dict[tuple[bytes, bytes], tuple[int, int, int]] = {}
+    counts: dict[tuple[bytes, bytes], Counts] = {}
     keys = []
     for o_threshold in thresholds:
         tokens, found = likeliest_pii(scores, o_threshold=o_threshold)
@@ -208,11 +204,13 @@ def safe_threshold(counts: np.ndarray) -> tuple[float, float]:
     """Return the highest F5 of O_THRESHOLDS, and a threshold that is as good within the error and misses less.
 
     `counts` are right, false and missed rows (threshold, document, 3). Few documents with PII cannot tell thresholds
-    apart, and models miss more in new documents than in those that settings were chosen on. A miss costs F5 as much as
-    25 false rows. So the highest threshold up to CAUTIOUS_O_THRESHOLD is taken whose F5 is within one standard error of
-    the best (Breiman et al. 1984, section 3.4.3; the error by bootstrap over documents), or the best one if that is
-    higher, but none below MIN_O_THRESHOLD: lower ones lost more on new documents than they had gained out of fold.
+    apart, and a miss costs F5 as much as 25 false rows. So the highest threshold up to CAUTIOUS_O_THRESHOLD is taken
+    whose F5 is within one standard error of the best (Breiman et al. 1984, section 3.4.3; the error by bootstrap over
+    documents). If the best one is higher, it is taken. Thresholds below MIN_O_THRESHOLD lost more on new documents than
+    they had gained out of fold, and are never taken.
     """
+    import pandas as pd
+
     curve = pd.DataFrame({"f5": [Score(*of_threshold.sum(0)).f for of_threshold in counts]}, index=list(O_THRESHOLDS))
     best, f5 = best_threshold(curve), float(curve["f5"].max())
     error = np.std(_bootstrap(counts[O_THRESHOLDS.index(best)]))
@@ -220,7 +218,7 @@ def safe_threshold(counts: np.ndarray) -> tuple[float, float]:
     return f5, max(best, MIN_O_THRESHOLD, *as_good)
 
 
-def best_threshold(curve: pd.DataFrame) -> float:
+def best_threshold(curve: "pd.DataFrame") -> float:
     """Return the threshold of a curve with the highest F5, the middle one of several."""
     best = curve.index[curve["f5"] == curve["f5"].max()]
     return float(best[(len(best) - 1) // 2])

@@ -4,16 +4,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from pii_kit.documents import Document
-from pii_kit.files import KitError, atomic_write, read_json, write_json
+from pii_kit.files import KitError, atomic_write, in_one_line, read_record, write_json
 from pii_kit.lexicon import N_FEATURES, NO_WORD, features_of
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
@@ -60,33 +61,38 @@ class DocumentPieces:
     starts: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
 class _TextCache:
-    """Cache of the texts that a tokenizer has encoded. Arrays are (text,) unless stated otherwise.
+    """The texts that a tokenizer has encoded. Arrays are (text,) unless stated otherwise, with room for more texts.
 
     `ids` holds the pieces of all texts one after the other; `starts` and `lengths` say where those of a text are.
-    `features` (2, text, feature) are those of the token as it is, and as a word. `word` is the index of its lower-case
+    `features` (text, 2, feature) are those of the token as it is, and as a word. `word` is the index of its lower-case
     form, `is_lower` whether the token is in lower case, `is_common` whether that form is among the tokenizer's words.
     """
 
-    ids: np.ndarray = field(default_factory=partial(np.empty, 0, np.int32))
-    starts: np.ndarray = field(default_factory=partial(np.empty, 0, np.int64))
-    lengths: np.ndarray = field(default_factory=partial(np.empty, 0, np.int64))
-    features: np.ndarray = field(default_factory=partial(np.empty, (2, 0, N_FEATURES), np.int8))
-    word: np.ndarray = field(default_factory=partial(np.empty, 0, np.int32))
-    is_lower: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
-    is_common: np.ndarray = field(default_factory=partial(np.empty, 0, bool))
+    def __init__(self) -> None:
+        self.n_texts = self.n_ids = 0
+        self.ids, self.word = (np.empty(0, np.int32) for _ in range(2))
+        self.starts, self.lengths = (np.empty(0, np.int64) for _ in range(2))
+        self.features = np.empty((0, 2, N_FEATURES), np.int8)
+        self.is_lower, self.is_common = (np.empty(0, bool) for _ in range(2))
 
-    def with_more(self, *, pieces: Sequence, features: Sequence, **columns: Sequence[int]) -> "_TextCache":
-        """Return the table with more texts: of each the pieces, the features (text, 2, feature), and other columns."""
-        lengths = np.array(list(map(len, pieces)))
-        return _TextCache(
-            ids=np.append(self.ids, np.concatenate(pieces).astype(np.int32)),
-            starts=np.append(self.starts, len(self.ids) + np.cumsum(lengths) - lengths),
-            lengths=np.append(self.lengths, lengths),
-            features=np.append(self.features, np.array(features, dtype=np.int8).swapaxes(0, 1), axis=1),
-            **{name: np.append(getattr(self, name), np.array(column)) for name, column in columns.items()},
-        )
+    def add(self, pieces: Sequence[Sequence[int]], **columns: Any) -> None:
+        """Add texts: of each the pieces, and the other columns."""
+        lengths, ids = list(map(len, pieces)), np.concatenate(pieces)
+        starts = self.n_ids + np.cumsum(lengths) - lengths
+        self._write("ids", self.n_ids, ids)
+        for name, values in {**columns, "lengths": lengths, "starts": starts}.items():
+            self._write(name, self.n_texts, values)
+        self.n_ids, self.n_texts = self.n_ids + len(ids), self.n_texts + len(lengths)
+
+    def _write(self, name: str, first: int, values: Any) -> None:
+        array, end = getattr(self, name), first + len(values)
+        if end > len(array):
+            larger = np.zeros((2 * end, *array.shape[1:]), array.dtype)
+            larger[:first] = array[:first]
+            array = larger
+        array[first:end] = values
+        setattr(self, name, array)  # other threads go on with the rows of the smaller array
 
 
 @dataclass
@@ -108,7 +114,7 @@ class PieceTokenizer:
     specials: Mapping[str, str] = field(default_factory=lambda: SPECIALS)
     _rows: dict[str, int] = field(default_factory=dict, repr=False)  # text → its row of the table
     _words: dict[str, int] = field(default_factory=dict, repr=False)  # lower case of a token → its number
-    _table: "_TextCache" = field(default_factory=lambda: _TextCache(), repr=False)
+    _table: _TextCache = field(default_factory=_TextCache, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
@@ -150,7 +156,7 @@ class PieceTokenizer:
         is_own = np.zeros(len(self._words), dtype=bool)
         is_own[word[known.is_lower[rows]]] = True
         is_word = known.is_common[rows] | is_own[word]
-        features = np.repeat(known.features[is_word.astype(np.int8), rows], lengths, axis=0)
+        features = np.repeat(known.features[rows, is_word.astype(np.int8)], lengths, axis=0)
         if self.document_ends and texts:
             top, bottom = self.document_ends
             ids = np.concatenate([[top], ids, [bottom]]).astype(np.int32)
@@ -166,14 +172,15 @@ class PieceTokenizer:
                 return  # another thread has learned them
             encodings = [self.tokenizer.encode(encodable(x), add_special_tokens=False) for x in new]  # few, so no batch
             lowers = [token.lower() for token in new.values()]
-            self._table = self._table.with_more(
-                pieces=[encoding.ids or [self.unknown_id] for encoding in encodings],
+            first = self._table.n_texts
+            self._table.add(
+                [encoding.ids or [self.unknown_id] for encoding in encodings],
                 features=[features_of(token) for token in new.values()],
                 word=[self._words.setdefault(lower, len(self._words)) for lower in lowers],
                 is_lower=list(map(_is_lower_word, new.values())),
                 is_common=[lower in self.words for lower in lowers],
             )
-            self._rows |= zip(new, range(len(self._rows), len(self._table.word)), strict=True)
+            self._rows |= zip(new, range(first, self._table.n_texts), strict=True)
 
 
 def train_byte_pairs(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
@@ -287,14 +294,21 @@ def write_tokenizer(folder: Path, tokenizer: PieceTokenizer) -> None:
     write_json(folder / PIECES_FILE, {"words": sorted(tokenizer.words), "specials": dict(tokenizer.specials)})
 
 
+class _Pieces(BaseModel):
+    """pieces.json of a tokenizer."""
+
+    words: frozenset[str]
+    specials: dict[str, str]
+
+
 def read_tokenizer(folder: str | Path) -> PieceTokenizer:
     """Read what `write_tokenizer` wrote. Raises KitError if a file is missing or damaged."""
     path = Path(folder) / "tokenizer.json"
+    content = read_record(Path(folder) / PIECES_FILE, _Pieces)
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises no narrower class
-        raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {error}") from None
-    content = read_json(Path(folder) / PIECES_FILE)
-    if not isinstance(content, dict) or not {"words", "specials"} <= set(content):
-        raise KitError(f"{Path(folder) / PIECES_FILE}: damaged; expected an object with words and specials")
-    return PieceTokenizer(tokenizer, frozenset(content["words"]), content["specials"])
+    except BaseException as error:  # tokenizers raises no narrower class, and panics of Rust are no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {in_one_line(error)}") from None
+    return PieceTokenizer(tokenizer, content.words, content.specials)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -79,15 +79,13 @@ class Member:
         lengths = list(map(len, flat))
         share = math.ceil(len(flat) / self.network.n_workers) * max(lengths, default=0)
         batches = similar_length_batches(lengths, min(self.network.batch_pieces, share))
-        scores: list[np.ndarray] = [np.empty(0)] * len(flat)
         computed = workers.map(self._compute, ([flat[index] for index in batch] for batch in batches))
-        for batch, of_batch in zip(batches, computed, strict=True):
-            for index, of_window in zip(batch, of_batch, strict=True):
-                scores[index] = of_window
-        of_windows = iter(scores)
+        order = (index for batch in batches for index in batch)
+        scores = dict(zip(order, (of_window for of_batch in computed for of_window in of_batch), strict=True))
+        of_windows = map(scores.__getitem__, range(len(flat)))
         return [
-            merge_windows(len(doc.tokens), of_doc, list(islice(of_windows, len(of_doc))), len(LABELS))
-            for doc, of_doc in zip(documents, windows, strict=True)
+            merge_windows(len(doc.tokens), of_document, list(islice(of_windows, len(of_document))), len(LABELS))
+            for doc, of_document in zip(documents, windows, strict=True)
         ]
 
     def _compute(self, windows: Sequence[Window]) -> list[np.ndarray]:
@@ -193,10 +191,9 @@ class Tagger:
         Args:
             runs: folders of runs or of exported runs. None: the tagger that comes with the kit.
             o_threshold: threshold on P(O). None: the mean of the runs' thresholds.
-            thresholds: by PII type; a token is of this type where P(O) is lower. Other types have `o_threshold`.
-            engine: "torch" or "onnx", which computes the same on a CPU in other kernels; "onnx-int8" rounds weights to
-                8 bits, which changes probabilities a little. "auto" is "onnx" on a CPU if `n_tokens` are enough to pay
-                for the conversion, else "torch". Exported runs always use ONNX.
+            thresholds: thresholds on P(O) of single PII types.
+            engine: "torch"; "onnx", which gives the same probabilities on a CPU; "onnx-int8", which rounds weights to 8
+                bits; "auto": "onnx" on a CPU if `n_tokens` pay for the conversion. Exported runs are always ONNX.
             devices: of PyTorch, such as "cuda:0", which share the work. None: all GPUs that work, else the CPU.
             mixed_data: allow runs that were trained on different essays.
 
@@ -222,12 +219,10 @@ class Tagger:
             weight = 1 / len(folders) / len(of_run)
             members += [replace(member, run=index, weight=weight) for member in of_run]
             decisions.append(_decision(run, of_run))
-        return cls(
-            members=tuple(members),
-            o_threshold=sum(of.o_threshold for of in decisions) / len(folders) if o_threshold is None else o_threshold,
-            rules=tuple(dict.fromkeys(rule for of in decisions for rule in of.rules)),
-            thresholds=dict(thresholds or {}),
-        )
+        if o_threshold is None:
+            o_threshold = sum(decision.o_threshold for decision in decisions) / len(folders)
+        rules = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
+        return cls(tuple(members), o_threshold, tuple(rules), dict(thresholds or {}))
 
     def __repr__(self) -> str:
         runs = len({member.run for member in self.members})
@@ -248,14 +243,8 @@ class Tagger:
 
         Rules are made for the competition's score. With `keep_sure` they remove no token that the model is sure of.
         """
-        return label_document(
-            document,
-            probabilities,
-            o_threshold=self.o_threshold,
-            by_type=self.thresholds,
-            rules=self.rules,
-            keep_sure=keep_sure,
-        )
+        limits: dict[str, Any] = {"o_threshold": self.o_threshold, "by_type": self.thresholds}
+        return label_document(document, probabilities, **limits, rules=self.rules, keep_sure=keep_sure)
 
     def label(self, text: str) -> list[PiiSpan]:
         """Return the PII of a text of any length, in its order. For many texts, `label_texts` takes less time."""
@@ -346,51 +335,30 @@ def load_member(
     if (inside / ONNX_FILE).exists():
         network = OnnxNetwork(inside / ONNX_FILE)
     else:
-        network = _torch_network(inside, tokenizer, sizes, devices, engine, n_tokens)
+        from transformers import AutoModelForTokenClassification
+
+        from pii_kit.models import load_model
+        from pii_kit.models.export import can_convert, to_onnx
+        from pii_kit.models.network import TorchNetwork, working_devices
+
+        model, devices = load_model(inside, AutoModelForTokenClassification), devices or working_devices()
+        is_worth_it = devices[0] == "cpu" and n_tokens >= MIN_TOKENS_FOR_ONNX and can_convert()
+        if engine.startswith("onnx") or (engine == "auto" and is_worth_it):
+            pieces = {"n_pieces": tokenizer.n_pieces, "window_size": sizes.window_size}
+            network = to_onnx(model.eval(), **pieces, int8=engine == "onnx-int8")
+        else:
+            network = TorchNetwork(model, devices)
     return Member(network=network, tokenizer=tokenizer, **dict(sizes))
 
 
-def _torch_network(
-    inside: Path,
-    tokenizer: PieceTokenizer,
-    sizes: _Windows,
-    devices: Sequence[str] | None,
-    engine: str,
-    n_tokens: int,
-) -> Network:
-    from transformers import AutoModelForTokenClassification
-
-    from pii_kit.models import load_model
-    from pii_kit.models.export import can_convert, to_onnx
-    from pii_kit.models.network import TorchNetwork, working_devices
-
-    model = load_model(inside, AutoModelForTokenClassification)
-    devices = devices or working_devices()
-    if engine == "auto" and devices[0] == "cpu" and n_tokens >= MIN_TOKENS_FOR_ONNX and can_convert():
-        engine = "onnx"
-    if engine in ("auto", "torch"):
-        return TorchNetwork(model, devices)
-    pieces = {"n_pieces": tokenizer.n_pieces, "window_size": sizes.window_size}
-    return to_onnx(model.eval(), **pieces, int8=engine == "onnx-int8")
-
-
-def save_member(
-    folder: Path,
-    model: "PreTrainedModel",
-    tokenizer: PieceTokenizer,
-    window_size: int,
-    overlap: int,
-    o_threshold: float,
-) -> None:
-    """Replace the trained network of a fold's folder."""
+def save_member(folder: Path, model: "PreTrainedModel", tokenizer: PieceTokenizer, **sizes: int | float) -> None:
+    """Replace the trained network of a fold's folder; `sizes` are window_size, overlap and o_threshold of `Member`."""
     from pii_kit.models import save_model
 
     with atomic_folder(folder / "tagger") as inside:
         save_model(inside, model)
         write_tokenizer(inside, tokenizer)
-        write_json(
-            inside / "decision.json", {"window_size": window_size, "overlap": overlap, "o_threshold": o_threshold}
-        )
+        write_json(inside / "decision.json", dict(_Windows.model_validate(sizes)))
 
 
 def has_tagger(folder: Path, name: str = "tagger") -> bool:

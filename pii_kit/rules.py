@@ -13,32 +13,18 @@ from types import MappingProxyType
 
 import numpy as np
 
+from pii_kit import labels as types
 from pii_kit.decide import decide, repair_bio
 from pii_kit.documents import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.files import KitError
-from pii_kit.labels import EMAIL as EMAIL_TYPE
-from pii_kit.labels import (
-    ID_NUM,
-    NAME_STUDENT,
-    OUTSIDE,
-    OUTSIDE_ID,
-    PHONE_NUM,
-    STREET_ADDRESS,
-    URL_PERSONAL,
-    label_span,
-    pii_places,
-    same_type_runs,
-    spans_of,
-    type_of,
-)
+from pii_kit.labels import NAME_STUDENT, OUTSIDE, OUTSIDE_ID, label_span, pii_places, same_type_runs, spans_of, type_of
 from pii_kit.lexicon import in_lower_case
 
 Rule = Callable[[Document, Sequence[str], np.ndarray], list[str]]
 
-# The bounds of the 1st place, in characters.
-MIN_ID_LENGTH, MAX_ID_LENGTH = 4, 25
-# A name of one token is copied to its other mentions where its P(O) is below this. From .01 to .1 the gain was about
-# the same, out of fold on the 340 development documents.
+MIN_ID_LENGTH, MAX_ID_LENGTH = 4, 25  # characters; the bounds of the 1st place
+# A name of one token is copied to its other mentions where its P(O) is below this, and `keep_sure` keeps such tokens.
+# From .01 to .1 the gain of copied names was about the same, out of fold on the 340 development documents.
 SURE = 0.02
 MIN_NAME_LENGTH = 3
 HEAD_TOKENS = 40  # an author line stands among the first tokens of a document, or is its last line
@@ -87,7 +73,7 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
             result[index] = OUTSIDE
     for first, end, pii_type in same_type_runs(labels):
         visible = [i for i in range(first, end) if not document.tokens[i].isspace()]
-        if pii_type == STREET_ADDRESS and visible:
+        if pii_type == types.STREET_ADDRESS and visible:
             result[visible[0] : visible[-1] + 1] = labels[visible[0] : visible[-1] + 1]
     return repair_bio(result)
 
@@ -115,7 +101,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
 
 def emails_have_at(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Drop EMAIL entities without "@" (1st place)."""
-    return _drop(document, labels, EMAIL_TYPE, lambda text: "@" not in text)
+    return _drop(document, labels, types.EMAIL, lambda text: "@" not in text)
 
 
 def id_length(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
@@ -124,32 +110,31 @@ def id_length(document: Document, labels: Sequence[str], probabilities: np.ndarr
     def is_wrong(text: str) -> bool:
         return not MIN_ID_LENGTH <= len(text) <= MAX_ID_LENGTH or not any(map(str.isdigit, text))
 
-    return _drop(document, labels, ID_NUM, is_wrong)
+    return _drop(document, labels, types.ID_NUM, is_wrong)
 
 
 def course_links_are_not_personal(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Drop URL_PERSONAL entities that link to Coursera, Wikipedia, a university (9th place), a government etc."""
-    return _drop(document, labels, URL_PERSONAL, is_institutional)
+    return _drop(document, labels, types.URL_PERSONAL, is_institutional)
 
 
 def add_emails(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Label every e-mail address whose tokens are all O as EMAIL: in train.json each of them is PII (1st place)."""
     if "@" not in "".join(document.tokens):  # much faster than the pattern, and most documents have none
         return list(labels)
-    return _add(document, labels, EMAIL_TYPE, EMAIL)
+    return _add(document, labels, types.EMAIL, EMAIL)
 
 
 def add_phone_numbers(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Label every phone number of North American form whose tokens are all O as PHONE_NUM."""
-    return _add(document, labels, PHONE_NUM, PHONE)
+    return _add(document, labels, types.PHONE_NUM, PHONE)
 
 
 def add_author_lines(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Label two to four name words after "By", "Submitted by", "Name:" etc. on one line as NAME_STUDENT.
 
     Only at the head of a document and on its last line: elsewhere such lines cite somebody. Words that all stand in
-    lower case somewhere in the document too are a title ("By Mind Mapping"). "Instructor:" and "Professor" do not
-    introduce students.
+    lower case somewhere in the document too are a title ("By Mind Mapping").
     """
     tokens = document.tokens
     lower = {token for token in tokens if token.islower()}
@@ -187,7 +172,7 @@ def propagate_lone_names(document: Document, labels: Sequence[str], probabilitie
 
 
 # Applied in this order: first drop what cannot be right, then add what is missing, and copy names last, so that no
-# wrong name is copied. submissions/README.md has the measured effect of these rules and of removed ones.
+# wrong name is copied. The ledger in submissions/ has the measured effect of these rules and of removed ones.
 RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
@@ -215,15 +200,12 @@ def apply_rules(
     *,
     keep_sure: bool = False,
 ) -> list[str]:
-    """Apply the named rules in the order of `RULES`, whatever the order of `names`.
-
-    With `keep_sure` no rule removes a token with P(O) < SURE, unless it is whitespace.
+    """Apply the named rules in the order of `RULES`; with `keep_sure` none removes a token with P(O) < SURE.
 
     Raises:
         KitError: a name is not in `RULES`.
     """
-    unknown = [name for name in names if name not in RULES]
-    if unknown:
+    if unknown := [name for name in names if name not in RULES]:
         raise KitError(f"unknown rule {', '.join(map(repr, unknown))}; expected some of {', '.join(RULES)}")
     result = list(labels)
     for name, rule in RULES.items():
@@ -235,18 +217,18 @@ def apply_rules(
 
 
 def _with_sure(document: Document, before: Sequence[str], after: list[str], probabilities: np.ndarray) -> list[str]:
-    """Give labels that a rule has removed back to tokens that are PII for sure."""
-    removed = [token for token in pii_places(before) if after[token] == OUTSIDE]
+    """Give labels that a rule has removed back to tokens that are PII for sure; whitespace never is."""
     sure = {
-        token for token in removed if probabilities[token, OUTSIDE_ID] < SURE and not document.tokens[token].isspace()
+        token
+        for token in pii_places(before)
+        if after[token] == OUTSIDE and probabilities[token, OUTSIDE_ID] < SURE and not document.tokens[token].isspace()
     }
     if not sure:
         return after
-    # Tokens beside a removed one may have become the first of an entity: they are as before too.
-    same = [token for token in pii_places(before) if token in sure or type_of(after[token]) == type_of(before[token])]
     result = list(after)
-    for token in same:
-        result[token] = before[token]
+    for token in pii_places(before):  # a token after a removed one may have become the first of an entity
+        if token in sure or type_of(after[token]) == type_of(before[token]):
+            result[token] = before[token]
     return repair_bio(result)
 
 
@@ -318,9 +300,7 @@ def _drop(document: Document, labels: Sequence[str], pii_type: str, is_wrong: Ca
     if f"B-{pii_type}" not in labels:
         return result
     for first, end, found in spans_of(labels):
-        if found != pii_type:
-            continue
         text = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
-        if is_wrong(text):
+        if found == pii_type and is_wrong(text):
             result[first:end] = [OUTSIDE] * (end - first)
     return result

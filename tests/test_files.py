@@ -1,17 +1,17 @@
-from types import SimpleNamespace
+import os
+from contextlib import nullcontext
 
 import pytest
+from pydantic import BaseModel, Field
 
 from pii_kit.files import (
     KitError,
     atomic_folder,
     atomic_write,
-    check_choice,
-    check_overlap,
-    check_positive,
-    check_shares,
+    check_output,
     in_one_line,
     read_json,
+    read_record,
     recover_folder,
     write_json,
 )
@@ -65,48 +65,71 @@ def test_a_folder_swap_that_was_killed_is_finished(tmp_path, old_is_there):
     assert not complete.exists()
 
 
-def test_recovery_changes_nothing_without_a_killed_swap(tmp_path):
-    with atomic_folder(tmp_path / "state") as inside:
-        (inside / "a").write_text("kept")
-    recover_folder(tmp_path / "state")
-    assert (tmp_path / "state" / "a").read_text() == "kept"
+class Record(BaseModel):
+    share: float = Field(ge=0, le=1)
+    names: tuple[str, ...] = ()
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    write_json(tmp_path / "run.json", {"share": 0.5, "names": ["a"]})
+    assert read_json(tmp_path / "run.json") == {"share": 0.5, "names": ["a"]}
+    assert read_record(tmp_path / "run.json", Record) == Record(share=0.5, names=("a",))
 
 
 @pytest.mark.parametrize(
-    ("check", "values", "needle"),
+    ("content", "message"),
     [
-        (lambda given: check_positive(given, "a", "b"), {"a": 1, "b": 0}, "b is 0; expected more than 0"),
-        (lambda given: check_positive(given, "a"), {"a": float("nan")}, "a is nan"),
-        (lambda given: check_shares(given, "a", "b"), {"a": -0.1, "b": 2}, "a is -0.1; expected 0 to 1"),
-        (lambda given: check_choice(given, "a", ("x", "y")), {"a": "z"}, "a is 'z'; expected one of x, y"),
-        (check_overlap, {"overlap": 6, "window_size": 8}, "overlap is 6; expected 0 to 5 in a window"),
-        (check_overlap, {"overlap": -1, "window_size": 8}, "overlap is -1"),
+        (None, "not a run folder, because run.json is missing"),
+        (b'{"f5"', "run.json: damaged"),
+        (b"\xff", "run.json: damaged"),
+        (b"[" * 100_000, "run.json: damaged"),
+        (b"[]", "run.json: expected an object, found []"),
+        (b'{"share": NaN}', "NaN is no number"),
+        (b'{"share": 1e999}', "share: Input should be less than or equal to 1, found inf"),
+        (b'{"share": 1.5}', "share: Input should be less than or equal to 1, found 1.5"),
+        (b'{"share": 1, "names": ["a", "' + b"\\u001b" * 60 + b'", 3]}', "names.2: Input should be a valid string"),
+        (b'{"share": "' + b"\\u001bx\\n" * 60 + b'"}', "share: Input should be a valid number"),
     ],
 )
-def test_a_setting_out_of_range_is_refused_with_its_name(check, values, needle):
-    with pytest.raises(KitError, match=needle):
-        check(SimpleNamespace(**values))
-
-
-def test_settings_at_their_limits_pass():
-    settings = SimpleNamespace(least=1e-9, share=0, whole=1.0, name="x", overlap=5, window_size=8)
-    check_positive(settings, "least")
-    check_shares(settings, "share", "whole")
-    check_choice(settings, "name", {"x": 1})
-    check_overlap(settings)
-
-
-def test_json_is_read_as_it_was_written_and_bad_files_are_named(tmp_path):
-    write_json(tmp_path / "run.json", {"f5": 0.5, "folds": [1, None]})
-    assert read_json(tmp_path / "run.json") == {"f5": 0.5, "folds": [1, None]}
-    with pytest.raises(KitError, match=r"not a run folder, because result\.json is missing"):
-        read_json(tmp_path / "result.json")
-    for content in (b'{"f5"', b"\xff"):
+def test_a_record_that_is_missing_or_wrong_is_an_error_in_one_line(tmp_path, content, message):
+    if content is not None:
         (tmp_path / "run.json").write_bytes(content)
-        with pytest.raises(KitError, match=r"run\.json: damaged"):
-            read_json(tmp_path / "run.json")
+    with pytest.raises(KitError) as error:
+        read_record(tmp_path / "run.json", Record)
+    assert message in str(error.value) and str(error.value).isprintable() and len(str(error.value)) < 300
 
 
 def test_an_error_of_several_lines_is_shown_on_one_short_line():
     assert in_one_line(ValueError("two\n  lines")) == "two lines"
     assert len(in_one_line(ValueError("x" * 1000))) == 300
+
+
+@pytest.mark.parametrize(
+    ("out", "folder", "message"),
+    [
+        ("in.json", False, "is used twice"),
+        ("hard.json", False, "is used twice"),
+        ("link.json", False, "is a link"),
+        ("inside/new.json", False, "is inside the input folder"),
+        ("by_link/new.json", False, "is inside the input folder"),
+        ("other", False, "is a folder"),
+        ("pipe", False, "is a device"),
+        ("inside", True, "is used twice"),
+        ("full", True, "exists already"),
+        ("new.json", False, None),
+        ("old.json", False, None),
+        ("other", True, None),
+        ("new", True, None),
+    ],
+)
+def test_an_output_replaces_no_input_device_link_or_folder(tmp_path, out, folder, message):
+    for name in ("inside", "other", "full"):
+        (tmp_path / name).mkdir()
+    for name in ("in.json", "old.json", "full/file"):
+        (tmp_path / name).write_text("{}")
+    os.link(tmp_path / "in.json", tmp_path / "hard.json")
+    (tmp_path / "link.json").symlink_to("old.json")
+    (tmp_path / "by_link").symlink_to("inside")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(KitError, match=message) if message else nullcontext():
+        check_output(tmp_path / out, tmp_path / "in.json", None, tmp_path / "inside", folder=folder)

@@ -10,6 +10,7 @@ from pii_kit.lexicon import (
     N_ROWS,
     OFFSETS,
     SIZES,
+    casing_of,
     features_of,
     look_up,
     read_lexicon,
@@ -44,6 +45,21 @@ def test_every_category_of_the_list_fits_its_table():
 )
 def test_known_words_have_their_categories_whatever_the_casing(token, name, expected):
     assert category(token, name) >= expected if name == "commonness" and expected else category(token, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("casing", "tokens"),
+    [
+        ("lower", ["word"]),
+        ("Title", ["Ana", "O'Brien", "Anne-Marie", "I", "É"]),
+        ("UPPER", ["NASA"]),
+        ("mixed", ["McDonald", "eBay"]),
+        ("digits", ["2021", "A1"]),
+        ("other", ["...", "\n\n", ""]),
+    ],
+)
+def test_the_casing_of_a_token_is_the_expected_one(casing, tokens):
+    assert {CASINGS[casing_of(token)] for token in tokens} == {casing}
 
 
 @pytest.mark.parametrize("token", ["Reflecton", "Reflectiion", "reflcetion", "RIFLECTION"])

@@ -14,7 +14,6 @@ from pii_kit.metrics import (
     micro_fbeta,
     recall_bound,
     safe_threshold,
-    score_by_type,
     threshold_curve,
 )
 from pii_kit.submission import submission_rows, true_rows
@@ -48,11 +47,8 @@ def test_the_competitions_cases_score_as_worked_by_hand(submitted, counts, f5):
     assert round(score.f, 3) == f5
 
 
-def test_nothing_to_find_and_nothing_found_is_one():
+def test_scores_without_true_rows_are_one_or_zero():
     assert micro_fbeta(rows(), rows()).f == 1.0
-
-
-def test_false_positives_without_true_rows_score_zero():
     assert micro_fbeta(rows(), rows((1, 0, "B-EMAIL"))).f == 0.0
 
 
@@ -70,14 +66,6 @@ def test_scores_agree_with_scikit_learn_where_both_are_defined():
         assert score.recall == pytest.approx(recall_score(true, found, **kept))
 
 
-def test_types_add_up_to_the_whole():
-    submitted = rows(*TRUTH[:3], (2, 9, "B-PHONE_NUM"), (7, 7, "B-EMAIL"))
-    table, whole = score_by_type(rows(*TRUTH), submitted), micro_fbeta(rows(*TRUTH), submitted)
-    assert table[["tp", "fp", "fn"]].sum().tolist() == [whole.tp, whole.fp, whole.fn]
-    assert table.loc["EMAIL", ["tp", "fp", "fn"]].tolist() == [1, 1, 0]
-    assert table.loc["ID_NUM", "f5"] == 0 and table.loc["STREET_ADDRESS", "f5"] == 1
-
-
 def test_the_interval_holds_the_score_and_narrows_with_more_documents():
     def interval(n_documents: int) -> tuple[float, float]:
         truth = rows(*((number, 0, "B-EMAIL") for number in range(n_documents)))
@@ -90,11 +78,8 @@ def test_the_interval_holds_the_score_and_narrows_with_more_documents():
     assert interval(20) == wide
 
 
-def test_the_interval_of_a_perfect_submission_is_a_point():
+def test_the_interval_of_a_perfect_submission_or_of_no_documents_is_a_point():
     assert bootstrap_interval(rows(*TRUTH), rows(*TRUTH), [1, 2, 3]) == (1.0, 1.0)
-
-
-def test_the_interval_of_no_documents_is_one():
     assert bootstrap_interval(rows(), rows(), []) == (1.0, 1.0)
 
 

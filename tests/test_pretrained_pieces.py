@@ -77,11 +77,6 @@ def test_a_saved_tokenizer_is_read_with_its_special_pieces(tokenizer, documents,
         assert again.cut(document).ids.tolist() == tokenizer.cut(document).ids.tolist()
 
 
-def test_the_loaded_tokenizer_stays_as_it_is(loaded, tokenizer):
-    assert NEWLINE not in loaded.get_vocab()
-    assert of_transformers(loaded).n_pieces == tokenizer.n_pieces
-
-
 def test_a_vocabulary_without_a_mask_is_refused_by_name(documents, tmp_path):
     loaded = tokenizer_of("modernbert", documents, tmp_path)
     loaded.mask_token = None
