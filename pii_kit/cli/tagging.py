@@ -146,7 +146,6 @@ def predict(
     is_submission = format == "csv"
     if minutes and not is_submission:
         raise KitError("--minutes needs --format csv: only a submission can be finished by rules")
-    options.thresholds(threshold)
     from pii_kit.documents import read_documents
     from pii_kit.kaggle import deadline_in
     from pii_kit.redact.essays import FORMS, read_essays
@@ -159,43 +158,41 @@ def predict(
     documents = list(essays.documents.values()) if essays else read_documents(data)
     n_tokens = sum(len(document.tokens) for document in documents)
     _, tagger = load_tagger(run, threshold, train, recall, mixed_data, engine=engine, n_tokens=n_tokens)
-    late = ""
-    if essays is None:
-        done, late = _write_submission(tagger, documents, out, deadline if minutes else None)
-    else:
+    if essays:
         from pii_kit.convert import WRITERS
 
         found = list(tagger.label_documents(documents))
         WRITERS[format](out, found, names=essays.names if essays.is_folder else {})
         done = f"{sum(len(spans) for _, spans in found)} spans in {len(found)} documents"
-    print(f"{out}: {done}; {counted(len(tagger.members), 'model')}, P(O) < {tagger.o_threshold:g}{late}")
+    elif minutes:
+        done = _write_in_time(tagger, documents, out, deadline)
+    else:
+        from tqdm import tqdm
 
+        from pii_kit.submission import submission_rows, write_submission
 
-def _write_submission(
-    tagger: "Tagger", documents: "list[Document]", out: Path, deadline: float | None
-) -> tuple[str, str]:
-    """Write a submission; return what was done, and what there was no time for."""
-    from tempfile import TemporaryDirectory
-
-    from tqdm import tqdm
-
-    from pii_kit.files import atomic_write
-    from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
-    from pii_kit.submission import submission_rows, write_submission
-
-    if deadline is None:
         bar = tqdm(tagger.predict(documents), total=len(documents), desc="documents", mininterval=10)
         rows = submission_rows((document.number, tagger.decide(document, scores)) for document, scores in bar)
         write_submission(out, rows)
-        return f"{len(rows)} rows from {len(documents)} documents", ""
+        done = f"{len(rows)} rows from {len(documents)} documents"
+    print(f"{out}: {done}; {counted(len(tagger.members), 'model')}, P(O) < {tagger.o_threshold:g}")
+
+
+def _write_in_time(tagger: "Tagger", documents: "list[Document]", out: Path, deadline: float) -> str:
+    """Write a submission before the deadline, and return what was done."""
+    from tempfile import TemporaryDirectory
+
+    from pii_kit.files import atomic_write
+    from pii_kit.kaggle.time_limit import label_in_time, write_early_submission
+
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
         found = write_early_submission(partial, documents)  # for documents without time
-        done = label_in_time(tagger, documents, partial, found=found, deadline=deadline)
+        report = label_in_time(tagger, documents, partial, found=found, deadline=deadline)
         with atomic_write(out) as handle:
             handle.write(partial.read_text(encoding="utf-8"))
-    late = f"; out of time: {done.by_some_runs} documents by fewer runs, {done.by_rules} by rules alone"
-    return f"{done.rows} rows from {done.documents} documents", late * (done.by_all_runs < done.documents)
+    late = f" (out of time: {report.by_some_runs} by fewer runs, {report.by_rules} by rules alone)"
+    return f"{report.rows} rows from {report.documents} documents{late * (report.by_all_runs < report.documents)}"
 
 
 @app.command(epilog=examples("check --data test.json --submission submission.csv"))

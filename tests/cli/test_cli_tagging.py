@@ -171,7 +171,7 @@ def test_predict_warns_once_of_texts_that_differ_from_their_tokens(predict, docu
 def test_without_time_predict_says_that_rules_labelled_the_documents(predict, documents, capsys):
     assert main([*predict, "--minutes", "0.000001"]) == 0
     printed = capsys.readouterr().out
-    assert f"; out of time: 0 documents by fewer runs, {len(documents)} by rules alone" in printed
+    assert f" (out of time: 0 by fewer runs, {len(documents)} by rules alone); 3 models" in printed
     assert check_submission("out/submission.csv", documents) == []
 
 
