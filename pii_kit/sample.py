@@ -47,12 +47,15 @@ PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor
 STICKY = {"company": "{employer}", "place": "{town}"}
 DRAWN_ONCE = ("bullet", "business", "course", "press", "problem", "product", "role", "team")
 STICKY |= {slot: f"{{{slot}}}" for slot in DRAWN_ONCE}
+STORY_SENTENCES = 14  # of a topic, in their order, before its next ones are drawn
+GENERAL_SHARE, TRAP_SHARE = 0.35, 0.35  # sentences that fit any topic, and traps after a sentence
 NAME_STYLES = (str, without_accents, str.lower, str.upper)  # of all names in a document: else the student stands out
 STYLE_WEIGHTS = (12, 6, 1, 1)
 
 PHRASES = read_phrases("essays")
 KINDS = read_phrases("topics")  # kinds of documents; all documents of a kind share titles, headings, start and end
 TOPICS = [(kind, topic) for kind in KINDS for topic in KINDS[kind]["topics"]]
+VARIANT = re.compile(rf"(?<![\w{{.’'-])({'|'.join(PHRASES['variants'])})(?![\w}}.’'-])")  # words with synonyms
 WORDS = frozenset(re.findall(r"\w+", repr((PHRASES, KINDS)).casefold()))  # no name is one of them
 
 
@@ -180,13 +183,15 @@ def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:
 
 def _prose(rng: random.Random, story: Sequence[str], length: float) -> list[list[str]]:
     """Return paragraphs of sentence templates: the story in order, with traps in between."""
-    n_sentences = round(length * (rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 15)))
+    n_sentences = round(length * (rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 16)))
     traps = cycle(rng.sample(PHRASES["traps"], len(PHRASES["traps"])))
     sentences: list[str] = []
     while n_sentences > 0:
-        for index in sorted(rng.sample(range(len(story)), min(n_sentences, len(story)))):
-            sentences += [story[index], next(traps)] if rng.random() < 0.35 else [story[index]]
-        n_sentences -= len(story)
+        for index in sorted(rng.sample(range(len(story)), min(n_sentences, STORY_SENTENCES))):
+            sentences.append(rng.choice(PHRASES["general"]) if rng.random() < GENERAL_SHARE else story[index])
+            if rng.random() < TRAP_SHARE:
+                sentences.append(next(traps))
+        n_sentences -= STORY_SENTENCES
     paragraphs = []
     while sentences:
         size = rng.randint(2, 5)
@@ -212,6 +217,7 @@ def _retype(rng: random.Random, template: str) -> str:
         habits |= dict(rng.sample(sorted(PHRASES["typing_errors"].items()), 3))
     if rng.random() < 0.1:
         habits[", "] = ",\N{NO-BREAK SPACE}"
+    template = VARIANT.sub(lambda match: rng.choice(PHRASES["variants"][match[0]]), template)
     for usual, typed in habits.items():
         template = template.replace(usual, typed)
     return template
