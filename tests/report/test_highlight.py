@@ -3,7 +3,6 @@ import re
 import pytest
 from conftest import make_document
 
-from pii_kit.files import KitError
 from pii_kit.report import ERROR_COLOURS, TYPE_COLOURS
 from pii_kit.report.highlight import highlight, highlight_errors
 
@@ -23,13 +22,11 @@ def visible(html: str) -> str:
     return "".join(text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").split())
 
 
-@pytest.fixture
-def essay():
-    return make_document(TEXT, labels=LABELLED)
+ESSAY = make_document(TEXT, labels=LABELLED)
 
 
-def test_the_whole_essay_is_shown_with_every_entity_in_the_colour_of_its_type(essay):
-    html = highlight(essay)
+def test_the_whole_essay_is_shown_with_every_entity_in_the_colour_of_its_type():
+    html = highlight(ESSAY)
     assert visible(html) == "".join(TEXT.split())
     assert marks(html) == [
         ("Ann Lee", "NAME_STUDENT", TYPE_COLOURS["NAME_STUDENT"]),
@@ -51,10 +48,10 @@ def test_what_looks_like_html_is_text():
         (4, "… > 2 then Ann Lee says one two three four five six to a@b.org today"),  # adjacent parts are one
     ],
 )
-def test_around_shows_only_tokens_near_entities_and_marks_what_is_left_out(essay, around, shown):
-    html = highlight(essay, around=around)
+def test_around_shows_only_tokens_near_entities_and_marks_what_is_left_out(around, shown):
+    html = highlight(ESSAY, around=around)
     assert visible(html) == "".join(shown.split())
-    assert marks(html) == marks(highlight(essay))
+    assert marks(html) == marks(highlight(ESSAY))
 
 
 @pytest.mark.parametrize("text", ["", "Tea is good"])
@@ -74,8 +71,3 @@ def test_errors_are_shown_as_correct_missed_false_or_wrong_label():
         ("a@b.org", "missed EMAIL", ERROR_COLOURS["missed"]),
         ("and Kim", "false ID_NUM", ERROR_COLOURS["false"]),
     ]
-
-
-def test_a_document_without_labels_is_refused_by_its_number():
-    with pytest.raises(KitError, match="document 8: labels missing"):
-        highlight(make_document("Hi Ann", 8))

@@ -8,12 +8,7 @@ from pii_kit.pieces import train_byte_pairs
 from pii_kit.report import tables
 from pii_kit.submission import submission_rows, true_rows
 
-LABELLED = {
-    "Ann": "B-NAME_STUDENT",
-    "Lee": "I-NAME_STUDENT",
-    "Bo": "B-NAME_STUDENT",
-    "ann@mail.org": "B-EMAIL",
-}
+LABELLED = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT", "Bo": "B-NAME_STUDENT", "ann@mail.org": "B-EMAIL"}
 
 
 @pytest.fixture
@@ -32,14 +27,7 @@ def test_label_counts_tell_tokens_entities_and_documents_apart(essays):
 
 
 def test_the_overview_counts_what_a_reader_counts_by_hand(essays):
-    assert tables.overview(essays).to_dict() == {
-        "documents": 4,
-        "documents with PII": 2,
-        "tokens": 14,
-        "tokens that are PII": 5,
-        "per cent of tokens": 35.714,
-        "longest document, tokens": 9,
-    }
+    assert tables.overview(essays).tolist() == [4, 2, 14, 5, 35.714, 9]
 
 
 def test_documents_are_counted_in_tokens_pieces_and_entities(essays):
@@ -98,8 +86,5 @@ def test_scores_have_their_interval_and_types_only_rows_of_their_own(predicted):
     assert line[["f5", "precision", "recall"]].tolist() == pytest.approx([26 * 2 / (26 * 2 + 25 * 3 + 3), 2 / 5, 2 / 5])
     assert table.loc["nothing", "f5"] == 0
     by_type = tables.type_table(truth, rows, numbers)
-    assert by_type[["tp", "fp", "fn"]].T.to_dict("list") == {
-        "NAME_STUDENT": [2, 1, 2],
-        "EMAIL": [0, 0, 1],
-        "ID_NUM": [0, 2, 0],
-    }
+    assert list(by_type.index) == ["NAME_STUDENT", "EMAIL", "ID_NUM"]
+    assert by_type[["tp", "fp", "fn"]].to_numpy().tolist() == [[2, 1, 2], [0, 0, 1], [0, 2, 0]]
