@@ -8,7 +8,7 @@ import numpy as np
 from pii_kit.documents import Document, true_labels
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, type_of
-from pii_kit.metrics import BETA, Predictions, Score, row_counts
+from pii_kit.metrics import BETA, Predictions, Score, as_dict, row_counts
 from pii_kit.report import ERROR_COLOURS
 from pii_kit.report.highlight import error_kind
 from pii_kit.report.page import colour_rules, escaped, write_page
@@ -37,14 +37,14 @@ def write_error_page(
         scored.append((score, document, _marks(document, probabilities, predicted)))
         total = Score(total.tp + score.tp, total.fp + score.fp, total.fn + score.fn)
     listed = [one for one in scored if one[2]]
-    listed.sort(key=lambda one: (one[0].fn == 0, -cost(one[0]), one[1].number))
-    n_wrong = sum(cost(score) > 0 for score, *_ in listed)
-    figures = {"F5": f"{total.f:.4f}", "precision": f"{total.precision:.4f}", "recall": f"{total.recall:.4f}"}
-    figures |= {"correct rows": f"{total.tp}", "false rows": f"{total.fp}", "missed rows": f"{total.fn}"}
+    listed.sort(key=lambda one: (one[0].fn == 0, -_cost(one[0]), one[1].number))
     documents = [
-        [str(document.number), document.tokens, [*map(int, document.trailing_whitespace)], marks, cost(score)]
+        [str(document.number), document.tokens, [*map(int, document.trailing_whitespace)], marks, _cost(score)]
         for score, document, marks in listed
     ]
+    n_wrong = sum(_cost(score) > 0 for score, *_ in listed)
+    counts = {"documents": len(scored), "wrong": n_wrong, "right": len(listed) - n_wrong}
+    counts |= {"empty": len(scored) - len(listed)}
     write_page(
         path,
         "error_page",
@@ -53,13 +53,12 @@ def write_error_page(
         style=colour_rules("kind", ERROR_COLOURS),
         data={"types": PII_TYPES, "documents": documents},
         note=escaped(note),
-        figures="".join(f"<div><dt>{name}</dt> <dd>{figure}</dd></div>\n" for name, figure in figures.items()),
-        counts=f"{len(scored)} documents: {n_wrong} with errors, {len(listed) - n_wrong} with only correct rows, "
-        f"{len(scored) - len(listed)} without true or predicted PII (not listed).",
+        **{name: f"{count}" if isinstance(count, int) else f"{count:.4f}" for name, count in as_dict(total).items()},
+        **{name: f"{count}" for name, count in counts.items()},
     )
 
 
-def cost(score: Score) -> int:
+def _cost(score: Score) -> int:
     """Return what errors add to the denominator of F5."""
     return round(BETA**2 * score.fn + score.fp)
 

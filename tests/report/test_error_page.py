@@ -51,7 +51,7 @@ def test_missed_rows_come_first_then_costly_documents_under_the_competitions_sco
     path = page_of(tmp_path, documents, labels, note="P(O) < 0.9")
     costs = [(number, cost) for number, *_, cost in data_of(path)["documents"]]
     assert costs == [("5", 26), ("4", 25), ("3", 30), ("6", 1), ("1", 0)]
-    counts = "6 documents: 4 with errors, 1 with only correct rows, 1 without true or predicted PII (not listed)."
+    counts = "6 documents: 4 with errors, 1 with only correct rows, 1 without true or predicted PII (not\nlisted)."
     html = path.read_text()
     assert counts in html and html.count("P(O) &lt; 0.9") == 1
     rows = submission_rows((document.number, of_one) for document, of_one in zip(documents, labels, strict=True))
