@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pii_kit.documents import read_documents
+from pii_kit.documents import read_documents, write_documents
 from pii_kit.files import KitError, atomic_write, read_json, write_json
-from pii_kit.redact import Redacted, Redaction
+from pii_kit.redact import Redacted, Redaction, redact_document
 from pii_kit.submission import label_documents, read_submission
 
 CHECKOUT = Path(__file__).parents[1]
@@ -112,32 +112,24 @@ def _show(out: Path, seed: int) -> None:
     """Print the scores, some redacted documents, where everything is, and what to do next; write redacted.json."""
     import pandas as pd
 
-    from pii_kit.redact import redact_document
-    from pii_kit.redact.essays import read_essays
-    from pii_kit.redact.release import redact_essays, write_release
     from pii_kit.report.picture import draw_redaction
 
-    settings, test = Redaction(mode="surrogate", seed=seed), out / "essays" / "test.json"
-    documents = read_documents(test)
+    settings = Redaction(mode="surrogate", seed=seed)
+    documents = read_documents(out / "essays" / "test.json")
     rows = read_submission(out / "submission.csv", documents)
     labelled = label_documents(documents, rows)
-    release = redact_essays(read_essays(test), [document.labels or () for document in labelled], settings)
-    write_release(release, out / "redacted.json")
+    redacted = [redact_document(document, document.labels or (), settings) for document in labelled]
+    write_documents(out / "redacted.json", [one.document for one in redacted])
 
     table = pd.read_csv(out / "comparison.csv", index_col="model").rename(columns=COLUMNS)[[*COLUMNS.values()]]
     formats = {name: ("{:.0f}" if name == "seconds" else "{:.3f}").format for name in COLUMNS.values()}
     print(f"\n{table.to_string(formatters=formats, na_rep='', index_names=False)}")
     print("F5, precision and recall: out of fold on the training essays; seconds: training of all folds")
     print("\nTest essays before and after redaction; what was found is in brackets:")
-    truth = label_documents(documents, read_submission(out / "essays" / "test_labels.csv", documents))
-    n_types = {document.number: len(document.types) for document in truth}
-    found = [pair for pair in zip(labelled, release.redacted, strict=True) if pair[1].changes]
-    found.sort(key=lambda pair: -n_types[pair[0].number])
-    for document, redacted in found[:N_SHOWN]:
-        print("\n  before  {}\n  after   {}".format(*excerpts(document.full_text, redacted)))
-    for document, _ in found[:1]:
-        after = redact_document(document, document.labels or (), settings).document
-        draw_redaction(document, after).savefig(out / "redaction.png", dpi=160)
+    found = sorted(redacted, key=lambda one: -len({change.pii_type for change in one.changes}))
+    for one in found[:N_SHOWN]:
+        print("\n  before  {}\n  after   {}".format(*excerpts(one)))
+    draw_redaction(found[0].original, found[0].document).savefig(out / "redaction.png", dpi=160)
     paths = {
         f"submission ({len(rows)} rows, checked)": "submission.csv",
         "executed notebooks": "notebooks/*.html",
@@ -154,14 +146,14 @@ def _show(out: Path, seed: int) -> None:
     print(f"  {command} redact --data ESSAYS --run {run} --mode surrogate --out redacted")
 
 
-def excerpts(text: str, redacted: Redacted) -> tuple[str, str]:
+def excerpts(redacted: Redacted) -> tuple[str, str]:
     """Return parts of a text around what was found, in brackets, and the same parts after redaction.
 
     The first change of each PII type is shown with the unchanged text around it, as far as WIDTH allows.
     """
     parts: list[tuple[str, str]] = []
-    shown, types = 0, set()
-    for change, following in pairwise([*sorted(redacted.changes, key=lambda change: change.start), None]):
+    text, shown, types = redacted.original.full_text, 0, set()
+    for change, following in pairwise([*redacted.changes, None]):
         assert change is not None
         if change.pii_type not in types:
             left = text[max(change.start - CONTEXT, shown) : change.start]
@@ -174,5 +166,4 @@ def excerpts(text: str, redacted: Redacted) -> tuple[str, str]:
             types.add(change.pii_type)
             shown = change.end + len(right)
         shown = max(shown, change.end)
-    before, after = zip(*parts, strict=True)
-    return " … ".join(before), " … ".join(after)
+    return " … ".join(before for before, _ in parts), " … ".join(after for _, after in parts)

@@ -137,7 +137,7 @@ def test_excerpts_show_each_type_once_with_the_same_words_around_it_before_and_a
     labels[tokens.index("ana@example.org")] = "B-EMAIL"
     document = Document(number=1, full_text=text, tokens=tokens, trailing_whitespace=spaces)
     redacted = redact_document(document, labels, Redaction(mode="type"))
-    before, after = excerpts(text, redacted)
+    before, after = excerpts(redacted)
     assert before == "My name is [Ana Silva] and I … study tea. Write to [ana@example.org] today."
     assert after == "My name is [NAME_STUDENT] and I … study tea. Write to [EMAIL] today."
 
