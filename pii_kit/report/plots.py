@@ -25,10 +25,10 @@ STYLE: Any = {
 }
 
 
-def _axes(ax: Axes | None, **labels: Any) -> Axes:
+def _axes(ax: Axes | None, *, height: float = 3.6, **labels: Any) -> Axes:
     if ax is None:
         with plt.rc_context(STYLE):
-            _, ax = plt.subplots()
+            _, ax = plt.subplots(figsize=(8, height))
     ax.set(**labels)
     return ax
 
@@ -86,7 +86,7 @@ def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     Tokens that are O in both, nearly all of them, are left out.
     """
-    ax = _axes(ax, xlabel="predicted type", ylabel="true type")
+    ax = _axes(ax, height=5.4, xlabel="predicted type", ylabel="true type")
     ax.set_title("Tokens by true and predicted type")
     table = table.copy()
     table.loc[OUTSIDE, OUTSIDE] = 0
