@@ -13,21 +13,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import minibatch
 
+from pii_kit import labels as pii
 from pii_kit.documents import Document, cut, true_labels
 from pii_kit.files import KitError
-from pii_kit.labels import (
-    EMAIL,
-    ID_NUM,
-    NAME_STUDENT,
-    OUTSIDE,
-    PHONE_NUM,
-    PII_TYPES,
-    STREET_ADDRESS,
-    URL_PERSONAL,
-    USERNAME,
-    label_span,
-    spans_of,
-)
 from pii_kit.rules import EMAIL as EMAIL_PATTERN
 from pii_kit.rules import matched_tokens
 
@@ -41,13 +29,15 @@ _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
 # is the match. Every search is linear in the length of the text: a long token can neither start a search at each of its
 # characters nor be split in several ways.
 PATTERNS: Mapping[str, re.Pattern] = {
-    EMAIL: EMAIL_PATTERN,
-    URL_PERSONAL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
-    PHONE_NUM: re.compile(r"(?<![\w-])\+?\(?\d{1,4}\)?(?:[ .-]\(?\d{2,5}\)?){2,4}(?![\w-])"),
-    ID_NUM: re.compile(r"(?<![\w.,-])(?=[\w-]*\d{4})[A-Za-z]{0,4}-?\d[\d-]{5,14}(?![\w-])"),
-    STREET_ADDRESS: re.compile(r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"),
-    USERNAME: re.compile(r"(?i:user(?: ?name)?|handle)[ :]+@?(\w*[\d_.]\w+)"),
-    NAME_STUDENT: re.compile(
+    pii.EMAIL: EMAIL_PATTERN,
+    pii.URL_PERSONAL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
+    pii.PHONE_NUM: re.compile(r"(?<![\w-])\+?\(?\d{1,4}\)?(?:[ .-]\(?\d{2,5}\)?){2,4}(?![\w-])"),
+    pii.ID_NUM: re.compile(r"(?<![\w.,-])(?=[\w-]*\d{4})[A-Za-z]{0,4}-?\d[\d-]{5,14}(?![\w-])"),
+    pii.STREET_ADDRESS: re.compile(
+        r"\d{1,5} (?:[A-Z][\w'.]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive)\b[^\n]*"
+    ),
+    pii.USERNAME: re.compile(r"(?i:user(?: ?name)?|handle)[ :]+@?(\w*[\d_.]\w+)"),
+    pii.NAME_STUDENT: re.compile(
         rf"(?:^|\n)({_NAME})[ ]*(?=\n|$)|(?:\b(?:[Bb]y|[Nn]ame(?: is|:)?|I am|I'm)[ :]+)({_NAME})"
     ),
 }
@@ -55,25 +45,22 @@ PATTERNS: Mapping[str, re.Pattern] = {
 
 def label_with_patterns(document: Document) -> list[str]:
     """Return labels (token) by the patterns alone; a token is labelled if a match covers any part of it."""
-    labels = [OUTSIDE] * len(document.tokens)
+    labels = [pii.OUTSIDE] * len(document.tokens)
     for pii_type, pattern in PATTERNS.items():
         for first, end in matched_tokens(document, pattern):
-            if all(label == OUTSIDE for label in labels[first:end]):
-                label_span(labels, first, end, pii_type)
+            if all(label == pii.OUTSIDE for label in labels[first:end]):
+                pii.label_span(labels, first, end, pii_type)
     return labels
 
 
 def train_spacy_ner(
     documents: Sequence[Document], *, seed: int = 0, epochs: int = 40, deadline: float = math.inf
 ) -> tuple[Language, int]:
-    """Train a spaCy pipeline with one `ner` component on the CPU, from random weights.
+    """Train a spaCy pipeline with one `ner` component on the CPU from random weights; return it and its epochs.
 
     Each epoch augments the documents as our models do, cuts them into parts, and trains on all parts with PII and on a
     random CLEAN_SHARE of the others. Equal documents and seeds give equal weights. No epoch but the first one begins
     after `deadline`, a time of `time.monotonic()`.
-
-    Returns:
-        The pipeline, and how many epochs it was trained.
 
     Raises:
         KitError: A document has no labels, or no document has PII.
@@ -82,7 +69,7 @@ def train_spacy_ner(
 
     pipeline = spacy.blank("en")
     recognizer = pipeline.add_pipe("ner", config={"update_with_oracle_cut_size": CUT_SIZE})
-    for pii_type in PII_TYPES:
+    for pii_type in pii.PII_TYPES:
         recognizer.add_label(pii_type)  # type: ignore[attr-defined]
     random.seed(seed)
     np.random.seed(seed)  # spaCy uses both
@@ -104,7 +91,7 @@ def train_spacy_ner(
 def label_with_spacy(pipeline: Language, document: Document) -> list[str]:
     """Return labels (token) predicted by a trained pipeline."""
     doc = pipeline(_doc(pipeline, document))
-    return [f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else OUTSIDE for token in doc]
+    return [f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else pii.OUTSIDE for token in doc]
 
 
 def _examples(pipeline: Language, documents: Sequence[Document], *, clean_share: float) -> list[Example]:
@@ -131,7 +118,7 @@ def _example(pipeline: Language, document: Document) -> Example:
     truth = _doc(pipeline, document)
     visible = (
         ([index for index in range(first, end) if not truth[index].is_space], pii_type)
-        for first, end, pii_type in spans_of(true_labels(document))
+        for first, end, pii_type in pii.spans_of(true_labels(document))
     )
     truth.ents = [Span(truth, places[0], places[-1] + 1, label=pii_type) for places, pii_type in visible if places]
     return Example(_doc(pipeline, document), truth)

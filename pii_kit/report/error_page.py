@@ -48,7 +48,7 @@ def write_error_page(
     write_page(
         path,
         "error_page",
-        title,
+        title=escaped(title),
         scripts=["error_page.js"],
         style=colour_rules("kind", ERROR_COLOURS),
         data={"types": PII_TYPES, "documents": documents},

@@ -14,25 +14,14 @@ from pii_kit.pieces import encodable
 
 
 def write_page(
-    path: str | Path,
-    name: str,
-    title: str,
-    *,
-    data: object = None,
-    scripts: Sequence[str] = (),
-    style: str = "",
-    **parts: str,
+    path: str | Path, name: str, *, data: object = None, scripts: Sequence[str] = (), style: str = "", **parts: str
 ) -> None:
     """Write the template NAME.html as a page, completely or not at all. Only the owner may read it.
 
-    Args:
-        data: What the script reads as JSON. Text of documents belongs here: the script makes text nodes of it.
-        scripts: Files that are added to the script that all pages share.
-        style: Rules that are added to those of NAME.css and of all pages.
-        parts: HTML of the template's other fields.
+    `data` is what the script reads as JSON: text of documents belongs there, because the script makes text nodes of it.
+    `scripts` are files, and `style` are rules, beside those of all pages and NAME.css. `parts` are HTML.
     """
     script = "".join(map(read_asset, ("page.js", *scripts)))
-    parts |= {"title": escaped(title)}
     page = Template(read_asset("page.html")).substitute(
         parts,
         style=read_asset("page.css") + read_asset(f"{name}.css") + style,

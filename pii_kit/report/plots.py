@@ -1,4 +1,4 @@
-"""Plots of scores on `ax` or a new figure. `plt.style.use(plots.STYLE)` gives those of pandas the same look."""
+"""Plots of scores; each is a figure of its own. `plt.style.use(plots.STYLE)` gives those of pandas the same look."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,10 +25,9 @@ STYLE: Any = {
 }
 
 
-def _axes(ax: Axes | None, *, height: float = 3.6, **labels: Any) -> Axes:
-    if ax is None:
-        with plt.rc_context(STYLE):
-            _, ax = plt.subplots(figsize=(8, height))
+def _axes(*, height: float = 3.6, **labels: Any) -> Axes:
+    with plt.rc_context(STYLE):
+        _, ax = plt.subplots(figsize=(8, height))
     ax.set(**labels)
     return ax
 
@@ -39,9 +38,9 @@ def _legend(ax: Axes, **arguments: Any) -> Axes:
     return ax
 
 
-def plot_learning(histories: Sequence[pd.DataFrame], ax: Axes | None = None) -> Axes:
+def plot_learning(histories: Sequence[pd.DataFrame]) -> Axes:
     """Plot the histories of a run's folds: training loss above, validation F5 below 1; faint, with their means."""
-    ax = _axes(ax, xlabel="epoch", ylabel="training loss (log scale)", yscale="log", title="Learning curves")
+    ax = _axes(xlabel="epoch", ylabel="training loss (log scale)", yscale="log", title="Learning curves")
     right = ax.twinx()
     right.set(ylabel="F5 on the validation documents", ylim=(-0.02, 1.02))
     joined = pd.concat(histories).reindex(columns=["epoch", "loss", "f5"])
@@ -55,9 +54,7 @@ def plot_learning(histories: Sequence[pd.DataFrame], ax: Axes | None = None) -> 
     return _legend(ax, handles=[ax.get_lines()[-1], right.get_lines()[-1]], bbox_to_anchor=(1.1, 1))
 
 
-def plot_scores(
-    scores: pd.DataFrame | Mapping[str, pd.DataFrame], *, column: str = "f5", ax: Axes | None = None
-) -> Axes:
+def plot_scores(scores: pd.DataFrame | Mapping[str, pd.DataFrame], *, column: str = "f5") -> Axes:
     """Plot a column of `tables.score_table` or `type_table`, of one or of several by name; F5 with its interval.
 
     Diamonds are the column `test_f5`, if there is one.
@@ -66,7 +63,7 @@ def plot_scores(
     names = list(dict.fromkeys(name for table in tables.values() for name in table.index))
     n_true = pd.concat([table["tp"] + table["fn"] for table in tables.values()]).groupby(level=0).max()
     title, height = SCORES[column][0], 0.8 / len(tables)
-    ax = _axes(ax, xlim=(0, 1.12), xlabel=f"{title} (in brackets: number of true rows)", title=title.capitalize())
+    ax = _axes(xlim=(0, 1.12), xlabel=f"{title} (in brackets: number of true rows)", title=title.capitalize())
     for place, (model, table) in enumerate(tables.items()):
         table = table.reindex(names)
         around = [table["f5"] - table["f5_low"], table["f5_high"] - table["f5"]] if column == "f5" else None
@@ -81,12 +78,12 @@ def plot_scores(
     return _legend(ax) if len(tables) > 1 or "test_f5" in table else ax
 
 
-def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_confusion(table: pd.DataFrame) -> Axes:
     """Plot `metrics.confusion`: tokens by true and predicted type, shaded by the share of the true type.
 
     Tokens that are O in both, nearly all of them, are left out.
     """
-    ax = _axes(ax, height=5.4, xlabel="predicted type", ylabel="true type")
+    ax = _axes(height=5.4, xlabel="predicted type", ylabel="true type")
     ax.set_title("Tokens by true and predicted type")
     table = table.copy()
     table.loc[OUTSIDE, OUTSIDE] = 0
@@ -101,9 +98,9 @@ def plot_confusion(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float, ax: Axes | None = None) -> Axes:
+def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float) -> Axes:
     """Plot `metrics.threshold_curve`; the axis is logarithmic in 1 − threshold, since useful thresholds are near 1."""
-    ax = _axes(ax, xscale="log", ylabel="score", ylim=(-0.02, 1.02), title="Scores by threshold")
+    ax = _axes(xscale="log", ylabel="score", ylim=(-0.02, 1.02), title="Scores by threshold")
     for column, (name, colour) in SCORES.items():
         ax.plot(1 - curve.index, curve[column], marker=".", color=colour, label=name)
     ax.axvline(1 - chosen, color="black", linestyle="--", linewidth=1, label=f"chosen threshold: {chosen:g}")

@@ -27,4 +27,4 @@ def write_redaction_page(path: str | Path, report: Mapping[str, Any]) -> None:
     counts |= {"unexplained": leaks["unexplained"], "explained": sum(leaks["explained"].values())}
     parts = {name: f"{count}" for name, count in counts.items()}
     parts |= {name: table(of_table[:LIMIT]) for name, of_table in rows.items()}
-    write_page(path, "redaction_page", "Redaction report", **parts)
+    write_page(path, "redaction_page", title="Redaction report", **parts)

@@ -34,7 +34,8 @@ def write_review_page(
         "documents": [_entry(*pair, names) for pair in pairs],
     }
     scripts, style = ["review_view.js", "review_page.js"], colour_rules("type", TYPE_COLOURS)
-    write_page(path, "review_page", title, data=content, scripts=scripts, style=style, note=escaped(note))
+    texts = {"title": escaped(title), "note": escaped(note)}
+    write_page(path, "review_page", data=content, scripts=scripts, style=style, **texts)
 
 
 def _entry(document: Document, detections: Sequence[Detection], names: Mapping[int, str]) -> list:
