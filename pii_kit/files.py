@@ -183,6 +183,21 @@ def printable(text: str) -> str:
     return shown if len(shown) <= 40 else shown[:39] + "…"
 
 
+@contextmanager
+def loading(place: str | Path) -> Iterator[None]:
+    """Turn whatever a library raises for damaged or strange files into one KitError.
+
+    A panic inside `tokenizers` is a BaseException, so that no narrower class will do.
+    """
+    try:
+        yield
+    except (KitError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise KitError(f"{place}: cannot be loaded: {in_one_line(error)}") from None
+
+
 def in_one_line(error: BaseException) -> str:
-    """Return an error's message on one line, cut to 300 characters."""
-    return " ".join(str(error).split())[:300]
+    """Return an error's message, or else its class, on one line of at most 300 printable characters."""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)

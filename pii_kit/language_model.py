@@ -26,7 +26,6 @@ import torch
 from pydantic import BaseModel, Field
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM
 
 from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, write_json
 from pii_kit.models import load_model, save_model
@@ -290,7 +289,7 @@ def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu
     inside = Path(folder) / "model"
     if not inside.is_dir():
         raise KitError(f"{folder}: not the folder of a trained language model (no folder 'model' in it)")
-    model: Any = load_model(inside, AutoModelForCausalLM)
+    model: Any = load_model(inside, language_model=True)
     return model.to(device).eval()
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from pii_kit.documents import Document
-from pii_kit.files import KitError, atomic_write, in_one_line, read_record, write_json
+from pii_kit.files import KitError, atomic_write, loading, read_record, write_json
 from pii_kit.lexicon import N_FEATURES, NO_WORD, features_of
 
 PAD, UNKNOWN, START, END, MASK, NEWLINE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\n"
@@ -253,6 +253,8 @@ def of_transformers(loaded: Any) -> PieceTokenizer:
     roles = {"pad": "pad_token", "unknown": "unk_token", "mask": "mask_token", "start": "cls_token", "end": "sep_token"}
     found = {role: getattr(loaded, name, None) for role, name in roles.items()}
     specials = {role: str(piece) for role, piece in found.items() if piece}
+    if "pad" in specials:  # models that were not trained on masked pieces have no others
+        specials = {"unknown": specials["pad"], "mask": specials["pad"], **specials}
     newline, space = (set(tokenizer.encode(text, add_special_tokens=False).ids) for text in (NEWLINE, " "))
     if newline <= space | {tokenizer.token_to_id(specials.get("unknown", ""))}:
         tokenizer.add_special_tokens([NEWLINE])
@@ -305,10 +307,6 @@ def read_tokenizer(folder: str | Path) -> PieceTokenizer:
     """Read what `write_tokenizer` wrote. Raises KitError if a file is missing or damaged."""
     path = Path(folder) / "tokenizer.json"
     content = read_record(Path(folder) / PIECES_FILE, _Pieces)
-    try:
+    with loading(path):
         tokenizer = Tokenizer.from_file(str(path))
-    except BaseException as error:  # tokenizers raises no narrower class, and panics of Rust are no Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        raise KitError(f"{path}: not a tokenizer.json of the `tokenizers` library: {in_one_line(error)}") from None
     return PieceTokenizer(tokenizer, content.words, content.specials)

@@ -335,13 +335,11 @@ def load_member(
     if (inside / ONNX_FILE).exists():
         network = OnnxNetwork(inside / ONNX_FILE)
     else:
-        from transformers import AutoModelForTokenClassification
-
         from pii_kit.models import load_model
         from pii_kit.models.export import can_convert, to_onnx
         from pii_kit.models.network import TorchNetwork, working_devices
 
-        model, devices = load_model(inside, AutoModelForTokenClassification), devices or working_devices()
+        model, devices = load_model(inside), devices or working_devices()
         is_worth_it = devices[0] == "cpu" and n_tokens >= MIN_TOKENS_FOR_ONNX and can_convert()
         if engine.startswith("onnx") or (engine == "auto" and is_worth_it):
             pieces = {"n_pieces": tokenizer.n_pieces, "window_size": sizes.window_size}

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
     BertTokenizer,
     DebertaV2Tokenizer,
     PreTrainedTokenizerBase,
@@ -46,6 +47,16 @@ FAMILIES: dict[str, dict] = {
         "max_position_embeddings": POSITIONS,
     },
     "modernbert": {**BERT_IDS, "local_attention": 8, "max_position_embeddings": POSITIONS},
+    "openai_privacy_filter": {
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 8,
+        "pad_token_id": 0,
+        "eos_token_id": 0,
+        "max_position_embeddings": POSITIONS,
+    },
 }
 LONGEST = {name: None if name == "deberta-v2" else POSITIONS for name in FAMILIES}  # window, in pieces
 
@@ -97,6 +108,8 @@ def tokenizer_of(family: str, documents: Sequence[Document], folder: Path) -> Pr
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), BERT_SPECIALS, strict=True))
+    if family == "openai_privacy_filter":
+        names = {"pad_token": "[PAD]", "eos_token": "[PAD]"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
@@ -108,5 +121,6 @@ def write_encoder(family: str, documents: Sequence[Document], folder: Path) -> P
     rows = len(tokenizer) + (30 if family == "deberta-v2" else 0)
     torch.manual_seed(0)
     config = AutoConfig.for_model(family, **{**SMALL, "vocab_size": rows, **FAMILIES[family]})
-    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+    kind = AutoModelForTokenClassification if family == "openai_privacy_filter" else AutoModelForMaskedLM
+    kind.from_config(config).save_pretrained(folder)
     return folder

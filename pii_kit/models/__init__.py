@@ -1,80 +1,108 @@
-"""Save and load models as transformers folders, and count their parameters and operations."""
+"""Networks: SHA-RNN, transformers' encoders, their export; here: save, load and count them.
 
-from collections.abc import Callable
+torch and transformers are imported inside the functions: `models.onnx` runs exported networks without them.
+"""
+
+import json
+from copy import deepcopy
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
+from pii_kit.files import KitError, loading
 
-# Importing them makes transformers' Auto classes know the kit's models.
-import pii_kit.models.encoder
-import pii_kit.models.sha_rnn  # noqa: F401
-from pii_kit.files import KitError, in_one_line
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
-def save_model(inside: Path, model: PreTrainedModel) -> None:
+def save_model(inside: Path, model: "PreTrainedModel") -> None:
     """Write a model and its config into a folder, as safetensors."""
+    from transformers.utils.logging import disable_progress_bar
+
     disable_progress_bar()  # transformers draws one for each file, however small
     # Under our names: by default transformers renames some encoders' weights to those of an earlier version.
     model.save_pretrained(inside, save_original_format=False)
 
 
-def load_model(
-    inside: Path, kind: type[AutoModelForTokenClassification] | type[AutoModelForCausalLM]
-) -> PreTrainedModel:
-    """Load what `save_model` wrote.
+def load_model(inside: Path, *, language_model: bool = False) -> "PreTrainedModel":
+    """Load a tagger's model, or a language model, that `save_model` wrote.
 
     Raises:
-        KitError: the folder is damaged, or holds another kind of model.
+        KitError: the folder is damaged, holds another kind of model, or names code of its own.
     """
-    try:
-        model = kind.from_config(AutoConfig.from_pretrained(inside))
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+
+    import pii_kit.models.encoder
+    import pii_kit.models.sha_rnn  # noqa: F401, with the import above: transformers' Auto classes know them
+
+    kind: Any = AutoModelForCausalLM if language_model else AutoModelForTokenClassification
+    with loading(inside):
+        model = kind.from_config(read_config(inside))
         # Weights are copied into the model's own memory. Tensors mapped from the file are aligned differently, which
         # changes the last bit of some sums.
         model.load_state_dict(load_file(inside / "model.safetensors"))
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise KitError(f"{inside}: cannot be loaded: {in_one_line(error)}") from None
+        check_finite(model)
     return model
 
 
-def linear_parameters(model: nn.Module) -> int:
+def read_config(weights: str | Path, **where: Any) -> "PreTrainedConfig":
+    """Read the configuration of a folder or a name on the hub.
+
+    Code of the folder's author is never run: a configuration with `auto_map` is an error, and its choice of kernels for
+    attention and experts, which transformers would download, is replaced by PyTorch's own.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, __version__
+
+    content, _ = PreTrainedConfig.get_config_dict(str(weights), **where)
+    model_type = content.get("model_type") if isinstance(content, dict) else None
+    if '"auto_map"' in json.dumps(content):
+        raise KitError(f"{weights}: config.json names code of its own (auto_map), which is never run")
+    if not model_type:
+        raise KitError(f"{weights}: no config.json that names a model_type; expected a folder of transformers' format")
+    if model_type not in CONFIG_MAPPING:
+        advice = f"transformers {__version__} does not know it; a newer one may: pip install -U transformers"
+        raise KitError(f"{weights}: config.json: model_type is {str(model_type)[:40]!r}; {advice}")
+    config = AutoConfig.from_pretrained(str(weights), trust_remote_code=False, **where)
+    config._attn_implementation = config._experts_implementation = None
+    return config
+
+
+def check_finite(model: "nn.Module") -> None:
+    """Raise ValueError if a weight is not a number or infinite: labels of such a model are arbitrary."""
+    if broken := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
+        raise ValueError(f"weights are not finite, such as {broken[0]}")
+
+
+def linear_parameters(model: "nn.Module") -> int:
     """Count the parameters of nn.Linear layers only, which the original project's profiler called parameters."""
+    from torch import nn
+
     layers = nn.ModuleList(module for module in model.modules() if isinstance(module, nn.Linear))
     return sum(parameter.numel() for parameter in layers.parameters())
 
 
-def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
+def flops(model: "PreTrainedModel", *, n_pieces: int) -> int:
     """Count the floating-point operations of all matrix products in one window, LSTM and attention included.
 
-    A multiply-accumulate counts as two. Element-wise operations are not counted.
+    A multiply-accumulate is two operations; the original project's "FLOPs" are multiply-accumulates of nn.Linear layers
+    alone. Element-wise operations are not counted. The counts of three short windows give that of any length, because
+    layers take operations in proportion to the length, and attention to its square.
     """
-    with torch.device("meta"):  # needs no memory, and splits an LSTM into its matrix products
-        meta_model = type(model)(model.config).eval()
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
-    def count(length: int) -> int:
+    config = deepcopy(model.config)
+    config._experts_implementation = "batched_mm"  # of a mixture of experts: products that can be counted
+    with torch.device("meta"):  # needs no memory, and splits an LSTM into its matrix products
+        meta_model = type(model)(config).eval()
+    counts = []
+    for length in (8, 16, 24):
         pieces = torch.zeros(1, length, dtype=torch.long, device="meta")
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             meta_model(input_ids=pieces, feature_ids=pieces[..., None])
-        return counter.get_total_flops()
-
-    return _extrapolate(count, n_pieces)
-
-
-def _extrapolate(count: Callable[[int], int], n_pieces: int) -> int:
-    """Return count(n_pieces) from three short windows: the count is a polynomial of degree 2 in the length.
-
-    Layers take time proportional to the length, attention to its square.
-
-    >>> _extrapolate(lambda n: 5 + 7 * n + 3 * n * n, 1024)
-    3152901
-    """
-    step = 8
-    one, two, three = (count(step * times) for times in (1, 2, 3))
-    slope, bend = Fraction(two - one, step), Fraction(three - 2 * two + one, 2 * step**2)
-    return int(one + (n_pieces - step) * slope + (n_pieces - step) * (n_pieces - 2 * step) * bend)
+        counts.append(counter.get_total_flops())
+    one, two, three = counts
+    step = Fraction(n_pieces - 8, 8)
+    return int(one + step * (two - one) + step * (step - 1) / 2 * (three - 2 * two + one))

@@ -1,19 +1,15 @@
 """Token classifiers on transformers' encoders, with features of words: the only module that names encoder classes."""
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForTokenClassification,
@@ -24,11 +20,13 @@ from transformers import (
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.models.mobilebert.modeling_mobilebert import BottleneckLayer, NoNorm
 from transformers.utils.hub import cached_file
-from transformers.utils.logging import disable_progress_bar, get_verbosity, set_verbosity, set_verbosity_error
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from pii_kit.files import KitError, in_one_line
+from pii_kit.files import KitError, in_one_line, loading
+from pii_kit.models import check_finite, read_config
 from pii_kit.pieces import NEWLINE, PieceTokenizer, of_transformers
 
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else transformers has the hub convert old weights
 MOBILEBERT = "google/mobilebert-uncased"
 SMALL_GAIN = 0.01  # bias / gain of a norm is exact enough above it
 DROPOUTS = ("classifier_dropout", "hidden_dropout_prob", "mlp_dropout", "dropout")  # names in encoders' configurations
@@ -160,100 +158,64 @@ def load_pretrained(
     """Load a pretrained encoder with a new classifier, and its tokenizer with a piece for newlines.
 
     Args:
-        weights: a folder of transformers' format with safetensors, or a name on the Hugging Face hub. The local cache
-            is tried before the hub.
+        weights: a folder of transformers' format with model.safetensors or pytorch_model.bin, or a name on the Hugging
+            Face hub. The local cache is tried before the hub. No code of the author is run: of a .bin file only tensors
+            are read.
         n_features: rows of the table of features; 0 for no features.
         labels: id2label and label2id.
         **dropouts: fields of the encoder's configuration that replace the stored ones.
 
-    Raises KitError if the weights cannot be found or loaded. The message says how to get them.
+    Raises:
+        KitError: the weights cannot be found (the message says how to get them), are damaged, or are no encoder's.
     """
-    if is_folder := Path(weights).is_dir():
-        _check_folder(Path(weights))
-    try:
+    disable_progress_bar()  # one for each fold
+    set_verbosity_error()  # else a table of the weights that the encoder does not use
+    is_folder = Path(weights).is_dir()
+    with loading(weights):
         try:
-            stored, tokenizer = _read(weights, dropouts, local_files_only=True)
-        except OSError:  # not in the cache
-            stored, tokenizer = _read(weights, dropouts, local_files_only=is_folder)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        random = " To train one of this size from random weights, ask for it: --weights random."
-        raise KitError(
-            f"{weights}: cannot load a pretrained encoder. Attach its weights (on Kaggle: Add input, Models; "
-            "elsewhere: --weights FOLDER) or turn the internet on."
-            f"{random if weights == MOBILEBERT else ''} Reason: {in_one_line(error)}"
-        ) from None
-    model = EncoderForTokenClassification(EncoderConfig(encoder=stored.config, n_features=n_features, **labels))
-    model.encoder.load_state_dict({name: value for name, value in stored.state_dict().items() if "pooler" not in name})
-    _check_padding(model, weights)
+            try:
+                stored, tokenizer = _read(weights, dropouts, local_files_only=True)
+            except OSError:  # not in the cache
+                stored, tokenizer = _read(weights, dropouts, local_files_only=is_folder)
+        except OSError as error:
+            if is_folder:
+                raise
+            random = (
+                " To train one of this size from random weights: --weights random." if weights == MOBILEBERT else ""
+            )
+            raise KitError(
+                f"{weights}: not on this machine. Attach the weights (on Kaggle: Add input, Models; elsewhere: "
+                f"--weights FOLDER) or turn the internet on.{random} Reason: {in_one_line(error)}"
+            ) from None
+        model = EncoderForTokenClassification(EncoderConfig(encoder=stored.config, n_features=n_features, **labels))
+        used = {name: value for name, value in stored.state_dict().items() if "pooler" not in name}
+        model.encoder.load_state_dict(used)
+    _check_behaviour(model, weights)
     return model, tokenizer
-
-
-@torch.no_grad()
-def _check_padding(model: EncoderForTokenClassification, weights: str | Path) -> None:
-    """Raise KitError if an encoder cannot be called as others are, or if padding changes what it computes."""
-    pieces, name = torch.arange(16)[None], model.config.encoder.model_type
-    mask = (pieces < 8).long()
-    model.eval()
-    try:
-        alone = model(input_ids=pieces[:, :8], attention_mask=mask[:, :8]).logits
-        padded = model(input_ids=pieces, attention_mask=mask).logits[:, :8]
-    except Exception as error:  # whatever an encoder does that expects other inputs
-        raise KitError(f"{weights}: encoders of type {name!r} do not work here: {in_one_line(error)}") from None
-    if not (padded - alone).abs().max() <= 1e-3 * alone.abs().max():
-        raise KitError(f"{weights}: encoders of type {name!r} do not work here: padding changes their predictions")
-    model.train()
-
-
-def fingerprint_weights(weights: str | Path) -> str:
-    """Return the SHA-256 of an encoder's model.safetensors, which `load_pretrained` has loaded.
-
-    Of weights in several files it is that of their digests, in the order of their names.
-    """
-    folder = Path(str(cached_file(str(weights), "config.json", local_files_only=True))).parent
-    whole, digests = folder / "model.safetensors", []
-    for path in [whole] if whole.exists() else sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as handle:
-            digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _check_folder(folder: Path) -> None:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KitError(f"{path}: cannot be read as JSON ({in_one_line(error)}); expected an encoder's folder") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise KitError(f"{path}: names no model_type; expected the folder of a transformers encoder")
-    if not list(folder.glob("*.safetensors")):
-        raise KitError(f"{folder}: holds no model.safetensors; expected safe weights, other formats are not loaded")
 
 
 def _read(
     weights: str | Path, dropouts: dict[str, float], *, local_files_only: bool
 ) -> tuple[PreTrainedModel, PieceTokenizer]:
-    """Return the stored encoder and its tokenizer. Raises ValueError if it is none, or a weight or piece is missing."""
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(weights), "local_files_only": local_files_only}
-    where["trust_remote_code"] = False  # the default asks on the terminal
+    """Return the stored encoder and its tokenizer. Raises ValueError if a weight or piece is missing."""
     # One small file first: transformers tries each file for half a minute when the hub cannot be reached.
-    config = AutoConfig.from_pretrained(**where)
-    if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise ValueError(f"a model of type {config.model_type!r}; expected an encoder with masked pieces, such as BERT")
+    config = read_config(weights, local_files_only=local_files_only)
     for name, value in dropouts.items():
         if not hasattr(config, name):
             raise ValueError(f"its configuration has no {name}")
         setattr(config, name, value)
-    loaded = AutoTokenizer.from_pretrained(**where)
+    where: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
+    loaded = AutoTokenizer.from_pretrained(str(weights), **where)
     if len(loaded) < config.vocab_size / 2:
         raise ValueError(f"the vocabulary has {len(loaded)} pieces, expected about {config.vocab_size}")
     knows_newline = NEWLINE in loaded.get_vocab()
     tokenizer = of_transformers(loaded)
-    with _quiet():
-        model, found = AutoModel.from_pretrained(
-            **where, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    if missing := [name for name in found["missing_keys"] if "pooler" not in name]:
+    model, report = AutoModel.from_pretrained(
+        str(weights), **where, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True
+    )
+    if missing := [name for name in report["missing_keys"] if "pooler" not in name]:
         raise ValueError(f"the file of weights lacks {len(missing)} of them, such as {min(missing)}")
+    check_finite(model)
     if tokenizer.n_pieces > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(tokenizer.n_pieces, mean_resizing=False)
     if not knows_newline and (newline := tokenizer.tokenizer.token_to_id(NEWLINE)) is not None:
@@ -263,16 +225,39 @@ def _read(
     return model, tokenizer
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the bar of the weights, drawn for each fold, and the table of weights of the head for masked pieces."""
-    disable_progress_bar()
-    verbosity = get_verbosity()
-    set_verbosity_error()
+@torch.no_grad()
+def _check_behaviour(model: EncoderForTokenClassification, weights: str | Path) -> None:
+    """Raise KitError if a model cannot be called as encoders are, sees padding, or does not see later pieces."""
+    pieces, of_type = torch.arange(16)[None], f"{weights}: a model of type {model.config.encoder.model_type!r}"
+    mask = (pieces < 8).long()
+    model.eval()
     try:
-        yield
-    finally:
-        set_verbosity(verbosity)
+        alone = model(input_ids=pieces[:, :8]).logits
+        padded = model(input_ids=pieces, attention_mask=mask).logits[:, :8]
+        longer = model(input_ids=pieces).logits[:, :8]
+    except Exception as error:  # whatever a model does that expects other inputs
+        raise KitError(f"{of_type}, which does not work here as an encoder: {in_one_line(error)}") from None
+    model.train()
+    scale = alone.abs().max()
+    if not (padded - alone).abs().max() <= 1e-3 * scale:
+        raise KitError(f"{of_type}, which does not work here: padding changes its predictions")
+    if not (longer - alone)[:, 0].abs().max() > 1e-6 * scale:
+        raise KitError(f"{of_type}, which reads from left to right only; expected an encoder, such as BERT")
+
+
+def fingerprint_weights(weights: str | Path) -> str:
+    """Return the SHA-256 of the file of weights that `load_pretrained` has loaded.
+
+    Of weights in several files it is that of their digests, in the order of their names.
+    """
+    folder = Path(str(cached_file(str(weights), "config.json", local_files_only=True))).parent
+    kinds = ("model.safetensors", "*.safetensors", "pytorch_model.bin", "*.bin")
+    paths = next(found for kind in kinds if (found := sorted(folder.glob(kind))))
+    digests = []
+    for path in paths:
+        with open(path, "rb") as handle:
+            digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 AutoConfig.register(EncoderConfig.model_type, EncoderConfig)

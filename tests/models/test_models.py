@@ -1,7 +1,9 @@
+import json
+
 import pytest
 import torch
 from conftest import tiny_language_model, tiny_mobilebert, tiny_sha_rnn
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+from safetensors.torch import load_file, save_file
 
 from pii_kit.files import KitError
 from pii_kit.models import flops, linear_parameters, load_model, save_model
@@ -41,29 +43,63 @@ def test_counting_leaves_the_model_as_it_was(build):
 
 @pytest.mark.parametrize("build", [tiny_sha_rnn, tiny_mobilebert, tiny_language_model])
 def test_a_saved_model_is_loaded_with_equal_weights_in_memory_of_its_own(build, tmp_path):
-    model = build()
+    model, options = build(), {"language_model": build is tiny_language_model}
     save_model(tmp_path, model)
-    kind = AutoModelForCausalLM if build is tiny_language_model else AutoModelForTokenClassification
-    loaded = load_model(tmp_path, kind)
+    loaded = load_model(tmp_path, **options)
     assert type(loaded) is type(model)
     for name, weight in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weight)
     with torch.no_grad():
         for weight in loaded.parameters():
             weight.zero_()  # a tensor mapped from the file would be read-only, or change it
-    assert any(weight.any() for weight in load_model(tmp_path, kind).parameters())
+    assert any(weight.any() for weight in load_model(tmp_path, **options).parameters())
 
 
-@pytest.mark.parametrize("damage", ["cut short", "missing", "other sizes"])
-def test_damaged_weights_are_an_error_that_names_the_folder(damage, tmp_path):
+def change_config(folder, **fields):
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | fields))
+
+
+def change_weight(folder, value):
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"][3] = value
+    save_file(weights, folder / "model.safetensors")
+
+
+DAMAGES = {
+    "missing": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+    "cut short": (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "cannot be loaded: .*header"),
+    "other sizes": (lambda folder: tiny_sha_rnn(hidden_size=8).config.save_pretrained(folder), "size mismatch"),
+    "not JSON": (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "cannot be loaded"),
+    "a list": (lambda folder: (folder / "config.json").write_text("[1]"), "cannot be loaded"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "names a model_type; expected a folder"),
+    "no type": (lambda folder: (folder / "config.json").write_text("{}"), "names a model_type; expected a folder"),
+    "unknown type": (lambda folder: change_config(folder, model_type="new"), "model_type is 'new'; .*pip install -U"),
+    "nonsense": (lambda folder: change_config(folder, hidden_size="\x1b[31mwide"), "cannot be loaded"),
+    "code": (lambda folder: change_config(folder, auto_map={"AutoConfig": "code.New"}), "auto_map.*never run"),
+    "NaN": (lambda folder: change_weight(folder, float("nan")), "weights are not finite, such as classifier.bias"),
+    "infinite": (lambda folder: change_weight(folder, float("inf")), "weights are not finite"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_is_an_error_of_one_line_that_names_it(damage, tmp_path):
     save_model(tmp_path, tiny_sha_rnn())
-    weights = tmp_path / "model.safetensors"
-    if damage == "missing":
-        weights.unlink()
-    elif damage == "cut short":
-        weights.write_bytes(weights.read_bytes()[:-9])
-    else:
-        tiny_sha_rnn(hidden_size=8).config.save_pretrained(tmp_path)
-    with pytest.raises(KitError, match=f"{tmp_path}: cannot be loaded") as error:
-        load_model(tmp_path, AutoModelForTokenClassification)
-    assert "\n" not in str(error.value)
+    change, needle = DAMAGES[damage]
+    change(tmp_path)
+    with pytest.raises(KitError, match=f"{tmp_path}.*{needle}") as error:
+        load_model(tmp_path)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("build", [tiny_sha_rnn, tiny_mobilebert])
+def test_kernels_that_a_folder_asks_for_are_not_loaded(build, tmp_path):
+    """transformers would download and run the code of "owner/kernel"."""
+    save_model(tmp_path, build())
+    content = json.loads((tmp_path / "config.json").read_text())
+    for part in (content, content.get("encoder", {})):
+        part |= {"attn_implementation": "owner/kernel", "experts_implementation": "owner/kernel"}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    model = load_model(tmp_path)
+    for module in model.modules():
+        assert getattr(getattr(module, "config", None), "_attn_implementation", None) in (None, "eager", "sdpa")

@@ -55,7 +55,9 @@ def test_a_run_from_training_to_prediction_and_export(family, folder_of, documen
     tagger = load_member(tmp_path / "run" / "fold_0")
     stored = load_file(folder_of(family) / "model.safetensors")
     trained = tagger.network.model.state_dict()
-    name = next(name for name in stored if name.endswith(("query.weight", "query_proj.weight", "Wqkv.weight")))
+    name = next(
+        name for name in stored if name.endswith(("query.weight", "q_proj.weight", "y_proj.weight", "Wqkv.weight"))
+    )
     of_ours = next(ours for ours in trained if name.endswith(ours.removeprefix("encoder.")))
     assert not torch.equal(trained[of_ours], stored[name]) and trained["feature_embedding.weight"].any()
 

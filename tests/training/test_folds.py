@@ -437,7 +437,7 @@ def published(monkeypatch):
 def test_published_weights_that_cannot_be_loaded_are_an_error_that_tells_how_to_attach_them(
     published, documents, tmp_path
 ):
-    with pytest.raises(KitError, match=r"pii-kit-tests/nowhere: cannot load .*Add input.*--weights FOLDER.*random"):
+    with pytest.raises(KitError, match=r"nowhere: not on this machine.*Add input.*--weights FOLDER.*random"):
         train_folds("mobilebert", documents, tmp_path / "run", preset="published")
     assert not (tmp_path / "run").exists()
 
@@ -447,7 +447,7 @@ def test_a_random_start_that_is_asked_for_by_name_is_recorded(published, documen
     result = train_folds("mobilebert", documents, tmp_path, **how)
     for name in ("result.json", "fold_0/result.json", "fold_0/run.json"):
         assert read_json(tmp_path / name)["weights"] == result["weights"] == "random"
-    with pytest.raises(KitError, match=r"config\.json: cannot be read as JSON"):
+    with pytest.raises(KitError, match=r"no config\.json that names a model_type"):
         train_folds("mobilebert", documents, tmp_path / "other", **how | {"weights": tmp_path})
     (tmp_path / "result.json").unlink()
     assert train_folds("mobilebert", documents, tmp_path, **how, resume=True)["weights"] == "random"
