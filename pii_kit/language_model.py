@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple
 
 import pandas as pd
@@ -426,3 +427,17 @@ class _Training:
             raise KitError(f"{path}: damaged, cannot be resumed from: {in_one_line(error)}") from None
         self.began -= self.position.seconds
         logger.info("resuming at %s", self.position)
+
+
+def export_language_model(folder: str | Path, out: Path) -> float:
+    """Write the kept model of a run as an ONNX file; `models.export.write_language_model` says how to call it.
+
+    Returns the largest difference to PyTorch in a logit. Raises KitError if the run is damaged or cannot be exported.
+    """
+    from pii_kit.models.export import write_language_model
+
+    model = load_language_model(folder)
+    with TemporaryDirectory() as place, atomic_write(out) as handle:
+        difference = write_language_model(model, Path(place) / "model.onnx")
+        handle.buffer.write((Path(place) / "model.onnx").read_bytes())
+    return difference

@@ -1,49 +1,36 @@
-"""Convert a tagger's model to ONNX, in fp32 or int8, and compare it with PyTorch's."""
+"""Convert models to ONNX: taggers, in fp32 or int8, and language models; each is compared with PyTorch's."""
 
 import importlib.util
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pii_kit.files import KitError, in_one_line
 from pii_kit.lexicon import N_FEATURES, N_ROWS
 from pii_kit.models import encoder, sha_rnn
 from pii_kit.models.onnx import FILE, OnnxNetwork
-from pii_kit.models.sha_rnn import ShaRnnForTokenClassification
+from pii_kit.models.sha_rnn import ShaRnnForCausalLM, ShaRnnPreTrainedModel
 
-INPUTS = ["input_ids", "attention_mask", "feature_ids"]
 OPSET = 18
 LARGEST_DIFFERENCE = 1e-3  # relative to the largest logit; a larger one is a different model, not rounding
 
 
-class _Logits(nn.Module):
-    """The model in the form that the exporter needs: tensors in, one tensor out."""
-
-    def __init__(self, model: PreTrainedModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.model(**dict(zip(INPUTS, inputs, strict=True))).logits
-
-
 def can_convert() -> bool:
-    """Return whether the packages that `write_onnx` needs are installed."""
-    return not _missing()
-
-
-def _missing() -> list[str]:
-    return [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    """Return whether the packages that an export needs are installed."""
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 
 
 def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_size: int, int8: bool = False) -> float:
-    """Write a model and its config into a folder, for any number and length of windows; compare it with PyTorch.
+    """Write a tagger's model and its config into a folder, for any number and length of windows.
 
     `n_pieces` is the size of the vocabulary, `window_size` the longest window in pieces. With `int8`, weights are
     quantized to 8 bits, with one scale per output channel, and activations dynamically; the logits then differ.
@@ -55,26 +42,18 @@ def write_onnx(model: PreTrainedModel, folder: Path, *, n_pieces: int, window_si
         KitError: onnx or onnxruntime is not installed, the model cannot be represented in ONNX, or the difference in
             fp32 is above LARGEST_DIFFERENCE.
     """
-    if missing := _missing():
-        raise KitError(f"export needs {' and '.join(missing)} (pip install {' '.join(missing)})")
-    model.config.save_pretrained(folder)
-    try:
-        _export(model, folder / FILE, n_pieces)
-        difference, largest = _compare(model, OnnxNetwork(folder / FILE), n_pieces, window_size)
-        if difference <= LARGEST_DIFFERENCE * largest and int8:
+    with _errors(model):
+        model.config.save_pretrained(folder)
+        sample = _random_windows(n_pieces, shape=(2, 8))
+        _export(model, folder / FILE, sample, {name: {0: "batch", 1: "piece"} for name in (*sample, "logits")})
+        shapes = (1, 1), (1, window_size), (3, 7), (5, window_size)
+        windows = [_random_windows(n_pieces, shape=shape) for shape in shapes]
+        difference, largest = _compare(model, folder / FILE, windows)
+        _check(difference, largest)
+        if int8:
             _round_to_int8(folder / FILE)
-            difference, _ = _compare(model, OnnxNetwork(folder / FILE), n_pieces, window_size)
-            return difference
-    except KitError:
-        raise
-    except Exception as error:  # the exporter's and onnxruntime's own exceptions have no common base class
-        kind = getattr(model.config, "encoder", model.config).model_type
-        raise KitError(f"not exported: ONNX cannot represent a model of type {kind!r}: {in_one_line(error)}") from None
-    if not difference <= LARGEST_DIFFERENCE * largest:
-        raise KitError(
-            f"not exported: a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"
-        )
-    return difference
+            difference, _ = _compare(model, folder / FILE, windows)
+        return difference
 
 
 def to_onnx(model: PreTrainedModel, *, n_pieces: int, window_size: int, int8: bool) -> OnnxNetwork:
@@ -84,38 +63,91 @@ def to_onnx(model: PreTrainedModel, *, n_pieces: int, window_size: int, int8: bo
         return OnnxNetwork(Path(folder) / FILE)
 
 
-def _round_to_int8(path: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+@torch.inference_mode()
+def write_language_model(model: ShaRnnForCausalLM, path: Path) -> float:
+    """Write a language model to an ONNX file that takes and returns the state, and compare two windows with PyTorch.
 
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # onnxruntime advises pre-processing, which its sessions do by themselves
-    try:
-        quantize_dynamic(path, path, weight_type=QuantType.QInt8, per_channel=True)
-    finally:
-        logger.setLevel(level)
+    Inputs are `input_ids` (batch, piece) and the state: "lstm_h.0" and "lstm_c.0" (1, batch, hidden) for each Block,
+    "memory.2" (batch, position, hidden) for each with attention. Before any text the LSTMs' are zeros, and a memory has
+    no positions. Outputs are `logits` (batch, piece, vocabulary) and the state after the window, as "next.lstm_h.0".
+
+    Returns:
+        The largest difference between a logit in ONNX Runtime and in PyTorch.
+    """
+    with _errors(model):
+        ids = torch.arange(28).view(2, 14)
+        state = model(ids[:, :3]).state
+        memories = {name: {0: "batch", 1: "position"} for name in state if name.startswith("memory")}
+        axes = {name: memories.get(name, {1: "batch"}) for name in state}
+        axes |= {f"next.{name}": of_name for name, of_name in axes.items()}
+        axes = {name: {0: "batch", 1: "piece"} for name in ("input_ids", "logits")} | axes
+        _export(model, path, {"input_ids": ids, **state}, axes)
+
+        network, expected, differences = OnnxNetwork(path), {}, []
+        state = {name: value[:, :0] if name in memories else torch.zeros_like(value) for name, value in state.items()}
+        carried: dict[str, Any] = {name: value.numpy() for name, value in state.items()}
+        for window in (ids[:, :9], ids[:, 9:]):
+            _, logits, expected = model(window, state=expected)
+            found, *after = network.session.run(None, {"input_ids": window.numpy(), **carried})
+            carried = dict(zip(state, after, strict=True))
+            differences.append(np.abs(found - logits.numpy()).max())
+        _check(np.max(differences), logits.abs().max().item())
+        return float(np.max(differences))
 
 
-def _export(model: PreTrainedModel, path: Path, n_pieces: int) -> None:
-    if isinstance(model, ShaRnnForTokenClassification):
-        prepared: PreTrainedModel = sha_rnn.for_export(model)
-    else:
-        prepared = encoder.for_export(model)
+class _Flat(nn.Module):
+    """A model in the form that the exporter needs: tensors in, tensors out."""
+
+    def __init__(self, model: PreTrainedModel, names: list[str]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        batch = dict(zip(self.names, inputs, strict=True))
+        if not isinstance(self.model, ShaRnnForCausalLM):
+            return self.model(**batch).logits
+        _, logits, state = self.model(batch.pop("input_ids"), state=batch)
+        return logits, *(state[name] for name in batch)
+
+
+def _export(model: PreTrainedModel, path: Path, sample: dict[str, Tensor], axes: dict[str, dict]) -> None:
+    """Write a model to a file. `axes` has the names and the axes of any length of all inputs and outputs."""
+    kind = sha_rnn if isinstance(model, ShaRnnPreTrainedModel) else encoder
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing errors are found by `_compare`, for several shapes
+        warnings.simplefilter("ignore")  # errors of tracing are found by the comparison, for several shapes
         torch.onnx.export(
-            _Logits(prepared.eval()),
-            tuple(_random_windows(n_pieces, shape=(2, 8)).values()),
+            _Flat(kind.for_export(model).eval(), list(sample)),
+            tuple(sample.values()),
             path,
-            input_names=INPUTS,
-            output_names=["logits"],
-            dynamic_axes={name: {0: "batch", 1: "piece"} for name in [*INPUTS, "logits"]},
+            input_names=list(sample),
+            output_names=[name for name in axes if name not in sample],
+            dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,  # ONNX Runtime cannot quantize the LSTM of the newer exporter to int8
         )
 
 
-def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
+@contextmanager
+def _errors(model: PreTrainedModel) -> Iterator[None]:
+    """Turn a lack of packages, and what the exporter and onnxruntime raise, into a KitError."""
+    if not can_convert():
+        raise KitError("export needs onnx and onnxruntime (pip install onnx onnxruntime)")
+    try:
+        yield
+    except KitError:
+        raise
+    except Exception as error:  # their own exceptions have no common base class
+        kind = getattr(model.config, "encoder", model.config).model_type
+        raise KitError(f"not exported: ONNX cannot represent a model of type {kind!r}: {in_one_line(error)}") from None
+
+
+def _check(difference: float, largest: float) -> None:
+    if not difference <= LARGEST_DIFFERENCE * largest:
+        found = f"a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"
+        raise KitError(f"not exported: {found}")
+
+
+def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, Tensor]:
     """Draw windows (batch, piece), the first one full, the others padded, as `windows.collate` builds them."""
     generator = torch.Generator().manual_seed(shape[0] * shape[1])
     lengths = torch.randint(1, shape[1] + 1, (shape[0], 1), generator=generator)
@@ -128,14 +160,24 @@ def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, torch
 
 
 @torch.inference_mode()
-def _compare(model: PreTrainedModel, exported: OnnxNetwork, n_pieces: int, window_size: int) -> tuple[float, float]:
+def _compare(model: PreTrainedModel, path: Path, windows: list[dict[str, Tensor]]) -> tuple[float, float]:
     """Return the largest difference of a logit that is not padding, and the largest logit."""
-    difference = largest = 0.0
-    for shape in ((1, 1), (1, window_size), (3, 7), (5, window_size)):
-        windows = _random_windows(n_pieces, shape=shape)
-        real = windows["attention_mask"].bool()
-        expected = model(**windows).logits[real].numpy()
-        found = exported({name: tensor.numpy() for name, tensor in windows.items()})[real.numpy()]
-        difference = max(difference, float(np.abs(found - expected).max()))
-        largest = max(largest, float(np.abs(expected).max()))
-    return difference, largest
+    network, pairs = OnnxNetwork(path), []
+    for batch in windows:
+        real = batch["attention_mask"].bool().numpy()
+        found = network({name: tensor.numpy() for name, tensor in batch.items()})
+        pairs.append((found[real], model(**batch).logits.numpy()[real]))
+    found, expected = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return float(np.abs(found - expected).max()), float(np.abs(expected).max())
+
+
+def _round_to_int8(path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # onnxruntime advises pre-processing, which its sessions do by themselves
+    try:
+        quantize_dynamic(path, path, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        logger.setLevel(level)
