@@ -1,4 +1,4 @@
-"""The verbs `lm train`, `lm eval` and `lm sample`."""
+"""The verbs `lm train`, `lm eval`, `lm sample` and `lm export`."""
 
 import sys
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from pii_kit.cli import options
 from pii_kit.cli.options import choice, examples, flag, new_app, number, option
-from pii_kit.files import KitError
+from pii_kit.files import KitError, check_output
 
 if TYPE_CHECKING:
     from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 
-app = new_app("Train, evaluate and sample the byte-level SHA-RNN language model.")
+app = new_app("Train, evaluate, sample and export the byte-level SHA-RNN language model.")
 
 
 Text = Annotated[Path, option("FILE", "text file, also .xz, .gz, .bz2 or .zip", "--data")]
@@ -122,6 +122,16 @@ def sample(
 
     text = generate(_load(run, memory), prompt.encode(), n_bytes=n_bytes, temperature=temperature, seed=seed)
     sys.stdout.write(prompt + text.decode("utf-8", errors="replace") + "\n")
+
+
+@app.command(epilog=examples("lm export --run runs/lm --out lm.onnx"))
+def export(run: options.RunFolder, out: options.Out) -> None:
+    """Write the model for ONNX Runtime: bytes and state in, logits and state out."""
+    from pii_kit.language_model import export_language_model
+
+    check_output(out, run)
+    difference = export_language_model(run, out)
+    print(f"{out}: exported; logits differ by {difference:.1g} at most from PyTorch's")
 
 
 def _load(run: Path, memory: int | None) -> "ShaRnnForCausalLM":

@@ -83,7 +83,7 @@ def write_language_model(model: ShaRnnForCausalLM, path: Path) -> float:
         axes = {name: {0: "batch", 1: "piece"} for name in ("input_ids", "logits")} | axes
         _export(model, path, {"input_ids": ids, **state}, axes)
 
-        network, expected, differences = OnnxNetwork(path), {}, []
+        network, differences, expected = OnnxNetwork(path), [], sha_rnn.State()
         state = {name: value[:, :0] if name in memories else torch.zeros_like(value) for name, value in state.items()}
         carried: dict[str, Any] = {name: value.numpy() for name, value in state.items()}
         for window in (ids[:, :9], ids[:, 9:]):

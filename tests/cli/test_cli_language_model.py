@@ -5,6 +5,7 @@ import pytest
 
 from pii_kit.__main__ import main
 from pii_kit.language_model import bits_per_character, load_language_model
+from pii_kit.models.onnx import OnnxNetwork
 
 TEXT = b"One fish, two fish, red fish, blue fish. " * 40
 SIZES = "--width 16 --boom 32 --layers 2 --window-size 24 --batch-size 3 --warmup-steps 5 --learning-rate 0.01"
@@ -19,7 +20,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_train_eval_and_sample_work_together(place, capsys):
+def test_train_eval_export_and_sample_work_together(place, capsys, caplog):
     assert main(f"{TRAIN} --epochs 2 --memory 50".split()) == 0
     result = json.loads((place / "run" / "result.json").read_text())
     assert f"bpc {result['validation_bpc']:.3f}" in capsys.readouterr().out
@@ -31,6 +32,13 @@ def test_train_eval_and_sample_work_together(place, capsys):
     for part, n_bytes in (("test", 81), ("validation", 81), ("train", 1475)):
         assert main(f"lm eval --run run --data text.txt --part {part} --memory 0 --back-off".split()) == 0
         assert f"over {n_bytes} bytes" in capsys.readouterr().out
+
+    assert main(["lm", "export", "--run", "run", "--out", "lm.onnx"]) == 0
+    assert "lm.onnx: exported; logits differ by" in capsys.readouterr().out
+    assert OnnxNetwork(place / "lm.onnx").inputs[0] == "input_ids"
+    assert main(["lm", "eval", "--run", "run", "--data", "text.txt", "--memory", "20", "--window-size", "24"]) == 0
+    assert "a memory of 20 positions has no room beside windows of 24" in caplog.text
+    capsys.readouterr()
 
     samples = []
     for seed in (1, 1, 2):
@@ -86,6 +94,8 @@ CASES = {
     "lm train --data text.txt --run text.txt/run": "text.txt/run",
     "lm eval --run nowhere --data text.txt": "nowhere: not the folder of a trained language model",
     "lm eval --run nowhere --data short.txt --part validation": "short.txt: the part 'validation' has 0 bytes",
+    "lm export --run nowhere --out run": "nowhere: not the folder of a trained language model",
+    "lm export --run . --out new.onnx": "new.onnx: is inside the input folder",
     "lm sample --run nowhere": "nowhere: not the folder",
 }
 
