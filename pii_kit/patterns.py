@@ -90,23 +90,31 @@ def _is_years(text: str) -> bool:
     return all(re.fullmatch(r"(?:19|20)\d\d", number) for number in re.findall(r"\d+", text))
 
 
-def _always(text: str) -> bool:
-    return True
+def _is_foreign_phone(text: str) -> bool:
+    return _is_phone(text) and len(_digits(text)) > 8
 
 
-_FLOOR: tuple[tuple[str, re.Pattern, Callable[[str], bool]], ...] = (
-    (EMAIL, EMAILS, _always),
-    (EMAIL, SPOKEN_EMAILS, _always),
-    (USERNAME, HANDLES, _always),
-    (ID_NUM, IBANS, is_iban),
-    (ID_NUM, CARDS, is_card),
-    (ID_NUM, SOCIAL_SECURITY, _always),
-    (PHONE_NUM, FOREIGN_PHONES, lambda text: _is_phone(text) and len(_digits(text)) > 8),
-    (PHONE_NUM, PHONES, _is_phone),
-    (PHONE_NUM, NAMED_PHONES, _is_phone),
-    (ID_NUM, NAMED_IDS, lambda text: not _is_years(text)),
-    (STREET_ADDRESS, STREETS, _always),
-    (STREET_ADDRESS, NAMED_STREETS, _always),
+Check = Callable[[str], bool]
+# What most texts lack is looked for first: then their patterns are tried.
+_FLOOR: tuple[tuple[re.Pattern, tuple[tuple[str, re.Pattern, Check | None], ...]], ...] = (
+    (
+        re.compile(r"@|\sdot\s|[\[({<]\s*at\s*[\])}>]", re.IGNORECASE),
+        ((EMAIL, EMAILS, None), (EMAIL, SPOKEN_EMAILS, None)),
+    ),
+    (re.compile("@"), ((USERNAME, HANDLES, None),)),
+    (
+        re.compile(r"\d(?:[ ./()-]{0,3}\d){5}"),
+        (
+            (ID_NUM, IBANS, is_iban),
+            (ID_NUM, CARDS, is_card),
+            (ID_NUM, SOCIAL_SECURITY, None),
+            (PHONE_NUM, FOREIGN_PHONES, _is_foreign_phone),
+            (PHONE_NUM, PHONES, _is_phone),
+            (PHONE_NUM, NAMED_PHONES, _is_phone),
+            (ID_NUM, NAMED_IDS, lambda text: not _is_years(text)),
+        ),
+    ),
+    (re.compile(rf" {_STREET}"), ((STREET_ADDRESS, STREETS, None), (STREET_ADDRESS, NAMED_STREETS, None))),
 )
 
 
@@ -116,13 +124,13 @@ def find(text: str) -> list[Place]:
     >>> find("Write to ken [at] example [dot] com or @ken_ito, SSN 219-45-6021")
     [(9, 35, 'EMAIL'), (39, 47, 'USERNAME'), (53, 64, 'ID_NUM')]
     """
-    plain = text.translate(_PLAIN)
+    plain = text if text.isascii() else text.translate(_PLAIN)
     taken = bytearray(len(text))
     places = []
-    for pii_type, pattern, is_right in _FLOOR:
+    for pii_type, pattern, is_right in (one for gate, floor in _FLOOR if gate.search(plain) for one in floor):
         for match in pattern.finditer(plain):
-            start, end = match.span("place" if match.groupdict().get("place") else 0)
-            if is_right(plain[start:end]) and not any(taken[start:end]):
+            start, end = match.span("place" if "place" in pattern.groupindex else 0)
+            if (is_right is None or is_right(plain[start:end])) and not any(taken[start:end]):
                 taken[start:end] = b"1" * (end - start)
                 places.append((start, end, pii_type))
     return sorted(places)

@@ -162,7 +162,7 @@ def predict(
         from pii_kit.convert import WRITERS
 
         found = list(tagger.label_documents(documents))
-        WRITERS[format](out, found, names=essays.names if essays.is_folder else {})
+        WRITERS[format](out, found, names=essays.names if data.is_dir() else {})
         done = f"{sum(len(spans) for _, spans in found)} spans in {len(found)} documents"
     elif minutes:
         done = _write_in_time(tagger, documents, out, deadline)

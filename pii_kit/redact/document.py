@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from pii_kit import patterns
@@ -49,7 +49,7 @@ FORMULA = "=+-@\t\r"  # a cell that starts so is a formula to a spreadsheet
 SENTENCE_START = 20  # characters before a word that are looked at
 SENTENCE_ENDS = (".", "!", "?", "…", ":", "\n", "\r", "•")
 Span = tuple[int, int]  # start, end, in characters
-Place = tuple[int, int, str, str]  # start, end, PII type, source
+Place = tuple[int, int, str, str]  # start, end, PII type, and what found it, or why it stays
 
 _TAG = re.compile(r"</?[A-Za-z]\w*[^<>\w]?>?|^/?\w+>|\\[A-Za-z]+\{?")
 _NAME_RUN = re.compile(rf"(?:{ENTITY}|[^\W\d_]|[\u0300-\u036f\u00ad\u200b-\u200f'’ʼ‘`´.,\s‐‑–-])+")
@@ -65,7 +65,8 @@ _NUMBERS = {
     PHONE_NUM: re.compile(rf"[+(]{{0,2}}\d(?:[-‐‑–./() ]{{0,2}}\d)*(?:{EXTENSION})?", re.IGNORECASE),
 }
 _CUE = re.compile(
-    r"\W*\b(?:student |national |my )*(ID|SSN|phone|tel|mobile|e-?mail)\b(?: (?:no|number|is))*[.:#\s]*", re.IGNORECASE
+    r"\W{0,3}\b(?:student |national |my )*(ID|SSN|phone|tel|mobile|e-?mail)\b(?: (?:no|number|is))*[.:#\s]*",
+    re.IGNORECASE,
 )
 _NAME_CUE = re.compile(r"(?:\bname(?: is|:)|\bI am|\bI['’]m|\bby)\s*$", re.IGNORECASE)
 _NO_ADDRESS = frozenset(("mailto", "email", "mail", "e", "contact", "and", "or"))
@@ -104,18 +105,15 @@ class Redaction:
             raise KitError("mode hash needs a key: --key-file FILE, or the environment variable PII_KIT_KEY")
         if self.key is not None and not (isinstance(self.key, bytes) and len(self.key.strip()) >= LEAST_KEY):
             raise KitError(f"the key is too short; expected at least {LEAST_KEY} random bytes, better 32")
-        allow = [self.allow] if isinstance(self.allow, str) else list(self.allow)
-        deny = [self.deny] if isinstance(self.deny, str) else list(self.deny)
+        allow = [self.allow] if isinstance(self.allow, str) else self.allow
+        deny = [self.deny] if isinstance(self.deny, str) else self.deny
         pairs = [(one, NAME_STUDENT) if isinstance(one, str) else tuple(one) for one in deny]
-        if not all(isinstance(text, str) for text in allow):
-            raise KitError("allow: expected a string or a list of strings")
-        if not all(len(pair) == 2 and isinstance(pair[0], str) and pair[1] in PII_TYPES for pair in pairs):
-            raise KitError(f"deny: expected strings, or pairs of a string and one of {', '.join(PII_TYPES)}")
-        if not all(any(map(str.isalnum, text)) for text in (*allow, *(pair[0] for pair in pairs))):
-            raise KitError("allow and deny: a string has no letter or digit; expected one in each")
-        if both := {*map(fold_plainly, allow)} & {fold_plainly(pair[0]) for pair in pairs}:
-            raise KitError(f"{len(both)} strings are both allowed and denied; remove them from one of the lists")
-        object.__setattr__(self, "allow", tuple(sorted(set(allow))))
+        for text, pii_type in [*((one, NAME_STUDENT) for one in allow), *pairs]:
+            if not (isinstance(text, str) and any(map(str.isalnum, text)) and pii_type in PII_TYPES):
+                raise KitError("allow and deny: expected strings with a letter or digit; deny: also with a PII type")
+        if {*map(fold_plainly, allow)} & {fold_plainly(text) for text, _ in pairs}:
+            raise KitError("a string is both allowed and denied; remove it from one of the lists")
+        object.__setattr__(self, "allow", tuple(sorted(allow)))
         object.__setattr__(self, "deny", tuple(pairs))
         object.__setattr__(self, "drawn_seed", secrets.randbits(63) if self.seed is None else self.seed)
 
@@ -145,24 +143,17 @@ class Change:
         return self.new_start + len(self.text)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
-    """A string that was found but not replaced, with the reason; places are those in the original text."""
-
-    start: int
-    end: int
-    pii_type: str
-    reason: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Redacted:
-    """A redacted text with its original document, what was changed, in order, and what was kept."""
+    """A redacted text with its original document and what was changed, in order.
+
+    `kept` lists what was found and stays: places in the original, with the reason.
+    """
 
     original: Document
     text: str
     changes: tuple[Change, ...] = ()
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[Place, ...] = ()
 
     @cached_property
     def document(self) -> Document:
@@ -184,14 +175,13 @@ class Redacted:
 
     def _moved(self, place: int, *, is_end: bool = False) -> int:
         """Return where a place of the original is in the new text; a place inside a change moves to its edge."""
-        shift = 0
-        for change in self.changes:
-            if place < change.start + is_end:
-                break
-            if place < change.end + is_end:
-                return change.new_end if is_end else change.new_start
-            shift = change.new_end - change.end
-        return place + shift
+        index = bisect_right(self.changes, place - is_end, key=attrgetter("start"))
+        if not index:
+            return place
+        change = self.changes[index - 1]
+        if place < change.end + is_end:
+            return change.new_end if is_end else change.new_start
+        return place + change.new_end - change.end
 
 
 def redact_text(text: str, tagger: "Tagger", settings: Redaction) -> str:
@@ -285,18 +275,23 @@ def _labelled(document: Document, text: str, labels: Sequence[str]) -> Iterator[
 def _split(text: str, start: int, end: int, pii_type: str) -> Iterator[tuple[int, int, str]]:
     """Split a span of several addresses, and an address that is a name and a number ("Ana Silva, ID 204188")."""
     if pii_type == EMAIL and (found := [span for *span, kind in patterns.find(text[start:end]) if kind == EMAIL]):
-        pieces = [(start + first, start + last, EMAIL) for first, last in found]
-        between = zip([start, *(last for _, last, _ in pieces)], [*(first for first, _, _ in pieces), end], strict=True)
-        rest = [(first, last, EMAIL) for first, last in between]
-        words = re.compile(r"[^\W_]+").findall
-        yield from pieces + [piece for piece in rest if {*words(text[piece[0] : piece[1]].lower())} - _NO_ADDRESS]
+        done = start
+        for first, last in [*((start + a, start + b) for a, b in found), (end, end)]:
+            if {*re.findall(r"[^\W_]+", text[done:first].lower())} - _NO_ADDRESS:
+                yield done, first, EMAIL
+            yield first, last, EMAIL
+            done = last
     elif pii_type == STREET_ADDRESS:
         kind, done = "", start
         for cue in [*_CUE.finditer(text, start, end), None]:
             stop = cue.start() if cue else end
             has_digit, has_letter = (any(map(test, text[done:stop])) for test in (str.isdigit, str.isalpha))
             if not kind:
-                kind = NAME_STUDENT if not has_digit and (cue or _NAME_CUE.search(text[:done])) else STREET_ADDRESS
+                kind = (
+                    NAME_STUDENT
+                    if not has_digit and (cue or _NAME_CUE.search(text[max(0, done - SENTENCE_START) : done]))
+                    else STREET_ADDRESS
+                )
             if has_digit or has_letter:
                 yield done, stop, kind if has_digit or kind == NAME_STUDENT else STREET_ADDRESS
             if cue:
@@ -324,25 +319,28 @@ def _is_no_name(text: str) -> bool:
 
 
 def _with_neighbours(text: str, start: int, end: int) -> Span:
-    """Extend a name by initials and by first and last names beside it: "I. Oyelaran", "Bo Silva"."""
+    """Extend a name by initials and by words beside it that look like names: "I. Oyelaran", "~Bo Silva"."""
+    is_lower = text[start:end].islower()
     for _ in range(2):
         before = _BEFORE_NAME.search(text, max(0, start - 2 * SENTENCE_START), start)
-        if not before or not before[0][0].isupper() or (before[1] and not _is_name(before[1], "first name")):
+        is_initial = before and not before[1] and before[0][0].isupper()
+        if not before or not (is_initial or _is_name(before[1], "first name", is_lower)):
             break
         start = before.start()
     after = _AFTER_NAME.match(text, end)
-    if after and (not after[1] or _is_name(after[1], "surname")):
+    if after and (not after[1] or _is_name(after[1], "surname", is_lower)):
         end = after.end()
     return start, end
 
 
-def _is_name(word: str, part: str) -> bool:
-    """Return whether a word beside a name belongs to it: it is a known first name or surname, or a short word."""
-    if not is_name_word(word) or word.casefold() in SUFFIXES or len(word) > LONGEST_WORD:
+def _is_name(word: str | None, part: str, is_lower: bool) -> bool:
+    """Return whether a word beside a name belongs to it: it is cased like a name, and no common word or place."""
+    if not word or len(word) > LONGEST_WORD or word.casefold() in SUFFIXES:
         return False
     known = dict(zip(LISTS, look_up(word), strict=True))
-    is_short = part == "first name" and len(word) <= 3 and known["commonness"] < COMMON
-    return (known[part] > 0 or is_short) and known["commonness"] <= COMMON and known["place"] < 2
+    is_cased = word[0].isupper() or (is_lower and word.islower())
+    is_rare = known["commonness"] < COMMON + (known[part] > 0) and (known[part] > 0 or known["place"] < 2)
+    return is_cased and is_rare and is_name_word(word.title())
 
 
 def _whole_number(text: str, start: int, end: int, pii_type: str) -> Span:
@@ -366,17 +364,17 @@ def _joined(places: Iterable[Place]) -> list[Place]:
     return joined
 
 
-def _without(fixed: Sequence[Place], text: str, places: Iterable[Place]) -> tuple[list[Place], list[Kept]]:
+def _without(fixed: Sequence[Place], text: str, places: Iterable[Place]) -> tuple[list[Place], list[Place]]:
     """Cut `fixed` places out of others; return what is left of these, and what was cut out."""
     left: list[Place] = []
-    kept: list[Kept] = []
+    kept: list[Place] = []
     for start, end, pii_type, source in places:
         index, done = bisect_right(fixed, start, key=itemgetter(1)), start
         while done < end:
             first, last = fixed[index][:2] if index < len(fixed) else (end, end)
             piece = text[done : min(first, end)].strip(_EDGES)
             if first < end and fixed[index][3] == "allowed":
-                kept.append(Kept(start=max(start, first), end=min(end, last), pii_type=pii_type, reason="allowed"))
+                kept.append((max(start, first), min(end, last), pii_type, "allowed"))
             if done == start and first >= end:
                 left.append((start, end, pii_type, source))
             elif any(map(str.isalnum, piece)):
@@ -386,7 +384,7 @@ def _without(fixed: Sequence[Place], text: str, places: Iterable[Place]) -> tupl
     return left, kept
 
 
-def _mentions(folded: Folded, places: Sequence[Place], fixed: Sequence[Place]) -> tuple[list[Place], list[Kept]]:
+def _mentions(folded: Folded, places: Sequence[Place], fixed: Sequence[Place]) -> tuple[list[Place], list[Place]]:
     """Return the further mentions of places, and those that stay because they are allowed or ordinary words."""
     text = folded.original
     targets = {target for start, end, kind, _ in places for target in targets_of(text[start:end], kind)}
@@ -404,7 +402,7 @@ def _mentions(folded: Folded, places: Sequence[Place], fixed: Sequence[Place]) -
     mentions = []
     for start, end, pii_type, source in others:
         if is_ordinary_at(text, start, end):
-            kept.append(Kept(start=start, end=end, pii_type=pii_type, reason="ordinary word"))
+            kept.append((start, end, pii_type, "ordinary word"))
         else:
             mentions.append((start, end, pii_type, source))
     return mentions, kept

@@ -49,10 +49,6 @@ class Essays:
     layout: Mapping[str, Any] = field(default_factory=dict)  # of csv: delimiter and line end
 
     @property
-    def is_folder(self) -> bool:
-        return self.form == "folder"
-
-    @property
     def is_spreadsheet(self) -> bool:
         return self.form in (".csv", ".tsv")
 
@@ -82,7 +78,7 @@ class Essays:
         rows = self.redacted_rows(redacted)
         if self.form == ".parquet":
             return {"": self._parquet(rows)}
-        if self.is_folder:
+        if self.form == "folder":
             texts = {row["name"]: row["text"] for row in rows}
         elif self.form in TEXT_FORMS:
             texts = {"": rows[0]["text"]}

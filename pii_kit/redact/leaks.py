@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pii_kit.documents import Document, join_tokens, token_edges, true_labels
+from pii_kit.documents import Document, covered_tokens, join_tokens, token_edges, true_labels
 from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE, PII_TYPES, STREET_ADDRESS, URL_PERSONAL, spans_of
 from pii_kit.lexicon import LISTS, MISSPELT, look_up
 from pii_kit.redact.document import Redacted, Redaction, finder_of, is_ordinary_at, redact_document
@@ -207,15 +207,12 @@ def evaluate_redaction(
 
 
 def _replaced_tokens(redacted: Redacted, edges: Sequence[int]) -> list[bool]:
-    """Return whether all letters and digits of each token are in a change; of one without any, whether it is."""
-    is_replaced = bytearray(len(redacted.original.full_text))
+    """Return whether each token was replaced, at least what is PII in it: "Ana" of "Ana(group"."""
+    is_replaced = [False] * (len(edges) - 1)
     for change in redacted.changes:
-        is_replaced[change.start : change.end] = b"\1" * (change.end - change.start)
-    tokens = zip(edges, redacted.original.tokens, strict=False)
-    return [
-        all(is_replaced[place] for place, c in enumerate(token, start) if c.isalnum() or not _is_word(token))
-        for start, token in tokens
-    ]
+        first, end = covered_tokens(edges, change.start, change.end)
+        is_replaced[first:end] = [True] * (end - first)
+    return is_replaced
 
 
 def _is_word(text: str) -> bool:

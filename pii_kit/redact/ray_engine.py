@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -28,7 +28,6 @@ TRIES = 3  # of a file whose worker is killed
 CPUS = 0.5  # CPUs of a worker; with 1 the workers would take all, and Ray's own tasks would wait forever
 CONNECT_SECONDS = 10
 OBJECT_STORE = 100 * 2**20  # bytes on this machine: only names and numbers go through it
-COUNTS = ("documents", "without_text", "changed_documents", "labelled_tokens")
 N_NAMED = 5  # files in an error
 
 
@@ -106,7 +105,10 @@ def redact_on_ray(
     if failed:
         first = "; ".join(f"{name}: {error}" for name, error in sorted(failed.items())[:N_NAMED])
         raise KitError(f"{data}: {len(failed)} of {len(paths)} files failed, the others are in {out}: {first}")
-    report = {"note": PRIVATE, "settings": describe(config.settings), "files": len(paths)} | _sum(out, paths)
+    report: dict[str, Any] = {}
+    for path in paths:
+        report = _sum(report, read_json(_reports(out) / f"{path.name}.json")["report"])
+    report |= {"note": PRIVATE, "settings": describe(config.settings)}
     n_rows = len(read_rows(Path(config.submission))) if config.submission else report["labelled_tokens"]
     if n_rows != report["labelled_tokens"]:
         raise KitError(
@@ -137,35 +139,28 @@ def _finished(path: Path, out: Path) -> bool:
 def _open_job(out: Path, config: TableConfig, strict: bool) -> TableConfig:
     """Start a job that writes to the folder `out`, or go on with it, with its seed. Raises KitError if it differs."""
     path = _reports(out) / "job.json"
-    settings = config.settings
-    labels = config.runs, config.submission, config.o_threshold, config.thresholds, config.text_column
-    strings = settings.key, settings.allow, settings.deny
-    same = {"strict": strict, **describe(settings)}
-    same |= {name: sha256(repr(of).encode()).hexdigest() for name, of in (("labels", labels), ("strings", strings))}
-    before = read_json(path) if path.exists() else None
-    if before is None and out.exists() and any(out.iterdir()):
+    before = read_json(path) if path.exists() else {}
+    if not before and out.exists() and any(out.iterdir()):
         raise KitError(f"{out}: exists already, and is of no job; choose a new folder")
-    seed = settings.seed if settings.seed is not None else (before or {}).get("seed", secrets.randbits(63))
-    same["seed"] = seed
-    if different := [name for name in same if before and before.get(name) != same[name]]:
-        raise KitError(f"{out}: was written with other settings: {', '.join(different)}; choose a new folder")
+    seed = before.get("seed", secrets.randbits(63)) if config.settings.seed is None else config.settings.seed
+    config = replace(config, settings=replace(config.settings, seed=seed))
+    record = {"seed": seed, "settings": sha256(repr((strict, config, config.settings.key)).encode()).hexdigest()}
+    if before and before != record:
+        raise KitError(f"{out}: was written with other settings; choose a new folder")
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, private=True) as handle:
-        handle.write(json.dumps(same))
-    return replace(config, settings=replace(settings, seed=seed))
+        handle.write(json.dumps(record))
+    return config
 
 
-def _sum(out: Path, paths: list[Path]) -> dict[str, Any]:
-    """Return the sum of the reports of files."""
-    total: dict[str, Any] = dict.fromkeys(COUNTS, 0) | {"types": {}, "leaks": {"unexplained": 0, "explained": {}}}
-    for path in paths:
-        report = read_json(_reports(out) / f"{path.name}.json")["report"]
-        total |= {name: total[name] + report[name] for name in COUNTS}
-        total["leaks"]["unexplained"] += report["leaks"]["unexplained"]
-        counts = [(total["leaks"]["explained"], report["leaks"]["explained"])]
-        counts += [(total["types"].setdefault(kind, {}), of_type) for kind, of_type in report["types"].items()]
-        for sums, more in counts:
-            sums |= {name: sums.get(name, 0) + count for name, count in more.items() if isinstance(count, int)}
+def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sum of the counts of two reports; the rest is that of the first."""
+    total = dict(one)
+    for name, value in other.items():
+        if isinstance(value, Mapping):
+            total[name] = _sum(one.get(name, {}), value)
+        elif type(value) is int:
+            total[name] = one.get(name, 0) + value
     return total
 
 

@@ -164,10 +164,10 @@ def report_of(
             counts[change.pii_type][change.source] += 1
             if change.source == "mention":
                 places["mentions"].append(where | {"start": change.new_start, "type": change.pii_type})
-        for kept in one.kept:
-            counts[kept.pii_type]["kept"] += 1
+        for start, _, pii_type, reason in one.kept:
+            counts[pii_type]["kept"] += 1
             weights[one.original.number] += 1
-            places["kept"].append(where | {"original_start": kept.start, "type": kept.pii_type, "reason": kept.reason})
+            places["kept"].append(where | {"original_start": start, "type": pii_type, "reason": reason})
     for leak in release.leaks:
         weights[leak.document] += 1 if leak.reason else UNEXPLAINED_WEIGHT
         place = {"field": leak.field, "start": leak.start, "type": leak.pii_type, "reason": leak.reason}
