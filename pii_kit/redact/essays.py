@@ -23,7 +23,6 @@ LIST_FIELDS = FIELDS[2:]
 ID_COLUMNS = ("document", "id", "essay_id", "text_id", "file_name", "filename")
 TEXT_FORMS = (".txt", ".md")
 FORMS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", *TEXT_FORMS)
-OTHER_FORMS = (".docx", ".doc", ".odt", ".rtf", ".pdf", ".xlsx", ".xls", ".ods")
 BOM = "\ufeff"
 N_NAMED = 5  # rows, columns or files in a message
 Row = dict[str, Any]
@@ -37,8 +36,7 @@ class Essays:
     `names` (by document number) say which row or file an essay is, as their owner knows them.
     """
 
-    path: Path
-    form: str
+    form: str  # suffix, or folder
     contents: Mapping[str, bytes]
     rows: list[Row]
     fields: list[str]  # for each row the field that holds its text
@@ -100,7 +98,9 @@ class Essays:
         return json.dumps(value) if has_half_pairs else text
 
     def _parquet(self, rows: list[Row]) -> bytes:
-        pyarrow, table = pyarrow_module(), self.table
+        import pyarrow.parquet
+
+        table = self.table
         for name in {*self.fields, *LIST_FIELDS} & {*table.column_names}:
             place = table.column_names.index(name)
             kind = table.schema.field(place)
@@ -133,11 +133,9 @@ def read_essays(path: str | Path, text_column: str | None = None) -> Essays:
     form = path.suffix.lower()
     if not path.is_file():
         raise KitError(f"{path}: no such file or folder")
-    if form in OTHER_FORMS:
-        kind = "csv" if form in OTHER_FORMS[5:] else "plain text"
-        raise KitError(f"{path}: {form} is not read; open it in its program and save it as {kind} in UTF-8")
     if form not in FORMS:
-        raise KitError(f"{path}: unknown form; expected one of {', '.join(FORMS)}, or a folder of text files")
+        advice = "save it in UTF-8, a table as csv and other text as plain text"
+        raise KitError(f"{path}: {form or 'no suffix'} is not read; {advice}; read are {', '.join(FORMS)} and folders")
     content = path.read_bytes()
     if form == ".parquet":
         table = _parquet_table(content, path)
@@ -171,13 +169,19 @@ def _essays(
     documents: dict[int, Document] = {}
     without, differing = [], []
     for index, (row, name) in enumerate(zip(rows, names, strict=True)):
-        text = row[fields[index]]
+        text, where = row[fields[index]], f"{path}: {name}"
+        lists = {key: row[key] for key in LIST_FIELDS if row.get(key) is not None}
         if text is None or text != text or (isinstance(text, str) and not text.strip()):  # NaN is not itself
             without.append(name)
-            continue
-        document = documents[index] = _document(row, text, numbers[index] or 0, f"{path}: {name}")
-        if join_tokens(document.tokens, document.trailing_whitespace) != text:
-            differing.append(name)
+        elif not isinstance(text, str):
+            raise KitError(f"{where}: expected text, found {type(text).__name__}")
+        elif lists:
+            document = check_entry({"document": numbers[index], "full_text": text, **lists}, where)
+            documents[index] = document
+            if join_tokens(document.tokens, document.trailing_whitespace) != text:
+                differing.append(name)
+        else:
+            documents[index] = document_of_text(text, numbers[index] or 0)
     for found, problem in (
         (without, "without text, passed through as they are"),
         (differing, "whose text differs from their tokens, which are used"),
@@ -186,22 +190,8 @@ def _essays(
             warnings.warn(f"{path}: {len(found)} {problem}: {_some(found)}", DataWarning, stacklevel=3)
     if not rows:
         warnings.warn(f"{path}: the file holds no essays", DataWarning, stacklevel=3)
-    known = {numbers[i] or 0: _full_name(rows[i], names[i]) for i in documents}
-    shared = {"contents": contents, "rows": rows, "fields": fields, "documents": documents, "names": known}
-    return Essays(path=path, form=form, **shared)  # type: ignore[arg-type]
-
-
-def _document(row: Row, text: Any, number: int, where: str) -> Document:
-    if not isinstance(text, str):
-        raise KitError(f"{where}: expected text, found {type(text).__name__}")
-    lists = {
-        name: tuple(row[name]) if isinstance(row[name], list) else row[name]
-        for name in LIST_FIELDS
-        if row.get(name) is not None
-    }
-    if not lists:
-        return document_of_text(text, number)
-    return check_entry({"document": number, "full_text": text, **lists}, where)
+    known = {document.number: _full_name(rows[index], names[index]) for index, document in documents.items()}
+    return Essays(form=form, contents=contents, rows=rows, fields=fields, documents=documents, names=known)
 
 
 def _text_field(columns: list[str], wanted: str | None, where: str) -> str:
@@ -233,17 +223,13 @@ def _some(names: Iterable[str]) -> str:
 def _text_files(folder: Path) -> list[str]:
     """Return the names of the text files in a folder; links and folders inside it are not read."""
     entries = sorted(folder.iterdir())
-    names = [
-        path.name for path in entries if path.suffix.lower() in TEXT_FORMS and path.is_file() and not path.is_symlink()
-    ]
-    if not names:
-        raise KitError(
-            f"{folder}: the folder has no {' or '.join(TEXT_FORMS)} files; other forms are given as one file"
-        )
-    if left_out := [path.name for path in entries if path.name not in names]:
+    files = [path for path in entries if path.suffix.lower() in TEXT_FORMS and path.is_file() and not path.is_symlink()]
+    if not files:
+        raise KitError(f"{folder}: no {' or '.join(TEXT_FORMS)} files; other forms are given as one file")
+    if left_out := [path.name for path in entries if path not in files]:
         why = f"links, or no {' or '.join(TEXT_FORMS)} files"
         warnings.warn(f"{folder}: {len(left_out)} left out ({why}): {_some(left_out)}", DataWarning, stacklevel=3)
-    return names
+    return [path.name for path in files]
 
 
 def decoded(content: bytes, path: Path) -> str:
@@ -256,28 +242,24 @@ def decoded(content: bytes, path: Path) -> str:
 
 def json_rows(text: str, path: Path, *, in_lines: bool) -> tuple[list[Row], list[str]]:
     """Return the objects of a JSON list, or of JSON lines, and what they are called in messages."""
-    lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if in_lines else []
+    lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if in_lines:
         values = [_parsed(line, f"{path}: {name}") for name, line in lines]
     else:
-        values = _parsed(text, str(path)) if text.strip() else []
+        values = _parsed(text, str(path)) if lines else []
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise KitError(f"{path}: expected a list of objects, or .jsonl with one in each line")
-    return values, [name for name, _ in lines] or [f"entry {n}" for n in range(1, len(values) + 1)]
+    return values, [name for name, _ in lines] if in_lines else [f"entry {n}" for n in range(1, len(values) + 1)]
 
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=without_repeats)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise KitError(f"{where}: not JSON: {error.msg} at {place}; is the file complete?") from None
+        return json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
-        raise KitError(f"{where}: not JSON, or too large a number: {error}") from None
+        raise KitError(f"{where}: not JSON, or incomplete: {error}") from None
 
 
-def without_repeats(pairs: list[tuple[str, Any]]) -> Row:
-    """Return an object of JSON. Raises ValueError if a field is there twice: one value would be lost."""
+def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
     if len(dict(pairs)) < len(pairs):
         raise ValueError("an object has a field twice")
     return dict(pairs)
@@ -294,37 +276,27 @@ def _csv_rows(text: str, path: Path, form: str, text_column: str | None) -> tupl
         return bool(wanted & cells), len(cells)
 
     delimiter = "\t" if form == ".tsv" else max(",;\t", key=fit)
-    layout = {"delimiter": delimiter, "lineterminator": "\r\n" if first.endswith("\r") else "\n"}
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout["delimiter"], strict=True)
-    rows: list[Row] = []
-    header: list[str] = []
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        for number, cells in enumerate(filter(None, reader), 1):
-            if not header:
-                header = cells
-                _text_field(header, text_column, str(path))
-                if len(set(header)) < len(header) or {*LIST_FIELDS} & {*header}:
-                    raise KitError(f"{path}: two columns have one name, or a column of lists, which csv cannot hold")
-            elif len(cells) != len(header):
-                raise KitError(f"{path}: row {number}: {len(cells)} cells; expected {len(header)} as in the header")
-            else:
-                rows.append(dict(zip(header, cells, strict=True)))
+        rows = list(reader)
     except csv.Error as error:
         raise KitError(f"{path}: line {reader.line_num}: {error}; is a quote not closed?") from None
-    return layout, header, rows
+    header = list(reader.fieldnames or ())
+    if header:
+        _text_field(header, text_column, str(path))
+    if len(set(header)) < len(header) or {*LIST_FIELDS} & {*header}:
+        raise KitError(f"{path}: two columns have one name, or a column of lists, which csv cannot hold")
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise KitError(f"{path}: row {number}: more or fewer cells than the {len(header)} of the header")
+    return {"delimiter": delimiter, "lineterminator": "\r\n" if first.endswith("\r") else "\n"}, header, rows
 
 
-def pyarrow_module() -> Any:
-    """Return pyarrow, which only parquet files need. Raises KitError if it is not installed."""
+def _parquet_table(content: bytes, path: Path) -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
         raise KitError("parquet files need pyarrow: pip install pyarrow") from None
-    return pyarrow
-
-
-def _parquet_table(content: bytes, path: Path) -> Any:
-    pyarrow = pyarrow_module()
     try:
         return pyarrow.parquet.read_table(io.BytesIO(content))
     except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:

@@ -78,12 +78,6 @@ def find_leaks(
                 yield Leak(document=number, field=name, start=start, pii_type=pii_type, reason=reason)
 
 
-def survives_in(redacted: Redacted, string: str, pii_type: str, settings: Redaction) -> bool:
-    """Return whether a string, or a part of it, is in the new text of a document without a reason."""
-    found = _find(fold_with_places(redacted.text), _finders({(string, pii_type)}), settings)
-    return any(not reason for _, reason in found.values())
-
-
 def parts_of(string: str, pii_type: str) -> set[str]:
     """Return the parts of PII that must not survive: runs of three letters or more and of four digits or more.
 
@@ -159,16 +153,14 @@ def evaluate_redaction(
 ) -> "pd.DataFrame":
     """Redact labelled documents by predicted `labels` (document, token), and compare with their true labels.
 
-    An identifier is a string that is labelled in a document; it counts once for the document. It survives if a part of
-    one of its labelled places is not replaced, or if the leak check finds it, or a part of it, anywhere in the
-    released text without a reason. Rows are true rows of the competition, which are replaced or not.
+    An identifier is a string that is labelled in a document. It survives if one of its labelled places is not replaced,
+    or if the leak check finds it, or a part of it, in the released text without a reason.
 
     Returns:
         A table (what was counted; n, good, share, low, high, bound): of each line `good` of `n` are removed
         (identifiers, per type and all), without a leak (documents with PII), replaced (rows), or left alone (words
-        that are not PII). `low` and `high` are the exact binomial interval of the share at the level LEVEL, and
-        `bound` is its lower confidence bound (`recall_bound`). Both take the counts as independent; those of one
-        document are not, so the true bounds are wider.
+        that are not PII). `low` and `high` are the exact binomial interval of the share at the level LEVEL, `bound` its
+        lower confidence bound (`recall_bound`). Counts of one document are not independent: the true bounds are wider.
     """
     import pandas as pd
     from scipy.stats import binomtest
@@ -184,10 +176,10 @@ def evaluate_redaction(
         for first, end, pii_type in spans_of(true_labels(document)):
             string = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
             if _is_word(string):
-                survives = any(_is_word(document.tokens[n]) and not replaced[n] for n in range(first, end))
-                survives = survives or survives_in(redacted, string, pii_type, settings)
+                found = _find(fold_with_places(redacted.text), _finders({(string, pii_type)}), settings)
+                is_left = any(_is_word(document.tokens[n]) and not replaced[n] for n in range(first, end))
                 key = pii_type, identity_of(string, pii_type)
-                left[key] = left.get(key, False) or survives
+                left[key] = left.get(key, False) or is_left or any(not reason for _, reason in found.values())
         counted = [(name, survives) for (pii_type, _), survives in left.items() for name in (IDENTIFIERS, pii_type)]
         counted += [(DOCUMENTS, any(left.values()))] * bool(left)
         for token, label, is_replaced in zip(document.tokens, true_labels(document), replaced, strict=True):

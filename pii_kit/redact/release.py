@@ -1,8 +1,8 @@
 """Redact files: the output, the mapping that restores the original, and the report for an audit."""
 
-import base64
 import json
 import zlib
+from base64 import b64decode, b64encode
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +24,7 @@ from pii_kit.redact.leaks import Leak, find_leaks
 FORMAT = "pii_kit redaction mapping, version 2"
 UNEXPLAINED_WEIGHT = 1000  # of a leak; one with a reason weighs 1
 N_FIRST = 20  # documents that the report recommends to look at
+SOURCES = ("label", "pattern", "denied", "mention", "kept")
 PRIVATE = "not for publication: places and counts tell about the essays"
 
 
@@ -89,7 +90,11 @@ class _Mapping(BaseModel):
 def _mapping_of(release: Release) -> dict[str, Any]:
     """Return the originals of the files and, for each document, what was replaced, with places in the output."""
     files = [
-        {"name": name, "redacted": _digest(release.contents[name]), "original": _packed(original)}
+        {
+            "name": name,
+            "redacted": _digest(release.contents[name]),
+            "original": b64encode(zlib.compress(original)).decode(),
+        }
         for name, original in release.essays.contents.items()
     ]
     documents = [
@@ -105,10 +110,6 @@ def _mapping_of(release: Release) -> dict[str, Any]:
     return {"format": FORMAT, "seed": seed, "files": files, "documents": documents}
 
 
-def _packed(content: bytes) -> str:
-    return base64.b64encode(zlib.compress(content)).decode()
-
-
 def _digest(content: bytes) -> str:
     return sha256(content).hexdigest()
 
@@ -121,7 +122,7 @@ def restore(data: Path, mapping: Path, out: Path) -> int:
     """
     try:
         known = _Mapping.model_validate_json(mapping.read_bytes())
-        originals = {file.name: zlib.decompress(base64.b64decode(file.original)) for file in known.files}
+        originals = {file.name: zlib.decompress(b64decode(file.original)) for file in known.files}
     except FileNotFoundError:
         raise KitError(f"{mapping}: no such file") from None
     except (ValidationError, ValueError, zlib.error):
@@ -181,9 +182,8 @@ def report_of(
         "without_text": len(release.essays.rows) - len(release.redacted),
         "changed_documents": sum(bool(one.changes) for one in release.redacted),
         "types": {
-            pii_type: {source: of_type[source] for source in ("label", "pattern", "denied", "mention", "kept")}
-            | ({"mean_probability": float(np.mean(found))} if (found := probabilities[pii_type]) else {})
-            | ({"lowest_probability": min(found)} if found else {})
+            pii_type: {source: of_type[source] for source in SOURCES}
+            | ({"lowest_probability": min(found)} if (found := probabilities[pii_type]) else {})
             for pii_type, of_type in sorted(counts.items())
         },
         "mentions": places["mentions"],
@@ -199,12 +199,6 @@ def report_of(
 
 def describe(settings: Redaction) -> dict[str, Any]:
     """Return the settings without their strings and secrets."""
+    counts = {"key": settings.key is not None, "allowed": len(settings.allow), "denied": len(settings.deny)}
     mentions = "all" if settings.mentions else "labelled"
-    return {
-        "mode": settings.mode,
-        "key": settings.key is not None,
-        "mentions": mentions,
-        "patterns": settings.patterns,
-        "allowed": len(settings.allow),
-        "denied": len(settings.deny),
-    }
+    return {"mode": settings.mode, "mentions": mentions, "patterns": settings.patterns, **counts}

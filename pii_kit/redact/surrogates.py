@@ -54,12 +54,14 @@ def replacer_of(
     if settings.mode == "type":
         return lambda _, pii_type: f"[{pii_type}]"
     if settings.mode == "hash":
-        return lambda original, kind: f"[{kind}:{_digest(settings.key or b'', identity_of(original, kind))}]"
+        key = settings.key or b""
+
+        def hashed(original: str, pii_type: str) -> str:
+            text = identity_of(original, pii_type).encode("utf-8", "surrogatepass")
+            return f"[{pii_type}:{hmac.new(key, text, 'sha256').hexdigest()[:HASH_DIGITS]}]"
+
+        return hashed
     return DocumentSurrogates(settings.drawn_seed, settings.key, number, folded_text, originals)
-
-
-def _digest(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:HASH_DIGITS]
 
 
 class DocumentSurrogates:

@@ -184,15 +184,14 @@ def test_a_text_that_differs_from_its_tokens_becomes_what_they_spell(tmp_path):
         ("in.json", '[{"full_text": "a", "labels": ["O"]}]', "tokens, trailing_whitespace missing"),
         ("in.json", '[{"document": 1, "text": "a"}, {"document": 1, "text": "b"}]', "used twice"),
         ("in.jsonl", '{"text": "a"}\n]', "line 2: not JSON"),
-        ("in.csv", "text,n\na\n", "row 2: 1 cells; expected 2"),
+        ("in.csv", "text,n\na\n", "row 2: more or fewer cells than the 2"),
         ("in.csv", 'text,n\n"a,3', "quote"),
         ("in.csv", "text,tokens\na,a\n", "lists"),
         ("in.csv", "text,a,a\na,b,c\n", "one name"),
         ("in.parquet", "no", "not a parquet file"),
         ("in.txt", b"Jos\xe9", "not UTF-8 text at byte 3"),
-        ("in.docx", "", "save it as plain text"),
-        ("in.xlsx", "", "save it as csv"),
-        ("in.exe", "", "unknown form"),
+        ("in.docx", "", "a table as csv and other text as plain text"),
+        ("in", "", "no suffix is not read"),
     ],
 )
 def test_bad_input_is_one_error_with_its_place(tmp_path, name, content, message):

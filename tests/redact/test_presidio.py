@@ -166,18 +166,16 @@ def test_a_long_text_is_not_truncated(recognizer, cross_validated, monkeypatch):
     assert any(one.start <= 5100 and one.end == 5108 for one in results)
 
 
-def test_results_are_what_redact_replaces(cross_validated, documents, tmp_path):
-    run, _ = cross_validated(1)
-    analyzer = analyzer_of(PiiKitRecognizer(run, thresholds={NAME: 1.0}))
-    for number, document in enumerate(documents[:4]):
-        text = document.full_text
+def test_results_are_what_redact_replaces(tmp_path):
+    analyzer = analyzer_of(PiiKitRecognizer())
+    texts = ["My name is Ana Silva (ana.silva@example.org).", "•Amara Diallo\nRing 312-555-0187 ext 40 or @amara_d!"]
+    for number, text in enumerate(texts):
         (tmp_path / "in.txt").write_bytes(text.encode())
         files = ["--data", str(tmp_path / "in.txt"), "--out", str(tmp_path / f"{number}.txt")]
-        threshold = ["--threshold", f"{NAME}=1", "--mentions", "labelled"]
-        assert main(["redact", *files, "--run", str(run), "--mode", "type", *threshold]) == 0
+        assert main(["redact", *files, "--mode", "type", "--mentions", "labelled"]) == 0
         for one in sorted(analyzer.analyze(text, language="en"), reverse=True):
             text = f"{text[: one.start]}[{one.entity_type}]{text[one.end :]}"
-        assert text != document.full_text and (tmp_path / f"{number}.txt").read_bytes().decode() == text
+        assert text != texts[number] and (tmp_path / f"{number}.txt").read_text() == text
 
 
 @pytest.mark.parametrize("seed", range(5))
