@@ -13,7 +13,7 @@ from html import escape, unescape
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import spacy
@@ -22,14 +22,7 @@ from spacy import displacy
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import iob_utils
 
-from pii_kit.documents import (
-    DataWarning,
-    Document,
-    covered_tokens,
-    document_of_text,
-    join_tokens,
-    token_edges,
-)
+from pii_kit.documents import DataWarning, Document, covered_tokens, document_of_text, join_tokens, token_edges
 from pii_kit.files import KitError, atomic_write, check_record, in_one_line, printable
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, label_span
 from pii_kit.pieces import encodable
@@ -43,15 +36,8 @@ NO_PROBABILITIES = np.empty((0, len(LABELS)), dtype=np.float32)
 SPANS = ("label", "labels", "entities", "annotations")  # the field of the spans in versions of doccano
 TAG = re.compile(r"O|([BIOESLUM])-(.+)", re.IGNORECASE)
 BILUO = {"S": "U", "E": "L", "M": "I"}  # prefixes of BIOES and BMES
-
-
-class Annotated(NamedTuple):
-    """A text with labelled places; `where` names it in errors, `number` is its id in the file."""
-
-    where: str
-    number: Any
-    text: str
-    places: list[tuple[int, int, list[str]]]  # start and end in characters, labels
+Place = tuple[int, int, list[str]]  # start and end in characters, labels
+Annotated = tuple[str, Any, str, list[Place]]  # where it stands, for errors; number; text; labelled places
 
 
 def read_annotations(
@@ -81,35 +67,35 @@ def read_annotations(
     if not texts:
         raise KitError(f"{path}: holds no labelled documents")
     known = {**{pii_type: pii_type for pii_type in PII_TYPES}, **types}
-    found = {label for text in texts for *_, labels in text.places for label in labels}
-    unknown = sorted(label for label in found if known.get(label) not in (*PII_TYPES, ""))
-    if unknown:
+    found = {label for *_, places in texts for *_, labels in places for label in labels}
+    if unknown := sorted(label for label in found if known.get(label) not in (*PII_TYPES, "")):
         expected = f"expected {', '.join(PII_TYPES)}, or a --label LABEL=TYPE for each (LABEL= drops it)"
         raise KitError(f"{path}: unknown labels {', '.join(map(printable, unknown))}; {expected}")
-    numbers = [text.number for text in texts]
-    are_numbers = all(type(number) is int and abs(number) < 2**63 for number in numbers)
-    if not are_numbers or len(set(numbers)) < len(numbers):
+    numbers = [number for _, number, *_ in texts]
+    if len(set(map(str, numbers))) < len(texts) or not all(type(one) is int and abs(one) < 2**63 for one in numbers):
         numbers = list(range(len(texts)))
-    pairs = [_labelled(text, number, known) for text, number in zip(texts, numbers, strict=True)]
+    pairs = [
+        _labelled(document_of_text(text, number), where, places, known)
+        for number, (where, _, text, places) in zip(numbers, texts, strict=True)
+    ]
     return [document for document, _ in pairs], sum(n_extended for _, n_extended in pairs)
 
 
-def _labelled(annotated: Annotated, number: int, types: Mapping[str, str]) -> tuple[Document, int]:
-    """Return a labelled document, and how many of its spans were extended to the edges of tokens."""
-    document = document_of_text(annotated.text, number)
+def _labelled(
+    document: Document, where: str, places: Sequence[Place], types: Mapping[str, str]
+) -> tuple[Document, int]:
+    """Return the labelled document, and how many of its spans were extended to the edges of tokens."""
     text, edges = document.full_text, token_edges(document)
     labels, done, n_extended = [OUTSIDE] * len(document.tokens), 0, 0
-    spans = {
-        (start, end, " and ".join(sorted({types[one] for one in of} - {""}))) for start, end, of in annotated.places
-    }
+    spans = {(start, end, " and ".join(sorted({types[one] for one in of} - {""}))) for start, end, of in places}
     for start, end, pii_type in sorted(span for span in spans if span[2]):
-        where = f"{annotated.where}: {pii_type} at characters {start} to {end}"
+        place = f"{where}: {pii_type} at characters {start} to {end}"
         if pii_type not in PII_TYPES:
-            raise KitError(f"{where}: expected one label; --label LABEL= drops one")
+            raise KitError(f"{place}: expected one label; --label LABEL= drops one")
         if not 0 <= start < end <= len(text) or text[start:end].isspace():
-            raise KitError(f"{where}: expected a part of the text, which has {len(text)} characters")
+            raise KitError(f"{place}: expected a part of the text, which has {len(text)} characters")
         if start < done:
-            raise KitError(f"{where}: overlaps another span; expected one label for each character")
+            raise KitError(f"{place}: overlaps another span; expected one label for each character")
         done, span = end, text[start:end]
         start, end = end - len(span.lstrip()), start + len(span.rstrip())
         first, stop = covered_tokens(edges, start, end)
@@ -117,12 +103,11 @@ def _labelled(annotated: Annotated, number: int, types: Mapping[str, str]) -> tu
         first += labels[first] != OUTSIDE
         if first < stop:
             label_span(labels, first, stop, pii_type)
-    labels = whitespace_is_outside(document, labels, NO_PROBABILITIES)
-    return replace(document, labels=tuple(labels)), n_extended
+    return replace(document, labels=tuple(whitespace_is_outside(document, labels, NO_PROBABILITIES))), n_extended
 
 
-class _Place(BaseModel, strict=True):
-    """A span in the forms of doccano and Label Studio; `globalOffsets` are places in a page without its tags."""
+class _Span(BaseModel, strict=True):
+    """A span of doccano or Label Studio; `globalOffsets` are places in a page without its tags."""
 
     start: int = Field(validation_alias=AliasChoices(AliasPath("globalOffsets", "start"), "start_offset", "start"))
     end: int = Field(validation_alias=AliasChoices(AliasPath("globalOffsets", "end"), "end_offset", "end"))
@@ -171,41 +156,36 @@ def _json(content: str, path: Path, text_field: str | None) -> Iterator[Annotate
             is_html = any(region.type.startswith("hyper") for region in regions)
             fields, spans = task.data, [region.value for region in regions]
         else:
-            fields = {"text": entry.get("data"), **entry}
             lists = [entry[name] for name in SPANS if isinstance(entry.get(name), list)]
             if not lists:
                 raise KitError(f"{where}: {SPANS[0]}: expected a list of spans")
-            spans = lists[0]
+            fields, spans = {"text": entry.get("data"), **entry}, lists[0]
         text = _text_of(fields, text_field, where)
         text = unescape(re.sub("<[^>]*>", "", text)) if is_html else text
-        places = [_place_of(span, text, f"{where}: span {index}") for index, span in enumerate(spans)]
-        yield Annotated(where, entry.get("id"), text, places)
+        yield where, entry.get("id"), text, [_place(span, text, f"{where}: span {i}") for i, span in enumerate(spans)]
     if n_left_out:
         warnings.warn(f"{path}: {n_left_out} tasks have no annotation; they are left out", DataWarning, stacklevel=2)
 
 
 def _text_of(fields: Mapping[str, Any], name: str | None, where: str) -> str:
-    """Return the field `name`, or "text", or the only field with text."""
     texts = {field: text for field, text in fields.items() if isinstance(text, str)}
-    if name is None:
-        name = next(iter(texts)) if len(texts) == 1 else "text"
+    name = name or (next(iter(texts)) if len(texts) == 1 else "text")
     if name not in texts:
         others = ", ".join(map(printable, texts)) or "none"
         raise KitError(f"{where}: {name}: expected a text; fields with text: {others} (choose with --text-field)")
     return texts[name]
 
 
-def _place_of(span: Any, text: str, where: str) -> tuple[int, int, list[str]]:
-    span = dict(zip(("start", "end", "labels"), span, strict=False)) if isinstance(span, list) else span
-    place = check_record(span, _Place, where)
-    start, end = place.start, place.end
-    quoted = _visible(place.text) if isinstance(place.text, str) else _visible(text[start:end])
-    if quoted != _visible(text[start:end]):
+def _place(entry: Any, text: str, where: str) -> Place:
+    entry = dict(zip(("start", "end", "labels"), entry, strict=False)) if isinstance(entry, list) else entry
+    span = check_record(entry, _Span, where)
+    start, end = span.start, span.end
+    if isinstance(span.text, str) and _visible(span.text) != _visible(text[start:end]):
         units = text.encode("utf-16-le", "surrogatepass")  # JavaScript counts an emoji as two
         start, end = (len(units[: 2 * edge].decode("utf-16-le", "replace")) for edge in (start, end))
-        if quoted != _visible(text[start:end]):
-            raise KitError(f"{where}: text: differs from the characters {place.start} to {place.end} of the document")
-    return start, end, [place.labels] if isinstance(place.labels, str) else place.labels
+        if _visible(span.text) != _visible(text[start:end]):
+            raise KitError(f"{where}: text: differs from the characters {span.start} to {span.end} of the document")
+    return start, end, [span.labels] if isinstance(span.labels, str) else span.labels
 
 
 def _visible(text: str) -> str:
@@ -220,36 +200,36 @@ def _conll(content: str, path: Path) -> Iterator[Annotated]:
     -DOCSTART- starts a document. Lines without a tag are comments if they begin with "#". Columns are separated by tabs
     if the line has one. A first column that counts the tokens of each sentence is left out (CoNLL-U).
     """
-    documents: list[tuple[int, list[list[list[str]]]]] = [(1, [[]])]
+    documents: list[tuple[int, list[list[list[str]]]]] = [(1, [[]])]  # first line, sentences of lines of columns
     for number, line in enumerate(content.replace("\r", "").split("\n"), start=1):
-        columns = re.split("\t" if "\t" in line.strip() else " +", line.strip(" \t"))
+        columns = [column.strip(" ") for column in re.split("\t" if "\t" in line.strip() else " +", line.strip(" \t"))]
         if columns[0] == "-DOCSTART-" or line.startswith("# newdoc"):
             documents.append((number, [[]]))
         elif columns == [""]:
             documents[-1][1].append([])
         elif len(columns) > 1 and TAG.fullmatch(columns[-1]):
             if len(columns) < 10 or columns[0].isdecimal():  # CoNLL-U's "2-3" is a word of the next two lines
-                documents[-1][1][-1].append([column.strip(" ") for column in columns])
+                documents[-1][1][-1].append(columns)
         elif not line.startswith("#"):
             raise KitError(f"{path}: line {number}: expected a token and a tag: O, or B- or I- and a label")
     sentences = [sentence for _, of_document in documents for sentence in of_document if sentence]
-    counts = [
-        [columns[0] for columns in one if len(columns) > 2] == list(map(str, range(1, len(one) + 1)))
-        for one in sentences
-    ]
-    place = int(all(counts) and max(map(len, sentences), default=0) > 1)
+    rows = [(str(index), columns) for one in sentences for index, columns in enumerate(one, 1)]
+    is_counted = len(rows) > len(sentences) and all(len(row) > 2 and row[0] == index for index, row in rows)
     for number, of_document in documents:
         text, places = "", []
         for sentence in filter(None, of_document):
+            tokens = [columns[int(is_counted)] for columns in sentence]
             text += "\n" * bool(text)
-            edges = list(accumulate((len(columns[place]) + 1 for columns in sentence), initial=len(text)))
-            text += " ".join(columns[place] for columns in sentence)
-            tags = [columns[-1][0].upper() + columns[-1][1:] for columns in sentence]
-            biluo = iob_utils.iob_to_biluo([BILUO.get(tag[0], tag[0]) + tag[1:] for tag in tags])
-            for label, first, last in iob_utils.tags_to_entities(biluo):
+            edges = list(accumulate((len(token) + 1 for token in tokens), initial=len(text)))
+            text += " ".join(tokens)
+            prefixes = [columns[-1][0].upper() for columns in sentence]
+            tags = [
+                BILUO.get(prefix, prefix) + columns[-1][1:] for prefix, columns in zip(prefixes, sentence, strict=True)
+            ]
+            for label, first, last in iob_utils.tags_to_entities(iob_utils.iob_to_biluo(tags)):
                 places.append((edges[first], edges[last + 1] - 1, [label]))
         if text:
-            yield Annotated(f"{path}: document from line {number}", None, text, places)
+            yield f"{path}: document from line {number}", None, text, places
 
 
 Found = Iterable[tuple[Document, Sequence[PiiSpan]]]  # what `Tagger.label_documents` yields

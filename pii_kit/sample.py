@@ -16,15 +16,7 @@ from pii_kit.augment.slots import INITIALS, author, drawn
 from pii_kit.augment.surrogates import Surrogates, handle_of
 from pii_kit.documents import Document, Span, document_of_spans, write_documents
 from pii_kit.files import KitError
-from pii_kit.labels import (
-    EMAIL,
-    ID_NUM,
-    NAME_STUDENT,
-    PHONE_NUM,
-    STREET_ADDRESS,
-    URL_PERSONAL,
-    USERNAME,
-)
+from pii_kit.labels import NAME_STUDENT, PII_TYPES, STREET_ADDRESS
 from pii_kit.lexicon import without_accents
 from pii_kit.submission import true_rows, write_submission
 from pii_kit.templates import Slots, expand, expand_text, read_phrases
@@ -32,15 +24,7 @@ from pii_kit.templates import Slots, expand, expand_text, read_phrases
 # Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
 # Share of the documents with PII that hold a type, in addition to the one type that each of them holds.
-TYPE_SHARE = {
-    NAME_STUDENT: 0.75,
-    EMAIL: 0.08,
-    USERNAME: 0.05,
-    ID_NUM: 0.08,
-    PHONE_NUM: 0.05,
-    URL_PERSONAL: 0.08,
-    STREET_ADDRESS: 0.02,
-}
+TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), strict=True))
 NUMBER_STEP = 3  # numbers of documents rise by 1 to 5: Kaggle's have gaps too
 PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor")  # none of them is a student
 # Slots that are drawn once for a document, so that the story keeps to one company, one tool and one team.

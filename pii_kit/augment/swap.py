@@ -60,26 +60,24 @@ def swap_pii(document: Document, surrogates: Surrogates) -> Document:
     label. E-mail addresses, user names and links may contain the document's first new name. Numbers keep the
     positions of their digits. Addresses are replaced as a whole.
     """
-    names = _new_names(document, surrogates)
+    spans = [(cut(document, first, end), first, end, kind) for first, end, kind in spans_of(true_labels(document))]
+    names = _new_names([entity for entity, *_, pii_type in spans if pii_type == NAME_STUDENT], surrogates)
     handle = handle_of("".join(list(names.values())[:2]))
     drawn: dict[tuple[str, str], Document] = {}
     parts: list[Document] = []
     done = 0
-    for first, end, pii_type in spans_of(true_labels(document)):
-        parts.append(_swap_unlabelled(cut(document, done, first), names))
-        entity = cut(document, first, end)
+    for entity, first, end, pii_type in spans:
+        parts.append(_swap_names(cut(document, done, first), names))
         if pii_type == NAME_STUDENT:
-            swapped = (token if _is_particle(token, entity) else _swap(token, names) for token in entity.tokens)
-            parts.append(replace(entity, tokens=tuple(swapped)))
+            tokens = (token if _is_particle(token, entity) else _swap(token, names) for token in entity.tokens)
+            parts.append(replace(entity, tokens=tuple(tokens)))
         else:
             key = pii_type, entity.full_text.rstrip(" ")
-            if key not in drawn:
-                drawn[key] = _surrogate(entity, pii_type, handle, surrogates)
-            spaces = (*drawn[key].trailing_whitespace[:-1], entity.trailing_whitespace[-1])
-            parts.append(replace(drawn[key], trailing_whitespace=spaces))
+            new = drawn[key] = drawn.get(key) or _surrogate(entity, pii_type, handle, surrogates)
+            spaces = (*new.trailing_whitespace[:-1], entity.trailing_whitespace[-1])
+            parts.append(replace(new, trailing_whitespace=spaces))
         done = end
-    parts.append(_swap_unlabelled(cut(document, done, len(document.tokens)), names))
-    return join(document.number, parts)
+    return join(document.number, [*parts, _swap_names(cut(document, done, len(document.tokens)), names)])
 
 
 def _n_letters(token: str) -> int:
@@ -91,35 +89,29 @@ def _is_particle(token: str, entity: Document) -> bool:
     return token.islower() and any(other[:1].isupper() for other in entity.tokens)
 
 
-def _new_names(document: Document, surrogates: Surrogates) -> dict[str, str]:
+def _new_names(entities: Iterable[Document], surrogates: Surrogates) -> dict[str, str]:
     """Map each token of the document's names, casefolded, to its surrogate; particles and punctuation are left out."""
     names: dict[str, str] = {}
-    for first, end, pii_type in spans_of(true_labels(document)):
-        if pii_type != NAME_STUDENT:
-            continue
-        entity = cut(document, first, end)
+    for entity in entities:
         for place, token in enumerate(entity.tokens):
             if token.casefold() in names or not _n_letters(token) or _is_particle(token, entity):
                 continue
-            if _n_letters(token) == 1 or ("." in token and token.isupper()):  # "J", "J.", "J.P."
-                names[token.casefold()] = surrogates.like(token)
-            else:
-                names[token.casefold()] = surrogates.word("last" if place else "first")
+            is_initial = _n_letters(token) == 1 or ("." in token and token.isupper())  # "J", "J.", "J.P."
+            new = surrogates.like(token) if is_initial else surrogates.word("last" if place else "first")
+            names[token.casefold()] = new
     return names
 
 
 def _swap(token: str, names: Mapping[str, str]) -> str:
     """Return the surrogate of a token, in capitals or lower case if the token is; the token if it has none."""
-    new = names.get(token.casefold())
-    if new is None:
-        return token
+    new = names.get(token.casefold(), token)
     return new.upper() if token.isupper() else new.lower() if token.islower() else new
 
 
-def _swap_unlabelled(part: Document, names: Mapping[str, str]) -> Document:
+def _swap_names(part: Document, names: Mapping[str, str]) -> Document:
     """Swap names in a part without PII, only in capitals or title case; no initials, since "I" and "A" are words."""
-    swapped = (_swap(token, names) if token[:1].isupper() and _n_letters(token) > 1 else token for token in part.tokens)
-    return replace(part, tokens=tuple(swapped))
+    tokens = (_swap(token, names) if token[:1].isupper() and _n_letters(token) > 1 else token for token in part.tokens)
+    return replace(part, tokens=tuple(tokens))
 
 
 def _surrogate(entity: Document, pii_type: str, handle: str, surrogates: Surrogates) -> Document:
