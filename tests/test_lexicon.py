@@ -2,64 +2,26 @@
 
 import pytest
 
-from pii_kit.lexicon import (
-    CASINGS,
-    LISTS,
-    MISSPELT,
-    N_FEATURES,
-    N_ROWS,
-    OFFSETS,
-    SIZES,
-    casing_of,
-    features_of,
-    look_up,
-    read_lexicon,
-)
-
-
-def category(token: str, name: str) -> int:
-    return look_up(token)[list(LISTS).index(name)]
+from pii_kit.lexicon import CASINGS, LISTS, MISSPELT, N_ROWS, OFFSETS, SIZES, features_of, look_up, read_lexicon
 
 
 def test_every_category_of_the_list_fits_its_table():
     lexicon = read_lexicon()
-    assert len(lexicon) > 150_000
+    assert len(lexicon) > 150_000 and all(word == word.lower() for word in lexicon)
     for place, (name, size) in enumerate(LISTS.items()):
         found = {categories[place] for categories in lexicon.values()}
         assert found == set(range(size - (name == "commonness")))  # MISSPELT is in no list
-    assert all(word == word.lower() for word in lexicon)
 
 
 @pytest.mark.parametrize(
     ("token", "name", "expected"),
     [
-        ("The", "commonness", 5),
-        ("reflection", "commonness", 3 - 1),
-        ("MEXICO", "place", 3),
-        ("Mumbai", "place", 2),
-        ("Maria", "first name", 2),
-        ("Garcia", "surname", 2),
-        ("Garc\u00eda", "surname", 2),
-        ("xqzzt", "commonness", 0),
+        ("The", "commonness", 5), ("xqzzt", "commonness", 0), ("MEXICO", "place", 3), ("Mumbai", "place", 2),
+        ("Maria", "first name", 2), ("Garcia", "surname", 2), ("Garc\u00eda", "surname", 2),
     ],
-)
+)  # fmt: skip
 def test_known_words_have_their_categories_whatever_the_casing(token, name, expected):
-    assert category(token, name) >= expected if name == "commonness" and expected else category(token, name) == expected
-
-
-@pytest.mark.parametrize(
-    ("casing", "tokens"),
-    [
-        ("lower", ["word"]),
-        ("Title", ["Ana", "O'Brien", "Anne-Marie", "I", "É"]),
-        ("UPPER", ["NASA"]),
-        ("mixed", ["McDonald", "eBay"]),
-        ("digits", ["2021", "A1"]),
-        ("other", ["...", "\n\n", ""]),
-    ],
-)
-def test_the_casing_of_a_token_is_the_expected_one(casing, tokens):
-    assert {CASINGS[casing_of(token)] for token in tokens} == {casing}
+    assert look_up(token)[list(LISTS).index(name)] == expected
 
 
 @pytest.mark.parametrize("token", ["Reflecton", "Reflectiion", "reflcetion", "RIFLECTION"])
@@ -75,7 +37,6 @@ def test_what_is_no_word_is_unknown_to_all_lists(token):
 def test_rows_of_features_are_in_their_own_part_of_the_table():
     for token in ("The", "garcia", "NASA", "\n", "B52", "Reflecton"):
         for rows in features_of(token):
-            assert len(rows) == N_FEATURES
             assert all(0 <= row - offset < size for row, offset, size in zip(rows, OFFSETS, SIZES, strict=True))
     assert sum(SIZES) == N_ROWS
 
