@@ -41,10 +41,11 @@ def pii_places(labels: Sequence[str]) -> list[int]:
     return places
 
 
-def spans_of(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+def spans_of(labels: Sequence[str], *, joined: bool = False) -> list[tuple[int, int, str]]:
     """Return the entities of a document's labels as (first token, end token, type).
 
-    An I- label that does not continue an entity of its type starts a new one.
+    An I- label that does not continue an entity of its type starts a new one. With `joined`, neighbours of one type are
+    one span, whatever their B- and I-.
 
     >>> spans_of(["O", "B-EMAIL", "B-NAME_STUDENT", "I-NAME_STUDENT"])
     [(1, 2, 'EMAIL'), (2, 4, 'NAME_STUDENT')]
@@ -52,23 +53,11 @@ def spans_of(labels: Sequence[str]) -> list[tuple[int, int, str]]:
     spans: list[tuple[int, int, str]] = []
     for index in pii_places(labels):
         label, pii_type = labels[index], labels[index][2:]
-        if label.startswith("I-") and spans and spans[-1][1:] == (index, pii_type):
+        if spans and spans[-1][1:] == (index, pii_type) and (joined or label.startswith("I-")):
             spans[-1] = (spans[-1][0], index + 1, pii_type)
         else:
             spans.append((index, index + 1, pii_type))
     return spans
-
-
-def same_type_runs(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Return the longest stretches of one PII type, whatever their B- and I-: (first token, end token, type)."""
-    runs: list[tuple[int, int, str]] = []
-    for index in pii_places(labels):
-        pii_type = labels[index][2:]
-        if runs and runs[-1][1:] == (index, pii_type):
-            runs[-1] = runs[-1][0], index + 1, pii_type
-        else:
-            runs.append((index, index + 1, pii_type))
-    return runs
 
 
 def label_span(labels: list[str], first: int, end: int, pii_type: str) -> None:

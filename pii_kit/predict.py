@@ -59,10 +59,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Member:
-    """A trained network with its tokenizer, its windows (in pieces), and its own threshold on P(O).
-
-    `run` is the index of its run in a `Tagger`, and `weight` its share of the average.
-    """
+    """A trained network with its tokenizer, windows (in pieces) and threshold; `run` is the index of its run."""
 
     network: Network
     tokenizer: PieceTokenizer

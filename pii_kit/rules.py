@@ -17,7 +17,7 @@ from pii_kit import labels as types
 from pii_kit.decide import decide, repair_bio
 from pii_kit.documents import Document, covered_tokens, join_tokens, token_edges
 from pii_kit.files import KitError
-from pii_kit.labels import NAME_STUDENT, OUTSIDE, OUTSIDE_ID, label_span, pii_places, same_type_runs, spans_of, type_of
+from pii_kit.labels import NAME_STUDENT, OUTSIDE, OUTSIDE_ID, label_span, pii_places, spans_of, type_of
 from pii_kit.lexicon import in_lower_case
 
 Rule = Callable[[Document, Sequence[str], np.ndarray], list[str]]
@@ -71,7 +71,7 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
     for index in pii_places(labels):
         if document.tokens[index].isspace():
             result[index] = OUTSIDE
-    for first, end, pii_type in same_type_runs(labels):
+    for first, end, pii_type in spans_of(labels, joined=True):
         visible = [i for i in range(first, end) if not document.tokens[i].isspace()]
         if pii_type == types.STREET_ADDRESS and visible:
             result[visible[0] : visible[-1] + 1] = labels[visible[0] : visible[-1] + 1]
@@ -87,7 +87,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
     result, tokens = list(labels), document.tokens
     if NAME_STUDENT in map(type_of, labels) and in_lower_case(tokens):
         tokens = tuple(token if token in CONNECTORS else token.capitalize() for token in tokens)
-    for first, end, pii_type in same_type_runs(labels):
+    for first, end, pii_type in spans_of(labels, joined=True):
         if pii_type != NAME_STUDENT:
             continue
         words = [i for i in range(first, end) if is_name_word(tokens[i])]

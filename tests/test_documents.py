@@ -69,7 +69,7 @@ def test_texts_of_any_characters_are_read(tmp_path, text, is_ascii):
         ({"trailing_whitespace": [True, False]}, "document 7: trailing_whitespace: 2 values for 3 tokens"),
         ({"trailing_whitespace": [True, 0, False]}, "trailing_whitespace[1]: expected a boolean, found a number"),
         ({"labels": ["O", "B-NAME_STUDENT"]}, "document 7: labels: 2 values for 3 tokens"),
-        ({"labels": ["O", "B-NAME" * 90, "O"]}, "document 7: labels[1]: unknown label 'B-NAMEB"),
+        ({"labels": ["O", "B-NAME" * 90, "O"]}, "document 7: labels: unknown label 'B-NAMEB"),
     ],
 )
 def test_a_wrong_field_is_named_with_file_and_document(tmp_path, change, needle):
@@ -96,7 +96,7 @@ def test_labels_may_be_missing_unless_training_needs_them(tmp_path):
         ('{"document": 1}', "expected a list of documents, found an object"),
         ("[3]", "entry 0: expected a document, found a number"),
         ("[" * 10**5, "not JSON"),
-        ('[{"document": ' + "1" * 5000 + "}]", "too large a number"),
+        ('[{"document": ' + "1" * 5000 + "}]", "not JSON in UTF-8: Exceeds the limit"),
         ('["\xff"]'.encode("latin-1"), "not JSON in UTF-8"),
         ('[{"document": 1, "tokens": []}]', "document 1: full_text, trailing_whitespace missing"),
     ],
