@@ -363,19 +363,21 @@ def has_tagger(folder: Path, name: str = "tagger") -> bool:
 
 
 def fold_folders(run: str | Path) -> list[Path]:
-    """Return the folders of a run's folds that have a trained network; for a run of one network, the run itself.
+    """Return the folders of a run's folds whose taggers count; for a run of one network, the run itself.
 
-    For an unfinished run: the finished folds; if there are none, those that have a tagger; if there are none, all.
+    Of an unfinished run these are the finished folds, or if there are none, those that have a tagger.
     """
     run = Path(run)
-    if not (run / "folds.json").exists():
-        found = sorted(run.glob("fold_*"), key=lambda fold: (len(fold.name), fold.name))
-        return [fold for fold in found if has_tagger(fold)] or found or [run]
-    folders = [run / f"fold_{k}" for k in read_json(run / "folds.json")["folds"]]
-    if (run / "result.json").exists() or not any((fold / "run.json").exists() for fold in folders):
-        return folders  # finished or exported: a fold that is missing here is an error elsewhere
-    begun = [fold for fold in folders if has_tagger(fold)]
-    return [fold for fold in begun if (fold / "result.json").exists()] or begun or folders
+    found = sorted(run.glob("fold_*"), key=lambda fold: (len(fold.name), fold.name))
+    found = [fold for fold in found if has_tagger(fold)] or found or [run]
+    if not (run / "run.json").exists():
+        return found
+    record = read_json(run / "run.json")
+    if (run / "result.json").exists():
+        return [run / f"fold_{fold}" for fold in record.get("folds", ())] or found
+    histories = [(fold, fold / "history.json") for fold in found]
+    n_epochs = record.get("settings", {}).get("train", {}).get("epochs")
+    return [fold for fold, path in histories if path.exists() and read_json(path)[-1]["epoch"] == n_epochs] or found
 
 
 def _decision(run: Path, members: Sequence[Member]) -> _Decision:
@@ -388,11 +390,11 @@ def _decision(run: Path, members: Sequence[Member]) -> _Decision:
 def _check_same_data(runs: Sequence[Path]) -> None:
     data: dict[str, str] = {}  # fingerprint of training data to a run, with the number of its documents
     for run in runs:
-        records = [read_json(path) for fold in (run, *fold_folders(run)) if (path := fold / "run.json").exists()]
-        if not records:
+        if not (run / "run.json").exists():
             logger.warning("%s: has no run.json, so its training data are unknown", run)
-        for record in records:
-            data.setdefault(record["data"], f"{run} ({record['n_documents']} documents)")
+            continue
+        record = read_json(run / "run.json")
+        data.setdefault(record["data"], f"{run} ({record['n_documents']} documents)")
     if len(data) > 1:
         raise KitError(
             f"the runs were trained on different data: {', '.join(data.values())}; "

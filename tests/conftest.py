@@ -1,7 +1,6 @@
 """Essays and models small enough for a test."""
 
 import os
-from dataclasses import replace
 from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the suite runs in two processes, which must not fight for two cores
@@ -14,7 +13,7 @@ import spacy
 import torch
 from kaggle_stub import built_kit, no_wheels, stub  # noqa: F401 (fixtures)
 
-from pii_kit import training as presets
+from pii_kit import settings
 from pii_kit.documents import Document
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS
@@ -22,10 +21,10 @@ from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
 from pii_kit.models.network import TorchNetwork
 from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, ShaRnnForTokenClassification
 from pii_kit.pieces import train_byte_pairs, train_word_pieces
-from pii_kit.predict import Member
+from pii_kit.predict import Member, save_member
 from pii_kit.sample import make_documents
-from pii_kit.training import Preset, TrainConfig
-from pii_kit.training.folds import train_folds
+from pii_kit.settings import MobileBertSizes, Preset, ShaRnnSizes, TrainSettings
+from pii_kit.training.train import train
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)
@@ -153,48 +152,39 @@ def mobilebert_tagger(documents) -> Member:
     )
 
 
-TINY = TrainConfig(epochs=2, batch_size=8, window_size=64, overlap=16, learning_rate=1e-2, class_weights=0.1)
-TINY_PRESETS = {
-    "sha_rnn": {
-        "cpu": Preset(
-            n_pieces=300,
-            model={
-                "hidden_size": 16,
-                "boom_size": 32,
-                "num_hidden_layers": 1,
-                "attention_layers": [0],
-                "n_features": N_ROWS,
-            },
-            train=TINY,
-            every_fold=False,
-        )
-    },
-    "mobilebert": {
-        "cpu": Preset(
-            n_pieces=300,
-            model={
-                "hidden_size": 32,
-                "embedding_size": 16,
-                "intra_bottleneck_size": 16,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "num_feedforward_networks": 1,
-                "n_features": N_ROWS,
-            },
-            train=TINY,
-            every_fold=False,
-        )
-    },
+def save_tagger(folder, member: Member) -> None:
+    """Write a tagger as the process of a fold does."""
+    sizes = {"window_size": member.window_size, "overlap": member.overlap, "o_threshold": member.o_threshold}
+    save_member(folder, member.network.model, member.tokenizer, **sizes)
+
+
+TINY = TrainSettings(epochs=2, batch_size=8, window_size=64, overlap=16, learning_rate=1e-2, class_weights=0.1)
+TINY_SIZES = {
+    "sha_rnn": ShaRnnSizes(hidden_size=16, boom_size=32, num_hidden_layers=1, attention_layers=[0], n_features=N_ROWS),
+    "mobilebert": MobileBertSizes(
+        hidden_size=32,
+        embedding_size=16,
+        intra_bottleneck_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_feedforward_networks=1,
+        n_features=N_ROWS,
+    ),
 }
-for of_model in TINY_PRESETS.values():
-    of_model |= {"other": of_model["cpu"], "every_fold": replace(of_model["cpu"], every_fold=True)}
+TINY_PRESETS = {
+    model: {
+        name: Preset(n_pieces=300, model=sizes, train=TINY, every_fold=name == "every_fold")
+        for name in ("cpu", "other", "every_fold")
+    }
+    for model, sizes in TINY_SIZES.items()
+}
 
 
 @pytest.fixture
 def tiny_presets(monkeypatch):
     """Presets that train in a second, in place of the real ones."""
-    monkeypatch.setattr(presets, "PRESETS", TINY_PRESETS)
+    monkeypatch.setattr(settings, "PRESETS", TINY_PRESETS)
 
 
 @pytest.fixture(scope="session")
@@ -205,10 +195,8 @@ def cross_validated(documents, tmp_path_factory):
     @cache
     def run(seed: int):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(presets, "PRESETS", TINY_PRESETS)
+            patched.setattr(settings, "PRESETS", TINY_PRESETS)
             of_seed = folder / f"seed_{seed}"
-            return of_seed, train_folds(
-                "sha_rnn", documents, of_seed, preset="cpu", n_folds=3, folds=range(3), seed=seed
-            )
+            return of_seed, train("sha_rnn", documents, of_seed, n_folds=3, folds=range(3), changes={"seed": seed})
 
     return run

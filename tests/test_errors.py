@@ -3,11 +3,10 @@
 import json
 
 import pytest
-from conftest import make_document
+from conftest import make_document, save_tagger
 
 from pii_kit.__main__ import main
 from pii_kit.documents import write_documents
-from pii_kit.training.runs import save_tagger
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ CASES = {
     f"{TRAIN} object.json": "expected a list of documents",
     f"{TRAIN} unlabelled.json": "document 1: labels missing (training and scoring need them)",
     "train --model sha_rnn --preset published --run new --data train.json": "unknown preset 'published' of sha_rnn",
-    f"{TRAIN} few.json": "3 labelled documents, 5 folds: expected 2 folds or more, and a document for each",
+    f"{TRAIN} few.json": "3 labelled documents in 3 groups that share no text, 5 folds: expected 2 folds or more",
     "train --model mobilebert --preset published --weights listed --run new --data train.json": "names a model_type",
     "train --model encoder --weights listed --run new --data train.json": "names a model_type",
     "train --model encoder --run new --data train.json": "pass a folder or a hub name with --weights",

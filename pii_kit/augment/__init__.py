@@ -5,13 +5,12 @@ Labels are right by construction: each new part is tokenized and labelled on its
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pii_kit.augment.plant import Insertion, insert, planted, traps
 from pii_kit.augment.surrogates import Surrogates
 from pii_kit.augment.swap import swap_pii, without_pii
 from pii_kit.documents import Document, join_tokens
-from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,
     ID_NUM,
@@ -22,49 +21,12 @@ from pii_kit.labels import (
     URL_PERSONAL,
     USERNAME,
 )
+from pii_kit.settings import AugmentSettings
 
-__all__ = ["AugmentConfig", "augment", "augment_document", "without_pii"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """How much to augment; with all zeros, documents stay as they are.
-
-    Attributes:
-        swap_share: share of the documents with PII in which all PII is swapped for surrogates.
-        plant_share: share of the documents without PII in which PII is planted.
-        traps: mean number of planted lines, sentences and stories that only look like PII, in every document; 0 to 10.
-        name_share: share of the documents with planted PII that get a NAME_STUDENT.
-        email_share: share of them that get an EMAIL.
-        username_share: share of them that get a USERNAME.
-        id_share: share of them that get an ID_NUM.
-        phone_share: share of them that get a PHONE_NUM.
-        url_share: share of them that get a URL_PERSONAL.
-        address_share: share of them that get a STREET_ADDRESS.
-        lower_share: share of all documents that are then written in lower case, as some authors write.
-    """
-
-    swap_share: float = 1.0
-    plant_share: float = 0.6
-    traps: float = 2.0
-    name_share: float = 0.9
-    email_share: float = 0.10
-    username_share: float = 0.05
-    id_share: float = 0.14
-    phone_share: float = 0.08
-    url_share: float = 0.14
-    address_share: float = 0.06
-    lower_share: float = 0.0
-
-    def __post_init__(self):
-        """Check the settings; raise KitError, naming the setting, for a value out of range."""
-        for name, value in vars(self).items():
-            most = 10 if name == "traps" else 1
-            if not 0 <= value <= most:
-                raise KitError(f"augment.{name} is {value}; expected 0 to {most}")
+__all__ = ["augment", "augment_document", "without_pii"]
 
 
-def type_shares(settings: AugmentConfig) -> dict[str, float]:
+def type_shares(settings: AugmentSettings) -> dict[str, float]:
     """Return, for each PII type, the share of the documents with planted PII that get this type."""
     return {
         NAME_STUDENT: settings.name_share,
@@ -77,7 +39,7 @@ def type_shares(settings: AugmentConfig) -> dict[str, float]:
     }
 
 
-def augment(documents: Iterable[Document], settings: AugmentConfig, *, seed: int, epoch: int) -> list[Document]:
+def augment(documents: Iterable[Document], settings: AugmentSettings, *, seed: int, epoch: int) -> list[Document]:
     """Return the documents of one epoch, same order and numbers; each depends only on itself, seed and epoch."""
     return [
         augment_document(document, settings, random.Random(f"{seed} {epoch} {document.number}"))
@@ -85,7 +47,7 @@ def augment(documents: Iterable[Document], settings: AugmentConfig, *, seed: int
     ]
 
 
-def augment_document(document: Document, settings: AugmentConfig, rng: random.Random) -> Document:
+def augment_document(document: Document, settings: AugmentSettings, rng: random.Random) -> Document:
     """Return a labelled document with its PII swapped, or with PII planted if it has none, and with traps planted."""
     # Surrogates avoid PII and capitalised tokens, which could name somebody; not the word "will" for the name Will.
     labels = document.labels or (OUTSIDE,) * len(document.tokens)

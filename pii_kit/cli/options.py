@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,7 +155,7 @@ def load_tagger(
     from pii_kit.documents import read_documents
     from pii_kit.metrics import recall_bound
     from pii_kit.predict import DEFAULT_RUN, Tagger
-    from pii_kit.training.ensemble import with_chosen_threshold, with_recall
+    from pii_kit.training.out_of_fold import choose_threshold, threshold_for_recall
 
     if not run:
         note = "using the tagger that comes with the kit, trained on made-up essays like those of `sample`"
@@ -165,9 +166,10 @@ def load_tagger(
         raise KitError(f"{train}: no document has PII; expected the labels that the runs were trained on")
     tagger = Tagger.load(*runs, o_threshold=o_threshold, thresholds=by_type, mixed_data=mixed_data, **settings)
     if documents and len(runs) > 1 and o_threshold is None:
-        tagger = with_chosen_threshold(tagger, runs, documents)
+        tagger = replace(tagger, o_threshold=choose_threshold(runs, documents, tagger.rules))
     if recall:
-        tagger, found = with_recall(tagger, runs, documents, recall)
+        chosen, found = threshold_for_recall(runs, documents, tagger.rules, recall)
+        tagger = replace(tagger, o_threshold=chosen)
         counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"
         bound = recall_bound(found.tp, found.fn)
         print(f"P(O) < {tagger.o_threshold:g} finds {counts}; 95% lower bound of recall: {bound:.3f}")

@@ -205,11 +205,11 @@ def redact_eval(
     from pii_kit.documents import read_documents
     from pii_kit.redact import Redaction
     from pii_kit.redact.leaks import evaluate_redaction
-    from pii_kit.training.ensemble import labels_out_of_fold, predict_labelled
+    from pii_kit.training.out_of_fold import labels_out_of_fold, predict_unseen
 
     documents = read_documents(data, labels_required=True)
     runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
-    found = predict_labelled(tagger, runs, documents)
+    found = predict_unseen(tagger, runs, documents)
     shown = [document for document, _ in found.predictions]
     is_fixed = options.thresholds(threshold)[0] is not None
     validated = {} if is_fixed else labels_out_of_fold(tagger, runs, shown, recall=recall)

@@ -49,43 +49,36 @@ def train(
     teacher: Annotated[
         list[Path] | None, option("DIR", "learn also from this run's predictions; repeat to average several")
     ] = None,
-    mixed_data: options.MixedData = False,
     unlabelled: Annotated[Path | None, option("FILE.json", "essays that the teacher labels")] = None,
     minutes: options.Minutes = None,
     resume: options.Resume = False,
 ) -> None:
     """Train taggers on labelled essays, one for each fold."""
-    from pii_kit.training import default_preset, look_up
-    from pii_kit.training.settings import list_settings as listing
+    from pii_kit.settings import find_preset, listing
 
     named: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed}
     replaced = pairs("--set", changes)
     for name in replaced:
         if named.get(name) is not None:
             raise KitError(f"--set {name} and --{name.replace('_', '-')} are one setting; expected one of them")
+    replaced |= {name: value for name, value in named.items() if value is not None}
     if list_settings:
-        rows = listing(look_up(model, preset or default_preset(model), changes=replaced, **named), model)
+        rows = listing(find_preset(model, preset, replaced))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for name, value, about in rows:
             print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {about}".rstrip())
         return
     if not (data and run):
         raise KitError("--data FILE.json and --run DIR are needed: the essays to train on, and the folder of the run")
-    if unlabelled and not teacher:
-        raise KitError("--unlabelled needs --teacher: the runs that label these essays")
+    if bool(unlabelled) != bool(teacher):
+        raise KitError("--teacher and --unlabelled need each other: the runs that label, and the essays to label")
     from pii_kit.documents import read_documents
     from pii_kit.kaggle import deadline_in
-    from pii_kit.training.ensemble import teach
-    from pii_kit.training.folds import train_everywhere
-    from pii_kit.training.parallel import end_ranks, rank_state, working_devices
+    from pii_kit.training.train import train as train_run
 
     documents = read_documents(data, labels_required=True)
     more = [document for path in extra or () for document in read_documents(path, labels_required=True)]
-    taught = None
-    if unlabelled:
-        device = working_devices()[0]
-        taught = teach(teacher or [], read_documents(unlabelled), mixed_data=mixed_data, device=device)
-    result = train_everywhere(
+    result = train_run(
         model,
         documents,
         run,
@@ -95,15 +88,11 @@ def train(
         deadline=deadline_in(minutes),
         weights=weights,
         extra=more,
-        taught=taught,
-        teachers=() if unlabelled else teacher or (),
+        teachers=teacher or (),
+        unlabelled=read_documents(unlabelled) if unlabelled else (),
         changes=replaced,
-        **named,
     )
-    is_main_process = rank_state().is_main_process
-    end_ranks()
-    if is_main_process:
-        _print_result(run, result, is_taught=bool(taught))
+    _print_result(run, result, is_taught=bool(teacher))
 
 
 def _print_result(run: Path, result: dict, *, is_taught: bool) -> None:
@@ -256,11 +245,11 @@ def errors(
     from pii_kit.metrics import micro_fbeta
     from pii_kit.report.error_page import write_error_page
     from pii_kit.submission import submission_rows, true_rows
-    from pii_kit.training.ensemble import predict_labelled
+    from pii_kit.training.out_of_fold import predict_unseen
 
     documents = read_documents(data, labels_required=True)
     runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
-    found = predict_labelled(tagger, runs, documents)
+    found = predict_unseen(tagger, runs, documents)
     shown = [document for document, _ in found.predictions]
     labels = [tagger.decide(*pair) for pair in found.predictions]
     rows = submission_rows((doc.number, of_document) for doc, of_document in zip(shown, labels, strict=True))
@@ -288,7 +277,7 @@ def export(
     """Export a run to ONNX, as a folder that is a run too."""
     check_output(out, run, int8, folder=True)
     from pii_kit.documents import read_documents
-    from pii_kit.training.ensemble import export_run
+    from pii_kit.training.export import export_run
 
     labelled = read_documents(int8, labels_required=True) if int8 else None
     difference = export_run(run, out, int8=labelled)

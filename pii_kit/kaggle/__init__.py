@@ -71,19 +71,18 @@ def runs_below(root: Path) -> list[Path]:
 
 def training_data(run: Path) -> tuple[int, str] | None:
     """Return the number of documents that a run was trained on, and their digest; None if the run does not say."""
-    for record in (run / "run.json", *sorted(run.glob("fold_*/run.json"))):
-        if record.exists():
-            content = read_json(record)
-            return content["n_documents"], content["data"]
-    return None
+    if not (run / "run.json").exists():
+        return None
+    record = read_json(run / "run.json")
+    return record["n_documents"], record["data"]
 
 
 def training_documents(folder: Path, runs: Iterable[Path]) -> list[Document]:
     """Return the documents of `folder`/train.json if all runs were trained on them; otherwise none."""
-    from pii_kit.training.runs import fingerprint  # here, because torch takes seconds
+    from pii_kit.training.runs import digest_documents  # here, because torch takes seconds
 
     documents = read_documents(folder / "train.json") if (folder / "train.json").is_file() else []
-    expected = {(len(documents), fingerprint(documents))}
+    expected = {(len(documents), digest_documents(documents))}
     return list(documents) if {training_data(run) for run in runs} == expected else []
 
 
@@ -93,7 +92,7 @@ def copy_attached_run(run: Path, *, attached: Path = INPUT) -> Path:
     Nothing is copied if `run` exists or no such run is attached. Of several attached runs with this name the one with
     the latest files is copied. Attached files are read-only and do not change.
     """
-    folders = [path.parent for path in attached.rglob(f"{run.name}/folds.json")]
+    folders = [path.parent for path in attached.rglob(f"{run.name}/run.json")]
     if folders and not run.exists():
         latest = max(folders, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
         logger.warning("%s: copied from %s, to be resumed", run, latest)

@@ -65,7 +65,8 @@ def train_spacy_ner(
     Raises:
         KitError: A document has no labels, or no document has PII.
     """
-    from pii_kit.augment import AugmentConfig, augment
+    from pii_kit.augment import augment
+    from pii_kit.settings import AugmentSettings
 
     pipeline = spacy.blank("en")
     recognizer = pipeline.add_pipe("ner", config={"update_with_oracle_cut_size": CUT_SIZE})
@@ -80,7 +81,7 @@ def train_spacy_ner(
     for epoch in range(epochs):
         if epoch and time.monotonic() > deadline:
             return pipeline, epoch
-        augmented = augment(documents, AugmentConfig(), seed=seed, epoch=epoch)
+        augmented = augment(documents, AugmentSettings(), seed=seed, epoch=epoch)
         examples = _examples(pipeline, augmented, clean_share=CLEAN_SHARE)
         random.shuffle(examples)
         for batch in minibatch(examples, BATCH_SIZE):

@@ -20,9 +20,8 @@ from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, submission_rows, true_rows
-from pii_kit.training.folds import load_folds_out_of_fold, validated_documents
-from pii_kit.training.out_of_fold import OutOfFold, average_out_of_fold, labels_by_other_folds
-from pii_kit.training.runs import fingerprint
+from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold, labels_by_other_folds, load_out_of_fold, mean_of
+from pii_kit.training.runs import digest_documents, read_run
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
 AVERAGE = "average"
@@ -34,20 +33,20 @@ def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[st
     Raises:
         KitError: There is no run of a model, more than one, or one that was not trained on `documents`.
     """
-    runs, data = {}, fingerprint(documents)
+    runs, data = {}, digest_documents(documents)
     for name, model in MODELS.items():
         of_model = []
         for run in folders:
-            finished = (run / "folds.json").exists() and (run / "result.json").exists()
+            finished = (run / "run.json").exists() and (run / "result.json").exists()
             exported = any(run.rglob(ONNX_FILE))  # a copy of another run
-            if finished and not exported and read_json(run / "folds.json")["model"] == model:
+            if finished and not exported and read_json(run / "run.json").get("model") == model:
                 of_model.append(run)
         if not of_model and name == "encoder":
             continue
         if len(of_model) != 1:
             where = f": {', '.join(map(str, of_model))}; move the others away" if of_model else "; train one first"
             raise KitError(f"expected one finished run of {name}, found {len(of_model)}{where}")
-        if any(read_json(fold / "run.json")["data"] != data for fold in fold_folders(of_model[0])):
+        if read_json(of_model[0] / "run.json")["data"] != data:
             raise KitError(f"{of_model[0]}: trained on other documents than the {len(documents)} given")
         runs[name] = of_model[0]
     return runs
@@ -77,33 +76,21 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document])
     Raises:
         KitError: A run has no out-of-fold predictions, or no document was scored by every run.
     """
-    kept = {name: load_folds_out_of_fold(run) for name, run in runs.items()}
-    for name, of_run in kept.items():
-        if of_run is None:
-            raise KitError(f"{runs[name]}: no out-of-fold probabilities in its folds; train the run again")
-    members = [of_run for of_run in kept.values() if of_run is not None]
+    members = [load_out_of_fold(run) for run in runs.values()]
     scored = [document for document in documents if all(member.holds(document) for member in members)]
     if not scored:
         raise KitError(f"{', '.join(map(str, runs.values()))}: no document was scored by all; train the same folds")
-    members = [_only(member, scored) for member in members]
     decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
     decisions[AVERAGE] = {"rules": rules}
-    folds = [fold for fold in validated_documents(next(iter(runs.values())), scored) if fold]
     groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, AVERAGE: members}
     labels = {}
     for name, group in groups.items():
-        by_number, o_threshold = labels_by_other_folds(group, folds, decisions[name]["rules"])
+        by_number, o_threshold = labels_by_other_folds(group, scored, decisions[name]["rules"])
         labels[name] = [by_number[document.number] for document in scored]
     decisions[AVERAGE]["o_threshold"] = o_threshold  # the last group's
-    return Comparison(scored, {name: average_out_of_fold(group) for name, group in groups.items()}, decisions, labels)
-
-
-def _only(kept: OutOfFold, documents: Sequence[Document]) -> OutOfFold:
-    numbers = [document.number for document in documents]
-    scored, rows = np.isin(kept.documents, numbers), np.isin(kept.document, numbers)
-    of_rows = (array[rows] for array in (kept.document, kept.token, kept.label, kept.probabilities))
-    return OutOfFold(kept.documents[scored], kept.n_tokens[scored], *of_rows)
+    mean = keep_out_of_fold((document, mean_of(members, document)) for document in scored)
+    return Comparison(scored, dict(zip(groups, [*members, mean], strict=True)), decisions, labels)
 
 
 def spacy_out_of_fold(
@@ -126,15 +113,13 @@ def spacy_out_of_fold(
     """
     labels: dict[int, list[str]] = {}
     of_test: list[list[str]] = []
-    done, folds = [], fold_folders(run)
-    for place, fold in enumerate(tqdm(folds, desc="spaCy's NER", unit="fold")):
-        manifest = read_json(fold / "run.json")
-        validation, train = set(manifest["validation"]), manifest["train"]
+    done, record = [], read_run(run)
+    train = record.settings.train
+    for place, fold in enumerate(tqdm(record.folds, desc="spaCy's NER", unit="fold")):
+        validation = {entry.number for entry in record.documents if entry.fold == fold}
         training = [document for document in documents if document.number not in validation]
-        end = time.monotonic() + (deadline - time.monotonic()) / (len(folds) - place)
-        pipeline, n_epochs = train_spacy_ner(
-            training, seed=train["seed"], epochs=epochs or train["epochs"], deadline=end
-        )
+        end = time.monotonic() + (deadline - time.monotonic()) / (len(record.folds) - place)
+        pipeline, n_epochs = train_spacy_ner(training, seed=train.seed, epochs=epochs or train.epochs, deadline=end)
         held_out = [document for document in documents if document.number in validation]
         labels |= {document.number: label_with_spacy(pipeline, document) for document in held_out}
         of_test = of_test or [label_with_spacy(pipeline, document) for document in test]

@@ -5,112 +5,62 @@ which would soften them further, is left out.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from safetensors.numpy import load_file, save_file
 
-from pii_kit.documents import Document, true_labels
-from pii_kit.files import KitError, read_json
-from pii_kit.labels import LABEL_TO_ID, LABELS
-from pii_kit.predict import load_member, predict_documents
-from pii_kit.training.epochs import documents_of_epoch
-from pii_kit.training.parallel import rank_state
-from pii_kit.training.runs import fingerprint, fingerprint_tagger
-from pii_kit.training.settings import TrainConfig
+from pii_kit.documents import Document
+from pii_kit.files import KitError
+from pii_kit.predict import Tagger
 
-N_VARIANTS = 6  # of the training documents that a teacher labels: predictions take time
+TARGETS = "taught.safetensors"  # in the run folder, until the run is finished
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Taught:
-    """Documents with a teacher's probabilities (token, label); `teacher` names its taggers. Labels are ignored."""
+def teachable(unlabelled: Sequence[Document], labelled: Sequence[Document]) -> list[Document]:
+    """Leave out documents without tokens, and those with the same tokens as a labelled document.
 
-    predictions: tuple[tuple[Document, np.ndarray], ...]
-    teacher: tuple[str, ...]
-
-    def without(self, labelled: Iterable[Document]) -> "Taught":
-        """Leave out documents without tokens, and those with the same tokens as a labelled document.
-
-        The teacher may have been trained on a validation document, and would pass its labels on to the student; of a
-        training document the labels are known. What a teacher learned from validation documents still reaches the
-        student through other documents. For scores free of that, train fold K with a teacher's tagger of fold K alone.
-
-        Raises:
-            KitError: no document is left.
-        """
-        known = {document.tokens for document in labelled}
-        left = tuple((doc, scores) for doc, scores in self.predictions if doc.tokens and doc.tokens not in known)
-        n_left_out = len(self.predictions) - len(left)
-        if not left:
-            raise KitError(
-                f"all {n_left_out} unlabelled documents are empty or also labelled; add others to learn from"
-            )
-        logger.info("learning from %d unlabelled documents; %d are empty or also labelled", len(left), n_left_out)
-        return replace(self, predictions=left)
-
-    def manifest(self) -> dict:
-        """Return what run.json records."""
-        documents = [replace(document, labels=None) for document, _ in self.predictions]
-        return {"teacher": list(self.teacher), "n_documents": len(documents), "data": fingerprint(documents)}
-
-
-def fold_teachers(runs: Sequence[str | Path], fold: int, validation: Sequence[Document]) -> list[str]:
-    """Return the names of the taggers of a fold in `runs`, which must not have been trained on `validation`.
+    The teacher may have been trained on a validation document, and would pass its labels on to the student; of a
+    training document the labels are known. What a teacher learned from validation documents still reaches the student
+    through other documents.
 
     Raises:
-        KitError: a run has no tagger of this fold, or its fold validates other documents.
+        KitError: no document is left.
     """
-    names = []
-    for run in runs:
-        folder = Path(run) / f"fold_{fold}"
-        manifest = read_json(folder / "run.json")
-        if not {document.number for document in validation} <= set(manifest["validation"]):
-            raise KitError(
-                f"{folder}: trained on documents that fold {fold} validates, and would pass their labels on; "
-                "train teacher and student on the same documents with the same folds and seed"
-            )
-        names.append(f"{manifest['model']} {fingerprint_tagger(folder)}")
-    return names
+    known = {document.tokens for document in labelled}
+    left = [document for document in unlabelled if document.tokens and document.tokens not in known]
+    n_left_out = len(unlabelled) - len(left)
+    if not left:
+        raise KitError(f"all {n_left_out} unlabelled documents are empty or also labelled; add others to learn from")
+    logger.info("learning from %d unlabelled documents; %d are empty or also labelled", len(left), n_left_out)
+    return left
 
 
-def teach_fold(
-    runs: Sequence[str | Path],
-    fold: int,
-    training: Sequence[Document],
-    config: TrainConfig,
+def write_targets(
+    folder: Path,
+    teachers: Sequence[str | Path],
+    documents: Sequence[Document],
     *,
-    extra: Sequence[Document] = (),
-) -> list[list[tuple[Document, np.ndarray]]]:
-    """Make N_VARIANTS augmented variants of an epoch's documents, with target probabilities (token, label).
-
-    The targets are the mean of the labels, which are right by construction, and of the probabilities of the runs'
-    taggers of this fold, which know more words.
-    """
-    device = rank_state().device
-    members = [load_member(Path(run) / f"fold_{fold}", devices=[str(device)]) for run in runs]
-    variants = []
-    for epoch in range(N_VARIANTS if config.augment else 1):
-        made = documents_of_epoch(training, extra, config, epoch)
-        predicted = list(predict_documents(members, made))
-        variants.append([(document, (scores + _one_hot(document)) / 2) for document, scores in predicted])
-    return variants
+    device: str,
+    report: Callable[[float], None],
+) -> None:
+    """Predict documents with the mean of the teachers, and keep the probabilities in a run folder, without text."""
+    tagger = Tagger.load(*teachers, engine="torch", devices=[device], mixed_data=True)
+    predicted = []
+    for _, probabilities in tagger.predict(documents):
+        predicted.append(probabilities)
+        report(1)
+    partial = folder / f".{TARGETS}.partial"
+    save_file({"probabilities": np.concatenate(predicted)}, partial)
+    partial.replace(folder / TARGETS)
 
 
-def _one_hot(document: Document) -> np.ndarray:
-    return np.eye(len(LABELS), dtype=np.float32)[[LABEL_TO_ID[label] for label in true_labels(document)]]
-
-
-def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the mean loss of logits and target probabilities, both (batch, piece, label), with class weights (label).
-
-    The weight of a piece is the mean of the class weights under its targets, so the loss is least at the targets
-    whatever the weights. Pieces with targets of zero do not count. With one-hot targets this is plain cross-entropy.
-    """
-    of_pieces = F.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), reduction="none")
-    piece_weights = targets.flatten(0, 1) @ weights
-    return (of_pieces * piece_weights).sum() / piece_weights.sum()
+def read_targets(folder: Path, documents: Sequence[Document]) -> list[tuple[Document, np.ndarray]]:
+    """Return documents with the probabilities (token, label) that `write_targets` kept."""
+    if not documents:
+        return []
+    probabilities = load_file(folder / TARGETS)["probabilities"]
+    ends = np.cumsum([len(document.tokens) for document in documents])
+    return list(zip(documents, np.split(probabilities, ends[:-1]), strict=True))

@@ -1,21 +1,18 @@
-"""Class weights of the loss, optimizers, and the learning rate schedule."""
+"""Class weights and losses, optimizers, and the schedule of the learning rate."""
 
-import math
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from operator import itemgetter
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+import torch.nn.functional as F
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, LRScheduler, SequentialLR
 
-from pii_kit.files import KitError
 from pii_kit.labels import OUTSIDE_ID
+from pii_kit.settings import TrainSettings
+from pii_kit.windows import IGNORED
 
 
 class Lamb(torch.optim.Optimizer):
@@ -35,7 +32,7 @@ class Lamb(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Update the parameters once. `closure` is ignored; torch's schedulers and Accelerate pass none."""
+        """Update the parameters once. `closure` is ignored; torch's schedulers pass none."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -60,10 +57,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-CLASS_WEIGHTS = ("none", "balanced", "log")
-MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
-
-
 def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
     """Return the weights (label) of the cross-entropy for counts of tokens (label).
 
@@ -73,116 +66,61 @@ def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
     - a number: the weight of O; 1 for every other label.
 
     A label that does not occur counts as if it occurred once, so no weight is infinite. The formulas are those of the
-    original project's code. Raises KitError for an unknown scheme.
+    original project's code.
     """
-    if isinstance(scheme, int | float):
+    if not isinstance(scheme, str):
         return np.where(np.arange(len(counts)) == OUTSIDE_ID, scheme, 1.0)
     if scheme == "none":
         return np.ones(len(counts))
-    balanced = counts.sum() / (len(counts) * np.maximum(counts, 1))
-    if scheme == "balanced":
-        return balanced
-    if scheme == "log":
-        return 1 + np.log2(balanced / balanced[OUTSIDE_ID])
-    raise KitError(f"class_weights is {scheme!r}; expected one of none, balanced, log, or a number, the weight of O")
+    weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    return weights if scheme == "balanced" else 1 + np.log2(weights / weights[OUTSIDE_ID])
+
+
+def mean_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy of a batch with class weights (label).
+
+    Logits are (batch, piece, label). Labels are ids (batch, piece), IGNORED where none is, or target probabilities
+    (batch, piece, label), zero where none are. The weight of a piece is then the mean of the class weights under its
+    targets, so the loss is least at the targets whatever the weights.
+    """
+    if not labels.is_floating_point():
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight=weights, ignore_index=IGNORED)
+    of_pieces = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none")
+    piece_weights = labels.flatten(0, 1) @ weights
+    return (of_pieces * piece_weights).sum() / piece_weights.sum()
 
 
 def build_optimizer(
-    model: nn.Module,
-    *,
-    name: str,
-    learning_rate: float,
-    weight_decay: float,
-    head_rate: float = 1.0,
-    layer_decay: float = 1.0,
+    model: nn.Module, *, name: str, learning_rate: float, weight_decay: float, head_rate: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Build an optimizer with weight decay for matrices only, not for biases, gains and gates (of one row).
+    """Build an optimizer of OPTIMIZERS with weight decay for matrices only, not for biases, gains and gates.
 
-    Classifier and embedding of features have `head_rate` times the learning rate. Below the top layer of an encoder
-    each layer has `layer_decay` times the rate of the one above it, and the embeddings that of a layer below the first.
+    Classifier and embedding of features have `head_rate` times the learning rate.
     """
-    named = [(place, parameter) for place, parameter in model.named_parameters() if parameter.requires_grad]
-    top = max(_depth(place) or 0 for place, _ in named)
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for place, parameter in named:
-        depth = _depth(place)
-        factor = layer_decay ** (top - (top if depth is None else depth))
-        if place.startswith("classifier") or "feature_embedding" in place:
-            factor = head_rate
-        groups.setdefault((factor, parameter.squeeze().ndim > 1), []).append(parameter)
-    return OPTIMIZERS[name](
-        [
-            {"params": groups[key], "lr": learning_rate * key[0], "weight_decay": weight_decay if key[1] else 0.0}
-            for key in sorted(groups, key=lambda key: key[0] != 1)  # the first group's rate is what the history shows
-        ],
-        lr=learning_rate,
-    )
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for place, parameter in model.named_parameters():
+        is_head = place.startswith("classifier") or "feature_embedding" in place
+        groups.setdefault((is_head, parameter.squeeze().ndim > 1), []).append(parameter)
+    described = [
+        {
+            "params": parameters,
+            "lr": learning_rate * (head_rate if is_head else 1),
+            "weight_decay": weight_decay if is_matrix else 0.0,
+        }
+        for (is_head, is_matrix), parameters in sorted(
+            groups.items(), key=itemgetter(0)
+        )  # the first group's rate is in the history
+    ]
+    return OPTIMIZERS[name](described, lr=learning_rate)
 
 
-def _depth(place: str) -> int | None:
-    """Return the height of a parameter in its encoder: 0 for embeddings, 1 for the first layer; None above all layers.
+def build_schedule(optimizer: torch.optim.Optimizer, settings: TrainSettings, n_batches: int) -> LRScheduler:
+    """Build the schedule of the learning rate for epochs of `n_batches`, to be stepped once a batch.
 
-    >>> [_depth(f"encoder.{place}") for place in ("embeddings.norm.weight", "layers.3.mlp.weight", "final_norm.bias")]
-    [0, 4, None]
+    It rises linearly and then falls in cosine cycles from the highest rate to 0 (Loshchilov & Hutter, arXiv
+    1608.03983, equation 5).
     """
-    if layer := re.search(r"\blayers?\.(\d+)\.", place):
-        return int(layer[1]) + 1
-    return 0 if "embeddings" in place else None
-
-
-def moving_average(model: nn.Module, decay: float, accelerator: Accelerator) -> AveragedModel | None:
-    """Return a copy of a model for the exponential moving average of its weights; None without a `decay`.
-
-    It becomes a part of the accelerator's checkpoints.
-    """
-    if not decay:
-        return None
-    average = AveragedModel(model, accelerator.device, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    accelerator.register_for_checkpointing(average)
-    return average
-
-
-def mixed_precision(setting: str, *, is_encoder: bool = False) -> str:
-    """Return the mixed precision for Accelerate; "auto" is "bf16" where the hardware multiplies it faster, else "no".
-
-    These are GPUs from Ampere on (capability 8.0; earlier ones emulate it, slowly) and, for transformers' encoders,
-    CPUs with AVX-512 BF16 or AMX. An LSTM gains nothing from it on a CPU.
-    """
-    if setting != "auto":
-        return setting
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "no"
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 does not have it
-    return "bf16" if is_encoder and (known.get("avx512_bf16") or known.get("amx_bf16")) else "no"
-
-
-@contextmanager
-def full_precision(model: nn.Module) -> Iterator[None]:
-    """Leave out Accelerate's mixed precision, so that a tagger is scored as it will predict once it is loaded."""
-    wrapped = vars(model).pop("forward", None)
-    try:
-        yield
-    finally:
-        if wrapped is not None:
-            vars(model)["forward"] = wrapped
-
-
-def rate_factor(step: int, *, warmup_steps: int, cycle_steps: int, restart_decay: float) -> float:
-    """Return the learning rate at a step as a share of its peak: linear warm-up, then cosine cycles with restarts.
-
-    Each cycle falls from its peak to 0 in `cycle_steps` (Loshchilov & Hutter, arXiv 1608.03983, equation 5). The peak
-    of a cycle is `restart_decay` times the one before. A decay of 1 gives the full restarts of the paper, at which
-    the loss of the original project's MobileBERT exploded.
-
-    >>> [round(rate_factor(s, warmup_steps=2, cycle_steps=2, restart_decay=0.5), 2) for s in range(6)]
-    [0.5, 1.0, 1.0, 0.5, 0.5, 0.25]
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    cycle, place = divmod(step - warmup_steps, cycle_steps)
-    return restart_decay**cycle * (1 + math.cos(math.pi * place / cycle_steps)) / 2
-
-
-def build_schedule(optimizer: torch.optim.Optimizer, **shape: Any) -> LambdaLR:
-    """Build a torch scheduler of `rate_factor` with the given `shape`, to be stepped once per optimizer step."""
-    return LambdaLR(optimizer, lambda step: rate_factor(step, **shape))
+    warmup = max(round(settings.warmup_epochs * n_batches), 1)
+    cycle = max(round((settings.cycle_epochs or settings.epochs - settings.warmup_epochs) * n_batches), 1)
+    rise = LinearLR(optimizer, start_factor=1 / warmup, total_iters=max(warmup - 1, 1))
+    return SequentialLR(optimizer, [rise, CosineAnnealingWarmRestarts(optimizer, cycle)], milestones=[warmup])

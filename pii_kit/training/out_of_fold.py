@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities: kept in the run folder without any text, joined, averaged, and used to choose thresholds.
+"""Out-of-fold probabilities: kept in the run folder without any text, averaged, and used to choose thresholds.
 
 Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about one in a hundred of a trained tagger.
 """
@@ -12,15 +12,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from pii_kit.decide import O_THRESHOLDS
 from pii_kit.documents import Document, true_labels
-from pii_kit.files import KitError
+from pii_kit.files import KitError, in_one_line
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
-from pii_kit.metrics import Score, counts_by_threshold, row_counts, safe_threshold
+from pii_kit.metrics import Predictions, Score, counts_by_threshold, row_counts, safe_threshold
+from pii_kit.predict import Tagger, fold_folders
 from pii_kit.rules import label_document
+from pii_kit.training.runs import not_trained_on
 
 logger = logging.getLogger(__name__)
 KEPT_BELOW = 0.99999
@@ -28,119 +29,186 @@ FILE = "out_of_fold.safetensors"
 
 
 @dataclass(frozen=True)
-class OutOfFold:
-    """Out-of-fold probabilities with the true labels: `document`, `token`, `label` (row), `probabilities` (row, label).
+class Scored:
+    """What is kept of a document: its length, the fold that scored it, and its tokens that may be or are PII.
 
-    Rows are sorted by document and token. A token without a row is O, and is predicted O. `documents` are all scored
-    documents, with or without rows, and `n_tokens` their lengths.
+    `tokens` (row,) are their places, `labels` (row,) their true label ids, `probabilities` are (row, label).
     """
 
-    documents: np.ndarray
-    n_tokens: np.ndarray
-    document: np.ndarray
-    token: np.ndarray
-    label: np.ndarray
+    n_tokens: int
+    fold: int
+    tokens: np.ndarray
+    labels: np.ndarray
     probabilities: np.ndarray
 
-    def of(self, document: Document) -> np.ndarray:
-        """Return the probabilities (token, label) of a document, with P(O) = 1 where no row is kept."""
-        scores = np.zeros((len(document.tokens), len(LABELS)), dtype=np.float32)
-        scores[:, OUTSIDE_ID] = 1
-        rows = self._rows(document)
-        scores[self.token[rows]] = self.probabilities[rows]
-        return scores
 
-    def _rows(self, document: Document) -> slice:
-        return slice(*(np.searchsorted(self.document, document.number, side=side) for side in ("left", "right")))
+@dataclass(frozen=True)
+class OutOfFold:
+    """Out-of-fold probabilities of a run, by document number. A token that is not kept is O, and is predicted O."""
+
+    scored: Mapping[int, Scored]
+
+    def of(self, document: Document) -> np.ndarray:
+        """Return the probabilities (token, label) of a document, with P(O) = 1 where none are kept."""
+        kept = self.scored[document.number]
+        probabilities = np.zeros((kept.n_tokens, len(LABELS)), dtype=np.float32)
+        probabilities[:, OUTSIDE_ID] = 1
+        probabilities[kept.tokens] = kept.probabilities
+        return probabilities
 
     def holds(self, document: Document) -> bool:
         """Check whether a labelled document was scored: the same number, length and labels.
 
         The number alone is not enough: made-up documents, for example, are always numbered from the same start.
         """
-        place = np.searchsorted(self.documents, document.number)
-        if self.documents[place : place + 1].tolist() != [document.number] or document.labels is None:
+        kept = self.scored.get(document.number)
+        if kept is None or kept.n_tokens != len(document.tokens) or document.labels is None:
             return False
-        if self.n_tokens[place] != len(document.tokens):
-            return False
-        labels, rows = np.full(len(document.tokens), OUTSIDE_ID), self._rows(document)
-        labels[self.token[rows]] = self.label[rows]
+        labels = np.full(kept.n_tokens, OUTSIDE_ID)
+        labels[kept.tokens] = kept.labels
         return labels.tolist() == [LABEL_TO_ID[label] for label in document.labels]
 
+    def folds(self, documents: Iterable[Document]) -> list[list[Document]]:
+        """Return the documents that were scored, of each fold in turn."""
+        of_folds: dict[int, list[Document]] = {}
+        for document in filter(self.holds, documents):
+            of_folds.setdefault(self.scored[document.number].fold, []).append(document)
+        return [of_folds[fold] for fold in sorted(of_folds)]
 
-def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]]) -> OutOfFold:
+
+def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]], fold: int = 0) -> OutOfFold:
     """Select what is kept of labelled documents and their probabilities (token, label)."""
-    documents, columns = [], []
-    for document, scores in sorted(predictions, key=lambda pair: pair[0].number):
-        labels = np.array([LABEL_TO_ID[label] for label in document.labels or ()], dtype=np.int8)
-        rows = np.flatnonzero((scores[:, OUTSIDE_ID] < KEPT_BELOW) | (labels != OUTSIDE_ID))
-        documents.append((document.number, len(document.tokens)))
-        columns.append((np.full(len(rows), document.number), rows, labels[rows], scores[rows]))
-    numbers, n_tokens = np.array(documents, dtype=np.int64).T
-    return OutOfFold(numbers, n_tokens, *(np.concatenate(column) for column in zip(*columns, strict=True)))
-
-
-def join_out_of_fold(parts: Sequence[OutOfFold]) -> OutOfFold:
-    """Join the folds of one run."""
-    fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
-    rows, documents = np.lexsort((fields["token"], fields["document"])), np.argsort(fields["documents"])
-    orders = {name: documents if name in ("documents", "n_tokens") else rows for name in fields}
-    return OutOfFold(**{name: array[orders[name]] for name, array in fields.items()})
-
-
-def average_out_of_fold(members: Sequence[OutOfFold]) -> OutOfFold:
-    """Return the mean of several runs for the same documents.
-
-    Raises:
-        KitError: the runs were validated on different documents.
-    """
-    if any(not np.array_equal(member.documents, members[0].documents) for member in members):
-        raise KitError("runs with different validation documents cannot be averaged; train the same folds of each")
-    documents = members[0].documents
-    # A key is (place of the document, token): document numbers may be too large for half of an integer.
-    keys = [(np.searchsorted(documents, member.document) << 32) + member.token for member in members]
-    every, first = np.unique(np.concatenate(keys), return_index=True)
-    probabilities = np.zeros((len(every), len(LABELS)), dtype=np.float32)
-    for member, key in zip(members, keys, strict=True):
-        scores = np.zeros_like(probabilities)
-        scores[:, OUTSIDE_ID] = 1
-        scores[np.searchsorted(every, key)] = member.probabilities
-        probabilities += scores / len(members)
-    label = np.concatenate([member.label for member in members])[first]
-    return OutOfFold(documents, members[0].n_tokens, documents[every >> 32], every & 0xFFFFFFFF, label, probabilities)
+    scored = {}
+    for document, probabilities in predictions:
+        labels = np.array([LABEL_TO_ID[label] for label in true_labels(document)], dtype=np.int8)
+        rows = np.flatnonzero((probabilities[:, OUTSIDE_ID] < KEPT_BELOW) | (labels != OUTSIDE_ID))
+        scored[document.number] = Scored(len(labels), fold, rows, labels[rows], probabilities[rows])
+    return OutOfFold(scored)
 
 
 def save_out_of_fold(folder: Path, kept: OutOfFold) -> None:
-    """Write into a folder that is saved as a whole (`atomic_folder`)."""
-    save_file({name: np.ascontiguousarray(array) for name, array in vars(kept).items()}, folder / FILE)
+    """Write the out-of-fold probabilities of one fold into its folder."""
+    of_documents = list(kept.scored.values())
+    sizes = np.array([(number, of.n_tokens, len(of.tokens)) for number, of in kept.scored.items()]).reshape(-1, 3)
+    columns = {
+        name: np.concatenate([getattr(of, name) for of in of_documents])
+        for name in ("tokens", "labels", "probabilities")
+    }
+    partial = folder / f".{FILE}.partial"
+    save_file({"sizes": sizes, **columns}, partial)
+    partial.replace(folder / FILE)
 
 
-def load_out_of_fold(folder: Path) -> OutOfFold | None:
-    """Read what `save_out_of_fold` wrote; return None if there is no file.
+def has_out_of_fold(run: str | Path) -> bool:
+    """Return whether all folds of a run have out-of-fold probabilities."""
+    return all((folder / FILE).exists() for folder in fold_folders(run))
+
+
+def load_out_of_fold(run: str | Path, folders: Sequence[Path] = ()) -> OutOfFold:
+    """Read the out-of-fold probabilities of all folds of a run, or of some of its folders.
 
     Raises:
-        KitError: the file is damaged.
+        KitError: a fold has none, or its file is damaged.
     """
-    if not (folder / FILE).exists():
-        return None
-    try:
-        return OutOfFold(**load_file(folder / FILE))
-    except (SafetensorError, TypeError) as error:
-        raise KitError(f"{folder / FILE}: cannot be loaded: {error}") from None
+    scored = {}
+    for fold, folder in enumerate(folders or fold_folders(run)):
+        if not (folder / FILE).exists():
+            raise KitError(f"{run}: holds no out-of-fold probabilities to choose a threshold on")
+        try:
+            content = load_file(folder / FILE)
+            parts = [
+                np.split(content[name], content["sizes"][:-1, 2].cumsum())
+                for name in ("tokens", "labels", "probabilities")
+            ]
+            for (number, n_tokens, _), *columns in zip(content["sizes"].tolist(), *parts, strict=True):
+                scored[number] = Scored(n_tokens, fold, *columns)
+        except Exception as error:  # whatever a damaged file makes safetensors and numpy raise
+            raise KitError(f"{folder / FILE}: cannot be loaded: {in_one_line(error)}") from None
+    return OutOfFold(scored)
 
 
-def choose_threshold(members: Sequence[OutOfFold], documents: Sequence[Document], rules: Sequence[str]) -> float:
+def mean_of(members: Sequence[OutOfFold], document: Document) -> np.ndarray:
+    """Return the mean probabilities (token, label) of several runs for a document that all have scored."""
+    return np.mean([member.of(document) for member in members], axis=0)
+
+
+def choose_threshold(runs: Sequence[str | Path], documents: Sequence[Document], rules: Sequence[str]) -> float:
     """Choose the `safe_threshold` of the runs' average (all runs alike) for out-of-fold F5, with the rules applied.
 
-    Args:
-        members: The out-of-fold probabilities of each run.
-        documents: The labelled documents that the runs were trained on; those that every run validated are used.
-        rules: Names of rules, as `apply_rules` takes them.
+    Of the labelled `documents` that the runs were trained on, those that every run validated are used.
 
     Raises:
         KitError: no document was validated by every run.
     """
-    return _safest([counts_by_threshold(doc, _mean(members, doc), rules=rules) for doc in _shared(members, documents)])
+    members = list(map(load_out_of_fold, runs))
+    return _safest(_counts(members, _shared(members, documents), rules, row_counts))
+
+
+def threshold_for_recall(
+    runs: Sequence[str | Path], documents: Sequence[Document], rules: Sequence[str], recall: float
+) -> tuple[float, Score]:
+    """Choose the lowest of O_THRESHOLDS at which the runs' average finds this share of the true rows out of fold.
+
+    A row counts as found if its token has any PII label, which is what redaction needs. The arguments are those of
+    `choose_threshold`. All types share the threshold, because rare types have too few rows for one of their own.
+
+    Returns:
+        The threshold, and the counts of rows found, of other tokens found, and of rows missed.
+
+    Raises:
+        KitError: no document was validated by every run, or no threshold finds enough rows.
+    """
+    members = list(map(load_out_of_fold, runs))
+    counts = _counts(members, _shared(members, documents), rules, found_counts)
+    o_threshold = _lowest(counts, recall)
+    return o_threshold, Score(*np.sum(counts, axis=0)[O_THRESHOLDS.index(o_threshold)].tolist())
+
+
+def labels_by_other_folds(
+    members: Sequence[OutOfFold],
+    documents: Sequence[Document],
+    rules: Sequence[str],
+    *,
+    recall: float | None = None,
+    by_type: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[dict[int, list[str]], float]:
+    """Return labels (token) by document number, of each fold with the threshold of the other folds.
+
+    Also return the threshold of all folds, for new documents. The folds are those of the first member, and all members
+    must have scored the documents. A threshold is that of `choose_threshold`, or with a `recall` that of
+    `threshold_for_recall`; `by_type` has fixed ones for some PII types. The score of the labels is an honest estimate
+    of the average on new documents: a threshold that was chosen on these documents too would score too high. A single
+    fold gets the threshold chosen on itself.
+
+    Raises:
+        KitError: no threshold reaches the recall.
+    """
+    count, choose = (row_counts, _safest) if recall is None else (found_counts, lambda of: _lowest(of, recall))
+    folds = members[0].folds(documents)
+    counts = [_counts(members, fold, rules, count) for fold in folds]
+    labels = {}
+    for place, fold in enumerate(folds):
+        others = list(chain.from_iterable(counts[:place] + counts[place + 1 :]))
+        o_threshold = choose(others or counts[place])
+        for document in fold:
+            labels[document.number] = label_document(
+                document, mean_of(members, document), o_threshold=o_threshold, by_type=by_type, rules=rules
+            )
+    return labels, choose(list(chain.from_iterable(counts)))
+
+
+def labels_out_of_fold(
+    tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document], *, recall: float | None = None
+) -> dict[int, list[str]]:
+    """Return the labels (token) by number of those labelled documents that all runs have validated, in several folds.
+
+    They are those of `labels_by_other_folds`, so that neither a tagger nor a threshold knows the document.
+    """
+    members = [load_out_of_fold(run) for run in runs if has_out_of_fold(run)]
+    shared = [document for document in documents if all(member.holds(document) for member in members)]
+    if len(members) < len(runs) or len(members[0].folds(shared)) < 2:
+        return {}
+    return labels_by_other_folds(members, shared, tagger.rules, recall=recall, by_type=tagger.thresholds)[0]
 
 
 def _shared(members: Sequence[OutOfFold], documents: Sequence[Document]) -> list[Document]:
@@ -156,68 +224,11 @@ def _shared(members: Sequence[OutOfFold], documents: Sequence[Document]) -> list
     return shared
 
 
-def threshold_for_recall(
-    members: Sequence[OutOfFold], documents: Sequence[Document], rules: Sequence[str], recall: float
-) -> tuple[float, Score]:
-    """Choose the lowest of O_THRESHOLDS at which the runs' average finds this share of the true rows out of fold.
-
-    A row counts as found if its token has any PII label, which is what redaction needs. The arguments are those of
-    `choose_threshold`. All types share the threshold, because rare types have too few rows for one of their own.
-
-    Returns:
-        The threshold, and the counts of rows found, of other tokens found, and of rows missed.
-
-    Raises:
-        KitError: as `choose_threshold`, there are no true rows, or no threshold finds enough of them.
-    """
-    counts = [
-        counts_by_threshold(doc, _mean(members, doc), rules=rules, count=found_counts)
-        for doc in _shared(members, documents)
+def _counts(members, documents, rules, count) -> list[list[tuple[int, int, int]]]:
+    """Return what `count` finds (document, threshold, 3) in the labels of the members' average."""
+    return [
+        counts_by_threshold(document, mean_of(members, document), rules=rules, count=count) for document in documents
     ]
-    o_threshold = _lowest(counts, recall)
-    return o_threshold, Score(*np.sum(counts, axis=0)[O_THRESHOLDS.index(o_threshold)].tolist())
-
-
-def labels_by_other_folds(
-    members: Sequence[OutOfFold],
-    folds: Sequence[Sequence[Document]],
-    rules: Sequence[str],
-    *,
-    recall: float | None = None,
-    by_type: Mapping[str, float] = MappingProxyType({}),
-) -> tuple[dict[int, list[str]], float]:
-    """Return labels (token) by document number, of each fold with the threshold of the other folds.
-
-    Also return the threshold of all folds, for new documents. A threshold is that of `choose_threshold`, or with a
-    `recall` that of `threshold_for_recall`; `by_type` has fixed ones for some PII types. The score of the labels is an
-    honest estimate of the runs' average, and of a single run, on new documents: a threshold that was chosen on these
-    documents too would score too high. A single fold gets the threshold chosen on itself.
-
-    Raises:
-        KitError: no threshold reaches the recall.
-    """
-    count = row_counts if recall is None else found_counts
-    scores = {doc.number: _mean(members, doc) for fold in folds for doc in fold}
-    counts = [
-        [counts_by_threshold(doc, scores[doc.number], rules=rules, count=count) for doc in fold] for fold in folds
-    ]
-
-    def choose(of_documents: Sequence[list[tuple[int, int, int]]]) -> float:
-        return _safest(of_documents) if recall is None else _lowest(of_documents, recall)
-
-    labels = {}
-    for place, fold in enumerate(folds):
-        others = list(chain.from_iterable([*counts[:place], *counts[place + 1 :]]))
-        chosen = choose(others or counts[place])
-        for doc in fold:
-            labels[doc.number] = label_document(
-                doc, scores[doc.number], o_threshold=chosen, by_type=by_type, rules=rules
-            )
-    return labels, choose(list(chain.from_iterable(counts)))
-
-
-def _mean(members: Sequence[OutOfFold], document: Document) -> np.ndarray:
-    return np.mean([member.of(document) for member in members], axis=0)
 
 
 def _safest(counts: Sequence[Sequence[tuple[int, int, int]]]) -> float:
@@ -241,3 +252,45 @@ def found_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, i
     both = zip(true_labels(document), labels, strict=True)
     pairs = Counter((true != OUTSIDE, label != OUTSIDE) for true, label in both)
     return pairs[True, True], pairs[False, True], pairs[True, False]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Documents with probabilities (token, label) by taggers that were not trained on them.
+
+    `n_predicted` of them were not validated by every run. `n_left_out` other documents may have been trained on.
+    """
+
+    predictions: Predictions
+    n_predicted: int
+    n_left_out: int
+
+    def counts(self) -> str:
+        """Describe how many documents there are and where their probabilities come from."""
+        n = len(self.predictions)
+        text = f"{n} documents, {n - self.n_predicted} out of fold, {self.n_predicted} predicted"
+        return text + f"; {self.n_left_out} left out (a run may have been trained on them)" * (self.n_left_out > 0)
+
+
+def predict_unseen(tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document]) -> Unseen:
+    """Predict labelled documents with the tagger of `runs`, using only members that did not train on the document.
+
+    Of documents that a run validated, its out-of-fold probabilities are used. Others are predicted, or left out if the
+    run may have been trained on them.
+    """
+    of_runs: list[dict[int, np.ndarray]] = []  # document number to weighted probabilities
+    predicted: set[int] = set()
+    for index, run in enumerate(runs):
+        weight = sum(member.weight for member in tagger.members if member.run == index)
+        kept = load_out_of_fold(run) if has_out_of_fold(run) else OutOfFold({})
+        others = not_trained_on(Path(run), [document for document in documents if not kept.holds(document)])
+        scores = {document.number: weight * kept.of(document) for document in documents if kept.holds(document)}
+        scores |= {document.number: weight * found for document, found in tagger.of_runs([index]).predict(others)}
+        predicted |= {document.number for document in others}
+        of_runs.append(scores)
+    seen = [document for document in documents if all(document.number in scores for scores in of_runs)]
+    return Unseen(
+        predictions=[(doc, np.sum([scores[doc.number] for scores in of_runs], axis=0)) for doc in seen],
+        n_predicted=sum(document.number in predicted for document in seen),
+        n_left_out=len(documents) - len(seen),
+    )

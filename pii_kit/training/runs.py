@@ -1,205 +1,250 @@
-"""The folder of a run: all that is needed to rebuild the model, to read how it was trained, and to resume it.
+"""The folder of a run: the record of what was asked for, its lock, checkpoints, and the documents it knows.
 
-run.json          the request: model, preset, settings, starting weights, data fingerprint, validation documents
-tokenizer.json    the vocabulary (a tagger's run), and pieces.json, the words that documents write in lower case
-tagger/           the kept tagger so far: a transformers folder (config, safetensors, tokenizer), decision.json, and
-                  out_of_fold.safetensors, its predictions for the validation documents
-kept_tagger/      the kept tagger, while `tagger/` is that of an epoch which ran out of time; resuming puts it back
-checkpoint/       the latest state of the training: Accelerate's folder, position.json, carried tensors
-history.json      one row for each finished epoch
-sessions.json     one row for each session that trained: its start, wall-clock seconds and processor seconds
-result.json       written last; a folder that has it is finished
+run.json                        the request: model, settings, weights, and digests of all documents; written first
+fold_K/checkpoint.pt            the latest state of the fold's training
+fold_K/tagger/                  the tagger of the last epoch that was validated
+fold_K/out_of_fold.safetensors  its predictions for the fold's validation documents
+fold_K/history.json             a row for each finished epoch
+decision.json                   threshold and rules of the average of all folds
+result.json                     scores and cost; written last
+
+No file holds text of the documents.
 """
 
 import hashlib
 import json
 import math
 import os
-import shutil
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from pii_kit.documents import Document
-from pii_kit.files import KitError, atomic_folder, in_one_line, read_json, recover_folder, write_json
-from pii_kit.models import save_model
-from pii_kit.pieces import PieceTokenizer, write_tokenizer
-from pii_kit.predict import Member, fold_folders, has_tagger
-from pii_kit.training.out_of_fold import OutOfFold, save_out_of_fold
-from pii_kit.training.parallel import random_states, restore_random_state, sum_over_ranks
+from pii_kit.files import KitError, in_one_line, read_json, read_record, write_json
+from pii_kit.labels import OUTSIDE
+from pii_kit.pieces import PieceTokenizer
+from pii_kit.predict import fold_folders, has_tagger
+from pii_kit.settings import Preset, Strict
+
+fcntl: Any = None
+with suppress(ImportError):  # Windows has none
+    fcntl = import_module("fcntl")
+
+CHECKPOINT = "checkpoint.pt"
 
 
-def fingerprint(documents: Iterable[Document]) -> str:
-    """Return a digest of documents, tokens and labels: equal for equal training data."""
+class Known(NamedTuple):
+    """A document that a run was trained on; `fold` is the fold that validates it, None for extra documents."""
+
+    number: int
+    n_tokens: int
+    digest: str
+    fold: int | None
+
+
+class RunRecord(Strict):
+    """run.json: all that is needed to resume a run, and to recognise the documents that it was trained on."""
+
+    model: str
+    preset: str
+    settings: Preset
+    weights: str
+    weights_sha256: str | None
+    n_folds: int
+    folds: list[int]
+    n_documents: int
+    data: str
+    documents: list[Known]
+    extra: list[Known]
+    teachers: list[str]
+    taught: list[tuple[int, int]]
+
+
+@dataclass
+class Position:
+    """How far a training is: finished epochs; of the current epoch the finished batches, and sums over them."""
+
+    size: int  # windows of an epoch
+    epoch: int = 0
+    batch: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+
+
+def digest_of(document: Document) -> str:
+    """Return a digest of a document's tokens without the labelled ones, which could be found by trying names."""
+    labels = document.labels or (OUTSIDE,) * len(document.tokens)
+    tokens = [token for token, label in zip(document.tokens, labels, strict=True) if label == OUTSIDE]
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]
+
+
+def digest_documents(documents: Iterable[Document]) -> str:
+    """Return a digest of labelled documents: equal for equal training data."""
+    rows = [[document.number, digest_of(document), document.labels] for document in documents]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def digest_tagger(folder: Path) -> str:
+    """Return a digest of the files of a fold's tagger. Raises KitError if it has none."""
+    if not has_tagger(folder):
+        raise KitError(f"{folder}: not a run folder with a trained model")
     digest = hashlib.sha256()
-    for document in documents:
-        digest.update(json.dumps([document.number, document.tokens, document.labels]).encode())
-    return digest.hexdigest()[:16]
-
-
-def fingerprint_tagger(folder: str | Path) -> str:
-    """Return a digest of the files of a run's tagger. Raises KitError if it has none."""
-    digest = hashlib.sha256()
-    for path in sorted(_found(Path(folder), "tagger").iterdir()):
+    for path in sorted((folder / "tagger").iterdir()):
         with open(path, "rb") as handle:
             digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
-def fingerprint_runs(runs: Sequence[str | Path]) -> list[str]:
-    """Return `fingerprint_tagger` of all taggers of runs, in order."""
-    return [fingerprint_tagger(folder) for run in runs for folder in fold_folders(run)]
+def digest_runs(runs: Iterable[str | Path]) -> list[str]:
+    """Return the digest of each tagger of runs, in order. Raises KitError if a folder has none."""
+    return [digest_tagger(folder) for run in runs for folder in fold_folders(run)]
 
 
-def start_run(folder: Path, manifest: dict, tokenizer: PieceTokenizer | None = None) -> None:
-    """Write the first files of a new run. Raises KitError if the folder already holds a run."""
-    if (folder / "run.json").exists():
-        raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if tokenizer is not None:
-        write_tokenizer(folder, tokenizer)
-    write_json(folder / "run.json", manifest)
-
-
-def reopen_run(folder: Path, manifest: dict, *, file: str = "run.json") -> None:
-    """Check that a resumed run uses the settings it was started with. Raises KitError that names one that differs."""
-    _compare(read_json(folder / file), manifest, folder)
-
-
-def _compare(started: dict, requested: dict, folder: Path, field: str = "") -> None:
-    for key, value in ((dict.fromkeys(started) if field else {}) | requested).items():
-        if isinstance(value, dict):
-            _compare(started.get(key) or {}, value, folder, f"{field}{key}.")
-        elif started.get(key) != value:
-            changed = f"{field}{key} was {started.get(key)!r}, now {value!r}"
-            raise KitError(f"{folder}: cannot be resumed: {changed}; use the settings that the run was started with")
+def known(documents: Sequence[Document], folds: Sequence[int | None]) -> list[Known]:
+    """Return what run.json holds of documents."""
+    return [
+        Known(document.number, len(document.tokens), digest_of(document), fold)
+        for document, fold in zip(documents, folds, strict=True)
+    ]
 
 
 @contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """Replace a folder as `atomic_folder` does, and turn what libraries raise on a full disk into a KitError."""
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep other trainings out of a folder, or wait for their end. The lock ends with this process; Windows has none.
+
+    Raises:
+        KitError: another training uses the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        with atomic_folder(folder) as inside:
-            yield inside
-    except (OSError, RuntimeError, SafetensorError) as error:
-        before = "its earlier content is unchanged" if folder.exists() else "nothing of it was written"
-        raise KitError(f"{folder}: cannot be written ({before}): {in_one_line(error)}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KitError(
+                f"{folder}: another training uses this folder; wait for its end, or choose another"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
-def save_tagger(folder: Path, tagger: Member, kept: OutOfFold | None = None) -> None:
-    """Replace the run's tagger and its out-of-fold probabilities."""
-    with _replaced(folder / "tagger") as inside:
-        network: Any = tagger.network  # never an exported one, which cannot be trained
-        save_model(inside, network.model)
-        save_tokenizer_and_decision(inside, tagger)
-        if kept is not None:
-            save_out_of_fold(inside, kept)
+def read_run(folder: Path) -> RunRecord:
+    """Read run.json. Raises KitError if it is missing, damaged, or of an earlier version."""
+    if (folder / "folds.json").exists():
+        raise KitError(f"{folder}: a run of a version before 0.3, which cannot be read; train it again")
+    return read_record(folder / "run.json", RunRecord)
 
 
-def set_tagger_aside(folder: Path) -> None:
-    """Copy the kept epoch's tagger to kept_tagger/, before one of an unfinished epoch takes its place."""
-    with _replaced(folder / "kept_tagger") as inside:
-        shutil.copytree(folder / "tagger", inside, dirs_exist_ok=True)
+def open_run(folder: Path, record: RunRecord, *, resume: bool) -> None:
+    """Write run.json of a new run, or check that a resumed one was started with the same record.
 
-
-def restore_kept_tagger(folder: Path) -> None:
-    """Put the tagger that was set aside back in its place, if there is one."""
-    if has_tagger(folder, "kept_tagger"):
-        shutil.rmtree(folder / "tagger", ignore_errors=True)
-        os.rename(folder / "kept_tagger", folder / "tagger")
-
-
-def save_tokenizer_and_decision(inside: Path, tagger: Member) -> None:
-    """Write all of a tagger except its model into the folder of the model."""
-    write_tokenizer(inside, tagger.tokenizer)
-    decision = {"window_size": tagger.window_size, "overlap": tagger.overlap, "o_threshold": tagger.o_threshold}
-    write_json(inside / "decision.json", decision)
-
-
-def is_whole(folder: str | Path) -> bool:
-    """Return whether a run has a tagger for each fold, so that every training document is validated by one of them."""
-    folds = Path(folder) / "folds.json"
-    return folds.exists() and len(fold_folders(folder)) == read_json(folds)["n_folds"]
-
-
-def _found(folder: Path, name: str) -> Path:
-    if not has_tagger(folder, name):
-        reason = f"no folder {name!r} in it" if folder.exists() else "no such folder"
-        raise KitError(f"{folder}: not a run folder with a trained model ({reason})")
-    return folder / name
-
-
-def save_checkpoint(
-    folder: Path, accelerator: Accelerator, position: dict, tensors: Mapping[str, torch.Tensor] | None = None
-) -> None:
-    """Replace the checkpoint: state of the training, its position, and `tensors`.
-
-    All processes must call it; the first one writes.
+    Raises:
+        KitError: the folder holds a run and `resume` is False, or the run was started with another record.
     """
-    carried = {**(tensors or {}), **random_states(accelerator)}
-    if accelerator.is_main_process:
-        with _replaced(folder / "checkpoint") as inside:
-            # cuDNN keeps all weights of an LSTM in one block of memory, and safetensors would take them for copies.
-            accelerator.save_state(str(inside), safe_serialization=False)
-            save_file(carried, inside / "carried.safetensors")
-            write_json(inside / "position.json", position)
-    accelerator.wait_for_everyone()
+    if not any(folder.glob("*.json")):
+        write_json(folder / "run.json", record.model_dump(mode="json"))
+        return
+    if not resume:
+        raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
+    started, requested = read_run(folder).model_dump(), record.model_dump()
+    if started["weights_sha256"]:  # the same published weights may be in another folder in the next session
+        started["weights"] = requested["weights"]
+    for name, before, now in _differences(started, requested):
+        changed = f"{name} was {before!r:.40}, now {now!r:.40}"
+        raise KitError(f"{folder}: cannot be resumed: {changed}; use what the run was started with")
 
 
-def load_checkpoint(folder: Path, accelerator: Accelerator) -> tuple[dict, dict[str, torch.Tensor]] | None:
-    """Restore the state of a training; return its position and tensors, or None if there is no checkpoint.
+def _differences(started: dict, requested: dict, field: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for name, value in requested.items():
+        before = started.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            yield from _differences(before, value, f"{field}{name}.")
+        elif before != value:
+            yield field + name, before, value
 
-    Raises KitError if the checkpoint is damaged.
+
+def not_trained_on(run: Path, documents: Sequence[Document]) -> list[Document]:
+    """Return the documents that a run was certainly not trained on, neither with labels nor by a teacher.
+
+    Documents with the number and length of a training document are left out too: their labels may have been changed.
     """
-    inside = folder / "checkpoint"
-    if accelerator.is_main_process:
-        recover_folder(inside)
-    accelerator.wait_for_everyone()
-    if not inside.is_dir():
+    if not (run / "run.json").exists():
+        return list(documents)
+    record = read_run(run)
+    seen = [*record.documents, *record.extra]
+    digests = {entry.digest for entry in seen}
+    sizes = {(entry.number, entry.n_tokens) for entry in seen} | set(record.taught)
+    return [
+        document
+        for document in documents
+        if digest_of(document) not in digests and (document.number, len(document.tokens)) not in sizes
+    ]
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Replace a fold's checkpoint: states of torch's objects, the `Position` and the tokenizer.
+
+    Raises:
+        KitError: it cannot be written; the one before is then unchanged.
+    """
+    partial, tokenizer = folder / f".{CHECKPOINT}.partial", state["tokenizer"]
+    words, specials = sorted(tokenizer.words), dict(tokenizer.specials)
+    plain = {"position": asdict(state["position"]), "tokenizer": (tokenizer.tokenizer.to_str(), words, specials)}
+    try:
+        with open(partial, "wb") as handle:
+            torch.save(state | plain, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, folder / CHECKPOINT)
+    except (OSError, RuntimeError) as error:
+        raise KitError(f"{folder / CHECKPOINT}: cannot be written, and is unchanged: {in_one_line(error)}") from None
+
+
+def load_checkpoint(folder: Path, device: str) -> dict[str, Any] | None:
+    """Return what `save_checkpoint` has saved, None if there is no file. Raises KitError if it is damaged."""
+    path = folder / CHECKPOINT
+    if not path.exists():
         return None
     try:
-        accelerator.load_state(str(inside))
-        tensors = load_file(inside / "carried.safetensors")
-    except (OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise KitError(f"{inside}: damaged, cannot be resumed from: {in_one_line(error)}") from None
-    restore_random_state(accelerator, tensors)
-    return read_json(inside / "position.json"), tensors
+        with zipfile.ZipFile(path) as archive:
+            if damaged_part := archive.testzip():  # torch does not compare the checksums
+                raise ValueError(f"checksum of {damaged_part}")
+        state = torch.load(path, map_location=device, weights_only=True)
+        content, words, specials = state["tokenizer"]
+        tokenizer = PieceTokenizer(Tokenizer.from_str(content), frozenset(words), specials)
+        return state | {"position": Position(**state["position"]), "tokenizer": tokenizer}
+    except Exception as error:  # whatever a damaged file makes torch and zipfile raise
+        raise damaged(path, error) from None
 
 
-class Session:
-    """Measure one session of a training, and keep the seconds of all sessions in a run's sessions.json."""
-
-    def __init__(self, folder: Path, *, resume: bool):
-        self.path = folder / "sessions.json"
-        self.earlier = read_json(self.path) if resume and self.path.exists() else []
-        self.began, self.clock, self.cpu = time.time(), time.perf_counter(), time.process_time()
-
-    def save(self, accelerator: Accelerator) -> None:
-        """Write the seconds so far. All processes must call it; processor time is their sum."""
-        cpu = sum_over_ranks(accelerator, time.process_time() - self.cpu)
-        if accelerator.is_main_process:
-            row = {"began": self.began, "elapsed_seconds": time.perf_counter() - self.clock, "cpu_seconds": cpu}
-            write_json(self.path, [*self.earlier, row])
+def damaged(checkpoint: Path, error: Exception) -> KitError:
+    """Return the error for a checkpoint that cannot be used."""
+    reason = in_one_line(error) or type(error).__name__
+    return KitError(f"{checkpoint}: damaged ({reason}); delete it to train this fold from the start")
 
 
 def training_seconds(folders: Iterable[Path]) -> dict[str, float]:
-    """Return the wall-clock and processor seconds of all training sessions of the given folders.
+    """Return the wall-clock and processor seconds of all epochs of the given folds, from their histories.
 
-    Time in which several of them trained side by side counts once in `elapsed_seconds`; `cpu_seconds` is a sum.
+    Time in which several folds trained side by side counts once in `elapsed_seconds`; `cpu_seconds` is a sum.
     """
-    paths = [folder / "sessions.json" for folder in folders]
+    paths = [folder / "history.json" for folder in folders]
     rows = [row for path in paths if path.exists() for row in read_json(path)]
     elapsed, reached = 0.0, -math.inf
-    for row in sorted(rows, key=lambda row: row["began"]):
-        end = row["began"] + row["elapsed_seconds"]
-        elapsed += max(0.0, end - max(row["began"], reached))
-        reached = max(reached, end)
+    for row in sorted(rows, key=lambda row: row["ended"] - row["epoch_seconds"]):
+        elapsed += max(0.0, row["ended"] - max(row["ended"] - row["epoch_seconds"], reached))
+        reached = max(reached, row["ended"])
     return {"elapsed_seconds": elapsed, "cpu_seconds": sum(row["cpu_seconds"] for row in rows)}

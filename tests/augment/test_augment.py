@@ -11,12 +11,13 @@ from conftest import make_document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.augment import AugmentConfig, augment, augment_document, type_shares
+from pii_kit.augment import augment, augment_document, type_shares
 from pii_kit.documents import join_tokens
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, type_of
 from pii_kit.sample import make_documents
+from pii_kit.settings import AugmentSettings
 
-SHARES = [name for name in vars(AugmentConfig()) if name.endswith("_share")]
+SHARES = [name for name in vars(AugmentSettings()) if name.endswith("_share")]
 ALL = dict.fromkeys(SHARES, 1.0) | {"traps": 10, "lower_share": 0}
 NOTHING = {"swap_share": 0, "plant_share": 0, "traps": 0}
 
@@ -30,7 +31,7 @@ ODD = [make_document(text, number, labels=labels) for number, text in enumerate(
 
 
 def augmented(documents, seed=0, epoch=0, **changes):
-    return augment(documents, AugmentConfig(**changes), seed=seed, epoch=epoch)
+    return augment(documents, AugmentSettings(**changes), seed=seed, epoch=epoch)
 
 
 def check(document, new):
@@ -63,7 +64,7 @@ def test_any_labels_on_any_tokens_stay_valid(data, words):
         allowed = [OUTSIDE, *(f"B-{kind}" for kind in PII_TYPES), *([f"I-{last[2:]}"] if last != OUTSIDE else [])]
         labels.append(last := data.draw(st.sampled_from(allowed)))
     document = replace(document, labels=tuple(labels))
-    check(document, augment_document(document, AugmentConfig(**ALL), random.Random(0)))
+    check(document, augment_document(document, AugmentSettings(**ALL), random.Random(0)))
 
 
 def test_a_document_depends_on_itself_seed_and_epoch_alone(documents):
@@ -72,8 +73,8 @@ def test_a_document_depends_on_itself_seed_and_epoch_alone(documents):
     for old, *others in zip(first, augmented(documents, 0, 1, **ALL), augmented(documents, 1, 0, **ALL), strict=True):
         assert len({old.full_text, *(other.full_text for other in others)}) == 3
     program = (
-        "import hashlib; from pii_kit.augment import AugmentConfig, augment; from pii_kit.sample import make_documents;"
-        f"essays = augment(make_documents(10, seed=0), AugmentConfig(**{ALL!r}), seed=0, epoch=0);"
+        "import hashlib; from pii_kit.augment import augment; from pii_kit.settings import AugmentSettings; from pii_kit.sample import make_documents;"
+        f"essays = augment(make_documents(10, seed=0), AugmentSettings(**{ALL!r}), seed=0, epoch=0);"
         "print(hashlib.sha256(repr(essays).encode()).hexdigest())"
     )
     printed = set()
@@ -113,4 +114,4 @@ def test_types_are_planted_with_their_shares():
     planted = sum(bool(doc.types) for doc in new)
     assert 0.4 < planted / len(new) < 0.6 and counts["NAME_STUDENT"] / planted > 0.8
     assert 0.4 < counts["ID_NUM"] / planted < 0.6 and 0.1 < counts["EMAIL"] / planted < 0.3
-    assert counts["USERNAME"] == 0 and tuple(type_shares(AugmentConfig())) == PII_TYPES
+    assert counts["USERNAME"] == 0 and tuple(type_shares(AugmentSettings())) == PII_TYPES

@@ -12,11 +12,11 @@ from pii_kit.files import read_json
 from pii_kit.kaggle import time_limit
 from pii_kit.predict import Tagger
 from pii_kit.sample import make_documents
-from pii_kit.split import without_near_duplicates
 from pii_kit.submission import check_submission
-from pii_kit.training.ensemble import with_chosen_threshold
-from pii_kit.training.folds import train_folds
-from pii_kit.training.runs import fingerprint
+from pii_kit.training.out_of_fold import choose_threshold
+from pii_kit.training.runs import digest_of
+from pii_kit.training.split import without_near_duplicates
+from pii_kit.training.train import train
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_ctrl_c_during_a_training_says_how_to_continue_it(place, monkeypatch, ca
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pii_kit.training.folds.train_everywhere", interrupted)
+    monkeypatch.setattr("pii_kit.training.train.train", interrupted)
     assert main(TRAIN.split()) == 130
     assert capsys.readouterr().err == "interrupted; the same command with --resume continues the run\n"
 
@@ -61,20 +61,20 @@ def test_extra_essays_are_trained_on_and_must_be_labelled(place, documents, caps
     assert main([*TRAIN.split(), "--fold", "0", "--extra", "unlabelled.json"]) == 2
     assert "unlabelled.json: document" in capsys.readouterr().err and not (place / "run").exists()
     assert main([*TRAIN.split(), "--extra", "one.json", "--set", "extra_share=1"]) == 2
-    assert "extra_share is 1" in capsys.readouterr().err and not (place / "run").exists()
+    assert "extra_share is '1'" in capsys.readouterr().err and not (place / "run").exists()
     files = "--extra one.json --extra two.json --set extra_share=0.4"
     assert main([*TRAIN.split(), "--fold", "0", *files.split()]) == 0
-    manifest = read_json(place / "run" / "fold_0" / "run.json")
-    assert manifest["extra"] == [fingerprint([document]) for document in extra]
-    assert manifest["train"]["extra_share"] == 0.4
+    manifest = read_json(place / "run" / "run.json")
+    assert [entry[2] for entry in manifest["extra"]] == [digest_of(document) for document in extra]
+    assert manifest["settings"]["train"]["extra_share"] == 0.4
 
 
 def test_settings_are_listed_as_they_are_set_and_need_no_files(place, capsys):
     assert main(["train", "--model", "sha_rnn", "--list-settings", "--set", "augment=none", "--seed", "3"]) == 0
     lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in capsys.readouterr().out.splitlines()}
     assert lines["augment"][0] == lines["cycle_epochs"][0] == "none" and lines["seed"][0] == "3"
-    assert lines["model.hidden_size"] == ["16", "width of embedding, LSTM and Block."]
-    assert lines["clip_norm"] == ["0.25", "largest norm of the gradient."] and "augment.plant_share" in lines
+    assert lines["model.hidden_size"] == ["16", "width of embedding, LSTM and Block"]
+    assert lines["clip_norm"] == ["0.25", "largest norm of the gradient"] and "augment.plant_share" in lines
     assert not (place / "run").exists()
 
 
@@ -193,12 +193,12 @@ def test_errors_can_choose_the_threshold_and_refuses_runs_of_different_data(
 ):
     monkeypatch.chdir(tmp_path)
     write_documents("train.json", documents)
-    train_folds("sha_rnn", documents[:12], tmp_path / "half", preset="cpu", n_folds=3, folds=range(3), epochs=1)
+    train("sha_rnn", documents[:12], tmp_path / "half", n_folds=3, folds=range(3), changes={"epochs": 1})
     same, other = cross_validated(0)[0], "half"
     errors = f"errors --data train.json --out page.html --run {same} --run"
     assert main(f"{errors} {cross_validated(1)[0]} --train train.json".split()) == 0
     runs = [same, cross_validated(1)[0]]
-    chosen = with_chosen_threshold(Tagger.load(*runs), runs, documents).o_threshold
+    chosen = choose_threshold(runs, documents, Tagger.load(*runs).rules)
     assert f"PII where P(O) &lt; {chosen:g}" in (tmp_path / "page.html").read_text()
     assert main(f"{errors} {other}".split()) == 2
     assert "different data" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from pii_kit.cli import data, main, options, redact, tagging
 from pii_kit.convert import FORMS, WRITERS
 from pii_kit.predict import ENGINES
 from pii_kit.redact import MODES
-from pii_kit.training import PRESETS
+from pii_kit.settings import PRESETS
 
 VERBS = verbs()
 

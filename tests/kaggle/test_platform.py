@@ -31,7 +31,7 @@ from pii_kit.kaggle import (
     training_documents,
 )
 from pii_kit.sample import write_sample
-from pii_kit.training.runs import fingerprint
+from pii_kit.training.runs import digest_documents
 
 HOUR = 3600
 
@@ -145,7 +145,7 @@ def test_ones_own_runs_come_before_attached_runs_and_those_of_the_demo_are_not_s
 
 def test_training_documents_are_read_only_if_all_runs_were_trained_on_them(cross_validated, documents, machine):
     runs = [cross_validated(seed)[0] for seed in (0, 1)]
-    assert {training_data(run) for run in runs} == {(len(documents), fingerprint(documents))}
+    assert {training_data(run) for run in runs} == {(len(documents), digest_documents(documents))}
     assert training_documents(machine, runs) == []
     write_documents(machine / "train.json", documents)
     assert training_documents(machine, runs) == documents
@@ -175,15 +175,15 @@ def test_the_latest_attached_run_is_copied_to_be_resumed_and_does_not_change(mac
     for place, age, text in (("a", 100, "old"), ("b", 10, "new")):
         folder = machine / "input" / place / "runs" / "sha_rnn"
         put(folder / "fold_0" / "history.json", text)
-        put(folder / "folds.json", "{}")
-        for path in (folder / "folds.json", folder / "fold_0" / "history.json", folder / "fold_0"):
+        put(folder / "run.json", "{}")
+        for path in (folder / "run.json", folder / "fold_0" / "history.json", folder / "fold_0"):
             os.utime(path, (10_000 - age, 10_000 - age))
-        folder.joinpath("folds.json").chmod(0o444)
+        folder.joinpath("run.json").chmod(0o444)
     assert copy_attached_run(run, attached=machine / "input") == run
     assert (run / "fold_0" / "history.json").read_text() == "new"
-    (run / "folds.json").write_text("the copy can be written")
+    (run / "run.json").write_text("the copy can be written")
     assert copy_attached_run(run, attached=machine / "input") == run
-    assert (run / "folds.json").read_text() == "the copy can be written"
+    assert (run / "run.json").read_text() == "the copy can be written"
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from pii_kit.predict import Tagger
 from pii_kit.report import compare
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
-from pii_kit.split import split_documents
+from pii_kit.settings import find_preset
 from pii_kit.submission import submission_rows, true_rows, write_submission
 from pii_kit.training.out_of_fold import keep_out_of_fold, save_out_of_fold
-from pii_kit.training.runs import fingerprint
+from pii_kit.training.runs import RunRecord, digest_documents, known
+from pii_kit.training.split import fold_of_documents, split_documents
 
 LABELLED = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT"}
 TEST = [make_document("Ann Lee met Kim", 7, LABELLED), make_document("Tea is good", 8, LABELLED)]
@@ -33,21 +34,28 @@ def certain(labels, probability=0.9) -> np.ndarray:
 
 def write_run(folder, documents, *, model="sha_rnn", n_folds=3, folds=(0, 1, 2), seed=0, probability=0.9):
     """Write what a finished run leaves behind, except taggers: its predictions are the true labels."""
+    fold_of = fold_of_documents(documents, n_folds=n_folds, seed=seed)
     for fold in folds:
-        _, validation = split_documents(documents, n_folds=n_folds, fold=fold, seed=seed)
-        tagger = folder / f"fold_{fold}" / "tagger"
-        tagger.mkdir(parents=True)
+        _, validation = split_documents(documents, fold_of, fold)
+        (folder / f"fold_{fold}" / "tagger").mkdir(parents=True)
         kept = keep_out_of_fold((document, certain(document.labels, probability)) for document in validation)
-        save_out_of_fold(tagger, kept)
-        manifest = {
-            "data": fingerprint(documents),
-            "n_folds": n_folds,
-            "fold": fold,
-            "train": {"seed": seed, "epochs": 2},
-        }
-        manifest["validation"] = [document.number for document in validation]
-        write_json(folder / f"fold_{fold}" / "run.json", manifest)
-    write_json(folder / "folds.json", {"model": model, "n_folds": n_folds, "folds": list(folds)})
+        save_out_of_fold(folder / f"fold_{fold}", kept)
+    record = RunRecord(
+        model=model,
+        preset="cpu",
+        settings=find_preset(model, changes={"seed": seed, "epochs": 2}),
+        weights="random",
+        weights_sha256=None,
+        n_folds=n_folds,
+        folds=list(folds),
+        n_documents=len(documents),
+        data=digest_documents(documents),
+        documents=known(documents, fold_of),
+        extra=[],
+        teachers=[],
+        taught=[],
+    )
+    write_json(folder / "run.json", record.model_dump(mode="json"))
     write_json(folder / "decision.json", {"o_threshold": 0.9, "rules": list(DEFAULT_RULES)})
     write_json(folder / "result.json", {})
     return folder
@@ -89,11 +97,10 @@ def test_runs_with_other_folds_are_compared_on_the_documents_that_both_scored(tm
         "one": write_run(tmp_path / "one", documents, n_folds=3, folds=[1], seed=1),
     }
     result = compare.compare_out_of_fold(runs, documents)
-    _, expected = split_documents(documents, n_folds=3, fold=1, seed=1)
+    _, expected = split_documents(documents, fold_of_documents(documents, n_folds=3, seed=1), 1)
     assert result.documents == expected
-    numbers = [document.number for document in expected]
     for name in ("five", "one", "average"):
-        assert result.out_of_fold[name].documents.tolist() == sorted(numbers)
+        assert all(map(result.out_of_fold[name].holds, expected))
         for document, labels in zip(expected, result.labels[name], strict=True):
             assert label_document(document, certain(document.labels), o_threshold=0.9, rules=DEFAULT_RULES) == labels
 
@@ -106,8 +113,8 @@ def test_runs_without_a_common_document_are_refused(tmp_path, documents):
 
 def test_a_run_without_out_of_fold_predictions_is_refused(tmp_path, documents):
     run = write_run(tmp_path / "old", documents)
-    next(run.glob("fold_1/tagger/*")).unlink()
-    with pytest.raises(KitError, match="old: no out-of-fold"):
+    next(run.glob("fold_1/out_of_fold*")).unlink()
+    with pytest.raises(KitError, match="old: holds no out-of-fold"):
         compare.compare_out_of_fold({"old": run}, documents)
 
 
@@ -233,7 +240,8 @@ def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(tmp_path,
     monkeypatch.setattr(compare, "train_spacy_ner", train)
     run = write_run(tmp_path / "run", documents, n_folds=3, folds=[0, 2], seed=4)
     labels, of_test, n_epochs = compare.spacy_out_of_fold(documents, run, TEST)
-    splits = [split_documents(documents, n_folds=3, fold=fold, seed=4) for fold in (0, 2)]
+    fold_of = fold_of_documents(documents, n_folds=3, seed=4)
+    splits = [split_documents(documents, fold_of, fold) for fold in (0, 2)]
     assert trained == [({document.number for document in training}, 4, 2) for training, _ in splits] and n_epochs == 1
     assert list(labels) == [document.number for _, validation in splits for document in validation]
     pipeline, _ = train_spacy_ner(splits[0][0], seed=4, epochs=1)

@@ -1,25 +1,22 @@
-from functools import partial
+"""What an epoch reads: documents, windows, batches, and what is hidden."""
+
+import threading
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_document, make_documents
 
-from pii_kit.augment import AugmentConfig
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.lexicon import OFFSETS
-from pii_kit.training import TrainConfig
-from pii_kit.training.epochs import (
-    EpochWindows,
-    SimilarLengthBatches,
-    batch_loader,
-    documents_of_epoch,
-    hide_lists,
-    hide_pieces,
-    tensors_of,
-)
-from pii_kit.windows import IGNORED, NO_TOKEN, cut_windows
+from pii_kit.settings import AugmentSettings, TrainSettings
+from pii_kit.training.epochs import EpochMaker, documents_of_epoch, hide_lists, hide_pieces, label_counts
+from pii_kit.windows import IGNORED, NO_TOKEN, collate, cut_windows
+
+
+def settings(**changes) -> TrainSettings:
+    return TrainSettings(**{"window_size": 64, "overlap": 8, "batch_size": 8, "epochs": 4, **changes})
 
 
 def n_tokens(documents) -> int:
@@ -30,166 +27,159 @@ def test_extra_documents_have_their_share_of_an_epoch_and_each_epoch_draws_its_o
     training, extra = make_documents(6, seed=1), make_documents(30, seed=2)
     drawn = []
     for epoch in range(60):
-        made = documents_of_epoch(training, extra, TrainConfig(extra_share=0.4), epoch)
+        made = documents_of_epoch(training, extra, settings(extra_share=0.4), epoch)
         assert made[:6] == list(training)
         drawn.append(made[6:])
         longest = max(len(document.tokens) for document in extra)
         assert 0.4 - longest / n_tokens(made) < n_tokens(drawn[-1]) / n_tokens(made) <= 0.4
     assert drawn[0] != drawn[1] and all(any(doc in made for made in drawn) for doc in extra)
-    assert documents_of_epoch(training, extra, TrainConfig(extra_share=0.4), 0)[6:] == drawn[0]
+    assert documents_of_epoch(training, extra, settings(extra_share=0.4), 0)[6:] == drawn[0]
 
 
 def test_few_extra_documents_are_all_taken_and_a_share_of_none_takes_none():
     training, extra = make_documents(6, seed=1), make_documents(2, seed=2)
-    assert documents_of_epoch(training, extra, TrainConfig(extra_share=0.9), 0)[6:] in (extra, extra[::-1])
-    assert documents_of_epoch(training, extra, TrainConfig(extra_share=0.0), 0) == list(training)
-    with pytest.raises(KitError, match="extra_share is 1"):
-        TrainConfig(extra_share=1.0)
+    assert documents_of_epoch(training, extra, settings(extra_share=0.9), 0)[6:] in (extra, extra[::-1])
+    assert documents_of_epoch(training, extra, settings(extra_share=0.0), 0) == list(training)
 
 
 def test_extra_documents_are_augmented_as_others_are():
     training, extra = make_documents(3, seed=1), make_documents(3, seed=2)
-    made = documents_of_epoch(training, extra, TrainConfig(augment=AugmentConfig(traps=5), extra_share=0.8), 0)
+    made = documents_of_epoch(training, extra, settings(augment=AugmentSettings(traps=5), extra_share=0.8), 0)
     assert {doc.number for doc in made} == {doc.number for doc in (*training, *extra)}
     assert not {doc.tokens for doc in made} & {doc.tokens for doc in (*training, *extra)}
 
 
 @pytest.fixture
-def windows(documents, sha_rnn_tagger):
-    return [w for doc in documents for w in cut_windows(doc, sha_rnn_tagger.tokenizer, size=64, overlap=16)]
+def maker(documents, sha_rnn_tagger):
+    """A function that makes an EpochMaker of the first documents."""
+
+    def make(n_documents=24, taught=(), ahead=False, **changes) -> EpochMaker:
+        chosen = settings(**changes)
+        return EpochMaker(documents[:n_documents], [], taught, chosen, sha_rnn_tagger.tokenizer, ahead=ahead)
+
+    return make
 
 
-def test_an_epoch_takes_each_window_once():
-    lengths = [1 + index * 7 % 50 for index in range(203)]
-    batches = list(SimilarLengthBatches(lengths, batch_size=8, seed=0))
-    assert sorted(index for batch in batches for index in batch) == list(range(203))
-    assert len(batches) == len(SimilarLengthBatches(lengths, batch_size=8, seed=0)) == 26
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("first", [0, 2])
+def test_an_epoch_has_the_windows_of_its_documents_also_if_a_thread_makes_them(maker, first, ahead):
+    epochs = maker(4, ahead=ahead, augment=AugmentSettings())
+    for epoch in range(first, 4):
+        state = torch.get_rng_state()
+        windows = epochs.take(epoch)
+        assert torch.equal(torch.get_rng_state(), state)
+        made = documents_of_epoch(epochs.training, [], epochs.settings, epoch)
+        expected = [w for doc in made for w in cut_windows(doc, epochs.tokenizer, size=64, overlap=8)]
+        assert [window.pieces.tolist() for window in windows] == [window.pieces.tolist() for window in expected]
 
 
-def test_the_order_depends_only_on_seed_and_epoch():
-    lengths = list(range(1, 101))
+def test_each_epoch_is_made_once_and_ahead_only_if_asked_for(maker, monkeypatch):
+    made = []
 
+    def windows(self, epoch, original=EpochMaker.windows):
+        made.append((epoch, threading.current_thread() is threading.main_thread()))
+        return original(self, epoch)
+
+    monkeypatch.setattr(EpochMaker, "windows", windows)
+    for ahead in (False, True):
+        epochs = maker(2, ahead=ahead)
+        for epoch in range(4):
+            epochs.take(epoch)
+        assert made == [(epoch, epoch == 0 or not ahead) for epoch in range(4)]
+        made.clear()
+
+
+def test_an_epoch_takes_each_window_once_in_batches_with_little_padding(maker):
+    epochs = maker()
+    windows = epochs.take(0)
+    batches = epochs.batches(windows, 0, epochs.size(windows))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(windows)))
+    assert len(batches) == -(-len(windows) // 8)
+    padded = sum(len(batch) * max(len(windows[index]) for index in batch) for batch in batches)
+    assert padded < 1.15 * sum(map(len, windows))
+
+
+def test_the_order_depends_only_on_seed_and_epoch(maker):
     def order(seed, epoch):
-        batches = SimilarLengthBatches(lengths, batch_size=4, seed=seed)
-        batches.set_epoch(epoch)
-        return list(batches)
+        epochs = maker(seed=seed)
+        windows = epochs.windows(0)
+        return epochs.batches(windows, epoch, len(windows))
 
     assert order(1, 2) == order(1, 2)
-    assert order(1, 2) != order(1, 3)
-    assert order(1, 2) != order(2, 2)
+    assert order(1, 2) != order(1, 3) and order(1, 2) != order(2, 2)
 
 
-def test_batches_have_little_padding():
-    lengths = [1 + index * 37 % 256 for index in range(1000)]
+def test_an_epoch_takes_every_window_with_pii_and_its_share_of_the_others(maker):
+    epochs = maker(empty_share=0.25)
+    windows = epochs.windows(0)
+    required = {index for index, window in enumerate(windows) if window.holds_pii()}
+    size = epochs.size(windows)
+    assert size == len(required) + round(0.25 * (len(windows) - len(required)))
+    taken = [[i for batch in epochs.batches(windows, epoch, size) for i in batch] for epoch in range(30)]
+    assert all(len(of) == len(set(of)) == size and required <= set(of) for of in taken)
+    assert set().union(*taken) == set(range(len(windows)))
 
-    def padded(batches) -> int:
-        return sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
 
-    in_order = [list(range(start, min(start + 8, 1000))) for start in range(0, 1000, 8)]
-    assert padded(SimilarLengthBatches(lengths, batch_size=8, seed=0)) < 1.1 * sum(lengths) < padded(in_order)
+@pytest.mark.parametrize("size", [1, 30, 200])
+def test_an_epoch_has_the_size_that_is_asked_for(maker, size):
+    """Windows with PII come first; none is taken twice if there are enough."""
+    epochs = maker()
+    windows = epochs.windows(0)
+    required = {index for index, window in enumerate(windows) if window.holds_pii()}
+    taken = [index for batch in epochs.batches(windows, 3, size) for index in batch]
+    assert len(taken) == size and len(set(taken)) == min(size, len(windows))
+    assert required <= set(taken) if len(required) <= size else set(taken) <= required
 
 
-def test_hiding_replaces_about_the_given_share_of_pieces_and_nothing_else(windows):
-    batch = tensors_of(windows[:8], pad_id=0)
+def test_windows_of_a_teacher_have_its_probabilities_in_each_epoch(maker, documents):
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.ones(len(LABELS)), size=len(documents[5].tokens)).astype(np.float32)
+    epochs = maker(2, taught=[(documents[5], scores)])
+    n_taught = len(cut_windows(documents[5], epochs.tokenizer, size=64, overlap=8))
+    for epoch in (0, 1):
+        windows = epochs.take(epoch)
+        for window in windows[-n_taught:]:
+            starts = window.token_index != NO_TOKEN
+            assert window.document == documents[5].number and window.labels is None
+            assert np.array_equal(window.soft_labels()[starts], scores[window.token_index[starts]])
+            assert not window.soft_labels()[~starts].any()
+        assert all(window.probabilities is None for window in windows[:-n_taught])
+
+
+def test_labels_of_documents_and_probabilities_of_a_teacher_are_counted():
+    document = make_document("Ann Lee met Bob", labels={"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT"})
+    scores = np.full((4, len(LABELS)), 0.25, dtype=np.float32)
+    counts = dict(zip(LABELS, label_counts([document, document], [(document, scores)]), strict=True))
+    assert (counts["O"], counts["B-NAME_STUDENT"], counts["B-EMAIL"]) == (5.0, 3.0, 1.0)
+
+
+def test_documents_without_tokens_are_refused(sha_rnn_tagger):
+    empty = EpochMaker([make_document("", labels={})], [], [], settings(), sha_rnn_tagger.tokenizer)
+    with pytest.raises(KitError, match="hold no tokens"):
+        empty.take(0)
+
+
+@pytest.fixture
+def batch(documents, sha_rnn_tagger):
+    """A batch of windows of one document, and its labels."""
+    windows = cut_windows(documents[0], sha_rnn_tagger.tokenizer, size=64, overlap=8)
+    arrays = {name: torch.as_tensor(array) for name, array in collate(windows, pad_id=0).items()}
+    return arrays, arrays.pop("labels")
+
+
+def test_hiding_replaces_about_the_given_share_of_pieces_and_nothing_else(batch):
+    batch, _ = batch
     torch.manual_seed(0)
     hidden = hide_pieces(batch, share=0.25, mask_id=2)
     changed = hidden["input_ids"] != batch["input_ids"]
     assert 0.2 < changed.float().mean() < 0.3
     assert (hidden["input_ids"][changed] == 2).all()
-    assert torch.equal(hidden["feature_ids"], batch["feature_ids"]) and torch.equal(hidden["labels"], batch["labels"])
+    assert torch.equal(hidden["feature_ids"], batch["feature_ids"])
 
 
-def test_an_epoch_takes_every_required_window_and_its_share_of_the_others():
-    batches = SimilarLengthBatches([5] * 100, batch_size=8, seed=0, optional=range(20, 100), share=0.25)
-    taken = []
-    for epoch in range(30):
-        batches.set_epoch(epoch)
-        taken.append([index for batch in batches for index in batch])
-        assert len(taken[-1]) == len(set(taken[-1])) == 40 and len(list(batches)) == len(batches)
-        assert set(range(20)) <= set(taken[-1])
-    assert set().union(*taken) == set(range(100))
-    assert taken[0] != taken[1]
-
-
-def test_documents_without_pii_still_give_a_batch():
-    assert len(list(SimilarLengthBatches([5] * 3, batch_size=8, seed=0, optional=range(3), share=0.0))) == 1
-
-
-@pytest.mark.parametrize("n_windows", [1, 39, 40, 41, 200])
-@pytest.mark.parametrize("n_required", [0, 5, 40, 60])
-def test_an_epoch_has_the_same_size_whatever_its_windows(n_windows, n_required):
-    """All required windows are taken if they fit, and no window twice if there are enough."""
-    batches = SimilarLengthBatches([5] * 100, batch_size=8, seed=0, optional=range(20, 100), share=0.25)
-    required = set(range(min(n_required, n_windows)))
-    batches.take(range(1, n_windows + 1), sorted(set(range(n_windows)) - required))
-    batches.set_epoch(3)
-    taken = [index for batch in batches for index in batch]
-    assert len(taken) == 40 and len(list(batches)) == len(batches) == 5
-    assert set(taken) <= set(range(n_windows))
-    assert required <= set(taken) if len(required) <= 40 else set(taken) < required
-    assert len(set(taken)) == min(40, n_windows)
-
-
-def test_a_whole_epoch_has_only_full_batches():
-    batches = SimilarLengthBatches([5] * 19, batch_size=8, seed=0, whole=True)
-    assert [len(batch) for batch in batches] == [8, 8, 8]
-    assert {index for batch in batches for index in batch} == set(range(19))
-
-
-def cut_small(tokenizer):
-    return lambda document: cut_windows(document, tokenizer, size=64, overlap=8)
-
-
-def from_labels(documents):
-    """The targets of documents that only their labels teach."""
-    return [(document, None) for document in documents]
-
-
-def labelled_from(documents, epoch):
-    return from_labels(documents[epoch : epoch + 3])
-
-
-@pytest.mark.parametrize("ahead", [False, True])
-@pytest.mark.parametrize("first", [0, 2])
-def test_an_epoch_has_the_windows_of_its_documents(documents, sha_rnn_tagger, first, ahead):
-    """Also from a resumed one on, and if another process makes them."""
-    cut = partial(cut_windows, tokenizer=sha_rnn_tagger.tokenizer, size=64, overlap=8)
-    epochs = EpochWindows(partial(labelled_from, documents), cut, n_epochs=4, ahead=ahead)
-    for epoch in range(first, 4):
-        state = torch.get_rng_state()
-        epochs.make(epoch)
-        assert torch.equal(torch.get_rng_state(), state)
-        expected = [window for document in documents[epoch : epoch + 3] for window in cut(document)]
-        assert [window.pieces.tolist() for window in epochs.windows] == [w.pieces.tolist() for w in expected]
-        assert len(epochs) == len(expected) and epochs[1] is epochs.windows[1]
-        lengths, empty = epochs.lengths_and_empty()
-        assert lengths == [len(window.pieces) for window in expected]
-        assert empty == [i for i, window in enumerate(expected) if not (window.labels > 0).any()]
-
-
-def test_each_epoch_is_made_once(documents, sha_rnn_tagger):
-    """Augmentation takes seconds."""
-    made = []
-    targets = lambda epoch: made.append(epoch) or labelled_from(documents, epoch)  # noqa: E731
-    epochs = EpochWindows(targets, cut_small(sha_rnn_tagger.tokenizer), n_epochs=3)
-    for epoch in range(3):
-        epochs.make(epoch)
-    assert made == [0, 1, 2]
-
-
-def test_targets_of_an_epoch_are_the_probabilities_that_come_with_its_documents(documents, sha_rnn_tagger):
-    scores = np.full((len(documents[0].tokens), len(LABELS)), 1 / len(LABELS), dtype=np.float32)
-    epochs = EpochWindows(lambda epoch: [(documents[0], scores)], cut_small(sha_rnn_tagger.tokenizer))
-    for window in epochs.windows:
-        starts = window.token_index != NO_TOKEN
-        assert np.allclose(window.soft_labels()[starts], 1 / len(LABELS)) and not window.soft_labels()[~starts].any()
-
-
-def test_a_list_that_does_not_know_a_token_knows_none_of_its_pieces(documents, sha_rnn_tagger):
+def test_a_list_that_does_not_know_a_token_knows_none_of_its_pieces(batch):
     """A token of which one piece is known would not be hidden."""
-    windows = cut_small(sha_rnn_tagger.tokenizer)(documents[0])
-    batch = tensors_of(windows, pad_id=0)
-    labels = batch.pop("labels")
+    batch, labels = batch
     torch.manual_seed(0)
     hidden = hide_lists(batch, labels, share=0.5)["feature_ids"]
     before = batch["feature_ids"]
@@ -198,54 +188,10 @@ def test_a_list_that_does_not_know_a_token_knows_none_of_its_pieces(documents, s
     known = before[..., 1:] != torch.tensor(OFFSETS[1:])
     assert torch.equal(hidden[..., 1:][changed], torch.tensor(OFFSETS[1:]).expand_as(hidden[..., 1:])[changed])
     token = (labels != IGNORED).cumsum(1)
-    for row in range(len(windows)):
-        for number in token[row, : len(windows[row])].unique():
+    for row in range(len(token)):
+        for number in token[row].unique():
             pieces = token[row] == number
             for place in range(len(OFFSETS) - 1):
                 states = changed[row, pieces, place][known[row, pieces, place]]
                 assert states.all() or not states.any()
     assert torch.equal(hide_lists(batch, labels, share=0.0)["feature_ids"], before)
-
-
-def test_windows_of_a_teacher_come_last_with_its_probabilities_in_each_epoch(documents, sha_rnn_tagger):
-    cut = cut_small(sha_rnn_tagger.tokenizer)
-    rng = np.random.default_rng(0)
-    scores = rng.dirichlet(np.ones(len(LABELS)), size=len(documents[5].tokens)).astype(np.float32)
-    taught = [(documents[5], scores)]
-    epochs = EpochWindows(lambda epoch: from_labels(documents[:2]), cut, taught, n_epochs=2)
-    n_taught = len(cut(documents[5]))
-    for epoch in (0, 1):
-        epochs.make(epoch)
-        assert [window.document for window in epochs.windows[-n_taught:]] == [documents[5].number] * n_taught
-        for window in epochs.windows[-n_taught:]:
-            starts = window.token_index != NO_TOKEN
-            assert window.labels is None
-            assert np.array_equal(window.soft_labels()[starts], scores[window.token_index[starts]])
-            assert not window.soft_labels()[~starts].any()
-        assert all(window.probabilities is None for window in epochs.windows[:-n_taught])
-
-
-def test_a_batch_with_a_teachers_window_has_probabilities_as_labels(documents, sha_rnn_tagger):
-    cut = cut_small(sha_rnn_tagger.tokenizer)
-    scores = np.full((len(documents[5].tokens), len(LABELS)), 1 / len(LABELS), dtype=np.float32)
-    epochs = EpochWindows(lambda epoch: from_labels(documents[:1]), cut, [(documents[5], scores)])
-    batch = tensors_of([epochs[0], epochs[len(epochs) - 1]], pad_id=0)
-    assert batch["labels"].shape == (*batch["input_ids"].shape, len(LABELS))
-    labelled = epochs[0].token_index != NO_TOKEN
-    assert batch["labels"][0, : len(labelled)][labelled].argmax(-1).tolist() == epochs[0].labels[labelled].tolist()
-
-
-def test_the_loader_gives_the_batches_and_does_not_change_the_random_state(documents, sha_rnn_tagger):
-    epochs = EpochWindows(lambda epoch: from_labels(documents[:4]), cut_small(sha_rnn_tagger.tokenizer))
-    batches = SimilarLengthBatches(epochs.lengths_and_empty()[0], batch_size=4, seed=0)
-    state = torch.get_rng_state()
-    loaded = list(batch_loader(epochs, batches, pad_id=0, seed=0))
-    assert torch.equal(torch.get_rng_state(), state)
-    for batch, indices in zip(loaded, batches, strict=True):
-        expected = tensors_of([epochs[index] for index in indices], pad_id=0)
-        assert all(torch.equal(batch[name], expected[name]) for name in expected)
-
-
-def test_documents_without_tokens_are_refused(sha_rnn_tagger):
-    with pytest.raises(KitError, match="hold no tokens"):
-        EpochWindows(lambda epoch: from_labels([make_document("", labels={})]), cut_small(sha_rnn_tagger.tokenizer))

@@ -1,24 +1,17 @@
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
-from conftest import tiny_mobilebert, tiny_sha_rnn
+from conftest import likely, tiny_mobilebert, tiny_sha_rnn
 from safetensors.torch import load_file
 from sklearn.utils.class_weight import compute_class_weight
-from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
-from pii_kit.files import KitError
-from pii_kit.training.optim import (
-    OPTIMIZERS,
-    Lamb,
-    build_optimizer,
-    build_schedule,
-    class_weights,
-    moving_average,
-    rate_factor,
-)
+from pii_kit.labels import LABELS
+from pii_kit.settings import TrainSettings
+from pii_kit.training.optim import OPTIMIZERS, Lamb, build_optimizer, build_schedule, class_weights, mean_loss
+from pii_kit.windows import IGNORED
 
 REFERENCES = Path(__file__).parents[3] / "shared" / "data"
 
@@ -56,92 +49,78 @@ def test_labels_that_do_not_occur_have_a_finite_weight(scheme):
     assert np.isfinite(class_weights(np.array([100, 0, 3]), scheme)).all()
 
 
-def test_an_unknown_scheme_is_named():
-    with pytest.raises(KitError, match="class_weights is 'heavy'; expected one of none, balanced, log"):
-        class_weights(np.array([1, 1]), "heavy")
+def settings(**changes) -> TrainSettings:
+    return TrainSettings(**{"learning_rate": 0.3, "weight_decay": 0.1, **changes})
 
 
-def rates(schedule, optimizer, n_steps) -> list[float]:
+def rates(n_batches: int, n_steps: int, **changes) -> list[float]:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    schedule = build_schedule(optimizer, settings(**changes), n_batches)
     found = []
     for _ in range(n_steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        found.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
     return found
 
 
-def test_without_decay_the_schedule_is_that_of_torch():
-    ours, theirs = (torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3) for _ in range(2))
-    schedule = build_schedule(ours, warmup_steps=5, cycle_steps=7, restart_decay=1.0)
-    reference = SequentialLR(
-        theirs,
-        [LinearLR(theirs, start_factor=1 / 5, total_iters=4), CosineAnnealingWarmRestarts(theirs, T_0=7)],
-        milestones=[5],
-    )
-    assert rates(schedule, ours, 30) == pytest.approx(rates(reference, theirs, 30))
+def test_the_rate_rises_and_then_falls_in_cosine_cycles():
+    """Two epochs of four batches to warm up, cycles of three epochs."""
+    expected = [0.3 * (step + 1) / 8 for step in range(8)]
+    expected += [0.3 * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)] * 2
+    assert rates(4, 32, epochs=8, warmup_epochs=2, cycle_epochs=3) == pytest.approx(expected)
 
 
-def test_restart_peaks_decay():
-    peaks = [rate_factor(3 + 4 * cycle, warmup_steps=3, cycle_steps=4, restart_decay=0.5) for cycle in range(4)]
-    assert peaks == [1, 0.5, 0.25, 0.125]
+@pytest.mark.parametrize(("warmup_epochs", "n_warmup"), [(0, 1), (0.3, 3), (1, 10), (5, 50)])
+def test_without_cycles_the_rate_falls_until_the_end(warmup_epochs, n_warmup):
+    found = rates(10, 50, epochs=5, warmup_epochs=warmup_epochs)
+    assert found.index(max(found)) == n_warmup - 1 and max(found) == pytest.approx(0.3)
+    assert min(found) > 0 and found[n_warmup - 1 :] == sorted(found[n_warmup - 1 :], reverse=True)
+    if n_warmup < 50:
+        assert found[-1] < 0.01
 
 
-def test_no_step_is_above_the_peak_or_below_zero():
-    factors = [rate_factor(step, warmup_steps=10, cycle_steps=13, restart_decay=0.7) for step in range(200)]
-    assert max(factors) == 1 and min(factors) >= 0
-    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+def test_a_schedule_goes_on_from_its_state():
+    def build():
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+        return optimizer, build_schedule(optimizer, settings(epochs=6, cycle_epochs=2), 5)
+
+    def go_on(optimizer, schedule, n_steps) -> list[float]:
+        found = []
+        for _ in range(n_steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    unbroken, first, resumed = build(), build(), build()
+    expected = go_on(*unbroken, 30)
+    assert go_on(*first, 13) == expected[:13]
+    for part, state in zip(resumed, first, strict=True):
+        part.load_state_dict(state.state_dict())
+    assert go_on(*resumed, 17) == expected[13:]
 
 
 def test_biases_gains_and_gates_have_no_weight_decay_and_no_parameter_is_left_out():
     model = tiny_sha_rnn()
-    optimizer = build_optimizer(model, name="adamw", learning_rate=1e-3, weight_decay=0.1)
-    decayed, kept = ({id(p) for p in group["params"]} for group in optimizer.param_groups)
-    assert optimizer.param_groups[1]["weight_decay"] == 0
-    names = dict(model.named_parameters())
-    assert decayed | kept == {id(p) for p in names.values()} and not decayed & kept
-    undecayed = {name for name, p in names.items() if id(p) in kept}
+    optimizer = build_optimizer(model, name="adamw", learning_rate=0.1, weight_decay=0.1)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decay = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert set(decay) == set(names.values())
+    undecayed = {name for name, value in decay.items() if value == 0}
     assert any("query_gate" in name for name in undecayed) and any("norm_start" in name for name in undecayed)
     assert not any(name.endswith("linear.weight") or "weight_hh" in name for name in undecayed)
 
 
-def rates_by_name(model, **settings) -> dict[str, float]:
-    optimizer = build_optimizer(model, name="adamw", learning_rate=1.0, weight_decay=0.1, **settings)
+def test_new_parts_have_a_higher_rate_and_the_history_shows_that_of_the_others():
+    model = tiny_mobilebert()
+    optimizer = build_optimizer(model, name="adamw", learning_rate=1.0, weight_decay=0.1, head_rate=10.0)
     rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
-    return {name: rates[id(weight)] for name, weight in model.named_parameters()}
-
-
-def test_new_parts_have_a_higher_rate_and_lower_layers_a_lower_one():
-    rates = rates_by_name(tiny_mobilebert(num_hidden_layers=3), head_rate=10.0, layer_decay=0.5)
-    expected = {
-        "classifier.weight": 10,
-        "classifier.bias": 10,
-        "feature_embedding.weight": 10,
-        "encoder.encoder.layer.2.intermediate.dense.weight": 1,
-        "encoder.encoder.layer.1.intermediate.dense.weight": 0.5,
-        "encoder.encoder.layer.0.intermediate.dense.bias": 0.25,
-        "encoder.embeddings.word_embeddings.weight": 0.125,
-        "encoder.embeddings.LayerNorm.weight": 0.125,
-    }
-    assert {name: rates[name] for name in expected} == pytest.approx(expected)
-    assert set(rates_by_name(tiny_mobilebert()).values()) == {1.0}
-
-
-def test_the_rate_in_the_history_is_that_of_the_top_layer():
-    optimizer = build_optimizer(
-        tiny_mobilebert(), name="adamw", learning_rate=1e-3, weight_decay=0.0, head_rate=10.0, layer_decay=0.5
-    )
-    assert build_schedule(optimizer, warmup_steps=1, cycle_steps=9, restart_decay=1.0).get_last_lr()[0] == 1e-3
-
-
-def test_the_moving_average_worked_by_hand():
-    """The first step sets it; then it is decay · average + (1 − decay) · weights."""
-    model = torch.nn.Linear(1, 1, bias=False)
-    average = moving_average(model, 0.75, Accelerator(cpu=True))
-    for value in (8.0, 4.0, 0.0):
-        torch.nn.init.constant_(model.weight, value)
-        average.update_parameters(model)
-    assert average.module.weight.item() == pytest.approx(0.75 * (0.75 * 8 + 0.25 * 4))
-    assert moving_average(model, 0.0, Accelerator(cpu=True)) is None
+    of_names = {name: rates[id(weight)] for name, weight in model.named_parameters()}
+    heads = {name for name, rate in of_names.items() if rate == 10}
+    assert heads == {"classifier.weight", "classifier.bias", "feature_embedding.weight"}
+    assert {rate for name, rate in of_names.items() if name not in heads} == {1.0}
+    assert optimizer.param_groups[0]["lr"] == 1.0
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -192,3 +171,22 @@ def test_every_optimizer_lowers_a_loss():
             loss.backward()
             optimizer.step()
         assert losses[-1] < 0.95 * losses[0], name
+
+
+def test_the_loss_of_one_hot_targets_is_that_of_labels():
+    rng = np.random.default_rng(0)
+    logits, labels = torch.randn(2, 7, len(LABELS)), torch.tensor(rng.integers(0, len(LABELS), (2, 7)))
+    weights = torch.tensor(rng.random(len(LABELS)), dtype=torch.float32)
+    targets = torch.nn.functional.one_hot(labels, len(LABELS)).float()
+    labels[0, 3:], targets[0, 3:] = IGNORED, 0
+    torch.testing.assert_close(mean_loss(logits, targets, weights), mean_loss(logits, labels, weights))
+
+
+def test_the_loss_is_least_at_the_targets_whatever_the_weights():
+    targets = torch.tensor(likely(np.random.default_rng(0), ["O", "B-EMAIL", "O"]))[None]
+    logits = torch.zeros_like(targets).requires_grad_()
+    weights = torch.linspace(0.1, 2, len(LABELS))
+    for _ in range(3000):
+        (gradient,) = torch.autograd.grad(mean_loss(logits, targets, weights), logits)
+        logits.data -= 20 * gradient
+    assert (logits.softmax(-1) - targets).abs().max() < 0.02

@@ -1,296 +1,276 @@
+"""Out-of-fold probabilities, and the thresholds that are chosen on them, compared with a slow search."""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import essay_of_labels, likely, make_document, random_essays
-from safetensors.numpy import load_file, save_file
+from conftest import essay_of_labels, likely, make_document, make_documents, random_essays, save_tagger
 
-from pii_kit import metrics
 from pii_kit.decide import O_THRESHOLDS, decide
-from pii_kit.files import KitError
+from pii_kit.files import KitError, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES
-from pii_kit.metrics import best_threshold, bootstrap_scores, decided_rows, threshold_curve
+from pii_kit.metrics import CAUTIOUS_O_THRESHOLD, MIN_O_THRESHOLD, N_SAMPLES, micro_fbeta
+from pii_kit.predict import Tagger, load_member, predict_documents
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
-from pii_kit.submission import true_rows
+from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training.out_of_fold import (
-    FILE,
     KEPT_BELOW,
-    average_out_of_fold,
+    OutOfFold,
     choose_threshold,
-    join_out_of_fold,
     keep_out_of_fold,
     labels_by_other_folds,
+    labels_out_of_fold,
     load_out_of_fold,
+    mean_of,
+    predict_unseen,
     save_out_of_fold,
     threshold_for_recall,
 )
+from pii_kit.training.train import train
+
+KINDS = ((True, True), (False, True), (True, False))  # (true PII, found PII): right, false and missed rows
 
 
-@pytest.fixture(params=range(4))
-def predictions(request):
-    rng = np.random.default_rng(request.param)
-    return [(document, likely(rng, document.labels)) for document in random_essays(rng)]
-
-
-def test_every_token_that_a_threshold_could_label_is_kept_and_no_other(predictions):
-    kept = keep_out_of_fold(predictions)
-    assert max(O_THRESHOLDS) < KEPT_BELOW
-    for document, scores in predictions:
-        again = kept.of(document)
-        could_be = (scores[:, OUTSIDE_ID] < KEPT_BELOW) | (np.array(document.labels) != "O")
-        assert np.array_equal(again[could_be], scores[could_be])
-        assert (again[~could_be] == np.eye(len(LABELS))[OUTSIDE_ID]).all()
-    assert any((scores[:, OUTSIDE_ID] >= KEPT_BELOW).any() for _, scores in predictions)
-
-
-@pytest.mark.parametrize("o_threshold", O_THRESHOLDS)
-def test_kept_probabilities_give_the_labels_of_the_full_ones(predictions, o_threshold):
-    kept = keep_out_of_fold(predictions)
-    for document, scores in predictions:
-        assert decide(kept.of(document), o_threshold=o_threshold) == decide(scores, o_threshold=o_threshold)
-
-
-def test_documents_without_a_kept_row_are_kept_as_scored():
-    sure = np.eye(len(LABELS), dtype=np.float32)[[0, 0]]
-    kept = keep_out_of_fold([(essay_of_labels(7, ["O", "O"]), sure)])
-    assert (kept.documents.tolist(), kept.n_tokens.tolist(), len(kept.document)) == ([7], [2], 0)
-
-
-@pytest.mark.parametrize("shift", [0, 1 << 40])
-def test_the_average_is_that_of_the_full_probabilities(predictions, shift):
-    """Up to the probabilities that are not kept. Document numbers may be large."""
-    rng = np.random.default_rng(9)
-    documents = [essay_of_labels(document.number + shift, document.labels) for document, _ in predictions]
-    members = [[likely(rng, document.labels) for document in documents] for _ in range(3)]
-    kept = [keep_out_of_fold(zip(documents, of_member, strict=True)) for of_member in members]
-    average = average_out_of_fold(kept)
-    means = [sum(scores) / 3 for scores in zip(*members, strict=True)]
-    for document, mean in zip(documents, means, strict=True):
-        np.testing.assert_allclose(average.of(document), mean, atol=2 * (1 - KEPT_BELOW))
-        assert average.holds(document)
-        for o_threshold in (0.1, 0.5, 0.9):
-            assert decide(average.of(document), o_threshold=o_threshold) == decide(mean, o_threshold=o_threshold)
-
-
-def test_runs_with_different_validation_documents_are_not_averaged(predictions):
-    one, other = keep_out_of_fold(predictions), keep_out_of_fold(predictions[1:])
-    with pytest.raises(KitError, match="different validation documents"):
-        average_out_of_fold([one, other])
-
-
-def same(one, other) -> bool:
-    return all(np.array_equal(array, getattr(other, name)) for name, array in vars(one).items())
-
-
-def test_folds_can_be_joined_in_any_order(predictions):
-    parts = [keep_out_of_fold(predictions[start::3]) for start in (2, 0, 1)]
-    assert same(join_out_of_fold(parts), keep_out_of_fold(predictions))
-
-
-def test_saved_arrays_are_loaded_again_and_are_all_numbers(predictions, tmp_path):
-    kept = keep_out_of_fold(predictions)
-    save_out_of_fold(tmp_path, kept)
-    assert same(load_out_of_fold(tmp_path), kept)
-    assert all(array.dtype.kind in "if" for array in load_file(tmp_path / FILE).values())
-    assert load_out_of_fold(tmp_path / "nowhere") is None
-
-
-def test_no_token_of_a_document_is_in_the_file(tmp_path):
-    document = make_document("Wilhelmina wrote this", labels={"Wilhelmina": "B-NAME_STUDENT"})
-    save_out_of_fold(tmp_path, keep_out_of_fold([(document, np.full((3, len(LABELS)), 1 / 15, dtype=np.float32))]))
-    content = (tmp_path / FILE).read_bytes()
-    assert not any(word.encode() in content for word in document.tokens)
-
-
-def test_a_damaged_file_is_named(predictions, tmp_path):
-    kept = keep_out_of_fold(predictions)
-    for damage in ("cut short", "a part missing", "other things"):
-        save_out_of_fold(tmp_path, kept)
-        content = (tmp_path / FILE).read_bytes()
-        arrays = load_file(tmp_path / FILE)
-        if damage == "cut short":
-            (tmp_path / FILE).write_bytes(content[:-9])
-        elif damage == "a part missing":
-            save_file({name: array for name, array in arrays.items() if name != "documents"}, tmp_path / FILE)
-        else:
-            save_file({**arrays, "more": arrays["label"]}, tmp_path / FILE)
-        with pytest.raises(KitError, match=f"{FILE}: cannot be loaded"):
-            load_out_of_fold(tmp_path)
-
-
-def test_a_document_is_recognized_by_number_length_and_labels(predictions):
-    kept = keep_out_of_fold(predictions)
-    assert all(kept.holds(document) for document, _ in predictions)
-    document = max((document for document, _ in predictions), key=lambda document: len(document.tokens))
-    assert not kept.holds(essay_of_labels(1000, document.labels))
-    assert not kept.holds(essay_of_labels(-1, document.labels))
-    assert not kept.holds(essay_of_labels(document.number, (*document.labels, "O")))
-    assert not kept.holds(essay_of_labels(document.number, document.labels[:-1]))
-    other = ["O" if label == "B-EMAIL" else "B-EMAIL" for label in document.labels]
-    assert not kept.holds(essay_of_labels(document.number, other))
-
-
-def test_an_unlabelled_document_is_not_recognized(predictions):
-    kept = keep_out_of_fold(predictions)
-    assert not any(kept.holds(replace(document, labels=None)) for document, _ in predictions)
-
-
-KINDS = ((True, True), (False, True), (True, False))  # of (true, found): right, false, missed
-
-
-def runs_of(seed: int, n_members: int) -> tuple[list, list]:
-    """Random labelled documents, and out-of-fold probabilities of several runs, each better than the one before it."""
+def runs_of(seed: int, n_runs: int, root, n_folds: int = 3):
+    """Random documents in two lots with different numbers, and runs whose folds scored them."""
     rng = np.random.default_rng(seed)
-    documents = [real_words(rng, one) for one in random_essays(rng)]
-    documents += [real_words(rng, replace(one, number=one.number + 100)) for one in random_essays(rng)]
-    members = []
-    for place in range(n_members):
-        predictions = []
-        for one in documents:
-            true = np.eye(15, dtype=np.float32)[[LABEL_TO_ID[label] for label in one.labels]].reshape(-1, 15)
-            predictions.append((one, (likely(rng, one.labels) + 0.2 * place * true) / (1 + 0.2 * place)))
-        members.append(keep_out_of_fold(predictions))
-    return members, documents
+    documents = random_essays(rng)
+    documents += [replace(document, number=document.number + 1000) for document in random_essays(rng)]
+    runs = [root / f"run_{place}" for place in range(n_runs)]
+    for run in runs:
+        for fold in range(n_folds):
+            (run / f"fold_{fold}" / "tagger").mkdir(parents=True)
+            scores = [(doc, likely(rng, doc.labels)) for doc in documents[fold::n_folds]]
+            save_out_of_fold(run / f"fold_{fold}", keep_out_of_fold(scores))
+    return runs, list(map(load_out_of_fold, runs)), documents
 
 
-def real_words(rng, document):
-    """The document with tokens that every rule has something to say about."""
-    words = ["Anna", "Lund", "anna", "the", "Dr", "By", "\n", "1234567", "7", "a@b.com", "www.coursera.org", "-", "Ben"]
-    tokens = tuple(rng.choice(words, size=len(document.tokens)).tolist())
-    return replace(document, tokens=tokens, full_text=" ".join(tokens))
+def test_what_is_kept_survives_saving_and_holds_the_probabilities_that_count(tmp_path):
+    rng = np.random.default_rng(3)
+    documents = random_essays(rng)
+    scores = [likely(rng, document.labels) for document in documents]
+    (tmp_path / "fold_0" / "tagger").mkdir(parents=True)
+    save_out_of_fold(tmp_path / "fold_0", keep_out_of_fold(zip(documents, scores, strict=True)))
+    kept = load_out_of_fold(tmp_path)
+    for document, of_document in zip(documents, scores, strict=True):
+        again, is_kept = kept.of(document), of_document[:, OUTSIDE_ID] < KEPT_BELOW
+        is_kept |= np.array([label != "O" for label in document.labels], dtype=bool)
+        np.testing.assert_array_equal(again[is_kept], of_document[is_kept])
+        assert (again[~is_kept] == np.eye(len(LABELS))[OUTSIDE_ID]).all()
+        assert kept.holds(document)
 
 
-def cautious(members, documents, rules) -> float:
-    """The threshold from .5 to .7 that misses least, as good as the best within a standard error, from full rows."""
-    average = average_out_of_fold(members)
-    predictions = [(document, average.of(document)) for document in documents]
-    curve = threshold_curve(predictions, rules=rules)
-    best = best_threshold(curve)
-    rows = decided_rows(predictions, o_threshold=best, rules=rules)
-    error = bootstrap_scores(true_rows(documents), rows, [one.number for one in documents]).std()
-    return max([best, 0.5] + [t for t in curve.index if t <= 0.7 and curve.loc[t, "f5"] >= curve["f5"].max() - error])
+def test_another_document_with_the_same_number_is_not_held():
+    document = essay_of_labels(7, ["O", "B-EMAIL", "O"])
+    kept = keep_out_of_fold([(document, likely(np.random.default_rng(0), document.labels))])
+    assert kept.holds(document)
+    others = [replace(document, number=8), essay_of_labels(7, ["O", "B-EMAIL"]), replace(document, labels=None)]
+    others += [replace(document, labels=("O", "O", "O")), replace(document, labels=("B-EMAIL", "B-EMAIL", "O"))]
+    assert not any(map(kept.holds, others))
 
 
-@pytest.mark.parametrize("rules", [(), *((name,) for name in RULES), DEFAULT_RULES, tuple(RULES)], ids=len)
-@pytest.mark.parametrize("n_members", [1, 3])
-def test_the_threshold_is_that_of_a_slow_search_with_the_rules_applied(n_members, rules):
-    members, documents = runs_of(len(rules), n_members)
-    assert choose_threshold(members, documents, rules) == cautious(members, documents, rules)
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 100, None])
+def test_a_missing_or_damaged_file_is_an_error_in_one_line(damage, tmp_path):
+    runs_of(0, 1, tmp_path)
+    path = tmp_path / "run_0" / "fold_1" / "out_of_fold.safetensors"
+    path.unlink() if damage is None else path.write_bytes(damage)
+    with pytest.raises(KitError, match=r"holds no out-of-fold|fold_1.*cannot be loaded") as error:
+        load_out_of_fold(tmp_path / "run_0")
+    assert "\n" not in str(error.value)
 
 
-def test_rules_change_the_choice():
-    """For some random documents the threshold with rules differs from that without."""
-    choices = []
-    for seed in range(6):
-        members, documents = runs_of(seed, 2)
-        choices.append([choose_threshold(members, documents, rules) for rules in ((), DEFAULT_RULES)])
-    assert any(without != with_rules for without, with_rules in choices)
+def slow_scores(members, documents, o_threshold, rules):
+    """The rows right, false and missed of each document (document, 3), by the submission's rows."""
+    counts = []
+    for document in documents:
+        mean = np.mean([member.of(document) for member in members], axis=0)
+        labels = label_document(document, mean, o_threshold=o_threshold, rules=rules)
+        score = micro_fbeta(true_rows([document]), submission_rows([(document.number, labels)]))
+        counts.append((score.tp, score.fp, score.fn))
+    return np.array(counts)
 
 
-def test_rules_run_once_for_equal_labels(monkeypatch):
-    members, documents = runs_of(0, 2)
-    calls = []
-
-    def count(document, scores, *, original=metrics.label_document, **settings):
-        calls.append((document.number, tuple(original(document, scores, **{**settings, "rules": ()}))))
-        return original(document, scores, **settings)
-
-    monkeypatch.setattr(metrics, "label_document", count)
-    choose_threshold(members, documents, DEFAULT_RULES)
-    assert len(documents) <= len(calls) < len(documents) * len(O_THRESHOLDS)
-    assert len(calls) == len(set(calls))
+def f5(counts) -> float:
+    right, false, missed = counts.sum(0)
+    return 26 * right / (26 * right + 25 * missed + false) if right + missed + false else 1.0
 
 
-def test_the_threshold_is_chosen_on_the_documents_that_every_run_validated(caplog):
-    """Another run validated half of the documents; documents that no run knows do not count either."""
-    (one, other), documents = runs_of(2, 2)
-    half = documents[:6]
-    part = keep_out_of_fold((document, other.of(document)) for document in half)
-    only_half = keep_out_of_fold((document, one.of(document)) for document in half)
-    unknown = essay_of_labels(5000, ["B-EMAIL"])
-    expected = choose_threshold([only_half, part], half, DEFAULT_RULES)
-    assert not caplog.messages
-    assert choose_threshold([one, part], [unknown, *documents], DEFAULT_RULES) == expected
-    assert "chosen on 6 of 13 documents" in caplog.text
+def slow_threshold(members, documents, rules) -> float:
+    """The highest threshold up to .7 within a standard error of the best; the best if it is higher; at least .5."""
+    counts = {one: slow_scores(members, documents, one, rules) for one in O_THRESHOLDS}
+    scores = {one: f5(of) for one, of in counts.items()}
+    best = [one for one in O_THRESHOLDS if scores[one] == max(scores.values())]
+    best = best[(len(best) - 1) // 2]
+    n = len(documents)
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), N_SAMPLES)
+    error = np.std([f5((counts[best].T * draw).T) for draw in draws])
+    as_good = [one for one in O_THRESHOLDS if one <= CAUTIOUS_O_THRESHOLD and scores[one] >= scores[best] - error]
+    return max(best, MIN_O_THRESHOLD, *as_good)
 
 
-def test_labels_of_a_fold_are_decided_on_the_other_folds():
-    members, documents = runs_of(4, 2)
-    folds = [documents[:4], documents[4:7], documents[7:]]
-    labels, of_all = labels_by_other_folds(members, folds, DEFAULT_RULES)
-    assert of_all == choose_threshold(members, [document for fold in folds for document in fold], DEFAULT_RULES)
+@pytest.mark.parametrize("rules", [(), DEFAULT_RULES, tuple(RULES)], ids=len)
+@pytest.mark.parametrize("n_runs", [1, 3])
+def test_the_threshold_is_that_of_a_slow_search_with_the_rules_applied(n_runs, rules, tmp_path):
+    runs, members, documents = runs_of(len(rules), n_runs, tmp_path)
+    assert choose_threshold(runs, documents, rules) == slow_threshold(members, documents, rules)
+
+
+def test_the_threshold_is_chosen_on_the_documents_that_every_run_validated(tmp_path, caplog):
+    runs, members, documents = runs_of(2, 2, tmp_path)
+    for fold in (1, 2):
+        (runs[1] / f"fold_{fold}" / "tagger").rmdir()
+    assert choose_threshold(runs, documents, ()) == slow_threshold(members, documents[::3], ())
+    assert "chosen on 4 of 12 documents" in caplog.text
+    others = [replace(document, number=document.number + 5000) for document in documents]
+    with pytest.raises(KitError, match=r"none of 12 labelled documents was in a validation fold of every run; pass"):
+        choose_threshold(runs, others, ())
+
+
+def test_labels_of_a_fold_are_decided_on_the_other_folds(tmp_path):
+    _, members, documents = runs_of(4, 2, tmp_path)
+    labels, of_all = labels_by_other_folds(members, documents, DEFAULT_RULES)
+    assert of_all == slow_threshold(members, [doc for fold in range(3) for doc in documents[fold::3]], DEFAULT_RULES)
     assert sorted(labels) == sorted(document.number for document in documents)
-    for fold in folds:
-        others = [document for other in folds if other is not fold for document in other]
-        o_threshold = choose_threshold(members, others, DEFAULT_RULES)
-        average = average_out_of_fold(members)
-        for document in fold:
-            expected = label_document(document, average.of(document), o_threshold=o_threshold, rules=DEFAULT_RULES)
+    for fold in range(3):
+        others = [document for other in range(3) if other != fold for document in documents[other::3]]
+        o_threshold = slow_threshold(members, others, DEFAULT_RULES)
+        for document in documents[fold::3]:
+            mean = mean_of(members, document)
+            expected = label_document(document, mean, o_threshold=o_threshold, rules=DEFAULT_RULES)
             assert labels[document.number] == expected
-    o_threshold = choose_threshold(members[:1], documents, ())
-    for document in documents:  # a single fold has no others
-        expected = label_document(document, members[0].of(document), o_threshold=o_threshold, rules=())
-        assert labels_by_other_folds(members[:1], [documents], ())[0][document.number] == expected
 
 
-def test_a_fold_has_the_threshold_of_the_others_not_its_own():
+def test_a_fold_has_the_threshold_of_the_others_not_its_own_and_a_single_fold_its_own():
     """Fold 0 alone would take a high threshold, which finds its name, and fold 1 a low one, which finds nobody."""
     document = make_document("Ann wrote to Bob", number=4, labels={"Ann": "B-NAME_STUDENT"})
     nobody = replace(document, number=5, labels=("O",) * 4)
     scores = np.zeros((4, len(LABELS)), dtype=np.float32)
     scores[:, LABEL_TO_ID["B-NAME_STUDENT"]] = [0.3, 0.001, 0.0005, 0.08]
     scores[:, OUTSIDE_ID] = 1 - scores[:, LABEL_TO_ID["B-NAME_STUDENT"]]
-    kept = keep_out_of_fold([(document, scores), (nobody, scores)])
-    alone = [choose_threshold([kept], [of_fold], ()) for of_fold in (document, nobody)]
-    assert alone[1] <= 0.7 < alone[0]
-    labels, _ = labels_by_other_folds([kept], [[document], [nobody]], ())
-    assert labels == {4: decide(scores, o_threshold=alone[1]), 5: decide(scores, o_threshold=alone[0])}
+    parts = [keep_out_of_fold([(doc, scores)], fold) for fold, doc in enumerate((document, nobody))]
+    alone = [labels_by_other_folds([part], [doc], ()) for part, doc in zip(parts, (document, nobody), strict=True)]
+    chosen = [o_threshold for _, o_threshold in alone]
+    assert chosen[1] <= 0.7 < chosen[0] and alone[0][0] == {4: decide(scores, o_threshold=chosen[0])}
+    kept = OutOfFold({**parts[0].scored, **parts[1].scored})
+    labels, _ = labels_by_other_folds([kept], [document, nobody], ())
+    assert labels == {4: decide(scores, o_threshold=chosen[1]), 5: decide(scores, o_threshold=chosen[0])}
     assert labels[4] == ["O"] * 4 and labels[5] != ["O"] * 4
 
 
-def test_labelled_documents_that_no_run_validated_are_an_error():
-    members, documents = runs_of(0, 2)
-    others = [replace(document, number=document.number + 5000) for document in documents]
-    with pytest.raises(KitError, match=r"none of 12 labelled documents was in a validation fold of every run; pass"):
-        choose_threshold(members, others, ())
+def find(members, documents, o_threshold) -> tuple[int, ...]:
+    """The tokens of KINDS, whatever the types."""
+    labels = [label_document(doc, mean_of(members, doc), o_threshold=o_threshold) for doc in documents]
+    true, found = (np.concatenate(of) != "O" for of in ([doc.labels for doc in documents], labels))
+    return tuple(int(np.sum((true == of_true) & (found == of_found))) for of_true, of_found in KINDS)
 
 
-def test_the_lowest_threshold_that_finds_enough_rows_is_chosen():
-    members, documents = runs_of(5, 2)
-    average = average_out_of_fold(members)
-
-    def find(o_threshold):
-        labels = [label_document(doc, average.of(doc), o_threshold=o_threshold) for doc in documents]
-        true, found = (np.concatenate(of) for of in ([doc.labels for doc in documents], labels))
-        return tuple(
-            int(np.sum(((true != "O") == of_true) & ((found != "O") == of_found))) for of_true, of_found in KINDS
-        )
-
-    for recall in (0.2, 0.45):
-        threshold, score = threshold_for_recall(members, documents, DEFAULT_RULES, recall)
-        assert (score.tp, score.fp, score.fn) == find(threshold) and score.recall >= recall
-        below = [find(one) for one in O_THRESHOLDS if one < threshold]
+def test_the_lowest_threshold_that_finds_enough_rows_is_chosen(tmp_path):
+    runs, members, documents = runs_of(5, 2, tmp_path)
+    for recall in (0.1, 0.3):
+        threshold, score = threshold_for_recall(runs, documents, DEFAULT_RULES, recall)
+        assert (score.tp, score.fp, score.fn) == find(members, documents, threshold) and score.recall >= recall
+        below = [find(members, documents, one) for one in O_THRESHOLDS if one < threshold]
         assert all(found < recall * (found + missed) for found, _, missed in below)
     with pytest.raises(KitError, match=r"1\.1 cannot be reached: at most \d+ of \d+ rows are found"):
-        threshold_for_recall(members, documents, DEFAULT_RULES, 1.1)
+        threshold_for_recall(runs, documents, DEFAULT_RULES, 1.1)
 
 
-def test_with_a_recall_each_fold_has_the_threshold_that_finds_enough_in_the_others():
-    members, documents = runs_of(4, 2)
-    folds = [documents[:4], documents[4:7], documents[7:]]
-    labels, _ = labels_by_other_folds(members, folds, DEFAULT_RULES, recall=0.3)
-    average, chosen = average_out_of_fold(members), set()
-    for place, fold in enumerate(folds):
-        others = [doc for other in (*folds[:place], *folds[place + 1 :]) for doc in other]
-        threshold, _ = threshold_for_recall(members, others, DEFAULT_RULES, 0.3)
-        chosen.add(threshold)
-        for doc in fold:
-            assert labels[doc.number] == label_document(doc, average.of(doc), o_threshold=threshold)
-    assert len(chosen) > 1
+def test_with_a_recall_each_fold_has_the_threshold_that_finds_enough_in_the_others(tmp_path):
+    runs, members, documents = runs_of(4, 2, tmp_path)
+    labels, _ = labels_by_other_folds(members, documents, DEFAULT_RULES, recall=0.2)
+    for fold in range(3):
+        others = [doc for other in range(3) if other != fold for doc in documents[other::3]]
+        threshold, _ = threshold_for_recall(runs, others, DEFAULT_RULES, 0.2)
+        for doc in documents[fold::3]:
+            assert labels[doc.number] == label_document(doc, mean_of(members, doc), o_threshold=threshold)
 
 
-def test_thresholds_of_types_are_fixed_for_all_folds():
-    members, documents = runs_of(4, 2)
-    folds, nothing = [documents[:5], documents[5:]], dict.fromkeys(PII_TYPES, 1e-9)
-    labels, _ = labels_by_other_folds(members, folds, (), by_type=nothing)
+def test_thresholds_of_types_are_fixed_for_all_folds(tmp_path):
+    _, members, documents = runs_of(4, 2, tmp_path)
+    labels, _ = labels_by_other_folds(members, documents, (), by_type=dict.fromkeys(PII_TYPES, 1e-9))
     assert {label for of_document in labels.values() for label in of_document} == {"O"}
+
+
+OTHERS = [replace(document, number=document.number + 9000) for document in make_documents(6, seed=5)]
+
+
+def unseen(runs, documents):
+    return predict_unseen(Tagger.load(*runs, mixed_data=True), runs, documents)
+
+
+def test_training_documents_are_out_of_fold_and_others_predicted_in_the_order_of_the_file(cross_validated, documents):
+    runs = [cross_validated(seed)[0] for seed in (0, 1)]
+    mixed = [*OTHERS[:3], *reversed(documents), *OTHERS[3:]]
+    for some in (runs[:1], runs):
+        found = unseen(some, mixed)
+        assert [document for document, _ in found.predictions] == mixed
+        assert found.counts() == "30 documents, 24 out of fold, 6 predicted"
+        members = list(map(load_out_of_fold, some))
+        predicted = {document.number: scores for document, scores in Tagger.load(*some).predict(OTHERS)}
+        for document, scores in found.predictions:
+            expected = predicted[document.number] if document in OTHERS else mean_of(members, document)
+            np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def one_fold(documents, tmp_path_factory):
+    """A run of the first of three folds only, with extra documents."""
+    folder = tmp_path_factory.mktemp("one_fold") / "run"
+    changes = {"epochs": 1, "model.hidden_size": 16, "model.boom_size": 32, "augment": None}
+    train("sha_rnn", documents, folder, n_folds=3, folds=[0], changes=changes, extra=OTHERS[:3])
+    return folder
+
+
+def test_documents_that_a_run_of_one_fold_was_trained_on_are_left_out(one_fold, documents):
+    found = unseen([one_fold], [*documents, *OTHERS])
+    validated = [entry[0] for entry in read_json(one_fold / "run.json")["documents"] if entry[3] == 0]
+    expected = [document.number for document in documents if document.number in validated]
+    assert [doc.number for doc, _ in found.predictions] == [*expected, *(doc.number for doc in OTHERS[3:])]
+    assert (found.n_predicted, found.n_left_out) == (3, 24 - len(expected) + 3)
+    assert "left out (a run may have been trained on them)" in found.counts()
+
+
+def test_training_documents_are_left_out_under_other_numbers_and_with_other_labels(
+    one_fold, cross_validated, documents
+):
+    entries = read_json(one_fold / "run.json")["documents"]
+    trained = next(doc for doc, entry in zip(documents, entries, strict=True) if entry[3] != 0)
+    changed = replace(trained, labels=("B-EMAIL", *trained.labels[1:]))
+    assert unseen([one_fold], [replace(trained, number=777), changed]).n_left_out == 2
+    assert unseen([cross_validated(0)[0]], [changed]).n_left_out == 1
+    assert unseen([cross_validated(0)[0], one_fold], [trained, *OTHERS]).n_left_out == 4
+
+
+def test_a_run_without_a_record_predicts_all_documents(sha_rnn_tagger, documents, tmp_path):
+    save_tagger(tmp_path / "fold_0", sha_rnn_tagger)
+    assert unseen([tmp_path], documents[:3]).counts() == "3 documents, 0 out of fold, 3 predicted"
+
+
+def test_no_tagger_runs_on_a_document_that_it_was_trained_on(cross_validated, documents, monkeypatch):
+    run, predicted = cross_validated(0)[0], []
+    monkeypatch.setattr(Tagger, "predict", lambda self, documents: predicted.extend(documents) or [])
+    assert len(unseen([run], documents).predictions) == len(documents)
+    assert not predicted
+
+
+def test_out_of_fold_probabilities_are_those_of_the_tagger_that_never_saw_the_document(cross_validated, documents):
+    run = cross_validated(0)[0]
+    kept, entries = load_out_of_fold(run), read_json(run / "run.json")["documents"]
+    largest = 0.0
+    for fold in range(3):
+        held = [doc for doc, entry in zip(documents, entries, strict=True) if entry[3] == fold]
+        assert kept.folds(documents)[fold] == held
+        again = keep_out_of_fold(predict_documents([load_member(run / f"fold_{fold}")], held))
+        for document in held:
+            np.testing.assert_allclose(again.of(document), kept.of(document), atol=1e-6)
+        ((_, scores),) = predict_documents([load_member(run / f"fold_{fold - 1 if fold else 2}")], held[:1])
+        largest = max(largest, np.abs(scores - kept.of(held[0])).max())
+    assert largest > 1e-4  # another fold's tagger predicts something else
+
+
+def test_labels_out_of_fold_are_of_documents_that_all_runs_validated(cross_validated, one_fold, documents):
+    runs = [cross_validated(seed)[0] for seed in (0, 1)]
+    tagger = Tagger.load(*runs)
+    labels = labels_out_of_fold(tagger, runs, [*documents, *OTHERS])
+    assert labels == labels_by_other_folds(list(map(load_out_of_fold, runs)), documents, tagger.rules)[0]
+    assert labels_out_of_fold(tagger, [one_fold], documents) == {}  # a single fold has no others

@@ -1,116 +1,227 @@
+"""The folder of a run: its record, its lock, its checkpoints, and what it knows of its documents."""
+
 import json
+import multiprocessing
+import resource
+import signal
+import sys
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from conftest import make_document
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+import torch
+from conftest import TINY_PRESETS, make_document
 
-from pii_kit.files import KitError, read_json, write_json
-from pii_kit.pieces import read_tokenizer
-from pii_kit.predict import load_member, predict_documents
-from pii_kit.training.runs import fingerprint, reopen_run, save_tagger, start_run, training_seconds
+from pii_kit.files import KitError, write_json
+from pii_kit.training.runs import (
+    CHECKPOINT,
+    Position,
+    RunRecord,
+    digest_documents,
+    digest_of,
+    digest_tagger,
+    known,
+    load_checkpoint,
+    locked,
+    not_trained_on,
+    open_run,
+    read_run,
+    save_checkpoint,
+    training_seconds,
+)
 
-
-@pytest.fixture(params=["sha_rnn_tagger", "mobilebert_tagger"])
-def tagger(request):
-    return request.getfixturevalue(request.param)
-
-
-def test_a_run_folder_rebuilds_its_tagger_exactly(tagger, documents, tmp_path):
-    save_tagger(tmp_path, tagger)
-    again = load_member(tmp_path)
-    assert (again.window_size, again.overlap, again.o_threshold) == (64, 16, 0.9)
-    for (_, one), (_, other) in zip(
-        predict_documents([tagger], documents), predict_documents([again], documents), strict=True
-    ):
-        assert np.array_equal(one, other)
-
-
-def test_a_saved_tagger_is_a_plain_transformers_folder(tagger, documents, tmp_path):
-    save_tagger(tmp_path, tagger)
-    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "tagger")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tagger")
-    batch = tokenizer([documents[0].full_text[:80]], return_tensors="pt", return_token_type_ids=False)
-    assert model(**batch).logits.shape[-1] == 15
+LABELS = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT"}
 
 
-def test_nothing_in_a_run_folder_needs_unpickling(tagger, tmp_path):
-    save_tagger(tmp_path, tagger)
-    assert {path.suffix for path in (tmp_path / "tagger").iterdir()} == {".json", ".safetensors"}
+def record_of(documents, **changes) -> RunRecord:
+    fields = {
+        "model": "sha_rnn", "preset": "cpu", "settings": TINY_PRESETS["sha_rnn"]["cpu"], "weights": "random",
+        "weights_sha256": None, "n_folds": 2, "folds": [0, 1], "n_documents": len(documents),
+        "data": digest_documents(documents), "documents": known(documents, [0, 1] * (len(documents) // 2)), "extra": [],
+        "teachers": [], "taught": [],
+    }  # fmt: skip
+    return RunRecord(**fields | changes)
 
 
-def test_a_better_tagger_takes_the_place_of_the_one_before(sha_rnn_tagger, mobilebert_tagger, tmp_path):
-    for tagger in (sha_rnn_tagger, mobilebert_tagger):
-        save_tagger(tmp_path, tagger)
-    assert type(load_member(tmp_path).network.model) is type(mobilebert_tagger.network.model)
-    assert [path.name for path in tmp_path.iterdir()] == ["tagger"]
+def test_a_digest_ignores_the_labelled_tokens_and_nothing_else():
+    one = make_document("I am Ann Lee and like tea", 1, LABELS)
+    assert digest_of(one) == digest_of(make_document("I am Ann Lee and like tea", 2, LABELS))
+    assert digest_of(one) == digest_of(replace(one, tokens=("I", "am", "Zoe", "May", *one.tokens[4:])))
+    assert digest_of(one) != digest_of(make_document("I am Ann Lee and like tee", 1, LABELS))
+    assert digest_of(one) != digest_of(make_document("I am Ann Lee and like tea", 1, {}))
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "decision.json"])
-@pytest.mark.parametrize("damage", ["missing", "cut short"])
-def test_a_damaged_run_folder_is_an_error_in_one_line(sha_rnn_tagger, tmp_path, file, damage):
-    save_tagger(tmp_path, sha_rnn_tagger)
-    path = tmp_path / "tagger" / file
-    if damage == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(KitError) as error:
-        load_member(tmp_path)
-    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+def test_equal_documents_have_equal_digests_and_another_label_another(documents):
+    assert digest_documents(documents) == digest_documents(list(documents))
+    assert digest_documents(documents) != digest_documents(documents[:-1])
+    changed = replace(documents[0], labels=("B-EMAIL", *documents[0].labels[1:]))
+    assert digest_documents([changed, *documents[1:]]) != digest_documents(documents)
 
 
-def test_weights_of_another_model_are_refused(sha_rnn_tagger, mobilebert_tagger, tmp_path):
-    save_tagger(tmp_path / "one", sha_rnn_tagger)
-    save_tagger(tmp_path / "other", mobilebert_tagger)
-    weights = (tmp_path / "one" / "tagger" / "model.safetensors").read_bytes()
-    (tmp_path / "other" / "tagger" / "model.safetensors").write_bytes(weights)
-    with pytest.raises(KitError, match="cannot be loaded"):
-        load_member(tmp_path / "other")
+def test_a_folder_holds_one_run_which_is_resumed_with_the_same_record_only(documents, tmp_path):
+    record = record_of(documents)
+    open_run(tmp_path, record, resume=True)
+    assert read_run(tmp_path) == record
+    with pytest.raises(KitError, match="holds a run already; resume it, or choose another folder"):
+        open_run(tmp_path, record, resume=False)
+    open_run(tmp_path, record_of(documents), resume=True)
 
 
-def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(KitError, match=f"{tmp_path}: not a run folder"):
-        load_member(tmp_path)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "mobilebert"}, "model was 'sha_rnn', now 'mobilebert'"),
+        ({"settings": TINY_PRESETS["mobilebert"]["cpu"]}, "settings.model"),
+        ({"folds": [0]}, r"folds was \[0, 1\], now \[0\]"),
+        ({"data": "other"}, "data was"),
+        ({"extra": known([make_document("a b", 3, {})], [None])}, "extra was"),
+        ({"taught": [(1, 3)]}, "taught was"),
+    ],
+)
+def test_resuming_with_something_else_is_refused_by_name(change, message, documents, tmp_path):
+    open_run(tmp_path, record_of(documents), resume=False)
+    with pytest.raises(KitError, match=rf"cannot be resumed: {message}") as error:
+        open_run(tmp_path, record_of(documents, **change), resume=True)
+    assert len(str(error.value)) < 300 and "\n" not in str(error.value)
 
 
-MANIFEST = {"model": "sha_rnn", "train": {"epochs": 3, "seed": 0}}
+def test_published_weights_may_be_in_another_folder_but_not_others(documents, tmp_path):
+    open_run(tmp_path, record_of(documents, weights="a", weights_sha256="1"), resume=False)
+    open_run(tmp_path, record_of(documents, weights="b", weights_sha256="1"), resume=True)
+    with pytest.raises(KitError, match="weights_sha256 was '1', now '2'"):
+        open_run(tmp_path, record_of(documents, weights="a", weights_sha256="2"), resume=True)
 
 
-def test_a_folder_holds_one_run(sha_rnn_tagger, tmp_path):
-    start_run(tmp_path, MANIFEST, sha_rnn_tagger.tokenizer)
-    with pytest.raises(KitError, match="holds a run already"):
-        start_run(tmp_path, MANIFEST, sha_rnn_tagger.tokenizer)
+def test_runs_of_earlier_versions_and_damaged_records_are_errors_in_one_line(documents, tmp_path):
+    (tmp_path / "run.json").write_text('{"model": "sha_rnn"}')
+    with pytest.raises(KitError, match=r"run\.json"):
+        read_run(tmp_path)
+    (tmp_path / "folds.json").write_text("{}")
+    with pytest.raises(KitError, match=r"of a version before 0\.3"):
+        open_run(tmp_path, record_of(documents), resume=True)
 
 
-def test_a_run_is_resumed_only_with_the_settings_it_was_started_with(sha_rnn_tagger, documents, tmp_path):
-    start_run(tmp_path, MANIFEST, sha_rnn_tagger.tokenizer)
-    reopen_run(tmp_path, json.loads(json.dumps(MANIFEST)))
-    again = read_tokenizer(tmp_path)
-    assert again.cut(documents[0]).ids.tolist() == sha_rnn_tagger.tokenizer.cut(documents[0]).ids.tolist()
-    with pytest.raises(KitError, match=r"cannot be resumed: train\.epochs was 3, now 4"):
-        reopen_run(tmp_path, {"model": "sha_rnn", "train": {"epochs": 4, "seed": 0}})
+def hold(folder, ready, release) -> None:
+    with locked(folder):
+        ready.set()
+        release.wait(30)
 
 
-def test_equal_documents_have_equal_fingerprints_and_another_label_another(documents):
-    assert fingerprint(documents) == fingerprint(list(documents))
-    one = make_document("Ann", labels={})
-    assert fingerprint([one]) != fingerprint([make_document("Ann", labels={"Ann": "B-NAME_STUDENT"})])
+def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready, release))
+    process.start()
+    assert ready.wait(60)
+    with pytest.raises(KitError, match="another training uses this folder"), locked(tmp_path):
+        pass
+    process.kill()
+    with locked(tmp_path, wait=True), pytest.raises(KitError), locked(tmp_path):
+        pass
+    process.join()
+    with locked(tmp_path):
+        pass
 
 
-def test_a_damaged_json_file_is_named(tmp_path):
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(KitError, match=r"run\.json: damaged"):
-        read_json(tmp_path / "run.json")
+@pytest.fixture
+def state(sha_rnn_tagger):
+    model = torch.nn.Linear(300, 300)
+    return {
+        "network": model.state_dict(), "random": {"cpu": torch.get_rng_state()}, "tokenizer": sha_rnn_tagger.tokenizer,
+        "position": Position(9, 3, 4, 0.5, 1.0, 2.0, [{"epoch": 1, "loss": 0.25}]),
+    }  # fmt: skip
 
 
-def test_sessions_side_by_side_count_once_in_elapsed_seconds_and_all_count_in_cpu_seconds(tmp_path):
+def test_a_checkpoint_comes_back_as_it_was(state, documents, tmp_path):
+    assert load_checkpoint(tmp_path, "cpu") is None
+    save_checkpoint(tmp_path, state)
+    again = load_checkpoint(tmp_path, "cpu")
+    assert again["position"] == state["position"]
+    assert all(torch.equal(again["network"][name], tensor) for name, tensor in state["network"].items())
+    assert torch.equal(again["random"]["cpu"], state["random"]["cpu"])
+    one, other = (of["tokenizer"].cut(documents[0]) for of in (state, again))
+    assert one.ids.tolist() == other.ids.tolist() and one.features.tolist() == other.features.tolist()
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_every_damage_of_a_checkpoint_is_an_error_in_one_line(state, tmp_path):
+    save_checkpoint(tmp_path, state)
+    path = tmp_path / CHECKPOINT
+    content = path.read_bytes()
+    damaged = [content[:size] for size in (0, 100, len(content) // 2, len(content) - 1)]
+    for place in range(0, len(content) - 200, len(content) // 40):  # the last bytes list the parts of the file
+        flipped = bytearray(content)
+        flipped[place] ^= 0x55
+        damaged.append(bytes(flipped))
+    n_refused = 0
+    for number, wrong in enumerate(damaged):
+        path.write_bytes(wrong)
+        try:
+            again = load_checkpoint(tmp_path, "cpu")  # some bytes only fill gaps
+            assert torch.equal(again["random"]["cpu"], state["random"]["cpu"]), number
+            assert torch.equal(again["network"]["weight"], state["network"]["weight"]), number
+        except KitError as error:
+            n_refused += 1
+            assert f"{path}: damaged (" in str(error) and "\n" not in str(error)
+            assert "delete it to train this fold from the start" in str(error)
+    assert n_refused >= 30
+
+
+def test_nothing_in_a_checkpoint_is_executed(state, tmp_path):
+    class Command:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    torch.save({**state, "position": Command(), "tokenizer": ("", [], {})}, tmp_path / CHECKPOINT)
+    with pytest.raises(KitError, match="damaged"):
+        load_checkpoint(tmp_path, "cpu")
+
+
+def save_where_files_are_short(folder, state) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        save_checkpoint(folder, state)
+    except KitError as error:
+        sys.exit(3 if "cannot be written, and is unchanged" in str(error) else 4)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(state, tmp_path):
+    save_checkpoint(tmp_path, state)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    process = multiprocessing.get_context("forkserver").Process(
+        target=save_where_files_are_short, args=(tmp_path, state)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == 3
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_documents_of_a_run_are_recognised(documents, tmp_path):
+    trained, others = documents[:4], documents[4:8]
+    extra, student = documents[8:9], documents[9:10]
+    assert not_trained_on(tmp_path, documents) == list(documents)  # a run without a record is not known
+    taught = [(document.number, len(document.tokens)) for document in student]
+    record = record_of(trained, extra=known(extra, [None]), taught=taught)
+    write_json(tmp_path / "run.json", json.loads(record.model_dump_json()))
+    renumbered = [replace(document, number=500 + place) for place, document in enumerate(trained)]
+    assert not_trained_on(tmp_path, [*trained, *extra, *student, *renumbered, *others]) == others
+
+
+def test_a_digest_of_a_tagger_changes_with_its_files(cross_validated, tmp_path):
+    one, other = (digest_tagger(cross_validated(0)[0] / f"fold_{fold}") for fold in (0, 1))
+    assert one != other == digest_tagger(cross_validated(0)[0] / "fold_1")
+    with pytest.raises(KitError, match="not a run folder with a trained model"):
+        digest_tagger(tmp_path)
+
+
+def test_epochs_side_by_side_count_once_in_elapsed_seconds_and_all_count_in_cpu_seconds(tmp_path):
     """Two folds from 100 to 130 and from 110 to 150, and after a pause the second again from 1000 to 1007."""
-    sessions = {"fold_0": [(100, 30)], "fold_1": [(110, 40), (1000, 7)]}
-    for name, rows in sessions.items():
+    for name, rows in {"fold_0": [(130, 30)], "fold_1": [(150, 40), (1007, 7)]}.items():
+        rows = [{"ended": end, "epoch_seconds": seconds, "cpu_seconds": 2 * seconds} for end, seconds in rows]
         (tmp_path / name).mkdir()
-        rows = [{"began": began, "elapsed_seconds": seconds, "cpu_seconds": 2 * seconds} for began, seconds in rows]
-        write_json(tmp_path / name / "sessions.json", rows)
+        write_json(tmp_path / name / "history.json", rows)
     folders = [tmp_path / name for name in ("fold_0", "fold_1", "fold_2")]  # the last has not begun
     assert training_seconds(folders) == {"elapsed_seconds": 57, "cpu_seconds": 154}
     assert training_seconds(folders[1:2]) == {"elapsed_seconds": 47, "cpu_seconds": 94}
+    assert training_seconds(folders[2:]) == {"elapsed_seconds": 0.0, "cpu_seconds": 0}

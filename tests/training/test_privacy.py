@@ -1,0 +1,73 @@
+"""A run holds no text of its essays."""
+
+import json
+import random
+import string
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from pii_kit.augment import without_pii
+from pii_kit.documents import join_tokens
+from pii_kit.sample import make_documents
+from pii_kit.training.train import train
+
+
+def rare_documents() -> tuple[list, set[str]]:
+    """Documents whose names, addresses and numbers are made of rare strings, some of which stand unlabelled too."""
+    rng, secrets, documents = random.Random(4), set(), []
+
+    def rare(token: str) -> str:
+        word = "".join(rng.choices(string.ascii_lowercase, k=9))
+        secrets.add(word)
+        return word.capitalize() if token[:1].isupper() else word
+
+    for document in make_documents(24, seed=1):
+        pairs = zip(document.tokens, document.labels, strict=True)
+        tokens = [rare(token) if label != "O" and len(token) > 2 else token for token, label in pairs]
+        documents.append(
+            replace(document, tokens=tuple(tokens), full_text=join_tokens(tokens, document.trailing_whitespace))
+        )
+    for place, document in enumerate(documents):  # further mentions that nobody has labelled
+        if document.types:
+            name = next(token for token, label in zip(document.tokens, document.labels, strict=True) if label != "O")
+            tokens = (*document.tokens, name, f"{name}.docx", f"({name})")
+            spaces = (*document.trailing_whitespace, True, True, False)
+            labels = (*document.labels, "O", "O", "O")
+            text = join_tokens(tokens, spaces)
+            documents[place] = replace(
+                document, tokens=tokens, trailing_whitespace=spaces, labels=labels, full_text=text
+            )
+    return documents, secrets
+
+
+def contents(folder: Path) -> bytes:
+    """All files of a folder, those inside of checkpoints too, in lower case."""
+    parts = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            parts.append(path.read_bytes())
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    parts += [archive.read(name) for name in archive.namelist()]
+    return b"\n".join(parts).lower()
+
+
+def test_no_name_of_the_documents_is_in_any_file_of_a_run(tmp_path):
+    documents, secrets = rare_documents()
+    assert len(secrets) >= 20
+    changes = {"epochs": 1, "model.hidden_size": 16, "model.boom_size": 32, "augment.traps": 0}
+    train("sha_rnn", documents, tmp_path / "run", n_folds=2, changes=changes)
+    files = contents(tmp_path / "run")
+    assert [secret for secret in secrets if secret.encode() in files] == []
+    vocabulary = json.loads((tmp_path / "run" / "fold_0" / "tagger" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert len(vocabulary) > 1000 and any("student" in piece or "the" in piece for piece in vocabulary)
+
+
+def test_the_texts_of_a_vocabulary_keep_other_words():
+    documents, secrets = rare_documents()
+    cleaned = without_pii(documents, seed=0)
+    text = " ".join(document.full_text.lower() for document in cleaned)
+    assert not [secret for secret in secrets if secret in text]
+    words = {token for document in documents for token in document.tokens if token.islower() and token.isalpha()}
+    assert len(words - secrets - set(text.split())) < 0.2 * len(words)
