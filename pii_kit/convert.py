@@ -21,6 +21,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field
 from spacy import displacy
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import iob_utils
+from spacy.util import filter_spans
 
 from pii_kit.documents import DataWarning, Document, covered_tokens, document_of_text, join_tokens, token_edges
 from pii_kit.files import KitError, atomic_write, check_record, in_one_line, printable
@@ -256,7 +257,8 @@ def _docs(found: Found, names: Mapping[int, str]) -> Iterator[Doc]:
     for document, spans in found:
         words, spaces = [encodable(token) or " " for token in document.tokens], list(document.trailing_whitespace)
         doc, edges = Doc(vocab, words=words, spaces=spaces, user_data=_identity(document, names)), token_edges(document)
-        doc.ents = [Span(doc, *covered_tokens(edges, span.start, span.end), label=span.type) for span in spans]
+        ents = [Span(doc, *covered_tokens(edges, span.start, span.end), label=span.type) for span in spans]
+        doc.ents = filter_spans(ents)  # two patterns may stand in one token
         yield doc
 
 

@@ -28,7 +28,7 @@ PHONES = re.compile(
     r"(?<![\w+])(?<!\w[./-])(?:\+?1[ .-]?)?(?:\(\d{3}\) ?-?|\d{3}[ .-])\d{3}[ .-]\d{4}(?!\d|-\w)"
     rf"{EXTENSION}(?!\w)"
 )
-FOREIGN_PHONES = re.compile(rf"(?<![\w+])\+\d{{1,3}}(?:[ ./-]?\(?\d{{1,14}}\)?){{1,7}}{EXTENSION}(?!\w)")
+FOREIGN_PHONES = re.compile(rf"(?<![\w+])\+\d{{1,3}}(?:[ ./-]?(?:\(\d{{1,5}}\)|\d{{1,14}})){{1,7}}{EXTENSION}(?!\w)")
 NAMED_PHONES = re.compile(
     r"\b(?:phone|telephone|tel|mobile|cell|whatsapp|call|ring|text|fax)\b[^\d\n]{0,20}?"
     rf"(?P<place>\+?\(?\d(?:[ ./()-]{{0,2}}\d){{6,14}}(?!\d){EXTENSION})(?!\w)",

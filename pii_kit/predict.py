@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from pii_kit.documents import Document, document_of_text, join_tokens, token_edges
+from pii_kit import patterns
+from pii_kit.documents import Document, covered_tokens, document_of_text, join_tokens, token_edges
 from pii_kit.files import KitError, atomic_folder, read_json, read_record, recover_folder, write_json
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.lexicon import N_ROWS
@@ -147,7 +148,8 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: Executor
 class PiiSpan:
     """PII of one type in a text: `text` is at characters `start` to `end` (exclusive), without outer whitespace.
 
-    `probability` is 1 − P(O) of its token with the lowest P(O), near 0 where only a rule labelled it.
+    `probability` is 1 − P(O) of its token with the lowest P(O), near 0 where only a rule or a pattern found it.
+    `source` is "model", or "pattern" where only `pii_kit.patterns` found it.
     """
 
     start: int
@@ -155,6 +157,7 @@ class PiiSpan:
     type: str
     probability: float
     text: str
+    source: str = "model"
 
 
 @dataclass(frozen=True)
@@ -273,15 +276,22 @@ class Tagger:
 
 
 def spans_in(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[PiiSpan]:
-    """Return the entities of `labels` (token) as spans of characters; those of whitespace alone are dropped."""
-    found = []
+    """Return the entities of `labels` (token) as spans of characters, without whitespace, and what patterns find."""
     text, edges = join_tokens(document.tokens, document.trailing_whitespace), token_edges(document)
-    for first, end, pii_type in spans_of(labels):
-        covered = text[edges[first] : edges[end]]
-        start, span = edges[end] - len(covered.lstrip()), covered.strip()
+    places = [(edges[first], edges[end], pii_type, "model") for first, end, pii_type in spans_of(labels)]
+    for start, end, pii_type in patterns.find(text):
+        places = [
+            place for place in places if not (start <= place[0] and place[1] <= end and place[:2] != (start, end))
+        ]
+        if not any(first < end and start < last for first, last, *_ in places):
+            places.append((start, end, pii_type, "pattern"))
+    found = []
+    for start, end, pii_type, source in sorted(places):
+        first, last = covered_tokens(edges, start, end)
+        start, span = end - len(text[start:end].lstrip()), text[start:end].strip()
         if span:
-            probability = 1 - float(probabilities[first:end, OUTSIDE_ID].min())
-            found.append(PiiSpan(start, start + len(span), pii_type, probability, span))
+            probability = 1 - float(probabilities[first:last, OUTSIDE_ID].min())
+            found.append(PiiSpan(start, start + len(span), pii_type, probability, span, source))
     return found
 
 
