@@ -116,21 +116,6 @@ class _Span(BaseModel, strict=True):
     text: Any = None
 
 
-class _Region(BaseModel):
-    type: str
-    value: dict[str, Any] = {}
-
-
-class _Annotation(BaseModel):
-    result: list[_Region]
-    was_cancelled: bool | None = None
-
-
-class _Task(BaseModel):
-    data: dict[str, Any]
-    annotations: list[_Annotation] = Field(validation_alias=AliasChoices("annotations", "completions"))
-
-
 def _json(content: str, path: Path, text_field: str | None) -> Iterator[Annotated]:
     """Yield the texts of a JSON list or JSON lines: tasks of Label Studio, or objects with a text and its spans.
 
@@ -146,21 +131,24 @@ def _json(content: str, path: Path, text_field: str | None) -> Iterator[Annotate
         where, is_html = f"{path}: entry {position}", False
         if not isinstance(entry, dict):
             raise KitError(f"{where}: expected an object with a text and its labels")
-        if isinstance(entry.get("data"), dict):
-            task = check_record(entry, _Task, where)
-            annotation = next((one for one in task.annotations if not one.was_cancelled), None)
-            if annotation is None:
-                n_left_out += 1
-                continue
-            # Choices, ratings and relations are about no characters.
-            regions = [region for region in annotation.result if region.type.endswith("labels")]
-            is_html = any(region.type.startswith("hyper") for region in regions)
-            fields, spans = task.data, [region.value for region in regions]
+        if isinstance(fields := entry.get("data"), dict):
+            try:
+                annotations = entry["annotations"] if "annotations" in entry else entry["completions"]
+                annotations = [one for one in annotations if not one.get("was_cancelled")]
+                if not annotations:
+                    n_left_out += 1
+                    continue
+                # Choices, ratings and relations are about no characters.
+                regions = [one for one in annotations[0]["result"] if one["type"].endswith("labels")]
+                spans = [region["value"] for region in regions]
+            except (AttributeError, LookupError, TypeError):
+                raise KitError(f"{where}: annotations: expected a list with results of regions") from None
+            is_html = any(region["type"].startswith("hyper") for region in regions)
         else:
             lists = [entry[name] for name in SPANS if isinstance(entry.get(name), list)]
             if not lists:
                 raise KitError(f"{where}: {SPANS[0]}: expected a list of spans")
-            fields, spans = {"text": entry.get("data"), **entry}, lists[0]
+            fields, spans = {"text": fields, **entry}, lists[0]
         text = _text_of(fields, text_field, where)
         text = unescape(re.sub("<[^>]*>", "", text)) if is_html else text
         yield where, entry.get("id"), text, [_place(span, text, f"{where}: span {i}") for i, span in enumerate(spans)]

@@ -12,7 +12,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from pii_kit.augment.slots import INITIALS, author, drawn
+from pii_kit.augment.slots import author, drawn, others
 from pii_kit.augment.surrogates import Surrogates, handle_of
 from pii_kit.documents import Document, Span, document_of_spans, write_documents
 from pii_kit.files import KitError
@@ -145,11 +145,7 @@ def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
 def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:
     """Return the slots of a document: its author with PII of `pii_types`, other people, companies and places."""
     surrogates = Surrogates(rng, set(WORDS))
-    people = author(surrogates, pii_types) if pii_types else {}
-    for who in PEOPLE:
-        first, last = surrogates.name("first"), surrogates.name("last")
-        middle = f" {rng.choice(INITIALS)}." if rng.random() < 0.08 else ""
-        people |= {who: f"{first}{middle} {last}", f"{who}.first": first, f"{who}.last": last}
+    people = (author(surrogates, pii_types) if pii_types else {}) | others(surrogates, PEOPLE)
     style = rng.choices(NAME_STYLES, STYLE_WEIGHTS)[0]
     names = {slot: style(name) for slot, name in people.items() if slot.partition(".")[0] in (NAME_STUDENT, *PEOPLE)}
     slots: dict[str, Any] = {
@@ -157,7 +153,7 @@ def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:
         **people,
         **names,
         **{f"{who}.handle": handle_of(people[who]) for who in PEOPLE},
-        "other_company": surrogates.company,
+        "other_company": surrogates.slots["company"],
         "office": surrogates.address,
         "website": lambda: surrogates.url(handle_of(people["author"])),
         "reviewer": lambda: surrogates.username(handle_of(surrogates.name("first"))),

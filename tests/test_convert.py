@@ -230,8 +230,8 @@ ERRORS = [
     ({"text": "x y", "label": [[0, 1, "\x1b[31m" + "P" * 50]]}, "unknown labels ?[31mPPP"),
     ({"text": "🐱 By Ana", "label": [{**REGION, "labels": [NAME, EMAIL]}]}, "expected one label; --label LABEL= drops"),
     ({"text": "By Ana", "label": [{**REGION, "start": 2, "end": 4}]}, "text: differs from the characters 2 to 4"),
-    ({"data": {}}, "entry 0: annotations: Field required"),
-    ({"data": {"text": "x"}, "annotations": [{}]}, "annotations.0.result: Field required"),
+    ({"data": {}}, "entry 0: annotations: expected a list with results"),
+    ({"data": {"text": "x"}, "annotations": [{}]}, "entry 0: annotations: expected a list with results"),
 ]  # fmt: skip
 ERRORS = [(lines(entry), "label-studio", message) for entry, message in ERRORS] + [
     ("Ana", "conll", "line 1: expected a token and a tag"),

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
 from pii_kit.augment.surrogates import NAME_WORDS, PLANTED, Surrogates, handle_of
@@ -12,6 +12,7 @@ from pii_kit.templates import FILLERS, Slots, expand_text, pick
 
 MATES = ("mate", "mate2", "mate3")
 INITIALS = "ABCDEFGHJKLMNPRSTVW"
+MIDDLE_SHARE = 0.1  # share of other people with a middle initial
 ORDINARY_SHARE = 0.4  # share of nouns in title case that are any word of the lexicon
 MISSPELT_SHARE = 0.12  # share of headings with a misspelt word
 CASES = (str, str.capitalize, str.upper, str.lower)  # what a writer does to the letters of a heading
@@ -71,22 +72,20 @@ def _handle(rng: random.Random, first: str, last: str, *joints: str) -> str:
     return handle + rng.choice(("", "", "", str(rng.randrange(100)), str(rng.randrange(1960, 2010))))
 
 
-def others(surrogates: Surrogates) -> dict[str, str]:
-    """Return the slots of two people who are not students."""
+def others(surrogates: Surrogates, roles: Sequence[str] = ("other", "another")) -> dict[str, str]:
+    """Return the slots of people who are not students."""
+    rng = surrogates.rng
     slots: dict[str, str] = {}
-    for who in ("other", "another"):
+    for who in roles:
         first, last = surrogates.name("first"), surrogates.name("last")
-        slots |= {who: f"{first} {last}", f"{who}.first": first, f"{who}.last": last, f"{who}.initial": first[0]}
+        middle = f" {rng.choice(INITIALS)}." if rng.random() < MIDDLE_SHARE else ""
+        slots |= {who: f"{first}{middle} {last}", f"{who}.first": first, f"{who}.last": last}
     return slots
 
 
 def drawn(surrogates: Surrogates) -> dict[str, Callable[[], str]]:
     """Return the slots that are drawn anew each time: authors of books, words, headings, companies, numbers, links."""
     rng = surrogates.rng
-
-    def writer() -> str:
-        middle = f" {rng.choice(INITIALS)}." if rng.random() < 0.15 else ""
-        return f"{surrogates.name('first')}{middle} {surrogates.name('last')}"
 
     def noun() -> str:
         return rng.choice(_ordinary_words() if rng.random() < ORDINARY_SHARE else FILLERS["Noun"])
@@ -96,24 +95,17 @@ def drawn(surrogates: Surrogates) -> dict[str, Callable[[], str]]:
         words = (rng.choice(NAME_WORDS[rng.choice(("first", "last"))]) for _ in range(20))
         return next((word for word in words if word.casefold() not in surrogates.avoid), "Hope")
 
-    draws: dict[str, Callable[[], str]] = {
-        "writer": writer,
-        "WRITER": lambda: writer().upper(),
+    draws = {
+        **surrogates.slots,
+        "writer": lambda: others(surrogates, ["writer"])["writer"],
+        "WRITER": lambda: others(surrogates, ["writer"])["writer"].upper(),
         "writer.first": lambda: surrogates.name("first"),
         "writer.last": lambda: surrogates.name("last"),
         "writer.initial": lambda: rng.choice(INITIALS),
         "Noun": noun,
         "noun": lambda: noun().lower(),
         "verb": lambda: rng.choice(FILLERS["Verb"]).lower(),
-        "NounPlural": lambda: _plural(noun()),
         "namelike": name_word,
-        "company": surrogates.company,
-        "place": surrogates.town,
-        "city": surrogates.city,
-        "country": surrogates.country,
-        "link": surrogates.link,
-        "number": surrogates.id_number,
-        "hotline": surrogates.phone,
     }
     return draws | {"heading": lambda: _heading(rng, draws)}
 
@@ -128,10 +120,6 @@ def _ordinary_words() -> list[str]:
         if len(word) > 2 and word.isascii() and not place and max(first, last) < 2
         for _ in range(weights.get(commonness, 0))
     ]
-
-
-def _plural(noun: str) -> str:
-    return noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeou" else noun + "s" * (noun[-1] not in "sx")
 
 
 def _heading(rng: random.Random, draws: Slots) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pii_kit.documents import english_tokenizer
 from pii_kit.files import KitError
 from pii_kit.lexicon import without_accents
-from pii_kit.templates import FILLERS, Slots, expand_text, pick, read_phrases
+from pii_kit.templates import FILLERS, expand_text, pick, read_phrases
 
 # Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
 # no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.
@@ -50,18 +50,23 @@ class Surrogates:
     avoid: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        rng = self.rng
-        self._slots: Slots = {
-            "word": lambda: rng.choice(WORDS),
-            "Word": lambda: rng.choice(WORDS).capitalize(),
+        rng, choose = self.rng, self.rng.choice
+        # Draws for the slots of forms and templates. A surname in a street's name may also be a name in the document.
+        self.slots: dict[str, Callable[[], str]] = {
+            "word": lambda: choose(WORDS),
+            "Word": lambda: choose(WORDS).capitalize(),
             "code": lambda: "".join(rng.choices("".join(SYMBOLS.values()), k=11)),
-            # A surname in a street's name is nobody's name, so it may also be a name in the document.
-            "last": lambda: rng.choice(_pool("last_name", rng.choice(STREET_SURNAMES))),
-            "street": lambda: rng.choice(_pool("street_name", rng.choice(STREETS))),
+            "last": lambda: choose(_pool("last_name", choose(STREET_SURNAMES))),
+            "street": lambda: choose(_pool("street_name", choose(STREETS))),
             "street_line": lambda: self._form("streets"),
             "postcode": lambda: self.shaped(self._form("postcodes")),
-            "city": self.city,
-            "country": self.country,
+            "city": lambda: choose(FILLERS["city"] if rng.random() < 0.5 else _pool("city", choose(TOWNS))),
+            "country": lambda: choose(FILLERS["short_country"] if rng.random() < 0.6 else _pool("country", "en_US")),
+            "place": lambda: self._form("places"),
+            "company": lambda: self._fake("company", 0),
+            "link": lambda: self._form("link_forms"),  # not personal: a course, an encyclopedia, a company's page
+            "number": self.id_number,
+            "hotline": self.phone,
             "free_email": lambda: self._fake("free_email"),
             "free_domain": lambda: self._fake("free_email_domain"),
             "user_name": lambda: self._fake("user_name"),
@@ -88,10 +93,8 @@ class Surrogates:
             name = without_accents(name) if is_plain else name
             if name[:1].isupper() and self.avoid.isdisjoint(_parts(name)):
                 break
-        else:  # the document already holds the pool's names: make up a name of random letters
-            length = 5
-            while not self.avoid.isdisjoint(_parts(name := self.shaped("?" + "*" * length))):
-                length += 1
+        else:  # the document already holds the pool's names
+            name = self.shaped("?********")
         self.avoid |= _parts(name)
         return name
 
@@ -114,10 +117,6 @@ class Surrogates:
         """Draw a personal link: one of Faker's, as in the competition, or a profile, a video, a shared file."""
         return self._one_token(lambda: self._form("url_forms", handle))
 
-    def link(self) -> str:
-        """Draw a link that is not personal: a course, an encyclopedia, a video, a company's page."""
-        return self._form("link_forms")
-
     def phone(self) -> str:
         return separable(lambda: self.shaped(self._form("phone_forms")))
 
@@ -131,25 +130,12 @@ class Surrogates:
 
     def _form(self, name: str, handle: str = "") -> str:
         """Draw one of the forms of `planted.json`, and fill its slots."""
-        return expand_text(pick(self.rng, PLANTED[name]), self.rng, {**self._slots, "handle": handle})
+        return expand_text(pick(self.rng, PLANTED[name]), self.rng, {**self.slots, "handle": handle})
 
     def _fake(self, provider: str, american: float = 1) -> str:
         """Draw a value of a Faker provider, of the American one with this probability."""
         locale = "en_US" if self.rng.random() < american else self.place()
         return getattr(faker_of(self.rng, locale), provider)()
-
-    def company(self) -> str:
-        return self._fake("company", 0)
-
-    def town(self) -> str:
-        """Draw a country or a real town."""
-        return self.country() if self.rng.random() < 0.35 else self.city()
-
-    def country(self) -> str:
-        return self.rng.choice(FILLERS["short_country"] if self.rng.random() < 0.6 else _pool("country", "en_US"))
-
-    def city(self) -> str:
-        return self.rng.choice(FILLERS["city"] if self.rng.random() < 0.5 else _pool("city", self.rng.choice(TOWNS)))
 
     def shaped(self, form: str) -> str:
         """Put a digit for each "#", a capital letter for each "?" and a small letter for each "*".
@@ -219,7 +205,7 @@ def separable(draw: Callable[[], str]) -> str:
 
 def _is_separable(text: str) -> bool:
     tokens = english_tokenizer()(f"“{text}.")
-    return tokens[0].text == "“" and tokens[-1].text == "."
+    return (tokens[0].text, tokens[-1].text) == ("“", ".")
 
 
 def _parts(name: str) -> set[str]:
