@@ -11,7 +11,7 @@ from conftest import make_document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_kit.augment import augment, augment_document, type_shares
+from pii_kit.augment import augment, augment_document
 from pii_kit.documents import join_tokens
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, type_of
 from pii_kit.sample import make_documents
@@ -73,8 +73,9 @@ def test_a_document_depends_on_itself_seed_and_epoch_alone(documents):
     for old, *others in zip(first, augmented(documents, 0, 1, **ALL), augmented(documents, 1, 0, **ALL), strict=True):
         assert len({old.full_text, *(other.full_text for other in others)}) == 3
     program = (
-        "import hashlib; from pii_kit.augment import augment; from pii_kit.settings import AugmentSettings; from pii_kit.sample import make_documents;"
-        f"essays = augment(make_documents(10, seed=0), AugmentSettings(**{ALL!r}), seed=0, epoch=0);"
+        "import hashlib; from pii_kit.augment import augment; from pii_kit.sample import make_documents\n"
+        "from pii_kit.settings import AugmentSettings\n"
+        f"essays = augment(make_documents(10, seed=0), AugmentSettings(**{ALL!r}), seed=0, epoch=0)\n"
         "print(hashlib.sha256(repr(essays).encode()).hexdigest())"
     )
     printed = set()
@@ -114,4 +115,4 @@ def test_types_are_planted_with_their_shares():
     planted = sum(bool(doc.types) for doc in new)
     assert 0.4 < planted / len(new) < 0.6 and counts["NAME_STUDENT"] / planted > 0.8
     assert 0.4 < counts["ID_NUM"] / planted < 0.6 and 0.1 < counts["EMAIL"] / planted < 0.3
-    assert counts["USERNAME"] == 0 and tuple(type_shares(AugmentSettings())) == PII_TYPES
+    assert counts["USERNAME"] == 0
