@@ -13,6 +13,7 @@ from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS
 from pii_kit.templates import Slots, expand, pick
 
 HEAD_TOKENS = 60  # the start of a document, where titles and author lines are
+HEAD_WEIGHTS = (5, 4, 2, 1, 1)  # of the first lines
 LINE_TOKENS = 12  # a longer line is not a heading
 LINE_START_SHARE = 0.3  # share of planted sentences that begin a line
 PAGE_BREAK_SHARE = 0.3  # share of lines planted in mid-sentence, like the page headers in text from a PDF
@@ -118,20 +119,19 @@ class Planter:
         return Insertion(start, self.part("{gap}" + template if after_text else template + "{gap}"))
 
     def head_line(self, template: str) -> Insertion:
-        weights = (5, 4, 2, 1, 1)[: len(self.head_starts)]
-        return self.line_at(self.rng.choices(self.head_starts, weights)[0], template)
+        return self.line_at(self.rng.choices(self.head_starts, HEAD_WEIGHTS[: len(self.head_starts)])[0], template)
 
     def end_line(self, template: str) -> Insertion:
         return self.line_at(len(self.document.tokens), template)
 
     def body_line(self, template: str) -> Insertion:
         """Insert between lines, or in mid-sentence like a page header."""
-        if self.rng.random() < PAGE_BREAK_SHARE:
-            place = self.rng.randrange(len(self.document.tokens) + 1)
-            while place and not self._is_free(place):
-                place -= 1
-            return Insertion(place, self.part("{gap}" + template + "{gap}"))
-        return self.line_at(self.rng.choice(self.line_starts), template)
+        if self.rng.random() >= PAGE_BREAK_SHARE:
+            return self.line_at(self.rng.choice(self.line_starts), template)
+        place = self.rng.randrange(len(self.document.tokens) + 1)
+        while place and not self._is_free(place):
+            place -= 1
+        return Insertion(place, self.part("{gap}" + template + "{gap}"))
 
     def after_heading(self, template: str) -> Insertion:
         """Insert at the end of the first line if that is a heading, else as a line at the start of the document."""

@@ -1,13 +1,12 @@
 import random
 import re
-from collections import Counter
 
 import pytest
 from conftest import make_document
 
 from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps
 from pii_kit.augment.slots import author, misspell, others
-from pii_kit.augment.surrogates import NAME_WORDS, PLANTED, Surrogates
+from pii_kit.augment.surrogates import PLANTED, Surrogates
 from pii_kit.documents import document_of_spans, join_tokens
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of
 from pii_kit.templates import FILLERS
@@ -123,17 +122,6 @@ def test_the_sentences_of_a_story_are_about_the_same_people_and_in_order():
             assert one.slots["other.first"] in new.full_text or one.slots["other.last"] in new.full_text
 
 
-def test_names_that_are_also_words_occur_as_students_and_as_traps(clean):
-    words, counts = {*NAME_WORDS["first"], *NAME_WORDS["last"]}, Counter()
-    for seed in range(12):
-        for doc in clean:
-            drawn = surrogates(doc, seed)
-            for one in planted(doc, {NAME_STUDENT: 1}, drawn) + traps(doc, 4, drawn):
-                labels = zip(one.part.tokens, one.part.labels, strict=True)
-                counts.update(label[2:] for token, label in labels if token in words)
-    assert counts["NAME_STUDENT"] > 20 and counts[""] > 20
-
-
 def test_headings_vary_and_some_are_misspelt():
     one = planter("No line breaks here")
     drawn = [one.slots["heading"]() for _ in range(400)]
@@ -148,15 +136,6 @@ def test_a_name_after_a_heading_stays_on_its_line():
     one = planter("My Tool\n\nIt was good.")
     new = insert(one.document, [one.after_heading(" – {NAME_STUDENT.first}")])
     assert new.full_text.split("\n\n")[0] == f"My Tool – {one.slots['NAME_STUDENT.first']}"
-
-
-def test_headings_are_short_lines_without_pii():
-    one = planter(f"My  Tool\nAnn\n{'word ' * 20}\nThe End", labels={"Ann": "B-NAME_STUDENT"})
-    assert one.headings == ["My Tool", "The End"]
-
-
-def test_a_template_whose_pii_fits_no_token_boundary_is_left_out():
-    assert planter("One two").part("my{NAME_STUDENT.first}essay").tokens == ()
 
 
 def test_every_template_fits_documents_with_any_white_space():
