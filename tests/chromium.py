@@ -15,7 +15,6 @@ import pytest
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-SHIFT = 8
 PATIENCE = 60  # seconds
 
 
@@ -79,7 +78,7 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Press keys: characters, names such as ArrowRight, or these after "Shift+"."""
         for key in keys:
-            key, shift = key.removeprefix("Shift+"), SHIFT * (key.startswith("Shift+") or key.isupper())
+            key, shift = key.removeprefix("Shift+"), 8 * (key.startswith("Shift+") or key.isupper())
             text = {"text": key} if len(key) == 1 else {}
             self.send("Input.dispatchKeyEvent", type="keyDown", key=key, modifiers=shift, **text)
             self.send("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=shift)
