@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pii_kit.documents import Document, read_documents
 from pii_kit.files import KitError, read_json
-from pii_kit.metrics import Predictions, decided_rows, micro_fbeta, paired_bootstrap, row_set
+from pii_kit.metrics import Predictions, decided_rows, micro_fbeta, paired_bootstrap
 from pii_kit.models import flops, linear_parameters
 from pii_kit.models.network import TorchNetwork
 from pii_kit.models.onnx import FILE as ONNX_FILE
@@ -20,7 +20,7 @@ from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
 from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, submission_rows, true_rows
-from pii_kit.training.out_of_fold import OutOfFold, keep_out_of_fold, labels_by_other_folds, load_out_of_fold, mean_of
+from pii_kit.training.out_of_fold import labels_by_other_folds, load_out_of_fold, mean_of
 from pii_kit.training.runs import digest_documents, read_run
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
@@ -28,46 +28,38 @@ AVERAGE = "average"
 
 
 def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[str, Path]:
-    """Return the finished run of each model by its name in MODELS. There need not be a run of "encoder".
+    """Return the finished run of each model by its name in MODELS; there need not be one of "encoder".
 
     Raises:
         KitError: There is no run of a model, more than one, or one that was not trained on `documents`.
     """
-    runs, data = {}, digest_documents(documents)
+    finished = [run for run in folders if (run / "run.json").exists() and (run / "result.json").exists()]
+    records = {run: read_json(run / "run.json") for run in finished if not any(run.rglob(ONNX_FILE))}
+    runs = {}
     for name, model in MODELS.items():
-        of_model = []
-        for run in folders:
-            finished = (run / "run.json").exists() and (run / "result.json").exists()
-            exported = any(run.rglob(ONNX_FILE))  # a copy of another run
-            if finished and not exported and read_json(run / "run.json").get("model") == model:
-                of_model.append(run)
-        if not of_model and name == "encoder":
-            continue
-        if len(of_model) != 1:
-            where = f": {', '.join(map(str, of_model))}; move the others away" if of_model else "; train one first"
-            raise KitError(f"expected one finished run of {name}, found {len(of_model)}{where}")
-        if read_json(of_model[0] / "run.json")["data"] != data:
-            raise KitError(f"{of_model[0]}: trained on other documents than the {len(documents)} given")
-        runs[name] = of_model[0]
+        of_model = [run for run, record in records.items() if record.get("model") == model]
+        if len(of_model) > 1 or not (of_model or name == "encoder"):
+            what = f"{', '.join(map(str, of_model))}; move the others away" if of_model else "none; train one first"
+            raise KitError(f"{name}: expected one finished run, found {what}")
+        for run in of_model:
+            if records[run]["data"] != digest_documents(documents):
+                raise KitError(f"{run}: trained on other documents than the {len(documents)} given")
+            runs[name] = run
     return runs
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Out-of-fold predictions of several runs and of their AVERAGE, on the documents that every run scored.
+    """Out-of-fold labels (document, token) of runs and of their AVERAGE, on the documents that every run scored.
 
-    All fields but `documents` are by name. `decisions` (`o_threshold` and `rules`) are for new documents. `labels`
-    (document, token) are decided with the threshold of the other folds, so that the choice does not bias their score.
+    Labels are decided with the threshold of the other folds, so that the choice does not bias their score.
+    `decisions` (`o_threshold` and `rules`) are for new documents. `average` has the mean probabilities.
     """
 
     documents: list[Document]
-    out_of_fold: dict[str, OutOfFold]
+    average: Predictions
     decisions: dict[str, dict]
     labels: dict[str, list[list[str]]]
-
-    def predictions(self, name: str) -> Predictions:
-        """Return each document with its probabilities (token, label)."""
-        return [(document, self.out_of_fold[name].of(document)) for document in self.documents]
 
 
 def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document]) -> Comparison:
@@ -76,21 +68,21 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document])
     Raises:
         KitError: A run has no out-of-fold predictions, or no document was scored by every run.
     """
-    members = [load_out_of_fold(run) for run in runs.values()]
-    scored = [document for document in documents if all(member.holds(document) for member in members)]
+    members = {name: [load_out_of_fold(run)] for name, run in runs.items()}
+    every = [member for group in members.values() for member in group]
+    scored = [document for document in documents if all(member.holds(document) for member in every)]
     if not scored:
         raise KitError(f"{', '.join(map(str, runs.values()))}: no document was scored by all; train the same folds")
     decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
+    decisions = {name: {key: of[key] for key in ("o_threshold", "rules")} for name, of in decisions.items()}
     rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
-    decisions[AVERAGE] = {"rules": rules}
-    groups = {**{name: [member] for name, member in zip(runs, members, strict=True)}, AVERAGE: members}
     labels = {}
-    for name, group in groups.items():
-        by_number, o_threshold = labels_by_other_folds(group, scored, decisions[name]["rules"])
+    for name, group in {**members, AVERAGE: every}.items():
+        of_name = decisions[name]["rules"] if name in decisions else rules
+        by_number, o_threshold = labels_by_other_folds(group, scored, of_name)
+        decisions.setdefault(name, {"o_threshold": o_threshold, "rules": rules})
         labels[name] = [by_number[document.number] for document in scored]
-    decisions[AVERAGE]["o_threshold"] = o_threshold  # the last group's
-    mean = keep_out_of_fold((document, mean_of(members, document)) for document in scored)
-    return Comparison(scored, dict(zip(groups, [*members, mean], strict=True)), decisions, labels)
+    return Comparison(scored, [(document, mean_of(every, document)) for document in scored], decisions, labels)
 
 
 def spacy_out_of_fold(
@@ -101,27 +93,21 @@ def spacy_out_of_fold(
     epochs: int | None = None,
     deadline: float = math.inf,
 ) -> tuple[dict[int, list[str]], list[list[str]], int]:
-    """Label documents with spaCy's NER, trained on the folds of a run, one fold after the other.
+    """Label documents with spaCy's NER, trained on the folds of a run, for as many epochs if `epochs` is None.
 
-    Args:
-        epochs: Epochs of each fold; None: as many as the run has.
-        deadline: A time of `time.monotonic()`; the time until then is shared by the folds.
-
-    Returns:
-        Labels (token) by document number, labels (document, token) of `test` by the first fold, and the fewest epochs
-        of a fold.
+    The folds share the time until `deadline`, a time of `time.monotonic()`. Return labels (token) by document number,
+    labels (document, token) of `test` by the first fold, and the fewest epochs of a fold.
     """
     labels: dict[int, list[str]] = {}
     of_test: list[list[str]] = []
     done, record = [], read_run(run)
     train = record.settings.train
     for place, fold in enumerate(tqdm(record.folds, desc="spaCy's NER", unit="fold")):
-        validation = {entry.number for entry in record.documents if entry.fold == fold}
-        training = [document for document in documents if document.number not in validation]
+        held_out = {entry.number for entry in record.documents if entry.fold == fold}
+        training = [document for document in documents if document.number not in held_out]
         end = time.monotonic() + (deadline - time.monotonic()) / (len(record.folds) - place)
         pipeline, n_epochs = train_spacy_ner(training, seed=train.seed, epochs=epochs or train.epochs, deadline=end)
-        held_out = [document for document in documents if document.number in validation]
-        labels |= {document.number: label_with_spacy(pipeline, document) for document in held_out}
+        labels |= {doc.number: label_with_spacy(pipeline, doc) for doc in documents if doc.number in held_out}
         of_test = of_test or [label_with_spacy(pipeline, document) for document in test]
         done.append(n_epochs)
     return labels, of_test, min(done)
@@ -142,12 +128,12 @@ def f5_of_test(
     baselines: Mapping[str, Sequence[Sequence[str]]],
 ) -> pd.Series:
     """Return F5 on labelled test documents of each run, of their average, and of labels (document, token)."""
-    of_runs = {name: [scores for _, scores in Tagger.load(run).predict(test)] for name, run in runs.items()}
-    means = [np.mean(of_document, axis=0) for of_document in zip(*of_runs.values(), strict=True)]
+    scores = {name: [found for _, found in Tagger.load(run).predict(test)] for name, run in runs.items()}
+    scores[AVERAGE] = [np.mean(of_document, axis=0) for of_document in zip(*scores.values(), strict=True)]
     truth, numbers = true_rows(test), [document.number for document in test]
     rows = {name: submission_rows(zip(numbers, labels, strict=True)) for name, labels in baselines.items()}
-    for name, scores in {**of_runs, AVERAGE: means}.items():
-        rows[name] = decided_rows(list(zip(test, scores, strict=True)), **comparison.decisions[name])
+    for name, of_run in scores.items():
+        rows[name] = decided_rows(list(zip(test, of_run, strict=True)), **comparison.decisions[name])
     return pd.Series({name: micro_fbeta(truth, of_name).f for name, of_name in rows.items()}, name="test_f5")
 
 
@@ -157,31 +143,19 @@ def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.Da
     for name, run in runs.items():
         member, result = load_member(fold_folders(run)[0]), read_json(run / "result.json")
         assert isinstance(member.network, TorchNetwork)  # `find_runs` leaves out exported runs
-        model = member.network.model
-        seconds = []
+        model, seconds = member.network.model, []
         for _ in range(3):
             began = time.perf_counter()
-            for _ in predict_documents([member], documents):
-                pass
+            list(predict_documents([member], documents))
             seconds.append(time.perf_counter() - began)
         lines[name] = {
             "parameters": model.num_parameters(),
             "nn.Linear parameters": linear_parameters(model),
-            "GFLOPs for 512 pieces": flops(model, n_pieces=512) / 1e9,
             "GFLOPs for 1,024 pieces": flops(model, n_pieces=1024) / 1e9,
             **{name: result[name] for name in ("elapsed_seconds", "cpu_seconds", "epoch_seconds", "device")},
             "tokens_per_second": sum(len(document.tokens) for document in documents) / min(seconds),
         }
     return pd.DataFrame.from_dict(lines, orient="index")
-
-
-def agreement(truth: pd.DataFrame, submissions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Count true rows and false alarms by which of two submissions contains them."""
-    true = row_set(truth)
-    (first, one), (second, two) = ((name, row_set(rows)) for name, rows in submissions.items())
-    who = {"both": one & two, f"only {first}": one - two, f"only {second}": two - one, "neither": true - one - two}
-    lines = {name: (len(rows & true), len(rows - true)) for name, rows in who.items()}
-    return pd.DataFrame.from_dict(lines, orient="index", columns=["true rows", "false alarms"])
 
 
 def rule_table(predictions: Predictions, *, o_threshold: float) -> pd.DataFrame:
@@ -203,9 +177,8 @@ def verdict(
     f5 = {name: micro_fbeta(truth, rows).f for name, rows in submissions.items()}
     baseline = max((name for name in f5 if name not in (*models, AVERAGE)), key=f5.__getitem__)
     models = sorted(models, key=lambda name: -f5[name])
-    pairs = [(models[0], models[-1]), (AVERAGE, models[0]), *((name, baseline) for name in models)]
     lines = []
-    for one, two in pairs:
+    for one, two in [(models[0], models[-1]), (AVERAGE, models[0]), *((name, baseline) for name in models)]:
         low, high = paired_bootstrap(truth, submissions[one], submissions[two], documents)
         place = "above" if f5[one] > f5[two] else "below" if f5[one] < f5[two] else "equal to"
         chance = " The interval contains 0: the difference may be chance." if low <= 0 <= high else ""
