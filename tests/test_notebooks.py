@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 from pathlib import Path
 
 import papermill
@@ -61,7 +62,38 @@ def test_all_notebooks_start_alike_with_a_short_folded_cell():
         assert len([line for line in source(folded).splitlines() if line and not line.startswith("#")]) == 5
 
 
-def test_all_notebooks_run_in_order_on_a_few_essays(tmp_path):
+# In the kernels, as on Kaggle's GPU machines: `import spacy` asks cupy for GPUs, and a fork after that would fail.
+SITE = """
+import os, sys
+if any("ipykernel" in argument for argument in sys.orig_argv):
+    def fork():
+        raise RuntimeError("a process that has asked for GPUs was forked")
+    os.fork = fork
+"""
+CUPY = """
+import pathlib
+class cuda:
+    class runtime:
+        class CUDARuntimeError(Exception): pass
+        def getDeviceCount():
+            pathlib.Path(__file__).with_name("asked").touch()
+            raise cuda.runtime.CUDARuntimeError
+__version__ = "14.0.1"
+"""
+
+
+@pytest.fixture
+def like_kaggle(tmp_path, monkeypatch):
+    """Return the file that exists when GPUs were asked for."""
+    files = {"sitecustomize.py": SITE, "cupy/__init__.py": CUPY, "cupy/cublas.py": "", "cupyx/__init__.py": ""}
+    for name, text in files.items():
+        (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    return tmp_path / "site" / "cupy" / "asked"
+
+
+def test_all_notebooks_run_in_order_on_a_few_essays(like_kaggle, tmp_path):
     """As the demo and Kaggle run them, on so few essays and epochs that nothing is learned."""
     for path in NOTEBOOKS:
         parameters = {"OUT": str(tmp_path / "out"), "DOCUMENTS": 24, "SEED": 1}
@@ -84,3 +116,4 @@ def test_all_notebooks_run_in_order_on_a_few_essays(tmp_path):
     assert (tmp_path / "submission.csv").read_text().startswith("row_id,document,token,label\n")
     assert (tmp_path / "out" / "comparison.csv").is_file()
     assert (tmp_path / "out" / "runs" / "language_model" / "result.json").is_file()
+    assert like_kaggle.exists()
