@@ -302,11 +302,16 @@ class _Decision(BaseModel):
     rules: tuple[str, ...] = ()
 
 
-class _Config(BaseModel, extra="allow"):
+class _Vocabulary(BaseModel, extra="allow"):
+    vocab_size: int = 0
+
+
+class _Config(_Vocabulary, extra="allow"):
     """config.json of a trained network; transformers reads its other fields."""
 
     id2label: dict[int, str]
     n_features: int = 0
+    encoder: _Vocabulary | None = None
 
 
 class _Windows(BaseModel):
@@ -337,7 +342,11 @@ def load_member(
         raise KitError(f"{inside}: a table of {config.n_features} features, expected {N_ROWS}; train it again")
     if config.id2label != dict(enumerate(LABELS)):
         raise KitError(f"{inside}: trained with other labels than those of pii_kit/labels.py; train it again")
+    if sizes.overlap > sizes.window_size - 3:  # two pieces of a window may be special
+        raise KitError(f"{inside}: windows of {sizes.window_size} pieces cannot overlap by {sizes.overlap}")
     tokenizer = read_tokenizer(inside)
+    if tokenizer.n_pieces > (config.encoder or config).vocab_size:
+        raise KitError(f"{inside}: the model knows fewer pieces than its tokenizer; copy the run again")
     network: Network
     if (inside / ONNX_FILE).exists():
         network = OnnxNetwork(inside / ONNX_FILE)

@@ -106,11 +106,7 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
 
     def part(values: np.ndarray, span: range, around: Sequence) -> np.ndarray:
         inner = values[span.start : span.stop]
-        if not ends:
-            return inner
-        whole = np.empty((len(inner) + 2, *inner.shape[1:]), dtype=values.dtype)
-        whole[0], whole[1:-1], whole[-1] = around[0], inner, around[1]
-        return whole
+        return np.concatenate([around[:1], inner, around[1:]], dtype=values.dtype) if ends else inner
 
     return [
         Window(

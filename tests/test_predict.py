@@ -431,6 +431,8 @@ def test_a_damaged_run_is_an_error_in_one_line(run, file, damage):
         ("config.json", {"auto_map": {"AutoModel": "code.py"}}, "names code of its own"),
         ("config.json", {"id2label": {"0": "O"}}, "trained with other labels"),
         ("config.json", {"n_features": 7}, "a table of 7 features"),
+        ("config.json", {"vocab_size": 20}, "fewer pieces than its tokenizer"),
+        ("decision.json", {"overlap": 62}, "windows of 64 pieces cannot overlap by 62"),
     ],
 )
 def test_a_changed_record_is_an_error_that_says_what_is_wrong(run, file, change, message):
