@@ -1,9 +1,9 @@
-"""Errors for users, checks of settings, and files that are written completely or not at all."""
+"""Errors for users, and files that are written completely or not at all."""
 
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,32 +98,6 @@ def check_output(out: str | Path, *inputs: str | Path | None, folder: bool = Fal
         raise KitError(f"{out}: is a folder; expected the name of a file to write")
     elif out.exists() and not out.is_file():
         raise KitError(f"{out}: is a device; expected the name of a file to write")
-
-
-def check_positive(settings: Any, *names: str) -> None:
-    """Check that the named settings are above 0, or raise KitError."""
-    for name in names:
-        if not getattr(settings, name) > 0:
-            raise KitError(f"{name} is {getattr(settings, name)}; expected more than 0")
-
-
-def check_shares(settings: Any, *names: str) -> None:
-    """Check that the named settings are from 0 to 1, or raise KitError."""
-    for name in names:
-        if not 0 <= getattr(settings, name) <= 1:
-            raise KitError(f"{name} is {getattr(settings, name)}; expected 0 to 1")
-
-
-def check_choice(settings: Any, name: str, choices: Collection[str]) -> None:
-    """Check that the named setting is one of `choices`, or raise KitError."""
-    if getattr(settings, name) not in choices:
-        raise KitError(f"{name} is {getattr(settings, name)!r}; expected one of {', '.join(choices)}")
-
-
-def check_overlap(settings: Any) -> None:
-    """Check that `overlap` fits windows of `window_size` pieces, two of them special, or raise KitError."""
-    if not 0 <= settings.overlap < settings.window_size - 2:
-        raise KitError(f"overlap is {settings.overlap}; expected 0 to {settings.window_size - 3} in a window")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

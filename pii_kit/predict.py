@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from pii_kit import patterns
 from pii_kit.documents import Document, covered_tokens, document_of_text, join_tokens, token_edges
-from pii_kit.files import KitError, atomic_folder, read_json, read_record, recover_folder, write_json
+from pii_kit.files import KitError, atomic_folder, read_record, recover_folder, write_json
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.onnx import FILE as ONNX_FILE
@@ -302,6 +302,31 @@ class _Decision(BaseModel):
     rules: tuple[str, ...] = ()
 
 
+class _Train(BaseModel):
+    epochs: int
+
+
+class _Settings(BaseModel):
+    train: _Train
+
+
+class _Run(BaseModel):
+    """run.json: what of it is needed to load the run; `training.runs` has its other fields."""
+
+    data: str
+    n_documents: int
+    folds: list[int] = []
+    settings: _Settings | None = None
+
+
+class _Row(BaseModel):
+    epoch: float
+
+
+class _History(RootModel[list[_Row]]):
+    """history.json of a fold."""
+
+
 class _Vocabulary(BaseModel, extra="allow"):
     vocab_size: int = 0
 
@@ -391,12 +416,13 @@ def fold_folders(run: str | Path) -> list[Path]:
     found = [fold for fold in found if has_tagger(fold)] or found or [run]
     if not (run / "run.json").exists():
         return found
-    record = read_json(run / "run.json")
-    if (run / "result.json").exists():
-        return [run / f"fold_{fold}" for fold in record.get("folds", ())] or found
-    histories = [(fold, fold / "history.json") for fold in found]
-    n_epochs = record.get("settings", {}).get("train", {}).get("epochs")
-    return [fold for fold, path in histories if path.exists() and read_json(path)[-1]["epoch"] == n_epochs] or found
+    record = read_record(run / "run.json", _Run)
+    if (run / "result.json").exists() or record.settings is None:
+        return [run / f"fold_{fold}" for fold in record.folds] or found
+    last = _Row(epoch=record.settings.train.epochs)
+    histories = {fold: fold / "history.json" for fold in found}
+    ends = {fold: read_record(path, _History).root[-1:] for fold, path in histories.items() if path.exists()}
+    return [fold for fold in found if ends.get(fold) == [last]] or found
 
 
 def _decision(run: Path, members: Sequence[Member]) -> _Decision:
@@ -412,8 +438,8 @@ def _check_same_data(runs: Sequence[Path]) -> None:
         if not (run / "run.json").exists():
             logger.warning("%s: has no run.json, so its training data are unknown", run)
             continue
-        record = read_json(run / "run.json")
-        data.setdefault(record["data"], f"{run} ({record['n_documents']} documents)")
+        record = read_record(run / "run.json", _Run)
+        data.setdefault(record.data, f"{run} ({record.n_documents} documents)")
     if len(data) > 1:
         raise KitError(
             f"the runs were trained on different data: {', '.join(data.values())}; "
