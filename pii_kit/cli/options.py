@@ -110,7 +110,9 @@ MixedData = Annotated[bool, flag("--mixed-data", "allow runs that were trained o
 Threshold = Annotated[
     list[str] | None,
     option(
-        "P|TYPE=P", "a token is PII where P(O) is lower; TYPE=P for tokens of a type; default: as chosen in training"
+        "P|TYPE=P",
+        "a token is PII where P(O) is lower; TYPE=P for tokens of a type; default: as chosen in training",
+        callback=lambda values: thresholds(values) and values,
     ),
 ]
 Recall = Annotated[
@@ -153,9 +155,7 @@ def load_tagger(
     if recall and not train:
         raise KitError("--recall needs --train FILE.json, the essays that the runs were trained on")
     from pii_kit.documents import read_documents
-    from pii_kit.metrics import recall_bound
     from pii_kit.predict import DEFAULT_RUN, Tagger
-    from pii_kit.training.out_of_fold import choose_threshold, threshold_for_recall
 
     if not run:
         note = "using the tagger that comes with the kit, trained on made-up essays like those of `sample`"
@@ -165,9 +165,14 @@ def load_tagger(
     if train and not any(document.types for document in documents):
         raise KitError(f"{train}: no document has PII; expected the labels that the runs were trained on")
     tagger = Tagger.load(*runs, o_threshold=o_threshold, thresholds=by_type, mixed_data=mixed_data, **settings)
-    if documents and len(runs) > 1 and o_threshold is None:
+    if documents and len(runs) > 1 and not (o_threshold or recall):
+        from pii_kit.training.out_of_fold import choose_threshold
+
         tagger = replace(tagger, o_threshold=choose_threshold(runs, documents, tagger.rules))
     if recall:
+        from pii_kit.metrics import recall_bound
+        from pii_kit.training.out_of_fold import threshold_for_recall
+
         chosen, found = threshold_for_recall(runs, documents, tagger.rules, recall)
         tagger = replace(tagger, o_threshold=chosen)
         counts = f"{found.tp} of {found.tp + found.fn} rows out of fold, and {found.fp} other tokens"

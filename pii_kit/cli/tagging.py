@@ -1,5 +1,6 @@
 """The verbs train, predict, check, score, errors and export."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,27 +29,17 @@ def train(
     model: Annotated[str, choice(options.MODELS, "encoder: any pretrained encoder of transformers")],
     data: Annotated[Path | None, option("FILE.json", "labelled essays")] = None,
     run: Annotated[Path | None, option("DIR", "folder of the run")] = None,
-    extra: Annotated[
-        list[Path] | None, option("FILE.json", "more essays to train on, scored in no fold; repeat for several files")
-    ] = None,
+    extra: Annotated[list[Path] | None, option("FILE.json", "more essays to train on, scored in no fold")] = None,
     preset: Annotated[str | None, option("NAME", "size and settings; default: cpu (encoder: default)")] = None,
     fold: Annotated[int | None, option("K", "train only the tagger that fold K validates", min=0)] = None,
     epochs: Annotated[int | None, option("N", "replaces the preset's value", min=1)] = None,
     learning_rate: Annotated[float | None, number("RATE", "replaces the preset's value")] = None,
     batch_size: Annotated[int | None, option("N", "in windows; replaces the preset's value", min=1)] = None,
     seed: Annotated[int | None, option("S", "random seed; default: 0", min=0)] = None,
-    changes: Annotated[
-        list[str] | None, option("NAME=VALUE", "replaces any setting; repeat for several; see --list-settings", "--set")
-    ] = None,
-    list_settings: Annotated[
-        bool, flag("--list-settings", "list all settings and what they are; needs no files")
-    ] = False,
-    weights: Annotated[
-        str | None, option("FOLDER_OR_HUB_NAME", "pretrained weights, for encoder and mobilebert's preset published")
-    ] = None,
-    teacher: Annotated[
-        list[Path] | None, option("DIR", "learn also from this run's predictions; repeat to average several")
-    ] = None,
+    changes: Annotated[list[str] | None, option("NAME=VALUE", "any other setting; repeatable", "--set")] = None,
+    list_settings: Annotated[bool, flag("--list-settings", "list all settings; needs no --data and no --run")] = False,
+    weights: Annotated[str | None, option("FOLDER_OR_HUB_NAME", "of encoder and mobilebert's preset published")] = None,
+    teacher: Annotated[list[Path] | None, option("DIR", "learn from this run's predictions; repeat to average")] = None,
     unlabelled: Annotated[Path | None, option("FILE.json", "essays that the teacher labels")] = None,
     minutes: options.Minutes = None,
     resume: options.Resume = False,
@@ -65,8 +56,7 @@ def train(
     if list_settings:
         rows = listing(find_preset(model, preset, replaced))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for name, value, about in rows:
-            print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {about}".rstrip())
+        print("\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {about}".rstrip() for name, value, about in rows))
         return
     if not (data and run):
         raise KitError("--data FILE.json and --run DIR are needed: the essays to train on, and the folder of the run")
@@ -76,18 +66,17 @@ def train(
     from pii_kit.kaggle import deadline_in
     from pii_kit.training.train import train as train_run
 
-    documents = read_documents(data, labels_required=True)
-    more = [document for path in extra or () for document in read_documents(path, labels_required=True)]
+    essays, *more = (read_documents(path, labels_required=True) for path in (data, *(extra or ())))
     result = train_run(
         model,
-        documents,
+        essays,
         run,
         preset=preset,
         folds=None if fold is None else [fold],
         resume=resume,
         deadline=deadline_in(minutes),
         weights=weights,
-        extra=more,
+        extra=list(chain.from_iterable(more)),
         teachers=teacher or (),
         unlabelled=read_documents(unlabelled) if unlabelled else (),
         changes=replaced,
@@ -270,9 +259,7 @@ def errors(
 def export(
     run: options.RunFolder,
     out: options.OutFolder,
-    int8: Annotated[
-        Path | None, option("FILE.json", "what the run was trained on: use 8 bits, unless that misses more of its rows")
-    ] = None,
+    int8: Annotated[Path | None, option("FILE.json", "the training essays: 8 bits, if no more rows are missed")] = None,
 ) -> None:
     """Export a run to ONNX, as a folder that is a run too."""
     check_output(out, run, int8, folder=True)
