@@ -113,12 +113,12 @@ class Finder:
     """
 
     def __init__(self, targets: Iterable[Target], *, inside: bool = False) -> None:
-        bodies: dict[str, Target] = {}
-        for string, pii_type in sorted(set(targets), key=lambda target: (-len(target[0]), target)):
-            if body := _pattern_of(string, pii_type):
-                bodies.setdefault(body, (string, pii_type))
         self.targets: list[Target] = []
-        pairs: dict[bool, list[tuple[str, Target]]] = {False: [], True: []}  # inside words or not
+        bodies: dict[str, Target] = {}
+        for target in sorted(set(targets), key=lambda target: (-len(target[0]), target)):
+            bodies.setdefault(_pattern_of(*target), target)
+        bodies.pop("", None)
+        pairs: dict[bool, list[tuple[str, Target]]] = {False: [], True: []}  # whether inside longer words
         for body, target in bodies.items():
             pairs[inside or bool(UNSPACED.match(body))].append((body, target))
         branches = [rf"(?<![^\W_])(?:{self._branches(pairs[False])})(?![^\W_])"] * bool(pairs[False])
@@ -145,18 +145,13 @@ class Finder:
         for match in self._pattern.finditer(text.text):
             target = self.targets[match.lastindex - 1]  # type: ignore[operator]  # each branch has a group
             start, end = text.starts[match.start()], text.ends[match.end() - 1]
-            if _is_short(target[0]) and text.original[start:end] not in _casings(target[0]):
-                continue
-            yield start, end, target
+            if sum(map(str.isalnum, target[0])) > 2 or text.original[start:end] in _casings(target[0]):
+                yield start, end, target
 
 
 def _first_letter(pair: tuple[str, Target]) -> str:
     body, _ = pair
     return body[0] if body[:1].isalnum() and body[1:2] != "?" else ""
-
-
-def _is_short(string: str) -> bool:
-    return sum(map(str.isalnum, string)) < 3
 
 
 def _casings(string: str) -> set[str]:
@@ -232,17 +227,18 @@ def name_places(name: str) -> list[tuple[int, int]]:
 
     A particle in capitals ("Ana DE LA Cruz") counts as one only between two words of the name.
     """
-    matches = [match for match in NAME_WORD.finditer(name) if any(map(str.isalpha, match[0]))]
-    words = [match for match in matches if not is_possessive(match)]
+    words = [word for word in NAME_WORD.finditer(name) if any(map(str.isalpha, word[0]))]
+    words = [
+        word for word in words if word[0] not in "sS" or name[word.start() - 1 : word.start()] not in ("'", "’", "ʼ")
+    ]
     are_particles = [word[0].casefold() in CONNECTORS for word in words]
     places = []
     for index, word in enumerate(words):
         is_inner = 0 < index < len(words) - 1 or (word[0].isupper() and True in are_particles[1:2])
-        if len(words) > 1 and are_particles[index] and (word[0].islower() or is_inner):
-            continue
-        if index and word[0].casefold().replace(".", "") in SUFFIXES and not word[0].islower():
-            continue
-        places.append(word.span())
+        is_particle = len(words) > 1 and are_particles[index] and (word[0].islower() or is_inner)
+        is_suffix = index and word[0].casefold() in SUFFIXES and not word[0].islower()
+        if not (is_particle or is_suffix):
+            places.append(word.span())
     return places
 
 
@@ -253,11 +249,6 @@ def name_words(name: str) -> list[str]:
     (['J', "O'Hara", 'Souza'], ['Leonard', 'Whitfield'])
     """
     return [name[start:end] for start, end in name_places(name)]
-
-
-def is_possessive(match: re.Match) -> bool:
-    """Return whether a match of NAME_WORD is the "s" of "Ana's"."""
-    return match[0] in ("s", "S") and match.string[: match.start()].endswith(("'", "’", "ʼ"))
 
 
 def targets_of(string: str, pii_type: str) -> list[Target]:

@@ -83,9 +83,10 @@ class DocumentSurrogates:
         self._positions: dict[str, int] = {}
         self._drawn: dict[tuple[str, str], str] = {}
         self._words: dict[str, str] = {}  # folded name word → surrogate
+        self._initials: dict[tuple[str, frozenset[str]], str] = {}
         self._taken: set[str] = set()
         names = [name_words(plain(text)) for text, pii_type in originals if pii_type == NAME_STUDENT]
-        self._people = [list(map(fold_plainly, words)) for words in names]
+        self._people = list(dict.fromkeys(tuple(map(fold_plainly, words)) for words in names))
         for word in (word for person in self._people for word in person if sum(map(str.isalpha, word)) > 1):
             self._new_word(word)
 
@@ -95,7 +96,11 @@ class DocumentSurrogates:
             return new if fold(new) != fold(original) else f"[{pii_type}]"
         key = pii_type, identity_of(original, pii_type)
         make: Callable[[Surrogates], str] = {
-            EMAIL: lambda draw: self._addresses(original, draw),
+            EMAIL: lambda draw: (
+                EMAILS.sub(lambda match: self._address(match[0], draw), original)
+                if EMAILS.search(original)
+                else self._address(original, draw)
+            ),
             USERNAME: lambda draw: self._handle(original.removeprefix("@"), draw),
             URL_PERSONAL: lambda draw: self._link(original, draw),
             STREET_ADDRESS: lambda draw: _street_address(original, draw),
@@ -152,11 +157,12 @@ class DocumentSurrogates:
         """Replace each name word, initials by initials; particles, suffixes and what is between the words stay."""
         places = name_places(text)
         words = [fold_plainly(text[start:end]) for start, end in places]
+        long = frozenset(word for word in words if len(word) > 1)
         parts: list[str] = []
         done = 0
         for (start, end), word in zip(places, words, strict=True):
             if sum(map(str.isalpha, word)) == 1:
-                new = self._initial(word, words)
+                new = self._initial(word, long)
             else:
                 self._new_word(word)
                 new = self._words[word]
@@ -165,14 +171,15 @@ class DocumentSurrogates:
         draw = Surrogates(self._random(f"digits {identity_of(text, NAME_STUDENT)}"))
         return re.sub(r"\d", lambda match: _other(match[0], draw), "".join([*parts, text[done:]]))
 
-    def _initial(self, letter: str, words: Sequence[str]) -> str:
+    def _initial(self, letter: str, words: frozenset[str] = frozenset()) -> str:
         """Return the initial of the surrogate of the name that a letter stands for; names with `words` come first."""
-        others = {word for word in words if len(word) > 1}
-        people = sorted(self._people, key=lambda person: not others <= {*person})
-        for word in (word for person in people for word in person):
-            if word in self._words and word[0] == letter[0]:
-                return self._words[word][0]
-        return self._random(f"initial {letter}").choice([c for c in "ABCDEGHJKLMNPRST" if c.lower() != letter])
+        if (letter, words) not in self._initials:
+            people = sorted(self._people, key=lambda person: not words <= {*person})
+            known = (word for person in people for word in person if word in self._words and word[0] == letter[0])
+            found = next((self._words[word][0] for word in known), "")
+            letters = [c for c in "ABCDEGHJKLMNPRST" if c.lower() != letter]
+            self._initials[letter, words] = found or self._random(f"initial {letter}").choice(letters)
+        return self._initials[letter, words]
 
     def _phone(self, original: str, digits: str) -> str:
         """Write other digits in the form of a phone number: country code and trunk prefix stay."""
@@ -182,10 +189,6 @@ class DocumentSurrogates:
         new = dict(zip(places, digits, strict=True)) if len(places) == len(digits) else {}
         extension = re.sub(r"\d", lambda match: _other(match[0], draw), original[len(number) :])
         return "".join(new.get(place, c) for place, c in enumerate(number)) + extension
-
-    def _addresses(self, text: str, draw: Surrogates) -> str:
-        new, n_addresses = EMAILS.subn(lambda match: self._address(match[0], draw), text)
-        return new if n_addresses else self._address(text, draw)
 
     def _address(self, text: str, draw: Surrogates) -> str:
         """Return an e-mail address like `text`, also if that is spoken or bracketed."""
@@ -215,7 +218,7 @@ class DocumentSurrogates:
         if re.search(_any_of(self._handles()), fold(text)):
             return self._shaped(text, draw)
         return handle_of(draw.word("first") + draw.word("last")) + re.sub(
-            r"\d", lambda c: _other(c[0], draw), _digits(text)
+            r"\d", lambda c: _other(c[0], draw), "".join(filter(str.isdigit, text))
         )
 
     def _shaped(self, text: str, draw: Surrogates) -> str:
@@ -224,7 +227,7 @@ class DocumentSurrogates:
 
         def beside_name(match: re.Match) -> str:
             if len(match[0]) == 1 and match[0].isalpha():
-                return handle_of(self._initial(match[0], ()))
+                return handle_of(self._initial(match[0]))
             return match[0] if is_ordinary(match[0]) or len(match[0]) == 2 else _other(match[0], draw)
 
         casing = str.title if any(map(str.isupper, text)) else str
@@ -237,10 +240,6 @@ class DocumentSurrogates:
 
 def _any_of(handles: Iterable[str]) -> str:
     return "|".join(map(re.escape, handles)) or "(?!)"
-
-
-def _digits(text: str) -> str:
-    return "".join(filter(str.isdigit, text))
 
 
 def _kept_part(text: str) -> str:
