@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForTokenClassification,
@@ -58,6 +59,8 @@ FAMILIES: dict[str, dict] = {
         "max_position_embeddings": POSITIONS,
     },
 }
+if "openai_privacy_filter" not in CONFIG_MAPPING:  # transformers of Kaggle's image
+    del FAMILIES["openai_privacy_filter"]
 LONGEST = {name: None if name == "deberta-v2" else POSITIONS for name in FAMILIES}  # window, in pieces
 
 

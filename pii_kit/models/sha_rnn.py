@@ -30,20 +30,7 @@ State = dict[str, Tensor]
 
 
 class ShaRnnConfig(PreTrainedConfig):
-    """Configuration of a SHA-RNN.
-
-    Args:
-        hidden_size: width of embedding, LSTM and Block.
-        boom_size: width of Boom; a multiple of `hidden_size`.
-        num_hidden_layers: number of Blocks.
-        attention_layers: indices of the Blocks with attention.
-        attention: "single_headed" (the paper's; `num_attention_heads` above 1 split it into heads) or "multi_head"
-            (PyTorch's, with all projections).
-        memory_size: positions that a language model carries between windows, in each Block with attention.
-        dropout: dropout inside Blocks, and the default of `input_dropout` (embedding) and `output_dropout`.
-        bidirectional: read in both directions, with two LSTMs of half the width.
-        causal: hide later pieces from attention.
-        n_features: rows of the table of lexicon features (`lexicon.N_ROWS`); 0 for no features.
+    """Configuration of a SHA-RNN; its fields are the keyword arguments.
 
     Raises:
         ValueError: sizes do not fit together.
@@ -51,50 +38,36 @@ class ShaRnnConfig(PreTrainedConfig):
 
     model_type = "sha_rnn"
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int = 8192,
-        hidden_size: int = 256,
-        boom_size: int = 1024,
-        num_hidden_layers: int = 4,
-        attention_layers: list[int] | tuple[int, ...] = (2,),
-        attention: str = "single_headed",
-        num_attention_heads: int = 1,
-        memory_size: int = 5000,
-        dropout: float = 0.1,
-        input_dropout: float | None = None,
-        output_dropout: float | None = None,
-        bidirectional: bool = True,
-        causal: bool = False,
-        n_features: int = 0,
-        pad_token_id: int | None = 0,
-        **kwargs,
-    ):
-        if boom_size % hidden_size:
-            raise ValueError(f"boom_size {boom_size} is not a multiple of hidden_size {hidden_size}")
-        if hidden_size % (2 * num_attention_heads):
-            raise ValueError(f"hidden_size {hidden_size} cannot be halved and split into {num_attention_heads} heads")
-        if attention not in ("single_headed", "multi_head"):
-            raise ValueError(f"attention {attention!r} is not one of single_headed, multi_head")
-        if not set(attention_layers) <= set(range(num_hidden_layers)):
-            raise ValueError(f"attention_layers {attention_layers} are not all within 0 to {num_hidden_layers - 1}")
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.boom_size = boom_size
-        self.num_hidden_layers = num_hidden_layers
-        self.attention_layers = list(attention_layers)
-        self.attention = attention
-        self.num_attention_heads = num_attention_heads
-        self.memory_size = memory_size
-        self.dropout = dropout
-        self.input_dropout = input_dropout
-        self.output_dropout = output_dropout
-        self.bidirectional = bidirectional
-        self.causal = causal
-        self.n_features = n_features
-        super().__init__(**kwargs)
-        self.pad_token_id = pad_token_id
+    vocab_size: int = 8192
+    hidden_size: int = 256  # width of embedding, LSTM and Block
+    boom_size: int = 1024  # width of Boom, a multiple of `hidden_size`
+    num_hidden_layers: int = 4  # Blocks
+    attention_layers: list[int] | tuple[int, ...] = (2,)  # indices of the Blocks with attention
+    attention: str = "single_headed"  # the paper's (more heads split it), or "multi_head" (PyTorch's, all projections)
+    num_attention_heads: int = 1
+    memory_size: int = 5000  # positions that a language model carries between windows, in each Block with attention
+    dropout: float = 0.1  # inside Blocks, and the default of the next two
+    input_dropout: float | None = None  # after the embedding
+    output_dropout: float | None = None
+    bidirectional: bool = True  # read in both directions, with two LSTMs of half the width
+    causal: bool = False  # hide later pieces from attention
+    n_features: int = 0  # rows of the table of lexicon features (`lexicon.N_ROWS`); 0 for no features
+    pad_token_id: int | None = 0
+
+    def __init__(self, **fields):
+        sizes = {name: fields.pop(name, getattr(ShaRnnConfig, name)) for name in ShaRnnConfig.__annotations__}
+        super().__init__(**fields)
+        for name, size in sizes.items():
+            setattr(self, name, list(size) if name == "attention_layers" else size)
+        if self.boom_size % self.hidden_size:
+            raise ValueError(f"boom_size {self.boom_size} is not a multiple of hidden_size {self.hidden_size}")
+        if self.hidden_size % (2 * self.num_attention_heads):
+            parts = f"halved and split into {self.num_attention_heads} heads"
+            raise ValueError(f"hidden_size {self.hidden_size} cannot be {parts}")
+        if self.attention not in ("single_headed", "multi_head"):
+            raise ValueError(f"attention {self.attention!r} is not one of single_headed, multi_head")
+        if not set(self.attention_layers) <= set(range(self.num_hidden_layers)):
+            raise ValueError(f"attention_layers are not all within 0 to {self.num_hidden_layers - 1}")
 
 
 def byte_model_config(**sizes) -> ShaRnnConfig:

@@ -149,7 +149,7 @@ def test_an_added_newline_starts_at_the_mean_of_the_stored_rows(family, folder_o
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", ["roberta", "modernbert", "openai_privacy_filter"])
+@pytest.mark.parametrize("family", ["roberta", "modernbert"])
 def test_a_byte_level_vocabulary_stays_as_it_is(family, folder_of):
     model, tokenizer = load(folder_of(family))
     stored = AutoModel.from_pretrained(folder_of(family)).get_input_embeddings().weight

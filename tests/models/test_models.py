@@ -71,7 +71,7 @@ DAMAGES = {
     "cut short": (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "cannot be loaded: .*header"),
     "other sizes": (lambda folder: tiny_sha_rnn(hidden_size=8).config.save_pretrained(folder), "size mismatch"),
     "not JSON": (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "cannot be loaded"),
-    "a list": (lambda folder: (folder / "config.json").write_text("[1]"), "names a model_type; expected a folder"),
+    "a list": (lambda folder: (folder / "config.json").write_text("[1]"), "names a model_type|cannot be loaded"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "names a model_type; expected a folder"),
     "no type": (lambda folder: (folder / "config.json").write_text("{}"), "names a model_type; expected a folder"),
     "unknown type": (lambda folder: change_config(folder, model_type="new"), "model_type is 'new'; .*pip install -U"),
