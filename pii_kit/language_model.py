@@ -37,6 +37,7 @@ from pii_kit.training.optim import build_optimizer
 logger = logging.getLogger(__name__)
 IGNORED = -100  # target after the end of a stream
 CHECKPOINT_SECONDS = 600
+FILE = "model.safetensors"
 NOT_SIZES = ("transformers_version", "architectures", "dtype")  # of a configuration; a loaded model's has them too
 
 
@@ -215,7 +216,7 @@ class Position:
 
 def train_language_model(
     text: bytes,
-    sizes: ShaRnnConfig | None,
+    sizes: ShaRnnConfig,
     config: LanguageModelConfig,
     folder: Path,
     *,
@@ -231,10 +232,10 @@ def train_language_model(
 
     Args:
         text: the text; messages call it `source`.
-        sizes: sizes of a new model with random weights.
+        sizes: sizes of a new model.
         config: settings; a resumed run may change only the number of epochs.
         folder: folder of the run, new unless `resume`.
-        start: folder of another run, whose model's sizes and weights this training starts from, instead of `sizes`.
+        start: folder of another run, to start from its kept weights, with its sizes instead of `sizes`.
         resume: continue the run in `folder`.
         deadline: time of `time.monotonic()` at which to write a checkpoint and stop.
 
@@ -248,21 +249,16 @@ def train_language_model(
     """
     if len(text) < (least := max(40, 3 * config.batch_size)):  # each stream and each part needs two bytes
         raise KitError(f"{source}: {len(text)} bytes; expected at least {least}")
-    first = load_language_model(start) if start else None
-    if first is not None:
-        sizes = first.config
-    assert sizes is not None, "a training needs sizes, or a run to start from"
-    weights = hashlib.sha256((Path(start) / "model" / "model.safetensors").read_bytes()).hexdigest() if start else None
+    torch.manual_seed(config.seed)
+    model: Any = load_language_model(start) if start else ShaRnnForCausalLM(sizes)
     record = {
         "text": {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()},
-        "model": {name: value for name, value in sizes.to_diff_dict().items() if name not in NOT_SIZES},
+        "start": hashlib.sha256((Path(start) / "model" / FILE).read_bytes()).hexdigest() if start else None,
+        "model": {name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_SIZES},
         "training": config.model_dump(exclude={"epochs"}),
-        "start": weights,
     }
     _open_run(folder, record, resume)
-    torch.manual_seed(config.seed)
     device = torch.device(working_devices()[0])
-    model: Any = first or ShaRnnForCausalLM(sizes)  # `to` has no type that mypy understands
     model.to(device)
     split = split_bytes(text)
     training = _Training(model, split, config, folder, deadline)
@@ -273,13 +269,12 @@ def train_language_model(
             return read_json(folder / "result.json")
     training.run()
     kept = load_language_model(folder, device=device)
-    on_cpu = f"CPU, {torch.get_num_threads()} threads"
     result = {
         **min(training.position.history, key=lambda row: row["validation_bpc"]),
         "test_bpc": training.bpc(kept, split.test),
         "elapsed_seconds": training.position.seconds,
         "parameters": kept.num_parameters(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else on_cpu,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
     }
     write_json(folder / "result.json", result)
     return result
@@ -321,8 +316,8 @@ class _Training:
             model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
         )
         self.position, self.state, self.began = Position(), State(), time.monotonic()
-        is_faster = config.mixed_precision == "auto" and precision(model.device, model) == torch.bfloat16
-        is_bf16 = config.mixed_precision == "bf16" or is_faster
+        found = {"bf16": torch.bfloat16, "no": torch.float32}.get(config.mixed_precision)
+        is_bf16 = (found or precision(model.device, model)) == torch.bfloat16
         self.autocast = partial(torch.autocast, model.device.type, torch.bfloat16, enabled=is_bf16)
 
     def run(self) -> None:

@@ -287,7 +287,7 @@ def test_a_second_pass_starts_from_the_best_weights_of_another_run(tmp_path):
     history = read_json(tmp_path / "first" / "history.json")
     assert history[-1]["validation_bpc"] > first["validation_bpc"]
     gentle = settings(learning_rate=1e-9, epochs=1, seed=125)
-    second = train_language_model(FISH, None, gentle, tmp_path / "second", start=tmp_path / "first")
+    second = train(tmp_path / "second", gentle, start=tmp_path / "first")
     assert second["validation_bpc"] == pytest.approx(first["validation_bpc"], abs=1e-4)
     with pytest.raises(KitError, match="cannot be resumed: start was '"):
         train(tmp_path / "second", gentle, resume=True)
