@@ -119,14 +119,6 @@ def test_bpc_equals_that_of_reading_byte_by_byte(n_bytes):
     assert computed == pytest.approx(one_by_one(model, RANDOM[:n_bytes]), abs=1e-5)
 
 
-def test_a_uniform_model_needs_eight_bits_per_character():
-    model = tiny_language_model(vocab_size=256)
-    with torch.no_grad():
-        model.model.embedding.weight.zero_()
-    for n_streams in (1, 3, 7):
-        assert bits_per_character(model, RANDOM, window_size=50, n_streams=n_streams) == pytest.approx(8, abs=1e-5)
-
-
 def test_parallel_streams_equal_the_parts_of_the_text_read_separately():
     model = tiny_language_model(vocab_size=256)
     halves = [bits_per_character(model, part, window_size=10) for part in (RANDOM[:151], RANDOM[150:])]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -88,10 +87,8 @@ class EncoderForTokenClassification(PreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         feature_ids: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        **kwargs,
     ) -> TokenClassifierOutput:
-        """Return logits (batch, piece, label) of `input_ids` (batch, piece), `feature_ids` (batch, piece, feature)."""
+        """Return `logits` (batch, piece, label) of pieces (batch, piece) and their features (batch, piece, feature)."""
         embedded = self.encoder.get_input_embeddings()(input_ids)
         if self.feature_embedding is not None and feature_ids is not None:
             embedded = embedded + self.feature_embedding(feature_ids).sum(-2)
@@ -100,9 +97,7 @@ class EncoderForTokenClassification(PreTrainedModel):
             # they are without padding.
             embedded = embedded * attention_mask[..., None]
         hidden = self.encoder(inputs_embeds=embedded, attention_mask=attention_mask).last_hidden_state
-        logits = self.classifier(self.dropout(hidden))
-        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return TokenClassifierOutput(loss=loss, logits=logits)
+        return TokenClassifierOutput(logits=self.classifier(self.dropout(hidden)))
 
 
 @torch.no_grad()

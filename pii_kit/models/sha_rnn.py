@@ -343,17 +343,11 @@ class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
         self.post_init()
 
     def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        feature_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs,
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, feature_ids: Tensor | None = None
     ) -> TokenClassifierOutput:
-        """Return logits (batch, piece, label), and the mean loss if labels (batch, piece) are given."""
-        logits = self.classifier(self.model(input_ids, attention_mask, feature_ids)[0])
-        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return TokenClassifierOutput(loss=loss, logits=logits)
+        """Return `logits` (batch, piece, label); the arguments are those of `ShaRnnModel`."""
+        hidden, _ = self.model(input_ids, attention_mask, feature_ids)
+        return TokenClassifierOutput(logits=self.classifier(hidden))
 
 
 class LanguageModelOutput(NamedTuple):
@@ -377,7 +371,7 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
         self.post_init()
 
     def forward(
-        self, input_ids: Tensor, state: State | None = None, labels: Tensor | None = None, **kwargs
+        self, input_ids: Tensor, state: State | None = None, labels: Tensor | None = None
     ) -> LanguageModelOutput:
         """Return logits for the next pieces, and the state after a window of each stream, `input_ids` (batch, piece).
 
