@@ -12,7 +12,6 @@ import lzma
 import math
 import random
 import statistics
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,8 @@ from pii_kit.models import load_model, save_model
 from pii_kit.models.network import precision, working_devices
 from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, State, without_memory
 from pii_kit.training.optim import build_optimizer
+from pii_kit.training.processes import progress_bar, random_states, set_random_states
+from pii_kit.training.runs import locked
 
 logger = logging.getLogger(__name__)
 IGNORED = -100  # target after the end of a stream
@@ -257,27 +258,27 @@ def train_language_model(
         "model": {name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_SIZES},
         "training": config.model_dump(exclude={"epochs"}),
     }
+    device = working_devices()[0]
     _open_run(folder, record, resume)
-    device = torch.device(working_devices()[0])
-    model.to(device)
-    split = split_bytes(text)
-    training = _Training(model, split, config, folder, deadline)
-    if resume:
-        training.restore()
-        if training.position.epoch >= config.epochs and (folder / "result.json").exists():
-            logger.info("%s: finished, %d of %d epochs; nothing to do", folder, training.position.epoch, config.epochs)
-            return read_json(folder / "result.json")
-    training.run()
-    kept = load_language_model(folder, device=device)
-    result = {
-        **min(training.position.history, key=lambda row: row["validation_bpc"]),
-        "test_bpc": training.bpc(kept, split.test),
-        "elapsed_seconds": training.position.seconds,
-        "parameters": kept.num_parameters(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
-    }
-    write_json(folder / "result.json", result)
-    return result
+    with locked(folder):
+        training = _Training(model.to(device), split_bytes(text), config, folder, deadline)
+        if resume:
+            training.restore()
+            done = training.position.epoch
+            if done >= config.epochs and (folder / "result.json").exists():
+                logger.info("%s: finished, %d of %d epochs; nothing to do", folder, done, config.epochs)
+                return read_json(folder / "result.json")
+        training.run()
+        kept = load_language_model(folder, device=device)
+        result = {
+            **min(training.position.history, key=lambda row: row["validation_bpc"]),
+            "test_bpc": training.bpc(kept, training.split.test),
+            "elapsed_seconds": training.position.seconds,
+            "parameters": kept.num_parameters(),
+            "device": f"CPU, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(),
+        }
+        write_json(folder / "result.json", result)
+        return result
 
 
 def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu") -> ShaRnnForCausalLM:
@@ -295,7 +296,6 @@ def _open_run(folder: Path, record: dict, resume: bool) -> None:
     if not resume:
         if path.exists():
             raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
-        folder.mkdir(parents=True, exist_ok=True)
         return write_json(path, record)
     before, now = (pd.json_normalize(content).to_dict("records")[0] for content in (read_json(path), record))
     for name in {**before, **now}:
@@ -326,27 +326,31 @@ class _Training:
         while position.epoch < config.epochs:
             seed = f"{config.seed} {position.epoch}"
             todo = list(varied_windows(self.inputs.shape[1], config.window_size, seed=seed))
-            bar: dict[str, Any] = {"desc": f"epoch {position.epoch + 1}/{config.epochs}", "unit": "window"}
-            bar |= {"total": len(todo), "initial": position.window, "mininterval": 2 if sys.stderr.isatty() else 30}
-            for window in tqdm(todo[position.window :], **bar):
-                position.nats.append(self.step(window))
-                position.step += 1
-                position.window += 1
-                position.seconds = time.monotonic() - self.began
-                ended, late = position.window == len(todo), time.monotonic() >= self.deadline
-                if ended or (config.eval_steps and position.step % config.eval_steps == 0):
-                    self.validate(position)
-                if ended:
-                    position.epoch, position.window, self.state = position.epoch + 1, 0, {}
-                if ended or late or time.monotonic() - written >= CHECKPOINT_SECONDS:
-                    self.save()
-                    written = time.monotonic()
-                if late:
-                    logger.info("time limit reached before %s; resume the run to continue", position)
-                    if not position.history:
-                        self.position = replace(position, history=[])  # the resumed run must not see this validation
-                        self.validate(self.position)
-                    return
+            with progress_bar(f"epoch {position.epoch + 1}/{config.epochs}", len(todo), "windows") as bar:
+                bar.update(position.window)
+                for window in todo[position.window :]:
+                    position.nats.append(self.step(window))
+                    position.step += 1
+                    position.window += 1
+                    bar.update()
+                    position.seconds = time.monotonic() - self.began
+                    ended, late = position.window == len(todo), time.monotonic() >= self.deadline
+                    if ended or (config.eval_steps and position.step % config.eval_steps == 0):
+                        self.validate(position)
+                    if ended:
+                        position.epoch, position.window, self.state = position.epoch + 1, 0, {}
+                    if ended or late or time.monotonic() - written >= CHECKPOINT_SECONDS:
+                        self.save()
+                        written = time.monotonic()
+                    if late:
+                        return self.stop()
+
+    def stop(self) -> None:
+        """Keep the current weights if none were validated yet; the resumed run must not see this validation."""
+        logger.info("time limit reached before %s; resume the run to continue", self.position)
+        if not self.position.history:
+            self.position = replace(self.position, history=[])
+            self.validate(self.position)
 
     def step(self, window: slice) -> float:
         """Train on one window of all streams, and return the loss in nats per byte."""
@@ -393,8 +397,7 @@ class _Training:
             "state": self.state,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state() if self.model.device.type == "cuda" else None,
+            "random": random_states(str(self.model.device)),
         }
         path = self.folder / "checkpoint.pt"
         try:
@@ -414,9 +417,7 @@ class _Training:
             found = torch.load(path, map_location=self.model.device, weights_only=True)
             self.model.load_state_dict(found["model"])
             self.optimizer.load_state_dict(found["optimizer"])
-            torch.set_rng_state(found["random"].cpu())
-            if found["cuda_random"] is not None and self.model.device.type == "cuda":
-                torch.cuda.set_rng_state(found["cuda_random"].cpu())
+            set_random_states(str(self.model.device), found["random"])
             self.state, self.position = found["state"], Position(**found["position"])
         except Exception as error:  # whatever torch and zipfile raise for damaged files
             raise KitError(f"{path}: damaged, cannot be resumed from: {in_one_line(error)}") from None

@@ -33,7 +33,7 @@ from pii_kit.language_model import (
 
 LINES = "Ä line.\n".encode() * 50
 RANDOM = bytes(torch.randint(0, 256, (301,), generator=torch.Generator().manual_seed(0)).tolist())
-FISH = b"One fish, two fish, red fish, blue fish. " * 60
+FISH = b"One fish, two fish, red fish, blue fish. " * 30
 SMALL = LanguageModelConfig(
     epochs=2, batch_size=3, window_size=24, eval_steps=7, warmup_steps=5, learning_rate=1e-2, eval_streams=8
 )
@@ -195,20 +195,32 @@ def assert_equal_runs(one, other):
     assert (one / "model/model.safetensors").read_bytes() == (other / "model/model.safetensors").read_bytes()
     states = [torch.load(run / "checkpoint.pt", weights_only=True) for run in (one, other)]
     assert states[0]["position"]["step"] == states[1]["position"]["step"]
-    assert torch.equal(states[0]["random"], states[1]["random"])
-    for part in ("model", "state"):
+    for part in ("model", "state", "random"):
         assert states[0][part].keys() == states[1][part].keys()
         assert [
             name for name, tensor in states[0][part].items() if not torch.equal(tensor, states[1][part][name])
         ] == []
 
 
-@pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
-@pytest.mark.parametrize("steps", [2, 30, 40])
-def test_a_killed_and_resumed_training_equals_an_uninterrupted_one(steps, mixed_precision, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A function from a precision to the folder of a training that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    def run(mixed_precision):
+        if not (folder / mixed_precision).exists():
+            train(folder / mixed_precision, settings(mixed_precision=mixed_precision))
+        return folder / mixed_precision
+
+    return run
+
+
+@pytest.mark.parametrize(("steps", "mixed_precision"), [(2, "no"), (17, "no"), (26, "no"), (17, "bf16")])
+def test_a_killed_and_resumed_training_equals_an_uninterrupted_one(
+    steps, mixed_precision, whole, tmp_path, monkeypatch
+):
     """Killed before the first checkpoint, between checkpoints, and in the second epoch."""
     config = settings(mixed_precision=mixed_precision)
-    train(tmp_path / "whole", config)
     ticks, passed = itertools.count(), []
 
     def step(self, window, original=module._Training.step):
@@ -224,7 +236,7 @@ def test_a_killed_and_resumed_training_equals_an_uninterrupted_one(steps, mixed_
         train(tmp_path / "killed", config)
     assert (tmp_path / "killed" / "checkpoint.pt").exists() == (steps > 2)
     train(tmp_path / "killed", config, resume=True)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
+    assert_equal_runs(whole(mixed_precision), tmp_path / "killed")
 
 
 @pytest.mark.parametrize("eval_steps", [None, 3])
@@ -275,7 +287,7 @@ def test_the_learning_rate_warms_up_and_stays_constant(tmp_path, monkeypatch):
 
 def test_a_second_pass_starts_from_the_best_weights_of_another_run(tmp_path):
     """The rate is so high that the last weights of the first run are not the best."""
-    first = train(tmp_path / "first", settings(learning_rate=0.5, eval_steps=2, optimizer="adamw"))
+    first = train(tmp_path / "first", settings(learning_rate=1.0, eval_steps=2, epochs=1))
     history = read_json(tmp_path / "first" / "history.json")
     assert history[-1]["validation_bpc"] > first["validation_bpc"]
     gentle = settings(learning_rate=1e-9, epochs=1, seed=125)
@@ -296,10 +308,12 @@ def test_resuming_a_finished_run_says_so_and_does_nothing_unless_it_has_more_epo
     assert longer["step"] > short["step"] and longer["validation_bpc"] < short["validation_bpc"]
 
 
-@pytest.mark.parametrize("optimizer", ["lamb", "adamw"])
-@pytest.mark.parametrize("change", [{"attention_layers": []}, {"attention_layers": [0, 1, 2]}, {"memory_size": 0}])
-def test_every_variant_trains(optimizer, change, tmp_path):
-    train(tmp_path, settings(epochs=3, optimizer=optimizer), model=sizes(**change))
+@pytest.mark.parametrize(
+    ("change", "optimizer"),
+    [({"attention_layers": []}, "lamb"), ({"attention_layers": [0, 1, 2]}, "adamw"), ({"memory_size": 0}, "adam")],
+)
+def test_every_variant_trains(change, optimizer, tmp_path):
+    train(tmp_path, settings(optimizer=optimizer), model=sizes(**change))
     history = read_json(tmp_path / "history.json")
     assert history[-1]["validation_bpc"] < history[0]["validation_bpc"]
 
