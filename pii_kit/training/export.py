@@ -17,16 +17,13 @@ COPIED = ("run.json", "decision.json", "result.json", "tagger/decision.json", FI
 
 
 def export_run(run: str | Path, out: str | Path, *, int8: Sequence[Document] | None = None) -> float:
-    """Export all taggers of a run to ONNX into a new folder that works like a run's.
+    """Export all taggers of a run to ONNX into a new run folder; return the largest difference of a logit.
 
     With `int8`, the labelled documents that the run was trained on, weights are rounded to 8 bits.
 
-    Returns:
-        The largest difference of a logit from PyTorch's.
-
     Raises:
-        KitError: `out` exists, the run is exported already or cannot be exported; or the taggers in int8 miss more rows
-            than in fp32 of the documents that each did not train on. Then nothing is written.
+        KitError: `out` exists, the run cannot be exported, or its taggers in int8 miss more rows of the documents that
+            each did not train on. Then nothing is written.
     """
     run, out = Path(run), Path(out)
     if out.exists():

@@ -60,13 +60,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def class_weights(counts: np.ndarray, scheme: str | float) -> np.ndarray:
     """Return the weights (label) of the cross-entropy for counts of tokens (label).
 
-    - "none": 1 for every label.
-    - "balanced": n_tokens / (n_labels · n_tokens of the label), as in scikit-learn.
-    - "log": 1 + log2(balanced weight / balanced weight of O), so the weight of O is 1.
-    - a number: the weight of O; 1 for every other label.
-
-    A label that does not occur counts as if it occurred once, so no weight is infinite. The formulas are those of the
-    original project's code.
+    "balanced" is n_tokens / (n_labels · n_tokens of the label), as in scikit-learn, "log" is 1 + log2(balanced weight /
+    that of O), "none" is 1, and a number is the weight of O, others having 1. A label that does not occur counts as if
+    it occurred once. The formulas are those of the original project's code.
     """
     if not isinstance(scheme, str):
         return np.where(np.arange(len(counts)) == OUTSIDE_ID, scheme, 1.0)

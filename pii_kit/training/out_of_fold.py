@@ -5,7 +5,7 @@ Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,14 +26,13 @@ from pii_kit.training.runs import not_trained_on
 logger = logging.getLogger(__name__)
 KEPT_BELOW = 0.99999
 FILE = "out_of_fold.safetensors"
+COLUMNS = ("tokens", "labels", "probabilities")
+Counts = list[list[tuple[int, int, int]]]  # (document, threshold, 3)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What is kept of a document: its length, the fold that scored it, and its tokens that may be or are PII.
-
-    `tokens` (row,) are their places, `labels` (row,) their true label ids, `probabilities` are (row, label).
-    """
+    """What is kept of a document: `tokens` and their true `labels` (row,), and `probabilities` (row, label)."""
 
     n_tokens: int
     fold: int
@@ -57,10 +56,7 @@ class OutOfFold:
         return probabilities
 
     def holds(self, document: Document) -> bool:
-        """Check whether a labelled document was scored: the same number, length and labels.
-
-        The number alone is not enough: made-up documents, for example, are always numbered from the same start.
-        """
+        """Check whether a labelled document was scored: the same number, length and labels."""
         kept = self.scored.get(document.number)
         if kept is None or kept.n_tokens != len(document.tokens) or document.labels is None:
             return False
@@ -88,12 +84,8 @@ def keep_out_of_fold(predictions: Iterable[tuple[Document, np.ndarray]], fold: i
 
 def save_out_of_fold(folder: Path, kept: OutOfFold) -> None:
     """Write the out-of-fold probabilities of one fold into its folder."""
-    of_documents = list(kept.scored.values())
-    sizes = np.array([(number, of.n_tokens, len(of.tokens)) for number, of in kept.scored.items()]).reshape(-1, 3)
-    columns = {
-        name: np.concatenate([getattr(of, name) for of in of_documents])
-        for name in ("tokens", "labels", "probabilities")
-    }
+    sizes = np.array([(number, of.n_tokens, len(of.tokens)) for number, of in kept.scored.items()])
+    columns = {name: np.concatenate([getattr(of, name) for of in kept.scored.values()]) for name in COLUMNS}
     partial = folder / f".{FILE}.partial"
     save_file({"sizes": sizes, **columns}, partial)
     partial.replace(folder / FILE)
@@ -105,21 +97,14 @@ def has_out_of_fold(run: str | Path) -> bool:
 
 
 def load_out_of_fold(run: str | Path, folders: Sequence[Path] = ()) -> OutOfFold:
-    """Read the out-of-fold probabilities of all folds of a run, or of some of its folders.
-
-    Raises:
-        KitError: a fold has none, or its file is damaged.
-    """
+    """Read those of all folds of a run, or of some of its folders. Raises KitError if one is missing or damaged."""
     scored = {}
     for fold, folder in enumerate(folders or fold_folders(run)):
         if not (folder / FILE).exists():
             raise KitError(f"{run}: holds no out-of-fold probabilities to choose a threshold on")
         try:
             content = load_file(folder / FILE)
-            parts = [
-                np.split(content[name], content["sizes"][:-1, 2].cumsum())
-                for name in ("tokens", "labels", "probabilities")
-            ]
+            parts = [np.split(content[name], content["sizes"][:-1, 2].cumsum()) for name in COLUMNS]
             for (number, n_tokens, _), *columns in zip(content["sizes"].tolist(), *parts, strict=True):
                 scored[number] = Scored(n_tokens, fold, *columns)
         except Exception as error:  # whatever a damaged file makes safetensors and numpy raise
@@ -133,15 +118,11 @@ def mean_of(members: Sequence[OutOfFold], document: Document) -> np.ndarray:
 
 
 def choose_threshold(runs: Sequence[str | Path], documents: Sequence[Document], rules: Sequence[str]) -> float:
-    """Choose the `safe_threshold` of the runs' average (all runs alike) for out-of-fold F5, with the rules applied.
+    """Choose the `safe_threshold` of the runs' average for out-of-fold F5, with the rules applied.
 
-    Of the labelled `documents` that the runs were trained on, those that every run validated are used.
-
-    Raises:
-        KitError: no document was validated by every run.
+    Of the labelled `documents`, those that every run validated are used. Raises KitError if there are none.
     """
-    members = list(map(load_out_of_fold, runs))
-    return _safest(_counts(members, _shared(members, documents), rules, row_counts))
+    return _safest(_counts_of_runs(runs, documents, rules, row_counts))
 
 
 def threshold_for_recall(
@@ -149,17 +130,10 @@ def threshold_for_recall(
 ) -> tuple[float, Score]:
     """Choose the lowest of O_THRESHOLDS at which the runs' average finds this share of the true rows out of fold.
 
-    A row counts as found if its token has any PII label, which is what redaction needs. The arguments are those of
-    `choose_threshold`. All types share the threshold, because rare types have too few rows for one of their own.
-
-    Returns:
-        The threshold, and the counts of rows found, of other tokens found, and of rows missed.
-
-    Raises:
-        KitError: no document was validated by every run, or no threshold finds enough rows.
+    A row counts as found if its token has any PII label, which is what redaction needs. Return the counts of rows
+    found, of other tokens found, and of rows missed too. Raises KitError if no threshold finds enough rows.
     """
-    members = list(map(load_out_of_fold, runs))
-    counts = _counts(members, _shared(members, documents), rules, found_counts)
+    counts = _counts_of_runs(runs, documents, rules, found_counts)
     o_threshold = _lowest(counts, recall)
     return o_threshold, Score(*np.sum(counts, axis=0)[O_THRESHOLDS.index(o_threshold)].tolist())
 
@@ -172,38 +146,33 @@ def labels_by_other_folds(
     recall: float | None = None,
     by_type: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[dict[int, list[str]], float]:
-    """Return labels (token) by document number, of each fold with the threshold of the other folds.
+    """Return labels (token) by document number, of each fold with the threshold of the other folds, and that of all.
 
-    Also return the threshold of all folds, for new documents. The folds are those of the first member, and all members
-    must have scored the documents. A threshold is that of `choose_threshold`, or with a `recall` that of
-    `threshold_for_recall`; `by_type` has fixed ones for some PII types. The score of the labels is an honest estimate
-    of the average on new documents: a threshold that was chosen on these documents too would score too high. A single
-    fold gets the threshold chosen on itself.
-
-    Raises:
-        KitError: no threshold reaches the recall.
+    The folds are those of the first member; a single one gets the threshold chosen on itself. `by_type` has fixed ones
+    for some PII types. The score of the labels is an honest estimate on new documents: a threshold that was chosen on
+    the same documents would score too high.
     """
-    count, choose = (row_counts, _safest) if recall is None else (found_counts, lambda of: _lowest(of, recall))
+
+    def choose(counts: Iterable[Counts]) -> float:
+        joined = list(chain.from_iterable(counts))
+        return _safest(joined) if recall is None else _lowest(joined, recall)
+
     folds = members[0].folds(documents)
-    counts = [_counts(members, fold, rules, count) for fold in folds]
+    counts = [_counts(members, fold, rules, row_counts if recall is None else found_counts) for fold in folds]
     labels = {}
     for place, fold in enumerate(folds):
-        others = list(chain.from_iterable(counts[:place] + counts[place + 1 :]))
-        o_threshold = choose(others or counts[place])
+        o_threshold = choose(counts[:place] + counts[place + 1 :] or counts)
         for document in fold:
             labels[document.number] = label_document(
                 document, mean_of(members, document), o_threshold=o_threshold, by_type=by_type, rules=rules
             )
-    return labels, choose(list(chain.from_iterable(counts)))
+    return labels, choose(counts)
 
 
 def labels_out_of_fold(
     tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document], *, recall: float | None = None
 ) -> dict[int, list[str]]:
-    """Return the labels (token) by number of those labelled documents that all runs have validated, in several folds.
-
-    They are those of `labels_by_other_folds`, so that neither a tagger nor a threshold knows the document.
-    """
+    """Return the `labels_by_other_folds` of the documents that all runs have validated, in several folds."""
     members = [load_out_of_fold(run) for run in runs if has_out_of_fold(run)]
     shared = [document for document in documents if all(member.holds(document) for member in members)]
     if len(members) < len(runs) or len(members[0].folds(shared)) < 2:
@@ -211,7 +180,10 @@ def labels_out_of_fold(
     return labels_by_other_folds(members, shared, tagger.rules, recall=recall, by_type=tagger.thresholds)[0]
 
 
-def _shared(members: Sequence[OutOfFold], documents: Sequence[Document]) -> list[Document]:
+def _counts_of_runs(
+    runs: Sequence[str | Path], documents: Sequence[Document], rules: Sequence[str], count: Callable
+) -> Counts:
+    members = list(map(load_out_of_fold, runs))
     shared = [document for document in documents if all(member.holds(document) for member in members)]
     if not shared:
         raise KitError(
@@ -221,23 +193,21 @@ def _shared(members: Sequence[OutOfFold], documents: Sequence[Document]) -> list
     if len(shared) < len(documents):
         counts = f"{len(shared)} of {len(documents)}"
         logger.warning("the threshold is chosen on %s documents; the runs did not validate the others as given", counts)
-    return shared
+    return _counts(members, shared, rules, count)
 
 
-def _counts(members, documents, rules, count) -> list[list[tuple[int, int, int]]]:
-    """Return what `count` finds (document, threshold, 3) in the labels of the members' average."""
-    return [
-        counts_by_threshold(document, mean_of(members, document), rules=rules, count=count) for document in documents
-    ]
+def _counts(
+    members: Sequence[OutOfFold], documents: Iterable[Document], rules: Sequence[str], count: Callable
+) -> Counts:
+    return [counts_by_threshold(doc, mean_of(members, doc), rules=rules, count=count) for doc in documents]
 
 
-def _safest(counts: Sequence[Sequence[tuple[int, int, int]]]) -> float:
-    """Return the `safe_threshold` of counts (document, threshold, 3)."""
+def _safest(counts: Counts) -> float:
     return safe_threshold(np.array(counts).swapaxes(0, 1))[1]
 
 
-def _lowest(counts: Sequence[Sequence[tuple[int, int, int]]], recall: float) -> float:
-    """Return the lowest threshold that reaches a recall, from counts (document, threshold, 3) of `found_counts`."""
+def _lowest(counts: Counts, recall: float) -> float:
+    """Return the lowest threshold that reaches a recall, from counts of `found_counts`."""
     scores = [Score(*of_threshold) for of_threshold in np.sum(counts, axis=0).tolist()]
     for o_threshold, score in zip(O_THRESHOLDS, scores, strict=True):
         if score.tp and score.recall >= recall:
@@ -275,8 +245,8 @@ class Unseen:
 def predict_unseen(tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document]) -> Unseen:
     """Predict labelled documents with the tagger of `runs`, using only members that did not train on the document.
 
-    Of documents that a run validated, its out-of-fold probabilities are used. Others are predicted, or left out if the
-    run may have been trained on them.
+    A run's out-of-fold probabilities are used where there are some. It predicts the other documents that it certainly
+    was not trained on.
     """
     of_runs: list[dict[int, np.ndarray]] = []  # document number to weighted probabilities
     predicted: set[int] = set()

@@ -22,10 +22,7 @@ from pii_kit.files import KitError, in_one_line
 
 @dataclass(frozen=True)
 class Task:
-    """A call of `function(*arguments, device=…, report=…)`, where `report(step)` moves the bar.
-
-    Function, arguments and result must be picklable.
-    """
+    """A call of `function(*arguments, device=…, report=…)`, all picklable; `report(step)` moves the bar."""
 
     name: str
     function: Callable[..., Any]
@@ -44,8 +41,7 @@ def progress_bar(name: str, total: float, unit: str) -> tqdm:
     """Return a bar that is drawn once in 30 s where each drawing is kept: in a log, and in a notebook on Kaggle."""
     is_kept = not sys.stderr.isatty() or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
     form = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.0f} {unit} [{elapsed}<{remaining}]"
-    interval = 30.0 if is_kept else 0.5
-    return tqdm(desc=name, total=total, unit=unit, bar_format=form, mininterval=interval, miniters=0)
+    return tqdm(desc=name, total=total, unit=unit, bar_format=form, mininterval=30 if is_kept else 0.5, miniters=0)
 
 
 def run_side_by_side(tasks: Sequence[Task], bar: tqdm, devices: Sequence[str] | None = None) -> list[Any]:
@@ -58,51 +54,42 @@ def run_side_by_side(tasks: Sequence[Task], bar: tqdm, devices: Sequence[str] | 
     Raises:
         KitError: a task failed or its process died. The message names task and device; the other tasks are ended.
     """
-    free = deque(devices or all_devices())
+    free, waiting = deque(devices or all_devices()), deque(enumerate(tasks))
     forks = free[0] == "cpu" and "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
         context.set_forkserver_preload([__name__, *{task.function.__module__ for task in tasks}])
-    waiting = deque(enumerate(tasks))
-    running: dict[Any, tuple[int, Any, str]] = {}
+    running: dict[Any, tuple[int, Any, str]] = {}  # by the connection that the process reports on
     results: dict[int, Any] = {}
     try:
         with bar:
             while waiting or running:
                 while waiting and free:
-                    index, task = waiting.popleft()
-                    device = free.popleft()
-                    receiver, process = _start(context, task, device)
+                    (index, task), device = waiting.popleft(), free.popleft()
+                    receiver, sender = context.Pipe(duplex=False)
+                    process = context.Process(target=_work, args=(task, device, sender), daemon=True)
+                    with suppress(BrokenPipeError):  # it died at once, which is noticed below
+                        process.start()
+                    sender.close()  # so that the end of the process ends the connection
                     running[receiver] = index, process, device
                 for receiver in wait(list(running)):
                     index, process, device = running[receiver]
                     kind, value = _receive(receiver)
                     if kind == "step":
                         bar.update(min(value, (bar.total or 0) - bar.n))
-                    elif kind == "done":
-                        results[index] = value
-                        process.join()
-                        free.append(device)
-                        del running[receiver]
-                    else:
-                        process.join(10)
+                        continue
+                    process.join(10)
+                    if kind != "done":
                         died = f"its process died (exit code {process.exitcode}), perhaps because memory ran out"
                         raise KitError(f"{tasks[index].name} on {device}: {value or died}")
+                    results[index] = value
+                    free.append(device)
+                    del running[receiver]
     finally:
         for _, process, _ in running.values():
             process.kill()
             process.join()
     return [results[index] for index in range(len(tasks))]
-
-
-def _start(context: Any, task: Task, device: str) -> tuple[Any, Any]:
-    """Start a process; return the connection that its messages come from, which its end closes, and the process."""
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(task, device, sender), daemon=True)
-    with suppress(BrokenPipeError):  # it died at once; its end is noticed as that of others
-        process.start()
-    sender.close()
-    return receiver, process
 
 
 def _receive(receiver: Any) -> tuple[str, Any]:
@@ -120,12 +107,11 @@ def _work(task: Task, device: str, sender: Connection) -> None:
         torch.set_num_threads(1)
     try:
         check_device(device)
-        result = task.function(*task.arguments, device=device, report=lambda share: sender.send(("step", share)))
+        result = task.function(*task.arguments, device=device, report=lambda step: sender.send(("step", step)))
         sender.send(("done", result))
-    except Exception as error:
-        if isinstance(error, KitError | OSError | torch.OutOfMemoryError):
-            sender.send(("failed", in_one_line(error)))
-            return
+    except (KitError, OSError, torch.OutOfMemoryError) as error:
+        sender.send(("failed", in_one_line(error)))
+    except Exception as error:  # a bug
         traceback.print_exc()
         sender.send(("failed", f"{type(error).__name__}: {in_one_line(error)}"))
 
@@ -141,23 +127,7 @@ def check_device(device: str) -> None:
     try:
         matrix = torch.ones(64, 64, device=device, requires_grad=True)
         (matrix @ matrix).sum().backward()
-        assert matrix.grad is not None and matrix.grad.sum().item() == 2 * 64**3, "a wrong product"
+        torch.testing.assert_close(matrix.grad.sum().item(), 2.0 * 64**3)  # type: ignore[union-attr]
     except Exception as error:  # whatever a driver raises
         advice = "choose another accelerator (on Kaggle: GPU T4 x2), or none"
         raise KitError(f"does not work with torch {torch.__version__} ({in_one_line(error)}): {advice}") from None
-
-
-def random_states(device: str) -> dict[str, torch.Tensor]:
-    """Return the states of torch's random numbers that a training on a device uses."""
-    return {"cpu": torch.get_rng_state()} | ({} if device == "cpu" else {"cuda": torch.cuda.get_rng_state(device)})
-
-
-def set_random_states(device: str, states: dict[str, torch.Tensor]) -> None:
-    """Restore what `random_states` returned; one of another kind of device is ignored."""
-    torch.set_rng_state(states["cpu"].cpu())
-    if device != "cpu" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
-
-
-def device_name(device: str) -> str:
-    return "CPU, 1 thread" if device == "cpu" else torch.cuda.get_device_name(device)

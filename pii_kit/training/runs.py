@@ -27,7 +27,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pii_kit.documents import Document
-from pii_kit.files import KitError, in_one_line, read_json, read_record, write_json
+from pii_kit.files import KitError, in_one_line, read_record, write_json
 from pii_kit.labels import OUTSIDE
 from pii_kit.pieces import PieceTokenizer
 from pii_kit.predict import fold_folders, has_tagger
@@ -50,7 +50,7 @@ class Known(NamedTuple):
 
 
 class RunRecord(Strict):
-    """run.json: all that is needed to resume a run, and to recognise the documents that it was trained on."""
+    """run.json. `data` is the `digest_documents` of the labelled documents; `taught` are numbers and lengths."""
 
     model: str
     preset: str
@@ -83,37 +83,33 @@ class Position:
 def digest_of(document: Document) -> str:
     """Return a digest of a document's tokens without the labelled ones, which could be found by trying names."""
     labels = document.labels or (OUTSIDE,) * len(document.tokens)
-    tokens = [token for token, label in zip(document.tokens, labels, strict=True) if label == OUTSIDE]
-    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]
+    return _digest([token for token, label in zip(document.tokens, labels, strict=True) if label == OUTSIDE])
 
 
 def digest_documents(documents: Iterable[Document]) -> str:
     """Return a digest of labelled documents: equal for equal training data."""
-    rows = [[document.number, digest_of(document), document.labels] for document in documents]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    return _digest([[document.number, digest_of(document), document.labels] for document in documents])
 
 
-def digest_tagger(folder: Path) -> str:
-    """Return a digest of the files of a fold's tagger. Raises KitError if it has none."""
-    if not has_tagger(folder):
-        raise KitError(f"{folder}: not a run folder with a trained model")
-    digest = hashlib.sha256()
-    for path in sorted((folder / "tagger").iterdir()):
-        with open(path, "rb") as handle:
-            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()[:16]
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def digest_runs(runs: Iterable[str | Path]) -> list[str]:
-    """Return the digest of each tagger of runs, in order. Raises KitError if a folder has none."""
-    return [digest_tagger(folder) for run in runs for folder in fold_folders(run)]
+    """Return a digest of the files of each tagger of runs, in order. Raises KitError if a folder has none."""
+    digests = []
+    for folder in (folder for run in runs for folder in fold_folders(run)):
+        if not has_tagger(folder):
+            raise KitError(f"{folder}: not a run folder with a trained model")
+        files = sorted((folder / "tagger").iterdir())
+        digests.append(_digest([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]))
+    return digests
 
 
 def known(documents: Sequence[Document], folds: Sequence[int | None]) -> list[Known]:
     """Return what run.json holds of documents."""
     return [
-        Known(document.number, len(document.tokens), digest_of(document), fold)
-        for document, fold in zip(documents, folds, strict=True)
+        Known(doc.number, len(doc.tokens), digest_of(doc), fold) for doc, fold in zip(documents, folds, strict=True)
     ]
 
 
@@ -167,13 +163,13 @@ def open_run(folder: Path, record: RunRecord, *, resume: bool) -> None:
         raise KitError(f"{folder}: cannot be resumed: {changed}; use what the run was started with")
 
 
-def _differences(started: dict, requested: dict, field: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _differences(started: dict, requested: dict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     for name, value in requested.items():
         before = started.get(name)
         if isinstance(value, dict) and isinstance(before, dict):
-            yield from _differences(before, value, f"{field}{name}.")
+            yield from _differences(before, value, f"{prefix}{name}.")
         elif before != value:
-            yield field + name, before, value
+            yield prefix + name, before, value
 
 
 def not_trained_on(run: Path, documents: Sequence[Document]) -> list[Document]:
@@ -184,14 +180,10 @@ def not_trained_on(run: Path, documents: Sequence[Document]) -> list[Document]:
     if not (run / "run.json").exists():
         return list(documents)
     record = read_run(run)
-    seen = [*record.documents, *record.extra]
-    digests = {entry.digest for entry in seen}
-    sizes = {(entry.number, entry.n_tokens) for entry in seen} | set(record.taught)
-    return [
-        document
-        for document in documents
-        if digest_of(document) not in digests and (document.number, len(document.tokens)) not in sizes
-    ]
+    digests = {entry.digest for entry in (*record.documents, *record.extra)}
+    sizes = {(entry.number, entry.n_tokens) for entry in (*record.documents, *record.extra)} | set(record.taught)
+    others = [document for document in documents if digest_of(document) not in digests]
+    return [document for document in others if (document.number, len(document.tokens)) not in sizes]
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
@@ -220,29 +212,28 @@ def load_checkpoint(folder: Path, device: str) -> dict[str, Any] | None:
         return None
     try:
         with zipfile.ZipFile(path) as archive:
-            if damaged_part := archive.testzip():  # torch does not compare the checksums
-                raise ValueError(f"checksum of {damaged_part}")
+            if part := archive.testzip():  # torch does not compare the checksums
+                raise ValueError(f"checksum of {part}")
         state = torch.load(path, map_location=device, weights_only=True)
         content, words, specials = state["tokenizer"]
         tokenizer = PieceTokenizer(Tokenizer.from_str(content), frozenset(words), specials)
         return state | {"position": Position(**state["position"]), "tokenizer": tokenizer}
     except Exception as error:  # whatever a damaged file makes torch and zipfile raise
-        raise damaged(path, error) from None
+        raise damaged(folder, error) from None
 
 
-def damaged(checkpoint: Path, error: Exception) -> KitError:
-    """Return the error for a checkpoint that cannot be used."""
+def damaged(folder: Path, error: Exception) -> KitError:
+    """Return the error for a fold's checkpoint that cannot be used."""
     reason = in_one_line(error) or type(error).__name__
-    return KitError(f"{checkpoint}: damaged ({reason}); delete it to train this fold from the start")
+    return KitError(f"{folder / CHECKPOINT}: damaged ({reason}); delete it to train this fold from the start")
 
 
-def training_seconds(folders: Iterable[Path]) -> dict[str, float]:
-    """Return the wall-clock and processor seconds of all epochs of the given folds, from their histories.
+def training_seconds(histories: Iterable[list[dict]]) -> dict[str, float]:
+    """Return the wall-clock and processor seconds of all epochs of the folds with these histories.
 
     Time in which several folds trained side by side counts once in `elapsed_seconds`; `cpu_seconds` is a sum.
     """
-    paths = [folder / "history.json" for folder in folders]
-    rows = [row for path in paths if path.exists() for row in read_json(path)]
+    rows = [row for history in histories for row in history]
     elapsed, reached = 0.0, -math.inf
     for row in sorted(rows, key=lambda row: row["ended"] - row["epoch_seconds"]):
         elapsed += max(0.0, row["ended"] - max(row["ended"] - row["epoch_seconds"], reached))

@@ -17,10 +17,9 @@ SHARED = 0.2  # share of the shorter document's runs that make two documents nea
 
 
 def near_duplicates(documents: Sequence[Document]) -> np.ndarray:
-    """Return the group of each document, numbered from 0; near-duplicates have the same number.
+    """Return the group (document,) of each document. Documents that share SHARED of their runs of RUN tokens have one.
 
-    Near-duplicates share at least SHARED of their runs of RUN tokens, whitespace and capitals aside: the same
-    assignment form filled in by several students, for example. Near-duplicates of near-duplicates join the group.
+    They are the same form filled in by several students, for example. Whitespace and capitals do not count.
     """
     vectorizer = HashingVectorizer(
         analyzer=_runs, n_features=2**24, binary=True, norm=None, alternate_sign=False, dtype=np.float32

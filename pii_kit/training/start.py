@@ -11,19 +11,12 @@ from transformers import PreTrainedModel
 from pii_kit.documents import Document
 from pii_kit.files import KitError, in_one_line, read_json
 from pii_kit.labels import LABEL_TO_ID, LABELS
-from pii_kit.models.encoder import (
-    MOBILEBERT,
-    EncoderConfig,
-    EncoderForTokenClassification,
-    load_pretrained,
-    longest_window,
-)
+from pii_kit.models import encoder
 from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForTokenClassification
 from pii_kit.pieces import PieceTokenizer, common_words, train_byte_pairs, train_word_pieces
 from pii_kit.settings import Preset
 
 RANDOM = "random"  # start from random weights
-FP16 = "MobileBERT overflows in fp16; train it with mixed_precision 'auto', 'bf16' or 'no'"
 NAMES: dict[str, Any] = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID}
 
 
@@ -36,7 +29,7 @@ def starting_weights(model: str, preset: Preset, weights: str | Path | None) -> 
         return RANDOM
     if model == "encoder" and weights in (None, RANDOM):
         raise KitError("model 'encoder' starts from pretrained weights: pass a folder or a hub name with --weights")
-    return str(weights or MOBILEBERT)
+    return str(weights or encoder.MOBILEBERT)
 
 
 def model_of(weights: str | Path) -> str:
@@ -69,7 +62,7 @@ def build(
         network = _new_network(model, preset, n_pieces=tokenizer.n_pieces, pad_id=tokenizer.pad_id)
     else:
         sizes = preset.model.model_dump(exclude_none=True)
-        network, learned = load_pretrained(weights, labels=NAMES, **sizes)
+        network, learned = encoder.load_pretrained(weights, labels=NAMES, **sizes)
         tokenizer = tokenizer or replace(learned, words=common_words(texts))
     _check_window(network, preset)
     return network, tokenizer
@@ -85,27 +78,27 @@ def check_sizes(model: str, preset: Preset, weights: str) -> None:
         return
     try:
         with torch.device("meta"):
-            network = _new_network(model, preset, n_pieces=preset.n_pieces)
+            network = _new_network(model, preset, n_pieces=preset.n_pieces, pad_id=0)
             network(input_ids=torch.zeros(1, 8, dtype=torch.long))
     except Exception as error:  # whatever a library raises
         raise KitError(f"{model}: sizes do not fit together: {in_one_line(error)}") from None
     _check_window(network, preset)
 
 
-def _new_network(model: str, preset: Preset, *, n_pieces: int, pad_id: int = 0) -> PreTrainedModel:
+def _new_network(model: str, preset: Preset, *, n_pieces: int, pad_id: int) -> PreTrainedModel:
     sizes = {"vocab_size": n_pieces, "pad_token_id": pad_id, **preset.model.model_dump(exclude_none=True)}
     if model == "sha_rnn":
         return ShaRnnForTokenClassification(ShaRnnConfig(**sizes, **NAMES))
-    n_features = sizes.pop("n_features")
-    encoder = {"model_type": "mobilebert", **sizes}
-    return EncoderForTokenClassification(EncoderConfig(encoder=encoder, n_features=n_features, **NAMES))
+    n_features, sizes = sizes.pop("n_features"), {"model_type": "mobilebert", **sizes}
+    config = encoder.EncoderConfig(encoder=sizes, n_features=n_features, **NAMES)
+    return encoder.EncoderForTokenClassification(config)
 
 
 def _check_window(network: PreTrainedModel, preset: Preset) -> None:
-    if not isinstance(network, EncoderForTokenClassification):
+    if not isinstance(network, encoder.EncoderForTokenClassification):
         return
-    longest, size = longest_window(network), preset.train.window_size
+    longest, size = encoder.longest_window(network), preset.train.window_size
     if longest is not None and size > longest:
         raise KitError(f"window_size is {size}; this encoder reads at most {longest} pieces")
     if network.config.encoder.model_type == "mobilebert" and preset.train.mixed_precision == "fp16":
-        raise KitError(FP16)
+        raise KitError("MobileBERT overflows in fp16; train it with mixed_precision 'auto', 'bf16' or 'no'")

@@ -25,7 +25,7 @@ from pii_kit.predict import Member, predict_documents, save_member
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.settings import default_preset, find_preset
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training import distill, processes, runs
+from pii_kit.training import distill, runs
 from pii_kit.training.epochs import EpochMaker, hide_lists, hide_pieces, label_counts
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mean_loss
 from pii_kit.training.out_of_fold import keep_out_of_fold, labels_by_other_folds, load_out_of_fold, save_out_of_fold
@@ -39,15 +39,13 @@ OVERLAP = 8  # of windows in prediction, in pieces; more costs time and found no
 CHECKPOINT_SECONDS = 600.0
 SECONDS_TO_SAVE = 5.0
 LEAST_SECONDS = 30.0  # a fold that waits for a device does not begin closer to the deadline
+PARTS = ("network", "optimizer", "schedule", "scaler")  # of a training, each with a state
 PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What the process of a fold needs.
-
-    `unlabelled` documents have a teacher's targets in the run folder. A vocabulary is learned from `texts`.
-    """
+    """What the process of a fold needs: `unlabelled` for a teacher's targets, `texts` to learn a vocabulary from."""
 
     number: int
     run: Path
@@ -119,11 +117,8 @@ def train(
         raise KitError(f"folds {', '.join(map(str, folds)) or 'none'}: expected numbers from 0 to {n_folds - 1}, once")
     if not any(document.types for document in documents):
         logger.warning("none of the %d documents has PII: the tagger can learn only from planted PII", len(documents))
-    if extra:
-        n_extra, extra = len(extra), without_near_duplicates(extra, documents)
-        logger.info("%d extra documents, without %d near-duplicates", len(extra), n_extra - len(extra))
-    if unlabelled:
-        unlabelled = distill.teachable(unlabelled, [*documents, *extra])
+    extra = without_near_duplicates(extra, documents)
+    unlabelled = distill.teachable(unlabelled, [*documents, *extra])
     check_sizes(model, settings, weights)
     record = runs.RunRecord(
         model=model,
@@ -184,20 +179,16 @@ class FoldTraining:
     """
 
     def __init__(self, fold: Fold, device: str, saved: dict | None):
-        self.fold, self.device, self.settings = fold, device, fold.record.settings.train
+        record, self.settings = fold.record, fold.record.settings.train
+        self.fold, self.device, self.kind = fold, device, torch.device(device).type
         torch.manual_seed(self.settings.seed)
-        built: Any = build(
-            fold.record.model,
-            fold.record.settings,
-            fold.record.weights,
-            texts=fold.texts,
-            tokenizer=saved["tokenizer"] if saved else None,
-        )
+        tokenizer = saved["tokenizer"] if saved else None
+        built: Any = build(record.model, record.settings, record.weights, texts=fold.texts, tokenizer=tokenizer)
         self.network, self.tokenizer = built  # the types of transformers do not allow `.to`
         self.network.to(device)
-        taught = distill.read_targets(fold.run, fold.unlabelled)
-        is_gpu = device != "cpu"
-        self.maker = EpochMaker(fold.training, fold.extra, taught, self.settings, self.tokenizer, ahead=is_gpu)
+        labelled, taught = [*fold.training, *fold.extra], distill.read_targets(fold.run, fold.unlabelled)
+        on_gpu = self.kind != "cpu"
+        self.maker = EpochMaker(fold.training, fold.extra, taught, self.settings, self.tokenizer, ahead=on_gpu)
         self.windows = self.maker.take(saved["position"].epoch if saved else 0)
         self.position = saved["position"] if saved else runs.Position(self.maker.size(self.windows))
         self.n_batches = math.ceil(self.position.size / self.settings.batch_size)
@@ -205,10 +196,8 @@ class FoldTraining:
         self.optimizer = build_optimizer(self.network, name=self.settings.optimizer, **rates)
         self.schedule = build_schedule(self.optimizer, self.settings, self.n_batches)
         self.dtype = PRECISIONS.get(self.settings.mixed_precision) or precision(device, self.network)
-        self.kind = torch.device(device).type
         self.scaler = torch.amp.GradScaler(self.kind, enabled=self.dtype == torch.float16)
-        counts = label_counts([*fold.training, *fold.extra], taught)
-        weights = class_weights(counts, self.settings.class_weights)
+        weights = class_weights(label_counts(labelled, taught), self.settings.class_weights)
         self.weights = torch.tensor(weights, dtype=torch.float32, device=device)
         self.clock = Clock(fold.deadline, len(fold.validation) / len(fold.training))
         self.saved_at, self.is_late = time.monotonic(), False
@@ -232,8 +221,7 @@ class FoldTraining:
                 self.save()
             if self.is_late:
                 break
-        is_whole = position.batch >= self.n_batches
-        done = position.epoch + 1
+        done, is_whole = position.epoch + 1, position.batch >= self.n_batches
         is_due = is_whole and (done == settings.epochs or done % settings.validate_epochs == 0)
         scores = self.validate() if is_due or self.is_late else {}
         row = {
@@ -244,7 +232,7 @@ class FoldTraining:
             "cpu_seconds": time.process_time() - cpu_began,
             "ended": time.time(),
             "parameters": self.network.num_parameters(),
-            "device": processes.device_name(self.device),
+            "device": "CPU, 1 thread" if self.kind == "cpu" else torch.cuda.get_device_name(self.device),
         }
         history = [*position.history, row | scores]
         if is_whole:  # scores that were not due are left out, as they are in the history of an uninterrupted run
@@ -257,7 +245,7 @@ class FoldTraining:
     def step(self, windows: Sequence[Window]) -> float:
         """Move the weights by one batch, and return its loss. Raises KitError if it is not finite."""
         arrays = collate(windows, pad_id=self.tokenizer.pad_id)
-        batch = {name: torch.as_tensor(array).to(self.device) for name, array in arrays.items()}
+        batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         labels = batch.pop("labels")
         batch = hide_pieces(batch, share=self.settings.hidden_share, mask_id=self.tokenizer.mask_id)
         batch = hide_lists(batch, labels, share=self.settings.hidden_lists)
@@ -279,43 +267,41 @@ class FoldTraining:
 
     def validate(self) -> dict[str, float]:
         """Keep the current tagger with its best threshold and its out-of-fold predictions, and return its scores."""
-        fold, settings = self.fold, self.settings
-        sizes = {"window_size": settings.window_size, "overlap": min(settings.overlap, OVERLAP)}
+        folder, sizes = self.fold.folder, {"window_size": self.settings.window_size}
+        sizes["overlap"] = min(self.settings.overlap, OVERLAP)
         member = Member(TorchNetwork(self.network, [self.device]), self.tokenizer, **sizes, o_threshold=1.0)
-        predictions = list(predict_documents([member], fold.validation))
+        predictions = list(predict_documents([member], self.fold.validation))
         allowed = [threshold for threshold in O_THRESHOLDS if threshold >= metrics.MIN_O_THRESHOLD]
-        o_threshold = metrics.best_threshold(metrics.threshold_curve(predictions, allowed))
-        rows = metrics.decided_rows(predictions, o_threshold=o_threshold)
-        save_member(fold.folder, self.network, self.tokenizer, **sizes, o_threshold=o_threshold)
-        save_out_of_fold(fold.folder, keep_out_of_fold(predictions))
-        return {"o_threshold": o_threshold, **metrics.as_dict(metrics.micro_fbeta(true_rows(fold.validation), rows))}
-
-    def parts(self) -> dict[str, Any]:
-        names = ("network", "optimizer", "schedule", "scaler")
-        return {name: getattr(self, name) for name in names}
+        curve = metrics.threshold_curve(predictions, allowed)
+        o_threshold = metrics.best_threshold(curve)
+        save_member(folder, self.network, self.tokenizer, **sizes, o_threshold=o_threshold)
+        save_out_of_fold(folder, keep_out_of_fold(predictions))
+        return {"o_threshold": o_threshold, **curve.loc[o_threshold].to_dict()}
 
     def save(self) -> None:
         """Write the checkpoint."""
-        state = {name: part.state_dict() for name, part in self.parts().items()}
-        state |= {"random": processes.random_states(self.device), "position": self.position}
-        runs.save_checkpoint(self.fold.folder, state | {"tokenizer": self.tokenizer})
+        random = {"cpu": torch.get_rng_state()}
+        if self.kind != "cpu":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        state = {name: getattr(self, name).state_dict() for name in PARTS}
+        state |= {"random": random, "position": self.position, "tokenizer": self.tokenizer}
+        runs.save_checkpoint(self.fold.folder, state)
         self.saved_at = time.monotonic()
 
     def restore(self, saved: dict) -> None:
         """Take over the states of a checkpoint. Raises KitError if one does not fit."""
         try:
-            for name, part in self.parts().items():
-                part.load_state_dict(saved[name])
-            processes.set_random_states(self.device, saved["random"])
+            for name in PARTS:
+                getattr(self, name).load_state_dict(saved[name])
+            torch.set_rng_state(saved["random"]["cpu"].cpu())
+            if self.kind != "cpu" and "cuda" in saved["random"]:
+                torch.cuda.set_rng_state(saved["random"]["cuda"].cpu(), self.device)
         except Exception as error:  # whatever a state of another form makes torch raise
-            raise runs.damaged(self.fold.folder / runs.CHECKPOINT, error) from None
+            raise runs.damaged(self.fold.folder, error) from None
 
 
 class Clock:
-    """Measures how long batches take, and tells when the time until `deadline` is just enough to end the training.
-
-    `validation_share` is the number of validation documents divided by that of training documents.
-    """
+    """Measures how long batches take, and tells when the time until `deadline` is just enough to end the training."""
 
     def __init__(self, deadline: float, validation_share: float):
         self.deadline, self.validation_share = deadline, validation_share
@@ -323,7 +309,7 @@ class Clock:
         self.n_batches = 0
 
     def is_over(self, batches_per_epoch: int) -> bool:
-        """Return whether to stop; to be called once a batch. Validation is never slower than training on as much."""
+        """Return whether to stop after a batch. Validation is never slower than training on as many documents."""
         now = time.monotonic()
         self.first = now if not self.n_batches else self.first
         to_validate = (now - self.first) / max(self.n_batches, 1) * batches_per_epoch * self.validation_share
@@ -351,7 +337,7 @@ def finish(folder: Path, jobs: Sequence[Fold], documents: Sequence[Document]) ->
     result: dict[str, Any] = {**metrics.as_dict(score), **bounds}
     result |= {"n_documents": len(scored), "o_threshold": o_threshold}
     write_json(folder / "decision.json", {"o_threshold": o_threshold, "rules": list(DEFAULT_RULES)})
-    result |= runs.training_seconds([job.folder for job in jobs]) | {"n_models": len(counted)}
+    result |= runs.training_seconds(job.history() for job in jobs) | {"n_models": len(counted)}
     if len(finished) < len(jobs):
         advice = "resume the run to train the others (on Kaggle: attach this output to the next session, and run again)"
         logger.warning("%s: %d of %d folds are finished; %s", folder, len(finished), len(jobs), advice)

@@ -18,7 +18,7 @@ from pii_kit.training.runs import (
     RunRecord,
     digest_documents,
     digest_of,
-    digest_tagger,
+    digest_runs,
     known,
     load_checkpoint,
     locked,
@@ -209,19 +209,18 @@ def test_documents_of_a_run_are_recognised(documents, tmp_path):
 
 
 def test_a_digest_of_a_tagger_changes_with_its_files(cross_validated, tmp_path):
-    one, other = (digest_tagger(cross_validated(0)[0] / f"fold_{fold}") for fold in (0, 1))
-    assert one != other == digest_tagger(cross_validated(0)[0] / "fold_1")
+    one, other, third = digest_runs([cross_validated(0)[0]])
+    assert one != other != third != one and digest_runs([cross_validated(0)[0]] * 2) == [one, other, third] * 2
     with pytest.raises(KitError, match="not a run folder with a trained model"):
-        digest_tagger(tmp_path)
+        digest_runs([tmp_path])
 
 
-def test_epochs_side_by_side_count_once_in_elapsed_seconds_and_all_count_in_cpu_seconds(tmp_path):
+def test_epochs_side_by_side_count_once_in_elapsed_seconds_and_all_count_in_cpu_seconds():
     """Two folds from 100 to 130 and from 110 to 150, and after a pause the second again from 1000 to 1007."""
-    for name, rows in {"fold_0": [(130, 30)], "fold_1": [(150, 40), (1007, 7)]}.items():
-        rows = [{"ended": end, "epoch_seconds": seconds, "cpu_seconds": 2 * seconds} for end, seconds in rows]
-        (tmp_path / name).mkdir()
-        write_json(tmp_path / name / "history.json", rows)
-    folders = [tmp_path / name for name in ("fold_0", "fold_1", "fold_2")]  # the last has not begun
-    assert training_seconds(folders) == {"elapsed_seconds": 57, "cpu_seconds": 154}
-    assert training_seconds(folders[1:2]) == {"elapsed_seconds": 47, "cpu_seconds": 94}
-    assert training_seconds(folders[2:]) == {"elapsed_seconds": 0.0, "cpu_seconds": 0}
+    histories = [
+        [{"ended": end, "epoch_seconds": seconds, "cpu_seconds": 2 * seconds} for end, seconds in rows]
+        for rows in ([(130, 30)], [(150, 40), (1007, 7)], [])
+    ]
+    assert training_seconds(histories) == {"elapsed_seconds": 57, "cpu_seconds": 154}
+    assert training_seconds(histories[1:2]) == {"elapsed_seconds": 47, "cpu_seconds": 94}
+    assert training_seconds(histories[2:]) == {"elapsed_seconds": 0.0, "cpu_seconds": 0}

@@ -377,7 +377,7 @@ def test_a_training_killed_at_random_moments_leaves_no_process_and_resumes_bit_f
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGKILL)
         process.wait()
-        alive = psutil.wait_procs(children, timeout=5)[1]
+        alive = psutil.wait_procs(children, timeout=20)[1]  # 5 s on a quiet machine
         assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)  # that nobody has asked for
     other = start(tmp_path / "killed")
     second = start(tmp_path / "killed")
