@@ -131,3 +131,15 @@ def check_device(device: str) -> None:
     except Exception as error:  # whatever a driver raises
         advice = "choose another accelerator (on Kaggle: GPU T4 x2), or none"
         raise KitError(f"does not work with torch {torch.__version__} ({in_one_line(error)}): {advice}") from None
+
+
+def random_states(device: str) -> dict[str, torch.Tensor]:
+    """Return the states of torch's random numbers that a training on a device uses."""
+    return {"cpu": torch.get_rng_state()} | ({} if device == "cpu" else {"cuda": torch.cuda.get_rng_state(device)})
+
+
+def set_random_states(device: str, states: dict[str, torch.Tensor]) -> None:
+    """Restore what `random_states` returned; one of another kind of device is ignored."""
+    torch.set_rng_state(states["cpu"].cpu())
+    if device != "cpu" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)

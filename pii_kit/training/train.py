@@ -29,7 +29,14 @@ from pii_kit.training import distill, runs
 from pii_kit.training.epochs import EpochMaker, hide_lists, hide_pieces, label_counts
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mean_loss
 from pii_kit.training.out_of_fold import keep_out_of_fold, labels_by_other_folds, load_out_of_fold, save_out_of_fold
-from pii_kit.training.processes import Task, all_devices, progress_bar, run_side_by_side
+from pii_kit.training.processes import (
+    Task,
+    all_devices,
+    progress_bar,
+    random_states,
+    run_side_by_side,
+    set_random_states,
+)
 from pii_kit.training.split import fold_of_documents, split_documents, without_near_duplicates
 from pii_kit.training.start import RANDOM, build, check_sizes, starting_weights
 from pii_kit.windows import Window, collate
@@ -280,11 +287,8 @@ class FoldTraining:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        random = {"cpu": torch.get_rng_state()}
-        if self.kind != "cpu":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
         state = {name: getattr(self, name).state_dict() for name in PARTS}
-        state |= {"random": random, "position": self.position, "tokenizer": self.tokenizer}
+        state |= {"random": random_states(self.device), "position": self.position, "tokenizer": self.tokenizer}
         runs.save_checkpoint(self.fold.folder, state)
         self.saved_at = time.monotonic()
 
@@ -293,9 +297,7 @@ class FoldTraining:
         try:
             for name in PARTS:
                 getattr(self, name).load_state_dict(saved[name])
-            torch.set_rng_state(saved["random"]["cpu"].cpu())
-            if self.kind != "cpu" and "cuda" in saved["random"]:
-                torch.cuda.set_rng_state(saved["random"]["cuda"].cpu(), self.device)
+            set_random_states(self.device, saved["random"])
         except Exception as error:  # whatever a state of another form makes torch raise
             raise runs.damaged(self.fold.folder, error) from None
 
