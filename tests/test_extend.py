@@ -12,7 +12,7 @@ import pytest
 from pii_kit.documents import document_of_spans
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "pii_kit" / "README.md").read_text()
 SMALL = ["--set", "epochs=1", "--set", "model.hidden_size=16", "--set", "model.boom_size=16", "--fold", "0"]
 
 
