@@ -124,6 +124,15 @@ def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
         if rng.random() < 0.1:
             again = [rng.choice(PHRASES["name_again_lines"])]
 
+    blocks = _blocks(rng, about, head, prose, again)
+    template = rng.choice(("\n\n", "\n\n", "\n", " \n\n")).join(blocks + foot)
+    return expand(_retype(rng, template), rng, {**document_slots(rng, pii_types), "topic": topic})
+
+
+def _blocks(
+    rng: random.Random, about: Any, head: Sequence[str], prose: Sequence[Sequence[str]], again: Sequence[str]
+) -> list[str]:
+    """Return the blocks of a document: its head, paragraphs with or without headings, lists, references, traps."""
     blocks = [rng.choice(("\n", "\n", "\n\n", " \n", "   ")).join(head)]
     headings = cycle(about["headings"])
     with_headings = rng.random() < 0.5
@@ -138,8 +147,7 @@ def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
         blocks += [rng.choice(PHRASES["reference_headings"]), _block(rng, "references")]
     if rng.random() < 0.2:
         blocks.append(rng.choice(PHRASES["trap_lines"]))
-    template = rng.choice(("\n\n", "\n\n", "\n", " \n\n")).join(blocks + foot)
-    return expand(_retype(rng, template), rng, {**document_slots(rng, pii_types), "topic": topic})
+    return blocks
 
 
 def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:

@@ -10,7 +10,7 @@ import typer
 
 from pii_kit.cli import options
 from pii_kit.cli.options import choice, counted, examples, flag, load_tagger, option
-from pii_kit.documents import DataWarning
+from pii_kit.documents import DataWarning, Document
 from pii_kit.files import KitError, atomic_write, check_output, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 
@@ -52,35 +52,33 @@ def redact(
 ) -> None:
     """Replace PII in essays."""
     read = [data, submission, decisions, train, key_file, allow, deny, *(run or ()), mapping if restore else None]
-    outputs = [] if ray else [out]  # a job on Ray may continue in a folder of files
-    outputs += [mapping] if mapping and not restore else []
-    outputs += [report, report.parent / f"{report.stem}.html"] if report else []
-    for place, path in enumerate(outputs):
-        check_output(path, *read, *outputs[:place], folder=path == out and data.is_dir())
+    outputs = _check_outputs(data, None if ray else out, mapping if not restore else None, report, read)
+    labels_given = [submission, run, decisions]
     if restore:
-        if not mapping or mode or submission or run or decisions or report or ray:
+        if not mapping or mode or any(labels_given) or report or ray:
             raise KitError("--restore takes --data, --mapping and --out alone")
         from pii_kit.redact.release import restore as restore_files
 
         print(f"{out}: {counted(restore_files(data, mapping, out), 'file')} restored")
         return
-    if not mode:
-        raise KitError(f"--mode is missing: what takes the place of PII; expected one of {', '.join(MODES)}")
-    if sum(map(bool, (submission, run, decisions))) > 1:
-        raise KitError("expected not more than one of --submission, --run and --decisions")
-    if (threshold or recall) and (submission or decisions):
-        raise KitError("--threshold and --recall need probabilities; leave out --submission and --decisions")
-    if ray and (mapping or decisions):
-        raise KitError("--ray takes no --mapping and no --decisions, which are about single files")
-    if (address or workers) and not ray:
-        raise KitError("--address and --workers need --ray")
+    conflicts = {
+        f"--mode is missing: what takes the place of PII; expected one of {', '.join(MODES)}": not mode,
+        "expected not more than one of --submission, --run and --decisions": sum(map(bool, labels_given)) > 1,
+        "--threshold and --recall need probabilities; leave out --submission and --decisions": (threshold or recall)
+        and (submission or decisions),
+        "--ray takes no --mapping and no --decisions, which are about single files": ray and (mapping or decisions),
+        "--address and --workers need --ray": (address or workers) and not ray,
+    }
+    for message, is_wrong in conflicts.items():
+        if is_wrong:
+            raise KitError(message)
     o_threshold, by_type = options.thresholds(threshold)
     from pii_kit.redact import Redaction
     from pii_kit.redact.essays import read_essays
     from pii_kit.redact.release import redact_essays, report_of, write_release
 
     settings = Redaction(
-        mode=mode,
+        mode=str(mode),
         seed=seed,
         key=_key(key_file) if mode in ("hash", "surrogate") else None,
         mentions=mentions == "all",
@@ -89,21 +87,11 @@ def redact(
         deny=_strings(deny),
     )
     if ray:
-        from pii_kit.redact.ray_engine import redact_on_ray
-        from pii_kit.redact.table import TableConfig
-
         if recall:
             o_threshold = load_tagger(run, threshold, train, recall, mixed_data)[1].o_threshold
-        config = TableConfig(
-            settings=settings,
-            runs=tuple(run or ()),
-            submission=submission,
-            mixed_data=mixed_data,
-            o_threshold=o_threshold,
-            thresholds=tuple(by_type.items()),
-            text_column=text_column,
-        )
-        content = redact_on_ray(data, out, config, strict=strict, address=address, n_workers=workers)
+        chosen: dict[str, Any] = {"runs": tuple(run or ()), "submission": submission, "mixed_data": mixed_data}
+        chosen |= {"o_threshold": o_threshold, "thresholds": tuple(by_type.items()), "text_column": text_column}
+        content = _redact_on_ray(data, out, settings, chosen, strict=strict, address=address, n_workers=workers)
         if report:
             write_json(report, content)
         _print_summary(out, content, has_report=bool(report))
@@ -113,17 +101,8 @@ def redact(
     predictions: list[tuple[list[str], Any]] = []
     labels: Sequence[Sequence[str]]
     sources: dict[str, Any]
-    if decisions:
-        from pii_kit.redact.review import read_decisions
-
-        labels, n_spans, n_undecided = read_decisions(decisions, documents)
-        print(f"{decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
-        sources = {"decisions": decisions.name}
-    elif submission:
-        from pii_kit.submission import label_documents, read_submission
-
-        labels = [doc.labels or () for doc in label_documents(documents, read_submission(submission, documents))]
-        sources = {"submission": submission.name}
+    if submission or decisions:
+        labels, sources = _given_labels(documents, submission, decisions)
     else:
         runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
         predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
@@ -137,12 +116,49 @@ def redact(
 
         write_json(report, content)
         write_redaction_page(outputs[-1], content)
-    n_leaks = len(release.unexplained)
-    if strict and n_leaks:
-        where = f"{report} lists them" if report else "--report FILE.json lists them"
-        raise KitError(f"{data}: {n_leaks} leaks that nothing explains; nothing was released; {where}")
+    if strict and (n_leaks := len(release.unexplained)):
+        where = report or "--report FILE.json"
+        raise KitError(f"{data}: {n_leaks} leaks that nothing explains; nothing was released; {where} lists them")
     write_release(release, out, mapping)
     _print_summary(out, content, has_report=bool(report))
+
+
+def _check_outputs(
+    data: Path, out: Path | None, mapping: Path | None, report: Path | None, read: Sequence[Path | None]
+) -> list[Path]:
+    """Return the files that redact writes, once none of them lies on another one or on what it reads.
+
+    `out` is None for a job on Ray, which may continue in a folder of files.
+    """
+    page = report and report.parent / f"{report.stem}.html"
+    outputs = [path for path in (out, mapping, report, page) if path]
+    for place, path in enumerate(outputs):
+        check_output(path, *read, *outputs[:place], folder=path == out and data.is_dir())
+    return outputs
+
+
+def _given_labels(
+    documents: Sequence[Document], submission: Path | None, decisions: Path | None
+) -> tuple[Sequence[Sequence[str]], dict[str, Any]]:
+    """Return the labels (document, token) of a submission or of decisions, and the report's line on their source."""
+    if decisions:
+        from pii_kit.redact.review import read_decisions
+
+        labels, n_spans, n_undecided = read_decisions(decisions, documents)
+        print(f"{decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
+        return labels, {"decisions": decisions.name}
+    from pii_kit.submission import label_documents, read_submission
+
+    assert submission is not None
+    rows = read_submission(submission, documents)
+    return [doc.labels or () for doc in label_documents(documents, rows)], {"submission": submission.name}
+
+
+def _redact_on_ray(data: Path, out: Path, settings: Any, chosen: Mapping[str, Any], **how: Any) -> dict[str, Any]:
+    from pii_kit.redact.ray_engine import redact_on_ray
+    from pii_kit.redact.table import TableConfig
+
+    return redact_on_ray(data, out, TableConfig(settings=settings, **chosen), **how)
 
 
 def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) -> None:
