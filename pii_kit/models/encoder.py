@@ -1,6 +1,7 @@
 """Token classifiers on transformers' encoders, with features of words: the only module that names encoder classes."""
 
 import hashlib
+import importlib.util
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -200,7 +201,12 @@ def _read(
             raise ValueError(f"its configuration has no {name}")
         setattr(config, name, value)
     where: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
-    loaded = AutoTokenizer.from_pretrained(str(weights), **where)
+    try:
+        loaded = AutoTokenizer.from_pretrained(str(weights), **where)
+    except (ImportError, ValueError) as error:  # a message that names the wrong package
+        if importlib.util.find_spec("sentencepiece") is not None:
+            raise
+        raise ValueError(f"its tokenizer may need sentencepiece (pip install sentencepiece): {error}") from None
     if len(loaded) < config.vocab_size / 2:
         raise ValueError(f"the vocabulary has {len(loaded)} pieces, expected about {config.vocab_size}")
     knows_newline = NEWLINE in loaded.get_vocab()

@@ -314,24 +314,12 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        """Initialise a module as the paper's code does; others stay as PyTorch makes them."""
         # Only functions of nn.init: transformers patches them so that they skip weights that were loaded.
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.1 / math.sqrt(self.config.hidden_size))
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
+        if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LSTM):
-            bound = 1 / math.sqrt(module.hidden_size)
-            for weight in module.parameters():
-                nn.init.uniform_(weight, -bound, bound)
-        elif isinstance(module, SingleHeadedAttention | ShaRnnForCausalLM):
-            for parameter in module.parameters(recurse=False):  # gates, output bias
-                nn.init.zeros_(parameter)
-        elif isinstance(module, nn.MultiheadAttention):
-            nn.init.xavier_uniform_(module.in_proj_weight)
-            nn.init.zeros_(module.in_proj_bias)
 
 
 class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):

@@ -198,6 +198,16 @@ def test_code_in_a_bin_file_is_never_run(copied, tmp_path):
     assert not Path(STOLEN[0]).exists()
 
 
+def test_a_vocabulary_of_sentencepiece_says_what_to_install(folder_of, tmp_path, monkeypatch):
+    """Published DeBERTa-v3 folders hold no tokenizer.json."""
+    copy = shutil.copytree(folder_of("deberta-v2"), tmp_path / "encoder")
+    (copy / "tokenizer.json").unlink()
+    (copy / "spm.model").write_bytes(b"a model")
+    monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(KitError, match="pip install sentencepiece"):
+        load(copy)
+
+
 def remove_a_weight(folder):
     weights = load_file(folder / "model.safetensors")
     del weights[next(name for name in weights if "encoder" in name)]
