@@ -4,7 +4,6 @@ torch and transformers are imported inside the functions: `models.onnx` runs exp
 """
 
 import json
-from copy import deepcopy
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,15 +92,19 @@ def flops(model: "PreTrainedModel", *, n_pieces: int) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    config = deepcopy(model.config)
-    config._experts_implementation = "batched_mm"  # of a mixture of experts: products that can be counted
-    with torch.device("meta"):  # needs no memory, and splits an LSTM into its matrix products
-        meta_model = type(model)(config).eval()
+    from pii_kit.models.encoder import EncoderForTokenClassification, for_export
+
+    if isinstance(model, EncoderForTokenClassification):
+        counted = for_export(model)  # attention as plain products, which the counter knows on every device
+        counted.config.encoder._experts_implementation = "batched_mm"  # likewise a mixture of experts
+    else:
+        with torch.device("meta"):  # splits an LSTM into its matrix products
+            counted = type(model)(model.config)
     counts = []
     for length in (8, 16, 24):
-        pieces = torch.zeros(1, length, dtype=torch.long, device="meta")
+        pieces = torch.zeros(1, length, dtype=torch.long, device=counted.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            meta_model(input_ids=pieces, feature_ids=pieces[..., None])
+            counted.eval()(input_ids=pieces, feature_ids=pieces[..., None])
         counts.append(counter.get_total_flops())
     one, two, three = counts
     step = Fraction(n_pieces - 8, 8)

@@ -124,13 +124,16 @@ def test_the_longest_window_is_one_that_the_encoder_reads(family, folder_of):
 
 def test_operations_are_counted_without_computing(family, folder_of):
     model, _ = load(folder_of(family))
-    assert flops(model, n_pieces=32) > 2 * 32 * 0.8 * linear_parameters(model)
+    linear = 2 * 32 * linear_parameters(model)
+    assert 0.8 * linear < flops(model, n_pieces=32) < 6 * linear
 
 
 @torch.no_grad()
 def test_without_features_the_small_mobilebert_is_transformers_own_model():
     ours = tiny_mobilebert(n_features=0)
-    plain = PlainMobileBert(MobileBertConfig(**ours.config.encoder.to_dict() | {"num_labels": 15})).eval()
+    config = MobileBertConfig(**ours.config.encoder.to_dict())
+    config.num_labels = 15
+    plain = PlainMobileBert(config).eval()
     weights = {name.replace("encoder.", "mobilebert.", 1): value for name, value in ours.state_dict().items()}
     plain.load_state_dict(weights)
     torch.testing.assert_close(ours(**batch()).logits, plain(input_ids=batch()["input_ids"]).logits)
