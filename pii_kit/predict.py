@@ -382,11 +382,15 @@ def load_member(
 
         model, devices = load_model(inside), devices or working_devices()
         is_worth_it = devices[0] == "cpu" and n_tokens >= MIN_TOKENS_FOR_ONNX and can_convert()
+        network = TorchNetwork(model, devices)
         if engine.startswith("onnx") or (engine == "auto" and is_worth_it):
             pieces = {"n_pieces": tokenizer.n_pieces, "window_size": sizes.window_size}
-            network = to_onnx(model.eval(), **pieces, int8=engine == "onnx-int8")
-        else:
-            network = TorchNetwork(model, devices)
+            try:
+                network = to_onnx(model.eval(), **pieces, int8=engine == "onnx-int8")
+            except KitError as error:
+                if engine != "auto":
+                    raise
+                logger.warning("%s: %s; it is predicted with PyTorch", folder, error)
     return Member(network=network, tokenizer=tokenizer, **dict(sizes))
 
 

@@ -24,7 +24,8 @@ from pii_kit.templates import Slots, expand, expand_text, read_phrases
 # Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
 # Share of the documents with PII that hold a type, in addition to the one type that each of them holds.
-TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), strict=True))
+# A type that is added to PII_TYPES has no share: made-up documents do not hold it.
+TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), strict=False))
 NUMBER_STEP = 3  # numbers of documents rise by 1 to 5: Kaggle's have gaps too
 PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor")  # none of them is a student
 # Slots that are drawn once for a document, so that the story keeps to one company, one tool and one team.

@@ -107,8 +107,8 @@ def test_a_capitalized_word_that_its_own_document_has_in_lower_case_counts_as_a_
         ("pieces.json", '{"words": ["tea"]', "damaged"),
         ("pieces.json", '{"words": ["tea"]}', "specials: Field required"),
         ("pieces.json", '{"words": [], "specials": {"pad": "[NO]"}}', r"no special piece for pad \(\[NO\]\), unknown"),
-        ("tokenizer.json", "{}", "not a tokenizer"),
-        ("tokenizer.json", '{"version": "1.0", "truncation": 3}', "not a tokenizer"),
+        ("tokenizer.json", "{}", "cannot be loaded"),
+        ("tokenizer.json", '{"version": "1.0", "truncation": 3}', "cannot be loaded"),
     ],
 )
 def test_words_are_read_from_the_file_beside_the_tokenizer_and_damage_is_named(tmp_path, file, content, message):

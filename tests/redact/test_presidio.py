@@ -91,20 +91,6 @@ def results_of(text, *spans) -> list[RecognizerResult]:
     return results
 
 
-def test_the_example_of_the_readme_runs(cross_validated, tmp_path, monkeypatch, capsys):
-    run, _ = cross_validated(1)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "sha_rnn").symlink_to(run, target_is_directory=True)
-    monkeypatch.chdir(tmp_path)
-    section = (ROOT / "README.md").read_text().split("### In Presidio\n")[1].split("\n##")[0]
-    (example,) = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    variables: dict = {}
-    exec(example, variables)
-    printed = capsys.readouterr().out
-    assert any(one.start <= 22 and one.end >= 43 for one in variables["results"])
-    assert "@" in printed and "ana.silva@example.org" not in printed
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
