@@ -37,7 +37,7 @@ def augment_document(document: Document, settings: AugmentSettings, rng: random.
         if rng.random() < settings.swap_share:
             document = swap_pii(document, surrogates)
     elif document.tokens and rng.random() < settings.plant_share:
-        shares = dict(zip(PII_TYPES, (getattr(settings, name) for name in SHARES), strict=True))
+        shares = dict(zip(PII_TYPES, (getattr(settings, name) for name in SHARES), strict=False))  # a new type has none
         inserted += planted(document, shares, surrogates)
     if document.tokens:
         inserted += traps(document, settings.traps, surrogates)

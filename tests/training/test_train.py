@@ -29,6 +29,7 @@ from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import runs
 from pii_kit.training import train as module
 from pii_kit.training.out_of_fold import choose_threshold, labels_by_other_folds, load_out_of_fold
+from pii_kit.training.processes import all_devices
 from pii_kit.training.split import fold_of_documents, split_documents
 from pii_kit.training.start import build
 from pii_kit.training.train import Clock, Fold, train, train_fold
@@ -312,10 +313,11 @@ def test_a_run_out_of_time_predicts_with_the_taggers_it_has_and_can_be_resumed(
 ):
     run = tmp_path / "run"
     result = train_copy(documents, run, resume=False, deadline=time.monotonic() + 1)
-    assert (result["n_finished"], result["n_models"]) == (0, 1) and "epochs" not in result
+    n_begun = min(3, len(all_devices()))  # folds that have a device at once begin, however late it is
+    assert (result["n_finished"], result["n_models"]) == (0, n_begun) and "epochs" not in result
     assert f"{run}: 0 of 3 folds are finished; resume the run" in caplog.text
     assert not (run / "result.json").exists()
-    assert len(fold_folders(run)) == len(Tagger.load(run).members) == 1
+    assert len(fold_folders(run)) == len(Tagger.load(run).members) == n_begun
     assert len(load_out_of_fold(run).scored) == result["n_documents"]
     assert without_clocks(train_copy(documents, run)) == without_clocks(cross_validated(0)[1])
     assert are_equal(weights_of(run / "fold_0"), weights_of(cross_validated(0)[0] / "fold_0"))
