@@ -264,7 +264,7 @@ def export(
     """Export a run to ONNX, as a folder that is a run too."""
     check_output(out, run, int8, folder=True)
     from pii_kit.documents import read_documents
-    from pii_kit.training.export import export_run
+    from pii_kit.training.out_of_fold import export_run
 
     labelled = read_documents(int8, labels_required=True) if int8 else None
     difference = export_run(run, out, int8=labelled)

@@ -1,14 +1,20 @@
-"""What one epoch of training reads: augmented documents, their windows and batches, and what is hidden in them."""
+"""What an epoch of training reads: augmented documents, a teacher's targets, windows and batches, and what is hidden.
+
+A student learns from a teacher's predictions on unlabelled documents (distillation, arXiv 1503.02531), without the
+paper's temperature: the mean of several taggers is soft already.
+"""
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 
 from pii_kit.augment import augment
 from pii_kit.documents import Document
@@ -16,10 +22,12 @@ from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.lexicon import OFFSETS
 from pii_kit.pieces import PieceTokenizer
+from pii_kit.predict import Tagger
 from pii_kit.settings import TrainSettings
 from pii_kit.windows import IGNORED, Window, cut_windows
 
 THREAD = ThreadPoolExecutor(1)
+TARGETS = "taught.safetensors"  # in the run folder, until the run is finished
 POOL = 32  # batches among whose windows those of similar length are put together
 
 
@@ -37,6 +45,41 @@ def documents_of_epoch(
             budget -= len(document.tokens)
             chosen.append(document)
     return augment(chosen, settings.augment, seed=settings.seed, epoch=epoch) if settings.augment else chosen
+
+
+def teachable(unlabelled: Sequence[Document], labelled: Sequence[Document]) -> list[Document]:
+    """Leave out documents without tokens, and labelled ones, of which a teacher may know and pass on the labels.
+
+    What it learned from them still reaches the student through others. Raises KitError if no document is left.
+    """
+    known = {document.tokens for document in labelled}
+    left = [document for document in unlabelled if document.tokens and document.tokens not in known]
+    if unlabelled and not left:
+        raise KitError(f"all {len(unlabelled)} unlabelled documents are empty or also labelled; add others")
+    return left
+
+
+def write_targets(
+    run: Path, teachers: Sequence[str | Path], documents: Sequence[Document], *, device: str, report: Callable
+) -> None:
+    """Predict documents with the mean of the teachers, and keep the probabilities in a run folder, without text."""
+    predicted = []
+    for _, probabilities in Tagger.load(*teachers, engine="torch", devices=[device], mixed_data=True).predict(
+        documents
+    ):
+        predicted.append(probabilities)
+        report(1)
+    partial = run / f".{TARGETS}.partial"
+    save_file({"probabilities": np.concatenate(predicted)}, partial)
+    partial.replace(run / TARGETS)
+
+
+def read_targets(run: Path, documents: Sequence[Document]) -> list[tuple[Document, np.ndarray]]:
+    """Return documents with the probabilities (token, label) that `write_targets` kept."""
+    if not documents:
+        return []
+    ends = np.cumsum([len(document.tokens) for document in documents])
+    return list(zip(documents, np.split(load_file(run / TARGETS)["probabilities"], ends[:-1]), strict=True))
 
 
 def label_counts(documents: Sequence[Document], taught: Sequence[tuple[Document, np.ndarray]]) -> np.ndarray:

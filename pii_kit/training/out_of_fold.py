@@ -4,6 +4,7 @@ Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about
 """
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,20 @@ from safetensors.numpy import load_file, save_file
 
 from pii_kit.decide import O_THRESHOLDS
 from pii_kit.documents import Document, true_labels
-from pii_kit.files import KitError, in_one_line
+from pii_kit.files import KitError, atomic_folder, in_one_line
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
 from pii_kit.metrics import Predictions, Score, counts_by_threshold, row_counts, safe_threshold
-from pii_kit.predict import Tagger, fold_folders
+from pii_kit.models.export import write_onnx
+from pii_kit.models.network import TorchNetwork
+from pii_kit.pieces import write_tokenizer
+from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.rules import label_document
 from pii_kit.training.runs import not_trained_on
 
 logger = logging.getLogger(__name__)
 KEPT_BELOW = 0.99999
 FILE = "out_of_fold.safetensors"
+EXPORTED = ("run.json", "decision.json", "result.json", "tagger/decision.json", FILE)  # beside networks and tokenizers
 COLUMNS = ("tokens", "labels", "probabilities")
 Counts = list[list[tuple[int, int, int]]]  # (document, threshold, 3)
 
@@ -264,3 +269,52 @@ def predict_unseen(tagger: Tagger, runs: Sequence[str | Path], documents: Sequen
         n_predicted=sum(document.number in predicted for document in seen),
         n_left_out=len(documents) - len(seen),
     )
+
+
+def export_run(run: str | Path, out: str | Path, *, int8: Sequence[Document] | None = None) -> float:
+    """Export all taggers of a run to ONNX into a new run folder; return the largest difference of a logit.
+
+    With `int8`, the labelled documents that the run was trained on, weights are rounded to 8 bits.
+
+    Raises:
+        KitError: `out` exists, the run cannot be exported, or its taggers in int8 miss more rows out of fold. Then
+            nothing is written.
+    """
+    run, out = Path(run), Path(out)
+    differences: list[float] = []
+    if out.exists():
+        raise KitError(f"{out}: exists already; choose a new folder")
+    with atomic_folder(out) as inside:
+        for fold in fold_folders(run):
+            member = load_member(fold, engine="torch", devices=["cpu"])
+            if not isinstance(member.network, TorchNetwork):
+                raise KitError(f"{run}: is exported already")
+            tagger = inside / fold.relative_to(run) / "tagger"
+            tagger.mkdir(parents=True)
+            write_tokenizer(tagger, member.tokenizer)
+            sizes = {"n_pieces": member.tokenizer.n_pieces, "window_size": member.window_size}
+            differences.append(write_onnx(member.network.model, tagger, **sizes, int8=int8 is not None))
+        for folder in {run, *fold_folders(run)}:
+            for path in (folder / name for name in EXPORTED):
+                if path.is_file():
+                    shutil.copyfile(path, inside / path.relative_to(run))
+        if int8 is not None:
+            _check_int8(run, inside, int8)
+    return max(differences)
+
+
+def _check_int8(run: Path, exported: Path, documents: Sequence[Document]) -> None:
+    kept, tagger = load_out_of_fold(run), Tagger.load(exported)
+    before: list[tuple[int, int, int]] = []  # rows right, false and missed, of each document
+    after: list[tuple[int, int, int]] = []
+    for fold, member in enumerate(tagger.members):
+        held = [doc for doc in documents if kept.holds(doc) and kept.scored[doc.number].fold == fold]
+        for document, probabilities in predict_documents([member], held):
+            before.append(row_counts(document, tagger.decide(document, kept.of(document))))
+            after.append(row_counts(document, tagger.decide(document, probabilities)))
+    right, _, missed = np.sum(before, axis=0) if before else (0, 0, 0)
+    if not right + missed:
+        raise KitError(f"{run}: no taggers held out essays with PII among these; expected the run's training essays")
+    if (now := np.sum(after, axis=0)[2]) > missed:
+        rows = f"of {right + missed} rows out of fold {run} misses {now} in 8 bits, {missed} before"
+        raise KitError(f"not exported: {rows}")

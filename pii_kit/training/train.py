@@ -25,8 +25,17 @@ from pii_kit.predict import Member, predict_documents, save_member
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.settings import default_preset, find_preset
 from pii_kit.submission import submission_rows, true_rows
-from pii_kit.training import distill, runs
-from pii_kit.training.epochs import EpochMaker, hide_lists, hide_pieces, label_counts
+from pii_kit.training import runs
+from pii_kit.training.epochs import (
+    TARGETS,
+    EpochMaker,
+    hide_lists,
+    hide_pieces,
+    label_counts,
+    read_targets,
+    teachable,
+    write_targets,
+)
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mean_loss
 from pii_kit.training.out_of_fold import keep_out_of_fold, labels_by_other_folds, load_out_of_fold, save_out_of_fold
 from pii_kit.training.processes import (
@@ -125,7 +134,7 @@ def train(
     if not any(document.types for document in documents):
         logger.warning("none of the %d documents has PII: the tagger can learn only from planted PII", len(documents))
     extra = without_near_duplicates(extra, documents)
-    unlabelled = distill.teachable(unlabelled, [*documents, *extra])
+    unlabelled = teachable(unlabelled, [*documents, *extra])
     check_sizes(model, settings, weights)
     record = runs.RunRecord(
         model=model,
@@ -147,8 +156,8 @@ def train(
         if (folder / "result.json").exists():
             logger.info("%s is finished already", folder)
             return read_json(folder / "result.json")
-        if unlabelled and not (folder / distill.TARGETS).exists():
-            teaching = Task("teaching", distill.write_targets, (folder, teachers, unlabelled))
+        if unlabelled and not (folder / TARGETS).exists():
+            teaching = Task("teaching", write_targets, (folder, teachers, unlabelled))
             run_side_by_side([teaching], progress_bar("teacher's predictions", len(unlabelled), "documents"))
         cleaned, jobs = without_pii([*documents, *extra], seed=settings.train.seed), []
         for number in folds:
@@ -193,7 +202,7 @@ class FoldTraining:
         built: Any = build(record.model, record.settings, record.weights, texts=fold.texts, tokenizer=tokenizer)
         self.network, self.tokenizer = built  # the types of transformers do not allow `.to`
         self.network.to(device)
-        labelled, taught = [*fold.training, *fold.extra], distill.read_targets(fold.run, fold.unlabelled)
+        labelled, taught = [*fold.training, *fold.extra], read_targets(fold.run, fold.unlabelled)
         on_gpu = self.kind != "cpu"
         self.maker = EpochMaker(fold.training, fold.extra, taught, self.settings, self.tokenizer, ahead=on_gpu)
         self.windows = self.maker.take(saved["position"].epoch if saved else 0)
@@ -349,5 +358,5 @@ def finish(folder: Path, jobs: Sequence[Fold], documents: Sequence[Document]) ->
     result |= {"weights": record.weights, "weights_sha256": record.weights_sha256, "epochs": len(epochs)}
     result["epoch_seconds"] = sum(row["epoch_seconds"] for row in epochs) / len(epochs)
     write_json(folder / "result.json", result)
-    (folder / distill.TARGETS).unlink(missing_ok=True)
+    (folder / TARGETS).unlink(missing_ok=True)
     return result

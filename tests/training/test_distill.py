@@ -9,7 +9,7 @@ from conftest import make_document, make_documents
 from pii_kit.files import KitError
 from pii_kit.predict import Tagger
 from pii_kit.training import runs
-from pii_kit.training.distill import TARGETS, read_targets, teachable, write_targets
+from pii_kit.training.epochs import TARGETS, read_targets, teachable, write_targets
 from pii_kit.training.out_of_fold import load_out_of_fold, predict_unseen
 from pii_kit.training.train import train
 

@@ -16,8 +16,7 @@ from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import MOBILEBERT, fingerprint_weights
 from pii_kit.predict import Tagger, load_member, predict_documents
 from pii_kit.settings import PRESETS, Preset, PretrainedSizes
-from pii_kit.training.export import export_run
-from pii_kit.training.out_of_fold import KEPT_BELOW, load_out_of_fold
+from pii_kit.training.out_of_fold import KEPT_BELOW, export_run, load_out_of_fold
 from pii_kit.training.runs import CHECKPOINT, load_checkpoint
 from pii_kit.training.start import model_of, starting_weights
 from pii_kit.training.train import train

@@ -12,8 +12,13 @@ from pii_kit.documents import write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID
 from pii_kit.predict import Tagger, fold_folders, load_member
-from pii_kit.training.export import export_run
-from pii_kit.training.out_of_fold import choose_threshold, keep_out_of_fold, load_out_of_fold, save_out_of_fold
+from pii_kit.training.out_of_fold import (
+    choose_threshold,
+    export_run,
+    keep_out_of_fold,
+    load_out_of_fold,
+    save_out_of_fold,
+)
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -79,7 +84,7 @@ def test_an_export_to_int8_that_misses_more_rows_is_not_kept(cross_validated, do
         outside = np.eye(15, dtype=np.float32)[0]
         return [(document, np.tile(outside, (len(document.tokens), 1))) for document in documents]
 
-    monkeypatch.setattr("pii_kit.training.export.predict_documents", nothing)
+    monkeypatch.setattr("pii_kit.training.out_of_fold.predict_documents", nothing)
     with pytest.raises(KitError, match=r"not exported: of \d+ rows out of fold .* misses \d+ in 8 bits, \d+ before"):
         export_run(run, tmp_path / "exported", int8=documents)
     for others in (make_documents(3, seed=99), []):
