@@ -112,7 +112,7 @@ def _show(out: Path, seed: int) -> None:
     """Print the scores, some redacted documents, where everything is, and what to do next; write redacted.json."""
     import pandas as pd
 
-    from pii_kit.report.picture import draw_redaction
+    from pii_kit.report.highlight import draw_redaction
 
     settings = Redaction(mode="surrogate", seed=seed)
     documents = read_documents(out / "essays" / "test.json")

@@ -112,7 +112,7 @@ def redact(
     release = redact_essays(essays, labels, settings)
     content = report_of(release, sources, predictions)
     if report:
-        from pii_kit.report.redaction_page import write_redaction_page
+        from pii_kit.report.pages import write_redaction_page
 
         write_json(report, content)
         write_redaction_page(outputs[-1], content)
@@ -259,7 +259,7 @@ def review(
     check_output(out, data, train, *(run or ()))
     from pii_kit.redact.essays import read_essays
     from pii_kit.redact.review import find_detections
-    from pii_kit.report.review_page import write_review_page
+    from pii_kit.report.pages import write_review_page
 
     essays = read_essays(data, text_column)
     documents = list(essays.documents.values())

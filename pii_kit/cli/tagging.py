@@ -232,7 +232,7 @@ def errors(
     check_output(out, data, train, *(run or ()))
     from pii_kit.documents import read_documents
     from pii_kit.metrics import micro_fbeta
-    from pii_kit.report.error_page import write_error_page
+    from pii_kit.report.pages import write_error_page
     from pii_kit.submission import submission_rows, true_rows
     from pii_kit.training.out_of_fold import predict_unseen
 

@@ -10,7 +10,7 @@ from pii_kit.documents import Document, true_labels
 from pii_kit.labels import PII_TYPES, spans_of, type_of
 from pii_kit.metrics import BETA, as_dict, bootstrap_interval, micro_fbeta
 from pii_kit.pieces import PieceTokenizer
-from pii_kit.report.highlight import error_kind
+from pii_kit.report import error_kind
 
 
 def document_table(documents: Sequence[Document], tokenizer: PieceTokenizer | None = None) -> pd.DataFrame:

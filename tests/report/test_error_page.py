@@ -10,7 +10,7 @@ from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABEL_TO_ID, LABELS, PII_TYPES
 from pii_kit.metrics import micro_fbeta
-from pii_kit.report.error_page import write_error_page
+from pii_kit.report.pages import write_error_page
 from pii_kit.submission import submission_rows, true_rows
 
 TRUE = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT", "a@b.org": "B-EMAIL"}

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from conftest import make_document
 
-from pii_kit.documents import Document
-from pii_kit.labels import LABELS
+from pii_kit.documents import Document, document_of_spans, write_documents
+from pii_kit.labels import LABELS, NAME_STUDENT
+from pii_kit.redact import Redaction
+from pii_kit.redact.essays import read_essays
+from pii_kit.redact.release import redact_essays, report_of
 from pii_kit.redact.review import Detection
-from pii_kit.report.error_page import write_error_page
-from pii_kit.report.page import read_asset, table
-from pii_kit.report.redaction_page import write_redaction_page
-from pii_kit.report.review_page import write_review_page
+from pii_kit.report.pages import _table, read_asset, write_error_page, write_redaction_page, write_review_page
 
 HALF = chr(0xD800)
 HOSTILE = '</script><script>document.title="run"</script> <img src=x onerror=document.title="run"> &lt; <!-- \u202e\x00'
@@ -102,6 +102,21 @@ def test_only_the_owner_can_read_a_page(tmp_path, name):
 
 
 def test_a_table_has_all_columns_of_its_rows():
-    html = table([{"a_b": 1, "c": "<"}, {"c": 0.12345, "d": ""}])
+    html = _table([{"a_b": 1, "c": "<"}, {"c": 0.12345, "d": ""}])
     assert re.findall(r"<t[hd]>(.*?)</t", html) == ["a b", "c", "d", "1", "&lt;", "", "", "0.123", ""]
-    assert table([]) == "<p>None.</p>\n"
+    assert _table([]) == "<p>None.</p>\n"
+
+
+def test_the_page_of_a_redaction_has_counts_and_places_but_no_text(tmp_path):
+    spans = [("By ", None), ("Ana Silva", NAME_STUDENT), (". Ana met xsilvax. Will", None)]
+    write_documents(tmp_path / "in.json", [document_of_spans(41, spans), document_of_spans(9, [("No.", None)])])
+    essays = read_essays(tmp_path / "in.json")
+    labels = [document.labels for document in essays.documents.values()]
+    report = report_of(redact_essays(essays, labels, Redaction(mode="type")), {"submission": "abc123<"})
+    write_redaction_page(tmp_path / "page.html", report)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "1 of 2 documents changed. Leaks: 1 unexplained, 0 with a reason." in page
+    assert report["output_sha256"][0] in page and "not for publication" in page
+    assert "<td>entry 1 (document 41)</td>" in page and "NAME_STUDENT" in page
+    assert "abc123&lt;" in page and "abc123<" not in page
+    assert not any(word in page.casefold() for word in ("ana ", "silva", "xsilvax"))

@@ -7,7 +7,7 @@ from chromium import needs_chromium, open_chromium, wait_until
 from conftest import make_document
 
 from pii_kit.redact.review import Detection, fingerprint_texts, read_decisions
-from pii_kit.report.review_page import write_review_page
+from pii_kit.report.pages import write_review_page
 
 NAME, EMAIL = "NAME_STUDENT", "EMAIL"
 HOSTILE = '</script><script>document.title="run"</script> <img src=x onerror=document.title="run"> &lt; <!-- \u202e\x00'
@@ -17,9 +17,10 @@ def detection(start, end, pii_type=NAME, *, margin=1.0, is_suggestion=False) -> 
     return Detection(start=start, end=end, pii_type=pii_type, chance=0.75, margin=margin, is_suggestion=is_suggestion)
 
 
-def page_of(tmp_path, documents, detections, **texts):
+def page_of(tmp_path, documents, detections):
     path = tmp_path / "page.html"
-    write_review_page(path, documents, detections, **{"title": "Review", **texts})
+    names = {document.number: f"Document {document.number}" for document in documents}
+    write_review_page(path, documents, detections, names=names, title="Review")
     return path
 
 
