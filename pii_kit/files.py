@@ -3,9 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -98,17 +97,6 @@ def check_output(out: str | Path, *inputs: str | Path | None, folder: bool = Fal
         raise KitError(f"{out}: is a folder; expected the name of a file to write")
     elif out.exists() and not out.is_file():
         raise KitError(f"{out}: is a device; expected the name of a file to write")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the known name that is most like it, if one is.
-
-    >>> did_you_mean("trian", ["train", "predict"]), did_you_mean("fly", ["train", "predict"])
-    ("; did you mean 'train'?", '')
-    """
-    plain = {one.lstrip("-"): one for one in known}
-    near = [plain[one] for one in get_close_matches(name.lstrip("-"), plain, n=1)]
-    return "".join(f"; did you mean {one if one.startswith('-') else repr(one)}?" for one in near)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -180,7 +180,6 @@ class Tagger:
         thresholds: Mapping[str, float] | None = None,
         engine: str = "auto",
         devices: Sequence[str] | None = None,
-        mixed_data: bool = False,
         n_tokens: int = 0,
     ) -> Self:
         """Load the folders of one run, or of several whose predictions are averaged.
@@ -195,11 +194,9 @@ class Tagger:
             engine: "torch"; "onnx", which gives the same probabilities on a CPU; "onnx-int8", which rounds weights to 8
                 bits; "auto": "onnx" on a CPU if `n_tokens` pay for the conversion. Exported runs are always ONNX.
             devices: of PyTorch, such as "cuda:0", which share the work. None: all GPUs that work, else the CPU.
-            mixed_data: allow runs that were trained on different essays.
 
         Raises:
-            KitError: a folder has no trained tagger or is damaged, the runs were trained on different data, or a
-                setting has a wrong value.
+            KitError: a folder has no trained tagger or is damaged, or a setting has a wrong value.
         """
         if engine not in ENGINES:
             raise KitError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
@@ -209,8 +206,9 @@ class Tagger:
             if pii_type not in PII_TYPES or not 0 <= threshold <= 1:
                 raise KitError(f"threshold {pii_type}={threshold}; expected 0 to 1 for one of {', '.join(PII_TYPES)}")
         folders = list(map(Path, runs)) or [DEFAULT_RUN]
-        if len(folders) > 1 and not mixed_data:
-            _check_same_data(folders)
+        records = [read_record(run / "run.json", _Run) for run in folders if (run / "run.json").exists()]
+        if len({record.data for record in records}) > 1:
+            logger.warning("the runs were trained on different documents; they are averaged all the same")
         members: list[Member] = []
         decisions: list[_Decision] = []
         for index, run in enumerate(folders):
@@ -314,7 +312,6 @@ class _Run(BaseModel):
     """run.json: what of it is needed to load the run; `training.runs` has its other fields."""
 
     data: str
-    n_documents: int
     folds: list[int] = []
     settings: _Settings | None = None
 
@@ -434,18 +431,3 @@ def _decision(run: Path, members: Sequence[Member]) -> _Decision:
     if (run / "decision.json").exists():
         return read_record(run / "decision.json", _Decision)
     return _Decision(o_threshold=sum(member.o_threshold for member in members) / len(members))
-
-
-def _check_same_data(runs: Sequence[Path]) -> None:
-    data: dict[str, str] = {}  # fingerprint of training data to a run, with the number of its documents
-    for run in runs:
-        if not (run / "run.json").exists():
-            logger.warning("%s: has no run.json, so its training data are unknown", run)
-            continue
-        record = read_record(run / "run.json", _Run)
-        data.setdefault(record.data, f"{run} ({record.n_documents} documents)")
-    if len(data) > 1:
-        raise KitError(
-            f"the runs were trained on different data: {', '.join(data.values())}; "
-            "choose runs of the same data, or allow this with --mixed-data (in Python: mixed_data=True)"
-        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pii_kit.files import KitError, did_you_mean
+from pii_kit.files import KitError
 from pii_kit.labels import PII_TYPES
 
 if TYPE_CHECKING:
@@ -41,12 +41,11 @@ def flag(name: str, text: str) -> Any:
 
 
 def choice(names: Sequence[str], text: str) -> Any:
-    """Return an option that takes one of `names`, with a suggestion for a mistyped name."""
+    """Return an option that takes one of `names`."""
 
     def check(value: str | None) -> str | None:
         if value is not None and value not in names:
-            near = did_you_mean(value, names) or f"; expected one of {', '.join(names)}"
-            raise typer.BadParameter(f"{value!r} is not valid{near}")
+            raise typer.BadParameter(f"{value!r} is not valid; expected one of {', '.join(names)}")
         return value
 
     return option("|".join(names), text, callback=check)
@@ -106,7 +105,6 @@ Runs = Annotated[
 Train = Annotated[
     Path | None, option("FILE.json", "what the runs were trained on, to choose the threshold of several runs")
 ]
-MixedData = Annotated[bool, flag("--mixed-data", "allow runs that were trained on different essays")]
 Threshold = Annotated[
     list[str] | None,
     option(
@@ -142,7 +140,6 @@ def load_tagger(
     threshold: Sequence[str] | None = None,
     train: Path | None = None,
     recall: float | None = None,
-    mixed_data: bool = False,
     **settings: Any,
 ) -> "tuple[list[Path], Tagger]":
     """Load what the shared options choose; return it with its runs. Without a run, say that it is the kit's own.
@@ -164,7 +161,7 @@ def load_tagger(
     documents = read_documents(train, labels_required=True) if train else []
     if train and not any(document.types for document in documents):
         raise KitError(f"{train}: no document has PII; expected the labels that the runs were trained on")
-    tagger = Tagger.load(*runs, o_threshold=o_threshold, thresholds=by_type, mixed_data=mixed_data, **settings)
+    tagger = Tagger.load(*runs, o_threshold=o_threshold, thresholds=by_type, **settings)
     if documents and len(runs) > 1 and not (o_threshold or recall):
         from pii_kit.training.out_of_fold import choose_threshold
 

@@ -33,7 +33,6 @@ def redact(
     decisions: Annotated[Path | None, option("FILE.json", "labels of the essays, as review's page saves them")] = None,
     run: options.Runs = None,
     train: options.Train = None,
-    mixed_data: options.MixedData = False,
     threshold: options.Threshold = None,
     recall: options.Recall = None,
     text_column: options.TextColumn = None,
@@ -88,8 +87,8 @@ def redact(
     )
     if ray:
         if recall:
-            o_threshold = load_tagger(run, threshold, train, recall, mixed_data)[1].o_threshold
-        chosen: dict[str, Any] = {"runs": tuple(run or ()), "submission": submission, "mixed_data": mixed_data}
+            o_threshold = load_tagger(run, threshold, train, recall)[1].o_threshold
+        chosen: dict[str, Any] = {"runs": tuple(run or ()), "submission": submission}
         chosen |= {"o_threshold": o_threshold, "thresholds": tuple(by_type.items()), "text_column": text_column}
         content = _redact_on_ray(data, out, settings, chosen, strict=strict, address=address, n_workers=workers)
         if report:
@@ -104,7 +103,7 @@ def redact(
     if submission or decisions:
         labels, sources = _given_labels(documents, submission, decisions)
     else:
-        runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+        runs, tagger = load_tagger(run, threshold, train, recall)
         predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
         labels = [of_document for of_document, _ in predictions]
         sources = {"taggers": [one.resolve().name for one in runs], "o_threshold": tagger.o_threshold}
@@ -209,7 +208,6 @@ def redact_eval(
     data: options.Labelled,
     run: options.Runs = None,
     train: options.Train = None,
-    mixed_data: options.MixedData = False,
     threshold: options.Threshold = None,
     recall: options.Recall = None,
     mentions: options.Mentions = "all",
@@ -224,7 +222,7 @@ def redact_eval(
     from pii_kit.training.out_of_fold import labels_out_of_fold, predict_unseen
 
     documents = read_documents(data, labels_required=True)
-    runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+    runs, tagger = load_tagger(run, threshold, train, recall)
     found = predict_unseen(tagger, runs, documents)
     shown = [document for document, _ in found.predictions]
     is_fixed = options.thresholds(threshold)[0] is not None
@@ -247,7 +245,6 @@ def review(
     out: options.Out,
     run: options.Runs = None,
     train: options.Train = None,
-    mixed_data: options.MixedData = False,
     threshold: options.Threshold = None,
     recall: options.Recall = None,
     text_column: options.TextColumn = None,
@@ -263,7 +260,7 @@ def review(
 
     essays = read_essays(data, text_column)
     documents = list(essays.documents.values())
-    runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+    runs, tagger = load_tagger(run, threshold, train, recall)
     detections = [find_detections(*pair, tagger) for pair in tagger.predict(documents)]
     limits = "".join(f", {pii_type}: {limit:g}" for pii_type, limit in tagger.thresholds.items())
     note = f"Detections of {' and '.join(one.resolve().name for one in runs)}: P(O) < {tagger.o_threshold:g}{limits}."

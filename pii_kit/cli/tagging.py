@@ -112,7 +112,6 @@ def predict(
     out: options.Out,
     run: options.Runs = None,
     train: options.Train = None,
-    mixed_data: options.MixedData = False,
     threshold: options.Threshold = None,
     recall: options.Recall = None,
     engine: options.Engine = "auto",
@@ -135,7 +134,7 @@ def predict(
     essays = None if is_submission else read_essays(data, text_column)
     documents = list(essays.documents.values()) if essays else read_documents(data)
     n_tokens = sum(len(document.tokens) for document in documents)
-    _, tagger = load_tagger(run, threshold, train, recall, mixed_data, engine=engine, n_tokens=n_tokens)
+    _, tagger = load_tagger(run, threshold, train, recall, engine=engine, n_tokens=n_tokens)
     if essays:
         from pii_kit.convert import WRITERS
 
@@ -221,7 +220,6 @@ def errors(
     out: options.Out,
     run: options.Runs = None,
     train: options.Train = None,
-    mixed_data: options.MixedData = False,
     threshold: options.Threshold = None,
     recall: options.Recall = None,
 ) -> None:
@@ -237,7 +235,7 @@ def errors(
     from pii_kit.training.out_of_fold import predict_unseen
 
     documents = read_documents(data, labels_required=True)
-    runs, tagger = load_tagger(run, threshold, train, recall, mixed_data)
+    runs, tagger = load_tagger(run, threshold, train, recall)
     found = predict_unseen(tagger, runs, documents)
     shown = [document for document, _ in found.predictions]
     labels = [tagger.decide(*pair) for pair in found.predictions]

@@ -50,12 +50,11 @@ class PiiKitRecognizer(EntityRecognizer):
         *,
         thresholds: Mapping[str, float] | None = None,
         presidio_names: bool = False,
-        mixed_data: bool = False,
         supported_language: str = "en",
     ) -> None:
         self._names = {kind: PRESIDIO_NAMES.get(kind, kind) if presidio_names else kind for kind in PII_TYPES}
         runs = [runs] if isinstance(runs, str | Path) else runs
-        self._tagger = Tagger.load(*runs, thresholds=thresholds, mixed_data=mixed_data)
+        self._tagger = Tagger.load(*runs, thresholds=thresholds)
         super().__init__(supported_entities=[*self._names.values()], supported_language=supported_language)
 
     def load(self) -> None:

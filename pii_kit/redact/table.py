@@ -21,7 +21,7 @@ from pii_kit.submission import label_documents, read_submission
 class TableConfig:
     """How to redact tables: the settings, and labels of a submission or of a tagger: of run folders, or the kit's own.
 
-    `o_threshold`, `thresholds` (pairs of a PII type and its threshold) and `mixed_data` are those of `Tagger.load`,
+    `o_threshold` and `thresholds` (pairs of a PII type and its threshold) are those of `Tagger.load`,
     `text_column` is that of `read_essays`.
     Paths become absolute, because workers may run in other folders.
     """
@@ -31,7 +31,6 @@ class TableConfig:
     submission: str | Path | None = None
     o_threshold: float | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
-    mixed_data: bool = False
     text_column: str | None = None
 
     def __post_init__(self) -> None:
@@ -44,7 +43,7 @@ class TableConfig:
     def labels(self, documents: Sequence[Document]) -> Iterator[Sequence[str]]:
         """Yield the labels (token) of each document. A process reads the submission, or loads the tagger, once."""
         if not self.submission:
-            tagger = _load(self.runs, self.o_threshold, self.thresholds, self.mixed_data)
+            tagger = _load(self.runs, self.o_threshold, self.thresholds)
             yield from (tagger.decide(*pair, keep_sure=True) for pair in tagger.predict(documents))
             return
         rows = read_rows(Path(self.submission))
@@ -95,10 +94,8 @@ def _cell(value: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _load(
-    runs: tuple[Path, ...], o_threshold: float | None, thresholds: tuple[tuple[str, float], ...], mixed_data: bool
-) -> Tagger:
-    return Tagger.load(*runs, o_threshold=o_threshold, thresholds=dict(thresholds), mixed_data=mixed_data)
+def _load(runs: tuple[Path, ...], o_threshold: float | None, thresholds: tuple[tuple[str, float], ...]) -> Tagger:
+    return Tagger.load(*runs, o_threshold=o_threshold, thresholds=dict(thresholds))
 
 
 @lru_cache(maxsize=1)

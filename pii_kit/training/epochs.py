@@ -64,9 +64,7 @@ def write_targets(
 ) -> None:
     """Predict documents with the mean of the teachers, and keep the probabilities in a run folder, without text."""
     predicted = []
-    for _, probabilities in Tagger.load(*teachers, engine="torch", devices=[device], mixed_data=True).predict(
-        documents
-    ):
+    for _, probabilities in Tagger.load(*teachers, engine="torch", devices=[device]).predict(documents):
         predicted.append(probabilities)
         report(1)
     partial = run / f".{TARGETS}.partial"

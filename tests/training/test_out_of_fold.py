@@ -195,7 +195,7 @@ OTHERS = [replace(document, number=document.number + 9000) for document in make_
 
 
 def unseen(runs, documents):
-    return predict_unseen(Tagger.load(*runs, mixed_data=True), runs, documents)
+    return predict_unseen(Tagger.load(*runs), runs, documents)
 
 
 def test_training_documents_are_out_of_fold_and_others_predicted_in_the_order_of_the_file(cross_validated, documents):
