@@ -6,20 +6,20 @@ with the rare types more frequent than in the competition, so that 400 documents
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from pii_kit.augment.slots import author, drawn, others
+from pii_kit.augment.plant import author, others
 from pii_kit.augment.surrogates import Surrogates, handle_of
 from pii_kit.documents import Document, Span, document_of_spans, write_documents
 from pii_kit.files import KitError
 from pii_kit.labels import NAME_STUDENT, PII_TYPES, STREET_ADDRESS
 from pii_kit.lexicon import without_accents
 from pii_kit.submission import true_rows, write_submission
-from pii_kit.templates import Slots, expand, expand_text, read_phrases
+from pii_kit.templates import Slots, expand, expand_text, pick, read_phrases
 
 # Exactly 3 of every 20 documents hold PII, so that small samples are as mixed as large ones.
 BLOCK, BLOCK_WITH_PII = 20, 3
@@ -27,18 +27,19 @@ BLOCK, BLOCK_WITH_PII = 20, 3
 # A type that is added to PII_TYPES has no share: made-up documents do not hold it.
 TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), strict=False))
 NUMBER_STEP = 3  # numbers of documents rise by 1 to 5: Kaggle's have gaps too
+LONG_SHARE = 1 / 60
 PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor")  # none of them is a student
 # Slots that are drawn once for a document, so that the story keeps to one company, one tool and one team.
 STICKY = {"company": "{employer}", "place": "{town}"}
 DRAWN_ONCE = ("bullet", "business", "course", "press", "problem", "product", "role", "team")
 STICKY |= {slot: f"{{{slot}}}" for slot in DRAWN_ONCE}
 STORY_SENTENCES = 14  # of a topic, in their order, before its next ones are drawn
-GENERAL_SHARE, TRAP_SHARE = 0.35, 0.35  # sentences that fit any topic, and traps after a sentence
 NAME_STYLES = (str, without_accents, str.lower, str.upper)  # of all names in a document: else the student stands out
 STYLE_WEIGHTS = (12, 6, 1, 1)
 
-PHRASES = read_phrases("essays")
-KINDS = read_phrases("topics")  # kinds of documents; all documents of a kind share titles, headings, start and end
+Phrases = Mapping[str, Any]
+PHRASES = read_phrases("essays")  # lines, and shares of the places for them
+KINDS = read_phrases("topics")  # kinds of documents, whose lines and shares replace those of PHRASES
 TOPICS = [(kind, topic) for kind in KINDS for topic in KINDS[kind]["topics"]]
 VARIANT = re.compile(rf"(?<![\w{{.’'-])({'|'.join(PHRASES['variants'])})(?![\w}}.’'-])")  # words with synonyms
 WORDS = frozenset(re.findall(r"\w+", repr((PHRASES, KINDS)).casefold()))  # no name is one of them
@@ -102,83 +103,46 @@ def _document(number: int, rng: random.Random, pii_types: Sequence[str], length:
 def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[Span]:
     """Return the spans of one document that holds exactly these PII types."""
     kind, topic = rng.choice(TOPICS)
-    about = KINDS[kind]
-    head = [rng.choice(about["titles"]), *rng.sample(PHRASES["trap_lines"], rng.choice((0, 0, 1, 1, 2, 3)))]
+    phrases = PHRASES | KINDS[kind]
+    shares = phrases["shares"]
+    head = [rng.choice(phrases["titles"]), *rng.sample(phrases["trap_lines"], rng.choice(phrases["n_trap_lines"]))]
     rng.shuffle(head)
-    prose = _prose(rng, [*about["start"], *about["topics"][topic], *about["end"]], length)
+    prose = _prose(rng, phrases, topic, length)
     foot, again = [], []
     for pii_type in pii_types:
-        places = {"head": 0.6, "body": 0.4, "foot": 0.35}
-        taken = [place for place, share in places.items() if rng.random() < share] or ["head"]
+        places = [place for place in ("head", "body", "foot") if rng.random() < shares[place]] or ["head"]
         if pii_type == STREET_ADDRESS:
-            taken = taken[:1]  # one address already has as many tokens as the other PII of a document
-        if "head" in taken:
-            head.insert(rng.randint(0, len(head)), _common_first(rng, PHRASES["pii_head"][pii_type]))
-        if "body" in taken:
+            places = places[:1]  # one address already has as many tokens as the other PII of a document
+        if "head" in places:
+            head.insert(rng.randint(0, len(head)), pick(rng, phrases["pii_head"][pii_type]))
+        if "body" in places:
             paragraph = prose[0] if pii_type == NAME_STUDENT else rng.choice(prose)
-            paragraph.insert(0 if pii_type == NAME_STUDENT else 1, _common_first(rng, PHRASES["pii_body"][pii_type]))
-        if "foot" in taken:
-            foot.append(_common_first(rng, PHRASES["pii_foot"][pii_type]))
+            paragraph.insert(0 if pii_type == NAME_STUDENT else 1, pick(rng, phrases["pii_body"][pii_type]))
+        if "foot" in places:
+            foot.append(pick(rng, phrases["pii_foot"][pii_type]))
     if NAME_STUDENT in pii_types:
-        if rng.random() < 0.5:
-            rng.choice(prose).append(rng.choice(PHRASES["name_again"]))
-        if rng.random() < 0.1:
-            again = [rng.choice(PHRASES["name_again_lines"])]
+        if rng.random() < shares["name_again"]:
+            rng.choice(prose).append(rng.choice(phrases["name_again"]))
+        if rng.random() < shares["name_again_line"]:
+            again = [rng.choice(phrases["name_again_lines"])]
 
-    blocks = _blocks(rng, about, head, prose, again)
-    template = rng.choice(("\n\n", "\n\n", "\n", " \n\n")).join(blocks + foot)
+    blocks = _blocks(rng, phrases, head, prose)
+    blocks[2:2] = again
+    template = rng.choice(phrases["gaps"]["blocks"]).join(blocks + foot)
     return expand(_retype(rng, template), rng, {**document_slots(rng, pii_types), "topic": topic})
 
 
-def _blocks(
-    rng: random.Random, about: Any, head: Sequence[str], prose: Sequence[Sequence[str]], again: Sequence[str]
-) -> list[str]:
-    """Return the blocks of a document: its head, paragraphs with or without headings, lists, references, traps."""
-    blocks = [rng.choice(("\n", "\n", "\n\n", " \n", "   ")).join(head)]
-    headings = cycle(about["headings"])
-    with_headings = rng.random() < 0.5
-    for paragraph in prose:
-        if with_headings:
-            blocks.append(next(headings))
-        blocks.append(rng.choice((" ", " ", " ", "  ")).join(paragraph))
-        if rng.random() < 0.25:
-            blocks.append(_block(rng, rng.choice(("bullets", "table", "quote"))))
-    blocks[2:2] = again
-    if rng.random() < 0.25:
-        blocks += [rng.choice(PHRASES["reference_headings"]), _block(rng, "references")]
-    if rng.random() < 0.2:
-        blocks.append(rng.choice(PHRASES["trap_lines"]))
-    return blocks
-
-
-def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:
-    """Return the slots of a document: its author with PII of `pii_types`, other people, companies and places."""
-    surrogates = Surrogates(rng, set(WORDS))
-    people = (author(surrogates, pii_types) if pii_types else {}) | others(surrogates, PEOPLE)
-    style = rng.choices(NAME_STYLES, STYLE_WEIGHTS)[0]
-    names = {slot: style(name) for slot, name in people.items() if slot.partition(".")[0] in (NAME_STUDENT, *PEOPLE)}
-    slots: dict[str, Any] = {
-        **drawn(surrogates),
-        **people,
-        **names,
-        **{f"{who}.handle": handle_of(people[who]) for who in PEOPLE},
-        "other_company": surrogates.slots["company"],
-        "office": surrogates.address,
-        "website": lambda: surrogates.url(handle_of(people["author"])),
-        "reviewer": lambda: surrogates.username(handle_of(surrogates.name("first"))),
-    }
-    return slots | {slot: expand_text(template, rng, slots) for slot, template in STICKY.items()}
-
-
-def _prose(rng: random.Random, story: Sequence[str], length: float) -> list[list[str]]:
-    """Return paragraphs of sentence templates: the story in order, with traps in between."""
-    n_sentences = round(length * (rng.randint(50, 60) if rng.random() < 1 / 60 else rng.randint(4, 16)))
-    traps = cycle(rng.sample(PHRASES["traps"], len(PHRASES["traps"])))
+def _prose(rng: random.Random, phrases: Phrases, topic: str, length: float) -> list[list[str]]:
+    """Return paragraphs of sentence templates: the topic's story in order, with traps in between."""
+    story = [*phrases["start"], *phrases["topics"][topic], *phrases["end"]]
+    n_sentences = round(length * rng.randint(*phrases["sentences"]["long" if rng.random() < LONG_SHARE else "usual"]))
+    traps = cycle(rng.sample(phrases["traps"], len(phrases["traps"])))
     sentences: list[str] = []
     while n_sentences > 0:
         for index in sorted(rng.sample(range(len(story)), min(n_sentences, STORY_SENTENCES))):
-            sentences.append(rng.choice(PHRASES["general"]) if rng.random() < GENERAL_SHARE else story[index])
-            if rng.random() < TRAP_SHARE:
+            is_general = rng.random() < phrases["shares"]["general"]
+            sentences.append(rng.choice(phrases["general"]) if is_general else story[index])
+            if rng.random() < phrases["shares"]["trap"]:
                 sentences.append(next(traps))
         n_sentences -= STORY_SENTENCES
     paragraphs = []
@@ -189,12 +153,47 @@ def _prose(rng: random.Random, story: Sequence[str], length: float) -> list[list
     return paragraphs
 
 
-def _block(rng: random.Random, kind: str) -> str:
-    return "\n".join(rng.sample(PHRASES["blocks"][kind], 1 if kind == "quote" else rng.randint(2, 4)))
+def _blocks(rng: random.Random, phrases: Phrases, head: Sequence[str], prose: Sequence[Sequence[str]]) -> list[str]:
+    """Return the blocks of a document: its head, paragraphs with or without headings, lists, references, traps."""
+    shares, gaps = phrases["shares"], phrases["gaps"]
+    blocks = [rng.choice(gaps["head"]).join(head)]
+    headings = cycle(phrases["headings"])
+    with_headings = rng.random() < shares["headings"]
+    for paragraph in prose:
+        if with_headings:
+            blocks.append(next(headings))
+        blocks.append(rng.choice(gaps["sentences"]).join(paragraph))
+        if rng.random() < shares["block"]:
+            blocks.append(_block(rng, rng.choice(list(phrases["blocks"].values()))))
+    if rng.random() < shares["references"]:
+        blocks += [rng.choice(phrases["reference_headings"]), _block(rng, phrases["references"])]
+    if rng.random() < shares["last_trap"]:
+        blocks.append(rng.choice(phrases["trap_lines"]))
+    return blocks
 
 
-def _common_first(rng: random.Random, options: Sequence[str]) -> str:
-    return rng.choices(options, [1 / rank for rank in range(1, len(options) + 1)])[0]
+def _block(rng: random.Random, block: Phrases) -> str:
+    least, *most = block["n_lines"]
+    return "\n".join(rng.sample(block["lines"], rng.randint(least, *most) if most else least))
+
+
+def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:
+    """Return the slots of a document: its author with PII of `pii_types`, other people, companies and places."""
+    surrogates = Surrogates(rng, set(WORDS))
+    people = (author(surrogates, pii_types) if pii_types else {}) | others(surrogates, PEOPLE)
+    style = rng.choices(NAME_STYLES, STYLE_WEIGHTS)[0]
+    names = {slot: style(name) for slot, name in people.items() if slot.partition(".")[0] in (NAME_STUDENT, *PEOPLE)}
+    slots: dict[str, Any] = {
+        **surrogates.slots,
+        **people,
+        **names,
+        **{f"{who}.handle": handle_of(people[who]) for who in PEOPLE},
+        "other_company": surrogates.slots["company"],
+        "office": surrogates.address,
+        "website": lambda: surrogates.url(handle_of(people["author"])),
+        "reviewer": lambda: surrogates.username(handle_of(surrogates.name("first"))),
+    }
+    return slots | {slot: expand_text(template, rng, slots) for slot, template in STICKY.items()}
 
 
 def _retype(rng: random.Random, template: str) -> str:

@@ -33,7 +33,7 @@ def read_phrases(name: str) -> dict[str, Any]:
     return json.loads((Path(__file__).parent / "phrases" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-FILLERS: Mapping[str, list[str]] = read_phrases("fillers")
+FILLERS: Mapping[str, Options] = read_phrases("fillers")
 
 
 def pick(rng: random.Random, options: Options) -> str:
@@ -64,7 +64,7 @@ def expand(template: str, rng: random.Random, slots: Slots) -> list[Span]:
             text, root = slots[part], part.partition(".")[0]
             spans.append((text if isinstance(text, str) else text(), root if root in PII_TYPES else None))
         else:
-            spans.extend(expand(rng.choice(FILLERS[part]), rng, slots))
+            spans.extend(expand(pick(rng, FILLERS[part]), rng, slots))
     return [span for span in spans if span[0]]
 
 

@@ -6,23 +6,25 @@ from itertools import product
 
 import pytest
 
-from pii_kit.augment.slots import author, drawn, others
-from pii_kit.augment.surrogates import PLANTED, Surrogates
+from pii_kit.augment.plant import PLANTED, author, others
+from pii_kit.augment.surrogates import Surrogates
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 from pii_kit.sample import KINDS, PHRASES, TOPICS, document_slots
 from pii_kit.templates import CHOICE, FILLERS, SLOT, expand, expand_text
 
 NAME_TABLES = ("name_lines", "name_behind", "name_ends", "name_sentences", "name_again")
 NAME_STORIES = [sentence for story in PLANTED["name_stories"] for sentence in (*story["first"], *story["more"])]
-TRAP_STORIES = [sentence for story in PLANTED["trap_stories"] for sentence in (*story["first"], *story["more"])]
-TRAPS = [*PLANTED["trap_lines"], *PLANTED["trap_sentences"], *PLANTED["headings"], *TRAP_STORIES, *FILLERS["other_did"]]
+STORIES = [story for kind in PLANTED["traps"] for story in kind.get("stories", ())]
+TRAPS = [one for kind in PLANTED["traps"] for one in kind.get("lines", ())]
+TRAPS += [sentence for story in STORIES for sentence in (*story["first"], *story["more"])]
 NAMES = [*(one for table in NAME_TABLES for one in PLANTED[table]), *NAME_STORIES, *FILLERS["mates_did"]]
 LINES = [(one, pii_type) for pii_type, table in PLANTED["lines"].items() for one in table]
 PLACES = ("pii_head", "pii_body", "pii_foot")
 SAMPLE_PII = [(one, pii_type) for place in PLACES for pii_type, table in PHRASES[place].items() for one in table]
 SAMPLE_PII += [(one, NAME_STUDENT) for one in (*PHRASES["name_again"], *PHRASES["name_again_lines"])]
+BLOCKS = [*PHRASES["blocks"].values(), PHRASES["references"]]
 SAMPLE_TEXT = [
-    *PHRASES["traps"], *PHRASES["trap_lines"], *(line for lines in PHRASES["blocks"].values() for line in lines),
+    *PHRASES["traps"], *PHRASES["trap_lines"], *(line for block in BLOCKS for line in block["lines"]),
     *(one for kind in KINDS.values() for part in ("titles", "headings", "start", "end") for one in kind[part]),
     *(sentence for kind, topic in TOPICS for sentence in KINDS[kind]["topics"][topic]),
 ]  # fmt: skip
@@ -35,15 +37,18 @@ def types_of(template: str) -> set[str]:
 def planted_slots(pii_types=PII_TYPES, *, student: bool = True):
     """The slots as they are when a document is planted; those of a trap know no student."""
     surrogates = Surrogates(random.Random(0))
-    slots = (author(surrogates, pii_types) if student else {}) | others(surrogates) | drawn(surrogates)
+    slots = (author(surrogates, pii_types) if student else {}) | others(surrogates) | surrogates.slots
     return slots | {"gap": "\n\n", "title": slots["heading"], "TITLE": slots["heading"]}
 
 
 def every_choice(template: str) -> list[str]:
     """Return a template with each combination of its alternatives."""
     choices = [match[1].split("|") for match in CHOICE.finditer(template)]
+    if not choices:
+        return [template]
     plain = CHOICE.sub("\0", template).split("\0")
-    return [plain[0] + "".join(map("".join, zip(drawn, plain[1:], strict=True))) for drawn in product(*choices)]
+    forms = (plain[0] + "".join(map("".join, zip(drawn, plain[1:], strict=True))) for drawn in product(*choices))
+    return [one for form in forms for one in every_choice(form)]
 
 
 def check(templates, slots, pii_types) -> None:
@@ -83,6 +88,8 @@ def test_every_planted_template_of_another_type_holds_it_and_at_most_a_name():
 def test_no_trap_and_no_filler_holds_pii_and_every_slot_of_a_trap_is_known():
     check(TRAPS, planted_slots(student=False), set())
     slots = document_slots(random.Random(0), ()) | planted_slots(student=False)
+    slots |= dict.fromkeys(("handle", "first", "first2", "initial", "last2", "FIRST", "LAST"), "Ann")
+    slots |= dict.fromkeys(("first.initial", "first.lower", "last.initial", "last.lower"), "a")
     check([word for name, words in FILLERS.items() if name != "mates_did" for word in words], slots, set())
 
 

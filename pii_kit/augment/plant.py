@@ -1,24 +1,32 @@
-"""Plant PII in documents without PII, and traps in any document: insert lines and sentences between tokens."""
+"""Plant PII in documents without PII, and traps in any document: insert lines and sentences between tokens.
 
+`phrases/planted.json` says what is planted, and where. A new kind of trap is an entry of its `traps`: sentences about
+the same people (`stories`), or `lines` for a `place` or for several with their weights. The kinds are tried in their
+order, each with its `share`; the last one needs none.
+"""
+
+import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from pii_kit.augment.slots import author, drawn, others
-from pii_kit.augment.surrogates import PLANTED, Surrogates
+from pii_kit.augment.surrogates import INITIALS, Surrogates, handle_of
 from pii_kit.documents import Document, Span, cut, document_of_spans, join
-from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS
-from pii_kit.templates import Slots, expand, pick
+from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
+from pii_kit.templates import Slots, expand, expand_text, pick, read_phrases
 
+PLANTED = read_phrases("planted")
+MATES = ("mate", "mate2", "mate3")
 HEAD_TOKENS = 60  # the start of a document, where titles and author lines are
 HEAD_WEIGHTS = (5, 4, 2, 1, 1)  # of the first lines
 LINE_TOKENS = 12  # a longer line is not a heading
 LINE_START_SHARE = 0.3  # share of planted sentences that begin a line
 PAGE_BREAK_SHARE = 0.3  # share of lines planted in mid-sentence, like the page headers in text from a PDF
-STORY_SHARE = 0.12  # share of planted names and traps that are told in several sentences
-SENTENCE_SHARE = {"PII": 0.3, "trap": 0.45}  # share of what is planted that is a sentence, not a line
+STORY_SHARE = 0.12  # share of planted names that are told in several sentences
+SENTENCE_SHARE = 0.3  # share of other planted PII that is a sentence, not a line
+LINE_PLACES = {"head": 4, "body": 3, "end": 2}
 SECOND_NAME_SHARE = 0.35
 # White space that replaces a share of planted spaces, as in text from a PDF: (share, white space), and its weight.
 NOISES = ((0.0, " "), (0.12, "\n"), (0.1, " \n"), (0.3, "  "), (0.1, "\t"), (0.2, "\xa0"))
@@ -46,6 +54,67 @@ def insert(document: Document, insertions: Sequence[Insertion]) -> Document:
     return join(document.number, [*parts, cut(document, done, len(document.tokens))])
 
 
+def author(surrogates: Surrogates, pii_types: Collection[str]) -> dict[str, str]:
+    """Return the slots of the author and three fellow students: their names, and the author's PII of `pii_types`."""
+    rng = surrogates.rng
+    slots: dict[str, str] = {}
+    for mate in ("", *MATES):
+        first, last, full = _student(surrogates)
+        role, dot = (f"{NAME_STUDENT}.{mate}", "_") if mate else (NAME_STUDENT, ".")
+        slots |= {
+            role: full,
+            f"{role}{dot}first": first,
+            f"{role}{dot}last": last,
+            f"{role}{dot}reversed": rng.choice((f"{last}, {first}", f"{last}, {first}", f"{last} {first}")),
+            f"{role}{dot}short": f"{first} {last[0]}.",
+            f"{role}{dot}initials": f"{first[0]}. {last}",
+        }
+    names = slots[f"{NAME_STUDENT}.first"], slots[f"{NAME_STUDENT}.last"]
+    draws = {
+        EMAIL: lambda: surrogates.email(_handle(rng, *names)),
+        USERNAME: lambda: surrogates.username(_handle(rng, *names)),
+        ID_NUM: surrogates.id_number,
+        PHONE_NUM: surrogates.phone,
+        URL_PERSONAL: lambda: surrogates.url(_handle(rng, *names, "-", "")),
+        STREET_ADDRESS: surrogates.address,
+    }
+    slots |= {pii_type: draw() for pii_type, draw in draws.items() if pii_type in pii_types}
+    if ID_NUM in slots:
+        slots |= {f"{ID_NUM}.{mate}": surrogates.like(slots[ID_NUM]) for mate in MATES}
+    if EMAIL in slots:
+        slots[f"{EMAIL}.mate"] = surrogates.email(handle_of(slots[f"{NAME_STUDENT}.mate_first"]))
+    return slots
+
+
+def _student(surrogates: Surrogates) -> tuple[str, str, str]:
+    """Draw a first name, a last name, and the full name in one of the forms that students use."""
+    home = surrogates.place()
+    first, last = surrogates.name("first", home), surrogates.name("last", home)
+    slots: Slots = {
+        "first": first, "first.initial": first[0], "FIRST": first.upper(), "first.lower": first.lower(),
+        "last": last, "last.initial": last[0], "LAST": last.upper(), "last.lower": last.lower(),
+        "first2": lambda: surrogates.name("first", home), "last2": lambda: surrogates.name("last", home),
+        "initial": lambda: surrogates.rng.choice(INITIALS),
+    }  # fmt: skip
+    return first, last, expand_text("{name_form}", surrogates.rng, slots)
+
+
+def _handle(rng: random.Random, first: str, last: str, *joints: str) -> str:
+    """Return a name as in an e-mail address: "anasilva", "ana.silva7", "asilva", "silva_ana", "ana"."""
+    first, last = handle_of(first), handle_of(last)
+    joint = rng.choice(joints or ("", "", ".", ".", "_"))
+    handle = rng.choice((first + joint + last, first + joint + last, first[0] + last, last + joint + first, first))
+    return handle + rng.choice(("", "", "", str(rng.randrange(100)), str(rng.randrange(1960, 2010))))
+
+
+def others(surrogates: Surrogates, roles: Sequence[str] = ("other", "another")) -> dict[str, str]:
+    """Return the slots of people who are not students."""
+    slots: dict[str, str] = {}
+    for role in roles:
+        slots[f"{role}.first"], slots[f"{role}.last"], slots[role] = surrogates.person()
+    return slots
+
+
 class Planter:
     """Make insertions for one document, with its own line breaks and spaces, and never inside its PII.
 
@@ -69,10 +138,9 @@ class Planter:
         self.head_starts = [start for start in self.line_starts if start <= HEAD_TOKENS][:5]
         self.sentence_starts = [i + 1 for i, token in enumerate(tokens[:-1]) if token == "." and self._is_free(i + 1)]
         self.headings = list(filter(None, map(self._heading_at, self.line_starts[:20])))
-        draws = drawn(surrogates)
-        self._new_heading = draws["heading"]
         titles: Slots = {"title": self._title, "TITLE": lambda: self._title().upper()}
-        self.slots: Slots = {**people, **draws, **titles, "gap": self.gap}
+        self.slots: Slots = {**people, **surrogates.slots, **titles, "gap": self.gap}
+        self._new_heading = surrogates.slots["heading"]
 
     def _is_free(self, place: int) -> bool:
         """Return whether an insertion before the token at `place` leaves all PII whole."""
@@ -113,46 +181,37 @@ class Planter:
                     new += [(space, None), (word, pii_type)]
         return [span for span in new if span[0]]
 
-    def line_at(self, start: int, template: str) -> Insertion:
-        """Insert a line before the line that begins at token `start`, or at the end of the document."""
-        after_text = start == len(self.document.tokens) and "\n" not in self.document.tokens[-1]
-        return Insertion(start, self.part("{gap}" + template if after_text else template + "{gap}"))
+    def insertion(self, place: str | Mapping[str, float], template: str) -> Insertion:
+        """Insert a line at the "head", in the "body" or at the "end", a "sentence", or text after the "heading".
 
-    def head_line(self, template: str) -> Insertion:
-        return self.line_at(self.rng.choices(self.head_starts, HEAD_WEIGHTS[: len(self.head_starts)])[0], template)
-
-    def end_line(self, template: str) -> Insertion:
-        return self.line_at(len(self.document.tokens), template)
-
-    def body_line(self, template: str) -> Insertion:
-        """Insert between lines, or in mid-sentence like a page header."""
-        if self.rng.random() >= PAGE_BREAK_SHARE:
-            return self.line_at(self.rng.choice(self.line_starts), template)
-        place = self.rng.randrange(len(self.document.tokens) + 1)
-        while place and not self._is_free(place):
-            place -= 1
-        return Insertion(place, self.part("{gap}" + template + "{gap}"))
-
-    def after_heading(self, template: str) -> Insertion:
-        """Insert at the end of the first line if that is a heading, else as a line at the start of the document."""
-        end = next((i for i, token in enumerate(self.document.tokens) if "\n" in token), 0)
-        if not 0 < end <= LINE_TOKENS:
-            return self.head_line(template.strip(" :"))
-        return Insertion(end, self.part(template.removeprefix(" ")), space=template.startswith(" "))
-
-    def sentence(self, template: str) -> Insertion:
-        """Insert between two sentences, or at the start of a line."""
-        at_line = not self.sentence_starts or self.rng.random() < LINE_START_SHARE
-        place = self.rng.choice(self.line_starts if at_line else self.sentence_starts)
-        return Insertion(place, self.part(template + " "), space=True)
-
-    def any_line(self, template: str, weights: tuple[float, float, float]) -> Insertion:
-        """Insert at the head, in the body or at the end, with these weights."""
-        return self.rng.choices((self.head_line, self.body_line, self.end_line), weights)[0](template)
+        A mapping gives places with their weights.
+        """
+        tokens, rng = self.document.tokens, self.rng
+        place = place if isinstance(place, str) else pick(rng, place)
+        if place == "sentence":
+            at_line = not self.sentence_starts or rng.random() < LINE_START_SHARE
+            start = rng.choice(self.line_starts if at_line else self.sentence_starts)
+            return Insertion(start, self.part(template + " "), space=True)
+        if place == "heading":
+            end = next((i for i, token in enumerate(tokens) if "\n" in token), 0)
+            if 0 < end <= LINE_TOKENS:
+                return Insertion(end, self.part(template.removeprefix(" ")), space=template.startswith(" "))
+            place, template = "head", template.strip(" :")  # the first line is no heading
+        if place == "body" and rng.random() < PAGE_BREAK_SHARE:  # in mid-sentence
+            start = rng.randrange(len(tokens) + 1)
+            while start and not self._is_free(start):
+                start -= 1
+            return Insertion(start, self.part("{gap}" + template + "{gap}"))
+        if place == "head":
+            start = rng.choices(self.head_starts, HEAD_WEIGHTS[: len(self.head_starts)])[0]
+        else:
+            start = rng.choice(self.line_starts) if place == "body" else len(tokens)
+        is_after_text = start == len(tokens) and "\n" not in tokens[-1]
+        return Insertion(start, self.part("{gap}" + template if is_after_text else template + "{gap}"))
 
     def story(self, stories: Sequence[Mapping[str, Any]]) -> list[Insertion]:
         """Insert one to five sentences about the same people, in order, mostly a few sentences apart."""
-        story = self.rng.choices(stories, [story.get("weight", 1) for story in stories])[0]
+        story = self.rng.choices(stories, [story["weight"] for story in stories])[0]
         places = self.sentence_starts or self.line_starts
         place = self.rng.randrange(len(places))
         insertions: list[Insertion] = []
@@ -166,18 +225,8 @@ class Planter:
         """Insert the author's name, or a story about students."""
         if self.rng.random() < STORY_SHARE:
             return self.story(PLANTED["name_stories"])
-        place, templates, _ = self.rng.choices(NAME_PLACES, [weight for *_, weight in NAME_PLACES])[0]
-        return [place(self, pick(self.rng, PLANTED[templates]))]
-
-
-# Where the author's name is planted, in which words, and with which weight.
-NAME_PLACES: tuple[tuple[Callable[[Planter, str], Insertion], str, float], ...] = (
-    (Planter.head_line, "name_lines", 9),
-    (Planter.after_heading, "name_behind", 2.5),
-    (Planter.end_line, "name_ends", 2),
-    (Planter.body_line, "name_lines", 1.5),
-    (Planter.sentence, "name_sentences", 3.5),
-)
+        place, templates = pick(self.rng, PLANTED["name_places"]).split()
+        return [self.insertion(place, pick(self.rng, PLANTED[templates]))]
 
 
 def planted(document: Document, type_shares: Mapping[str, float], surrogates: Surrogates) -> list[Insertion]:
@@ -192,10 +241,10 @@ def planted(document: Document, type_shares: Mapping[str, float], surrogates: Su
         if rng.random() < SECOND_NAME_SHARE:
             insertions += planter.name()
         again = pick(rng, PLANTED["name_again"])
-        insertions += [planter.body_line(again) for _ in range(rng.choices((0, 1, 2, 3), (7, 2, 1, 1))[0])]
+        insertions += [planter.insertion("body", again) for _ in range(rng.choices((0, 1, 2, 3), (7, 2, 1, 1))[0])]
     for pii_type in pii_types:
-        template, is_sentence = pick(rng, PLANTED["lines"][pii_type]), rng.random() < SENTENCE_SHARE["PII"]
-        insertions.append(planter.sentence(template) if is_sentence else planter.any_line(template, (4, 3, 2)))
+        template, is_sentence = pick(rng, PLANTED["lines"][pii_type]), rng.random() < SENTENCE_SHARE
+        insertions.append(planter.insertion("sentence" if is_sentence else LINE_PLACES, template))
     return insertions
 
 
@@ -206,12 +255,12 @@ def traps(document: Document, mean: float, surrogates: Surrogates) -> list[Inser
     if not n_traps:
         return []
     planter = Planter(document, others(surrogates), surrogates)
+    *kinds, last = PLANTED["traps"]
     insertions: list[Insertion] = []
     for _ in range(n_traps):
-        if rng.random() < STORY_SHARE:
-            insertions += planter.story(PLANTED["trap_stories"])
-        elif rng.random() < SENTENCE_SHARE["trap"]:
-            insertions.append(planter.sentence(pick(rng, PLANTED["trap_sentences"])))
+        kind = next((kind for kind in kinds if rng.random() < kind["share"]), last)
+        if "stories" in kind:
+            insertions += planter.story(kind["stories"])
         else:
-            insertions.append(planter.any_line(pick(rng, PLANTED["trap_lines"]), (2, 4, 1)))
+            insertions.append(planter.insertion(kind["place"], pick(rng, kind["lines"])))
     return insertions

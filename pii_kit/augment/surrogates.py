@@ -1,16 +1,16 @@
-"""Draw surrogates: names from many countries, e-mail addresses, user names, numbers, links, addresses."""
+"""Draw what fills the slots of templates: names from many countries, addresses, numbers, links, headings."""
 
 import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from pii_kit.documents import english_tokenizer
 from pii_kit.files import KitError
-from pii_kit.lexicon import without_accents
-from pii_kit.templates import FILLERS, expand_text, pick, read_phrases
+from pii_kit.lexicon import read_lexicon, without_accents
+from pii_kit.templates import FILLERS, expand_text, pick
 
 # Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
 # no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.
@@ -35,8 +35,16 @@ POOL = 600  # draws that make up the pool of a locale
 TRIES = 200  # draws from a pool until a name is new; the smallest pool has 20 names
 # In a form "#" stands for a digit, "?" for a capital letter, "*" for a small letter.
 SYMBOLS = {"#": "0123456789", "?": "ABCDEFGHJKLMNPQRSTUVWXYZ", "*": "abcdefghijkmnopqrstuvwxyz"}
-WORDS = tuple(word.lower() for word in FILLERS["lower"])
-PLANTED = read_phrases("planted")
+INITIALS = "ABCDEFGHJKLMNPRSTVW"
+MIDDLE_SHARE = 0.1  # share of other people with a middle initial
+ORDINARY_SHARE = 0.4  # share of nouns in title case that are any word of the lexicon
+MISSPELT_SHARE = 0.12  # share of headings with a misspelt word
+CASES = (str, str.capitalize, str.upper, str.lower)  # what a writer does to the letters of a heading
+CASE_WEIGHTS = (12, 3, 2, 0.5)
+# Providers of Faker that are slots → probability that the American one is drawn.
+PROVIDERS = {
+    "company": 0, "free_email": 1, "free_email_domain": 1, "user_name": 1, "uri": 1, "phone_number": 0.6, "address": 0.7
+}  # fmt: skip
 
 
 @dataclass
@@ -51,29 +59,29 @@ class Surrogates:
 
     def __post_init__(self) -> None:
         rng, choose = self.rng, self.rng.choice
-        # Draws for the slots of forms and templates. A surname in a street's name may also be a name in the document.
+        # Draws for the slots of templates. A surname in a street's name may also be a name in the document.
         self.slots: dict[str, Callable[[], str]] = {
-            "word": lambda: choose(WORDS),
-            "Word": lambda: choose(WORDS).capitalize(),
+            **{provider: partial(self._fake, provider, share) for provider, share in PROVIDERS.items()},
+            "address_line": lambda: self._fake("address", PROVIDERS["address"]).replace("\n", ", "),
+            "Word": lambda: pick(rng, FILLERS["lower"]).capitalize(),
             "code": lambda: "".join(rng.choices("".join(SYMBOLS.values()), k=11)),
             "last": lambda: choose(_pool("last_name", choose(STREET_SURNAMES))),
             "street": lambda: choose(_pool("street_name", choose(STREETS))),
-            "street_line": lambda: self._form("streets"),
-            "postcode": lambda: self.shaped(self._form("postcodes")),
-            "city": lambda: choose(FILLERS["city"] if rng.random() < 0.5 else _pool("city", choose(TOWNS))),
-            "country": lambda: choose(FILLERS["short_country"] if rng.random() < 0.6 else _pool("country", "en_US")),
-            "place": lambda: self._form("places"),
-            "company": lambda: self._fake("company", 0),
-            "link": lambda: self._form("link_forms"),  # not personal: a course, an encyclopedia, a company's page
+            "postcode": lambda: self.shaped(self._form("postcode_form")),
+            "city": lambda: pick(rng, FILLERS["city"] if rng.random() < 0.5 else _pool("city", choose(TOWNS))),
+            "country": lambda: pick(rng, FILLERS["short_country"] if rng.random() < 0.6 else _pool("country", "en_US")),
             "number": self.id_number,
             "hotline": self.phone,
-            "free_email": lambda: self._fake("free_email"),
-            "free_domain": lambda: self._fake("free_email_domain"),
-            "user_name": lambda: self._fake("user_name"),
-            "uri": lambda: self._fake("uri"),
-            "faker_phone": lambda: self._fake("phone_number", 0.6),
-            "faker_address": lambda: self._fake("address", 0.7),
-            "faker_address_line": lambda: self._fake("address", 0.7).replace("\n", ", "),
+            "writer": lambda: self.person()[2],  # of a book
+            "WRITER": lambda: self.person()[2].upper(),
+            "writer.first": lambda: self.name("first"),
+            "writer.last": lambda: self.name("last"),
+            "writer.initial": lambda: choose(INITIALS),
+            "Noun": self._noun,
+            "noun": lambda: self._noun().lower(),
+            "verb": lambda: pick(rng, FILLERS["Verb"]).lower(),
+            "namelike": self._name_word,
+            "heading": self._heading,
         }
 
     def place(self) -> str:
@@ -107,33 +115,32 @@ class Surrogates:
 
     def email(self, handle: str) -> str:
         """Draw an e-mail address: one of Faker's, or one with `handle`."""
-        return self._one_token(lambda: self._form("email_forms", handle))
+        return self._one_token(lambda: self._form("email_form", handle))
 
     def username(self, handle: str) -> str:
         """Draw a user name: one of Faker's, one with `handle`, or two words."""
-        return self._one_token(lambda: self._form("username_forms", handle))
+        return self._one_token(lambda: self._form("username_form", handle))
 
     def url(self, handle: str) -> str:
         """Draw a personal link: one of Faker's, as in the competition, or a profile, a video, a shared file."""
-        return self._one_token(lambda: self._form("url_forms", handle))
+        return self._one_token(lambda: self._form("url_form", handle))
 
     def phone(self) -> str:
-        return separable(lambda: self.shaped(self._form("phone_forms")))
+        return separable(lambda: self.shaped(self._form("phone_form")))
 
     def address(self) -> str:
         """Draw an address, in one or several lines: one of Faker's, or one in the form of another country."""
-        return separable(lambda: self._form("addresses"))
+        return separable(lambda: self._form("address_form"))
 
     def id_number(self) -> str:
         """Draw a number in the form of a student's number, mostly of digits alone."""
-        return self.shaped(self._form("id_forms"))
+        return self.shaped(self._form("id_form"))
 
     def _form(self, name: str, handle: str = "") -> str:
-        """Draw one of the forms of `planted.json`, and fill its slots."""
-        return expand_text(pick(self.rng, PLANTED[name]), self.rng, {**self.slots, "handle": handle})
+        """Draw a form of `fillers.json`, and fill its slots."""
+        return expand_text(f"{{{name}}}", self.rng, {**self.slots, "handle": handle})
 
-    def _fake(self, provider: str, american: float = 1) -> str:
-        """Draw a value of a Faker provider, of the American one with this probability."""
+    def _fake(self, provider: str, american: float) -> str:
         locale = "en_US" if self.rng.random() < american else self.place()
         return getattr(faker_of(self.rng, locale), provider)()
 
@@ -157,6 +164,29 @@ class Surrogates:
             return self.rng.choice(SYMBOLS[kind]) if kind else symbol
 
         return "".join(map(other, text))
+
+    def person(self) -> tuple[str, str, str]:
+        """Draw the first, last and full name of somebody who is not a student."""
+        first, last = self.name("first"), self.name("last")
+        middle = f" {self.rng.choice(INITIALS)}." if self.rng.random() < MIDDLE_SHARE else ""
+        return first, last, f"{first}{middle} {last}"
+
+    def _noun(self) -> str:
+        return pick(self.rng, _ordinary_words() if self.rng.random() < ORDINARY_SHARE else FILLERS["Noun"])
+
+    def _name_word(self) -> str:
+        """Draw a word that could also be a name, such as Hope or Rose, but is the name of nobody in the document."""
+        words = (self.rng.choice(NAME_WORDS[self.rng.choice(("first", "last"))]) for _ in range(20))
+        return next((word for word in words if word.casefold() not in self.avoid), "Hope")
+
+    def _heading(self) -> str:
+        """Draw a heading of title-case words, at times misspelt or in capitals."""
+        text = expand_text("{plain_heading}", self.rng, self.slots)
+        if self.rng.random() < MISSPELT_SHARE:
+            text = misspell(text, self.rng)
+        return (
+            self.rng.choices(CASES, CASE_WEIGHTS)[0](text) + self.rng.choices(("", ":", ".", "?"), (16, 3, 1, 0.5))[0]
+        )
 
     def _one_token(self, draw: Callable[[], str]) -> str:
         while True:
@@ -220,3 +250,30 @@ def _pool(provider: str, locale: str) -> tuple[str, ...]:
     fake.random = random.Random(f"{provider} {locale}")
     drawn = {" ".join(getattr(fake, provider)().split()) for _ in range(POOL)}  # a few names contain two spaces
     return tuple(filter(_is_separable, sorted(drawn)))
+
+
+@cache
+def _ordinary_words() -> list[str]:
+    """Return words of the lexicon that are neither places nor common names, in title case, common ones more often."""
+    weights = {2: 1, 3: 4, 4: 8}
+    return [
+        word.title()
+        for word, (commonness, place, first, last) in sorted(read_lexicon().items())
+        if len(word) > 2 and word.isascii() and not place and max(first, last) < 2
+        for _ in range(weights.get(commonness, 0))
+    ]
+
+
+def misspell(text: str, rng: random.Random) -> str:
+    """Drop, double or swap a letter of one of the words of five letters or more, never its first.
+
+    >>> misspell("The Story", random.Random(3))
+    'The Stoyr'
+    """
+    words = list(re.finditer(r"[^\W\d_]{5,}", text))
+    if not words:
+        return text
+    word = rng.choice(words)
+    place = rng.randrange(word.start() + 1, word.end() - 1)
+    one, two = text[place], text[place + 1]
+    return text[:place] + rng.choice((two, one + one + two, two + one)) + text[place + 2 :]

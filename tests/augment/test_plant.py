@@ -4,9 +4,8 @@ import re
 import pytest
 from conftest import make_document
 
-from pii_kit.augment.plant import Insertion, Planter, insert, planted, traps
-from pii_kit.augment.slots import author, misspell, others
-from pii_kit.augment.surrogates import PLANTED, Surrogates
+from pii_kit.augment.plant import PLANTED, Insertion, Planter, author, insert, others, planted, traps
+from pii_kit.augment.surrogates import Surrogates, misspell
 from pii_kit.documents import document_of_spans, join_tokens
 from pii_kit.labels import NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of
 from pii_kit.templates import FILLERS
@@ -116,7 +115,7 @@ def test_the_sentences_of_a_story_are_about_the_same_people_and_in_order():
             new = insert(one.document, insertions)
             names = {new.tokens[first:end] for first, end, _ in spans_of(new.labels)}
             assert names and all({*" ".join(name).split()} & people for name in names)
-        for story in PLANTED["trap_stories"]:
+        for story in PLANTED["traps"][0]["stories"]:
             new = insert(one.document, one.story([story]))
             assert not new.types
             assert one.slots["other.first"] in new.full_text or one.slots["other.last"] in new.full_text
@@ -134,7 +133,7 @@ def test_headings_vary_and_some_are_misspelt():
 
 def test_a_name_after_a_heading_stays_on_its_line():
     one = planter("My Tool\n\nIt was good.")
-    new = insert(one.document, [one.after_heading(" – {NAME_STUDENT.first}")])
+    new = insert(one.document, [one.insertion("heading", " – {NAME_STUDENT.first}")])
     assert new.full_text.split("\n\n")[0] == f"My Tool – {one.slots['NAME_STUDENT.first']}"
 
 
