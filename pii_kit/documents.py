@@ -5,19 +5,19 @@ import json
 import re
 import warnings
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, StrictBool, StrictInt
 from pydantic_core import from_json
 
-from pii_kit.files import KitError, atomic_write, printable
+from pii_kit.files import KitError, atomic_write, check_record, json_name, printable
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, STREET_ADDRESS, type_of
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ SUFFIX = 40  # characters at the end of a text in which spaCy's suffixes are sea
 
 
 class DataWarning(UserWarning):
-    """Input that can be used, but differs from the competition's description."""
+    """Input that is used, but differs from what the competition describes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
     """One essay. `number` is the field `document` of a file; the lists have an item per token, `labels` may be None."""
 
-    number: int
+    number: Annotated[StrictInt, Field(alias="document", ge=-(2**63), lt=2**63)]  # as in pandas, and the submission
     full_text: str
     tokens: tuple[str, ...]
-    trailing_whitespace: tuple[bool, ...]
+    trailing_whitespace: tuple[StrictBool, ...]
     labels: tuple[str, ...] | None = None
 
     @property
@@ -85,16 +85,6 @@ def covered_tokens(edges: Sequence[int], start: int, end: int) -> tuple[int, int
     return bisect_right(edges, start) - 1, bisect_left(edges, end)
 
 
-class _Entry(BaseModel, strict=True):
-    """A document in a file. Numbers have 64 bits in pandas, numpy and the submission."""
-
-    document: int = Field(ge=-(2**63), lt=2**63)
-    full_text: str
-    tokens: Annotated[list[str], Field(strict=False)]  # a tuple too
-    trailing_whitespace: Annotated[list[bool], Field(strict=False)]
-    labels: Annotated[list[str], Field(strict=False)] | None = None
-
-
 def read_documents(path: str | Path, *, labels_required: bool = False) -> list[Document]:
     """Return the documents of a train.json or test.json in its order.
 
@@ -109,7 +99,7 @@ def read_documents(path: str | Path, *, labels_required: bool = False) -> list[D
         raise KitError(f"{path}: {kind}; looked in {path.parent.absolute()}")
     content = _parse(path)
     if not isinstance(content, list):
-        raise KitError(f"{path}: expected a list of documents, found {_json_name(content)}")
+        raise KitError(f"{path}: expected a list of documents, found {json_name(content)}")
     content.reverse()
     documents: dict[int, Document] = {}
     n_different = 0
@@ -117,9 +107,11 @@ def read_documents(path: str | Path, *, labels_required: bool = False) -> list[D
         entry = content.pop()  # the parsed entry is freed when its document is made
         number = entry.get("document") if isinstance(entry, dict) else None
         place = f"entry {len(documents)}" if number is None else f"document {printable(str(number))}"
-        document = check_entry(entry, f"{path}: {place}", labels_required=labels_required)
+        document = check_entry(entry, f"{path}: {place}")
+        if labels_required and document.labels is None:
+            raise KitError(f"{path}: {place}: labels missing (training and scoring need them)")
         if document.number in documents:
-            raise KitError(f"{path}: document {document.number}: the number is used twice")
+            raise KitError(f"{path}: {place}: the number is used twice")
         documents[document.number] = document
         n_different += join_tokens(document.tokens, document.trailing_whitespace) != document.full_text
     if not documents:
@@ -140,49 +132,26 @@ def _parse(path: Path) -> Any:
         raise KitError(f"{path}: not JSON in UTF-8: {error}; is the file complete?") from None
 
 
-def check_entry(entry: Any, where: str, *, labels_required: bool = False) -> Document:
-    """Return the document of a parsed JSON object.
-
-    Raises:
-        KitError: a field is missing, has another type, or does not fit the others. `where` is what the message names.
-    """
-    try:
-        content = _Entry.model_validate(entry)
-    except ValidationError as error:
-        errors = error.errors()
-        if missing := [str(one["loc"][0]) for one in errors if one["type"] == "missing"]:
-            raise KitError(f"{where}: {', '.join(missing)} missing") from None
-        field = "".join(f"[{part}]" if isinstance(part, int) else part for part in errors[0]["loc"])
-        expected = errors[0]["msg"].replace("valid integer", "whole number").replace("valid ", "")
-        expected = expected.replace("Input should be", f"{field}: expected") if field else "expected a document"
-        raise KitError(f"{where}: {expected}, found {_json_name(errors[0]['input'])}") from None
-    labels, n_tokens = content.labels, len(content.tokens)
-    if labels_required and labels is None:
-        raise KitError(f"{where}: labels missing (training and scoring need them)")
-    for field, items in (("trailing_whitespace", content.trailing_whitespace), ("labels", labels)):
+def check_entry(entry: Any, where: str) -> Document:
+    """Return the document of a parsed JSON object. Raises KitError, which begins with `where`, if a field is wrong."""
+    document = check_record(entry, Document, where)
+    n_tokens = len(document.tokens)
+    for field in ("trailing_whitespace", "labels"):
+        items = getattr(document, field)
         if items is not None and len(items) != n_tokens:
             raise KitError(f"{where}: {field}: {len(items)} values for {n_tokens} tokens")
-    if unknown := set(labels or ()) - LABEL_TO_ID.keys():
+    if unknown := set(document.labels or ()) - LABEL_TO_ID.keys():
         expected = f"expected one of {', '.join(LABELS)}"
         raise KitError(f"{where}: labels: unknown label {printable(min(unknown))!r}; {expected}")
-    return Document(
-        number=content.document,
-        full_text=content.full_text,
-        tokens=tuple(content.tokens),
-        trailing_whitespace=tuple(content.trailing_whitespace),
-        labels=None if labels is None else tuple(labels),
-    )
-
-
-def _json_name(value: Any) -> str:
-    names = {type(None): "null", bool: "true or false", float: "a decimal number", int: "a number", str: "a string"}
-    return names.get(type(value), "an object" if isinstance(value, dict) else "a list")
+    return document
 
 
 def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
     """Write documents to a file that `read_documents` reads; labels are omitted where they are None."""
-    found = ({"document": doc.number} | {name: getattr(doc, name) for name in FIELDS[1:]} for doc in documents)
-    entries = [{name: value for name, value in entry.items() if value is not None} for entry in found]
+    entries = []
+    for document in documents:
+        entry = {"document": document.number} | {name: getattr(document, name) for name in FIELDS[1:]}
+        entries.append({name: value for name, value in entry.items() if value is not None})
     with atomic_write(path) as handle:
         json.dump(entries, handle)
 
@@ -190,8 +159,7 @@ def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
 @cache
 def english_tokenizer() -> "Tokenizer":
     """Return spaCy's tokenizer of English, which split the competition's essays: that of `spacy.blank("en")`."""
-    # Not spacy.blank, which imports every package that extends spaCy: Presidio alone takes seconds. Imported here, as
-    # most commands read tokens and never tokenize.
+    # Not spacy.blank, which imports every package that extends spaCy: Presidio alone takes seconds.
     from spacy import util
     from spacy.lang.en import English
     from spacy.tokenizer import Tokenizer
@@ -217,33 +185,28 @@ def _find_suffix(pattern: re.Pattern, text: str) -> re.Match | None:
     return pattern.search(text) if match and match.start() == 0 and len(text) > SUFFIX else match
 
 
-def _parts(text: str) -> Iterator[str]:
-    """Cut a text inside runs of LONGEST or more characters without whitespace, every PART characters."""
-    cuts = [place for run in LONG.finditer(text) for place in range(run.start() + PART, run.end(), PART)]
-    return (text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True))
-
-
 def tokenize(text: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     """Tokenize a text as the competition does; return tokens and trailing whitespace: joined, they are the text.
 
     >>> tokenize("Hi, Ann")
     (('Hi', ',', 'Ann'), (False, True, False))
     """
-    tokenizer = english_tokenizer()
     tokens: list[str] = []
     spaces: list[bool] = []
-    for part in _parts(text):
+    cuts = [place for run in LONG.finditer(text) for place in range(run.start() + PART, run.end(), PART)]
+    for start, end in pairwise([0, *cuts, len(text)]):
+        part = text[start:end]
         # spaCy refuses unpaired UTF-16 surrogates, which JSON may hold; "?" in their place gives the same tokens.
-        found = tokenizer(part.encode("utf-8", "replace").decode("utf-8"))
-        tokens += [part[token.idx : token.idx + len(token)] for token in found]
-        spaces += [bool(token.whitespace_) for token in found]
+        parsed = english_tokenizer()(part.encode("utf-8", "replace").decode("utf-8"))
+        tokens += [part[token.idx : token.idx + len(token)] for token in parsed]
+        spaces += [bool(token.whitespace_) for token in parsed]
     return tuple(tokens), tuple(spaces)
 
 
 def document_of_text(text: str, number: int = 0) -> Document:
     """Return an unlabelled document of a text, tokenized as the competition does. Raises KitError if it is no text."""
     if not isinstance(text, str):
-        raise KitError(f"document {number}: expected text, found {_json_name(text)}")
+        raise KitError(f"document {number}: expected text, found {json_name(text)}")
     tokens, spaces = tokenize(text)
     return Document(number=number, full_text=text, tokens=tokens, trailing_whitespace=spaces)
 
@@ -277,9 +240,10 @@ def document_of_spans(number: int, spans: Sequence[Span]) -> Document:
 
 def cut(document: Document, first: int, end: int) -> Document:
     """Return the tokens from `first` to `end` as a document; its `full_text` is the joined tokens."""
-    labels = document.labels and document.labels[first:end]
     tokens, spaces = document.tokens[first:end], document.trailing_whitespace[first:end]
-    return _document(document.number, tokens, spaces, labels)
+    labels = document.labels and document.labels[first:end]
+    text = join_tokens(tokens, spaces)
+    return replace(document, full_text=text, tokens=tokens, trailing_whitespace=spaces, labels=labels)
 
 
 def join(number: int, parts: Iterable[Document]) -> Document:
@@ -289,11 +253,5 @@ def join(number: int, parts: Iterable[Document]) -> Document:
     spaces = tuple(space for part in parts for space in part.trailing_whitespace)
     labelled = all(part.labels is not None for part in parts)
     labels = tuple(label for part in parts for label in part.labels or ()) if labelled else None
-    return _document(number, tokens, spaces, labels)
-
-
-def _document(
-    number: int, tokens: tuple[str, ...], spaces: tuple[bool, ...], labels: tuple[str, ...] | None
-) -> Document:
     text = join_tokens(tokens, spaces)
     return Document(number=number, full_text=text, tokens=tokens, trailing_whitespace=spaces, labels=labels)

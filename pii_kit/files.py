@@ -5,30 +5,32 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-Record = TypeVar("Record", bound=BaseModel)
+Record = TypeVar("Record")
+JSON_NAMES = {type(None): "null", bool: "true or false", str: "a string", list: "a list", dict: "an object"}
 
 
 class KitError(Exception):
-    """Bad input. The message names the file, document and field and what was expected; users see no traceback."""
+    """Bad input, in one line: file, document or field, and what was expected. Users see no traceback."""
 
 
 @contextmanager
 def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that replaces `path` only if the block succeeds. Line endings are written unchanged.
-
-    Nobody but the owner can read a `private` file, from the moment it is created.
-    """
+    """Open a UTF-8 text file that replaces `path` if the block succeeds. Only its owner can read a `private` one."""
     path = Path(path)
+    mode = 0o600 if private else 0o666
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)  # left over from a killed process of the same number
     try:
-        with open(partial, "x", encoding="utf-8", newline="", opener=_open_private if private else None) as handle:
+        with open(
+            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8", newline=""
+        ) as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -37,16 +39,11 @@ def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[TextIO]
         partial.unlink(missing_ok=True)
 
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Create an empty folder to fill; it replaces the folder `path` only if the block succeeds.
+    """Create an empty folder to fill; it replaces the folder `path` if the block succeeds.
 
-    If the process is killed while the folders are swapped, the complete new folder is still there as `.NAME.complete`;
-    `recover_folder` moves it to `path`.
+    If the process is killed between the two, `recover_folder` finds the new folder as `.NAME.complete`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,16 +73,15 @@ def recover_folder(path: str | Path) -> None:
 
 
 def check_output(out: str | Path, *inputs: str | Path | None, folder: bool = False) -> None:
-    """Check that a file, or a `folder` that is new or empty, can be written without replacing anything else.
+    """Check that writing a file, or a new or empty `folder`, replaces no input, link, device or other folder.
 
     Raises:
-        KitError: The output is one of the `inputs`, lies in one that is a folder, or is a link, a device, an existing
-            folder (for a file), or not a new or empty folder (for a folder). Inputs that are None are left out.
+        KitError: it would, or the output lies in an input folder. Inputs that are None are left out.
     """
     out = Path(out)
     if out.is_symlink():
         raise KitError(f"{out}: is a link; choose another name for the output")
-    for source in (Path(one) for one in inputs if one is not None):
+    for source in (Path(path) for path in inputs if path is not None):
         if out.resolve() == source.resolve() or (out.exists() and source.exists() and out.samefile(source)):
             raise KitError(f"{out}: is used twice; input and outputs must be different files")
         if source.is_dir() and source.resolve() in out.resolve().parents:
@@ -120,42 +116,50 @@ def _refuse(constant: str) -> None:
 
 
 def read_record(path: Path, schema: type[Record]) -> Record:
-    """Read a JSON file as a pydantic model. Raise KitError if it is missing, damaged or out of range."""
+    """Read a JSON file as a type that pydantic checks. Raise KitError if it is missing, damaged or out of range."""
     return check_record(read_json(path), schema, path)
 
 
 def check_record(content: Any, schema: type[Record], where: str | Path) -> Record:
-    """Return parsed JSON as a pydantic model. Raise KitError, with place and field, if it does not fit."""
+    """Return parsed JSON as a type that pydantic checks. Raise KitError, with place and field, if it does not fit."""
     try:
-        return schema.model_validate(content)
+        return _adapter(schema).validate_python(content)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        problem = f"{field}: {first['msg']}" if field else "expected an object"
-        raise KitError(f"{where}: {problem}, found {printable(str(first['input']))}") from None
+        field = ".".join(map(printable, map(str, first["loc"])))
+        problem = f"{field}: {first['msg'].replace('Input should be', 'expected')}" if field else "expected an object"
+        found = "" if first["type"] == "missing" else f", found {json_name(first['input'])}"
+        raise KitError(f"{where}: {problem}{found}") from None
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter:
+    return TypeAdapter(schema)
+
+
+def json_name(value: Any) -> str:
+    """Return a number as text, and the JSON type of another value, which may be text of an essay."""
+    return JSON_NAMES.get(type(value)) or printable(str(value))
 
 
 def printable(text: str) -> str:
-    """Return at most 40 characters of a stranger's text, with "?" for characters that a terminal would act on.
+    """Return at most 40 characters of a text, with "?" for characters that a terminal would act on.
 
     >>> printable("red " + chr(27) + "[31m")
     'red ?[31m'
     """
-    shown = "".join(character if character.isprintable() else "?" for character in text[:41])
-    return shown if len(shown) <= 40 else shown[:39] + "…"
+    plain = "".join(character if character.isprintable() else "?" for character in text[:41])
+    return plain if len(plain) <= 40 else plain[:39] + "…"
 
 
 @contextmanager
 def loading(place: str | Path) -> Iterator[None]:
-    """Turn whatever a library raises for damaged or strange files into one KitError.
-
-    A panic inside `tokenizers` is a BaseException, so that no narrower class will do.
-    """
+    """Turn whatever a library raises for damaged or strange files into one KitError."""
     try:
         yield
     except (KitError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # a panic inside `tokenizers` is no Exception
         raise KitError(f"{place}: cannot be loaded: {in_one_line(error)}") from None
 
 

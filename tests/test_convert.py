@@ -223,7 +223,7 @@ ERRORS = [
     ({"label": []}, "entry 0: text: expected a text; fields with text: none"),
     ({"text": "x"}, "entry 0: label: expected a list of spans"),
     ({"text": "x", "label": [[0, 1]]}, "entry 0: span 0: label: Field required"),
-    ({"text": "x", "labels": [["0", 1, NAME]]}, "entry 0: span 0: start: Input should be"),
+    ({"text": "x", "labels": [["0", 1, NAME]]}, "entry 0: span 0: start: expected"),
     ({"text": "Ana", "label": [[0, 4, NAME]]}, "at characters 0 to 4: expected a part of the text, which has 3"),
     ({"text": "Ana  Li", "label": [[3, 5, NAME]]}, "expected a part of the text"),
     ({"text": "Ana Li", "label": [[0, 5, NAME], [4, 6, EMAIL]]}, "EMAIL at characters 4 to 6: overlaps another span"),

@@ -315,7 +315,7 @@ def test_many_texts_are_labelled_lazily_as_each_alone():
     assert list(labelled) == [[], known().label("by Ana Silva")]
     with pytest.raises(KitError, match="call label for a single one"):
         known().label_texts("Ana")
-    for text, what in ((None, "null"), (float("nan"), "a decimal number"), (["Ana"], "a list")):
+    for text, what in ((None, "null"), (float("nan"), "nan"), (["Ana"], "a list")):
         with pytest.raises(KitError, match=f"document 1: expected text, found {what}"):
             list(known().label_texts(["Ana", text]))
 
@@ -421,8 +421,8 @@ def test_a_damaged_run_is_an_error_in_one_line(run, file, damage):
     ("file", "change", "message"),
     [
         ("decision.json", {"o_threshold": float("nan")}, "NaN is no number"),
-        ("decision.json", {"o_threshold": 1.5}, "o_threshold: Input should be less than or equal to 1, found 1.5"),
-        ("decision.json", {"window_size": "a\nb" * 30}, r"window_size: .* found a\?ba\?b"),
+        ("decision.json", {"o_threshold": 1.5}, "o_threshold: expected less than or equal to 1, found 1.5"),
+        ("decision.json", {"window_size": "a\nb" * 30}, "window_size: expected a valid integer"),
         ("config.json", {"auto_map": {"AutoModel": "code.py"}}, "names code of its own"),
         ("config.json", {"id2label": {"0": "O"}}, "trained with other labels"),
         ("config.json", {"n_features": 7}, "a table of 7 features"),

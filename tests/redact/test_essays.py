@@ -181,7 +181,7 @@ def test_a_text_that_differs_from_its_tokens_becomes_what_they_spell(tmp_path):
         ("in.json", "[" * 100_000, "not JSON"),
         ("in.json", '[{"title": "a"}]', "entry 1: no column full_text or text; found title"),
         ("in.json", '[{"document": 4, "full_text": 3}]', "entry 1: expected text, found int"),
-        ("in.json", '[{"full_text": "a", "labels": ["O"]}]', "tokens, trailing_whitespace missing"),
+        ("in.json", '[{"full_text": "a", "labels": ["O"]}]', "tokens: Field required"),
         ("in.json", '[{"document": 1, "text": "a"}, {"document": 1, "text": "b"}]', "used twice"),
         ("in.jsonl", '{"text": "a"}\n]', "line 2: not JSON"),
         ("in.csv", "text,n\na\n", "row 2: more or fewer cells than the 2"),

@@ -112,7 +112,7 @@ def test_the_leak_check_searches_other_columns(tmp_path):
         ({"document": [3, 3], "text": ["a", "b"]}, "1 document numbers are used twice"),
         ({"document": [3], "text": pd.Categorical(["a"])}, "text: a categorical column"),
         ({"document": [3], "text": [5]}, "row 1: expected text, found int"),
-        ({"document": [3], "text": ["a"], "tokens": [["a"]]}, "trailing_whitespace missing"),
+        ({"document": [3], "text": ["a"], "tokens": [["a"]]}, "trailing_whitespace: Field required"),
     ],
 )
 def test_a_table_that_cannot_be_redacted_is_one_error_with_its_place(submission, columns, message):
