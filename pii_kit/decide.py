@@ -52,8 +52,8 @@ def repair_bio(labels: Sequence[str]) -> list[str]:
     """
     repaired = list(labels)
     for index in pii_places(labels):
-        pii_type = type_of(labels[index])
-        before = type_of(labels[index - 1]) if index else None
-        if before != pii_type and labels[index].startswith("I-"):
-            repaired[index] = f"B-{pii_type}"
+        if labels[index].startswith("I-"):
+            before, pii_type = labels[index - 1] if index else OUTSIDE, type_of(labels[index])
+            if type_of(before) != pii_type:
+                repaired[index] = f"B-{pii_type}"
     return repaired

@@ -8,6 +8,7 @@ linear in the length of the document, however long a single token is.
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -27,6 +28,7 @@ MIN_ID_LENGTH, MAX_ID_LENGTH = 4, 25  # characters; the bounds of the 1st place
 # From .01 to .1 the gain of copied names was about the same, out of fold on the 340 development documents.
 SURE = 0.02
 MIN_NAME_LENGTH = 3
+_in_lower_case = lru_cache(4)(in_lower_case)  # rules run at many thresholds on one document
 HEAD_TOKENS = 40  # an author line stands among the first tokens of a document, or is its last line
 
 # The second alternative skips a run that is no address at once: a new try at each of its characters is quadratic.
@@ -68,9 +70,10 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
     than one inside a name.
     """
     result = list(labels)
-    for index in pii_places(labels):
-        if document.tokens[index].isspace():
-            result[index] = OUTSIDE
+    if not (spaces := [index for index in pii_places(labels) if document.tokens[index].isspace()]):
+        return result
+    for index in spaces:
+        result[index] = OUTSIDE
     for first, end, pii_type in spans_of(labels, joined=True):
         visible = [i for i in range(first, end) if not document.tokens[i].isspace()]
         if pii_type == types.STREET_ADDRESS and visible:
@@ -85,7 +88,7 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
     of a name ("da", "van", "-") keeps its label. In a document without capital letters, names may be in lower case.
     """
     result, tokens = list(labels), document.tokens
-    if NAME_STUDENT in map(type_of, labels) and in_lower_case(tokens):
+    if f"B-{NAME_STUDENT}" in labels and _in_lower_case(tokens):
         tokens = tuple(token if token in CONNECTORS else token.capitalize() for token in tokens)
     for first, end, pii_type in spans_of(labels, joined=True):
         if pii_type != NAME_STUDENT:
@@ -300,7 +303,8 @@ def _drop(document: Document, labels: Sequence[str], pii_type: str, is_wrong: Ca
     if f"B-{pii_type}" not in labels:
         return result
     for first, end, found in spans_of(labels):
-        text = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
-        if found == pii_type and is_wrong(text):
-            result[first:end] = [OUTSIDE] * (end - first)
+        if found == pii_type:
+            text = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
+            if is_wrong(text):
+                result[first:end] = [OUTSIDE] * (end - first)
     return result
