@@ -183,7 +183,7 @@ def running_stub() -> Iterator[Stub]:
 def built_kit(tmp_path_factory):
     """The kit of this checkout for the user "writer", built once; do not change it."""
     kit = tmp_path_factory.mktemp("built") / "kit"
-    build.build_kit(build.read_description(ROOT / "kaggle_metadata.json"), ROOT, kit, owner="writer")
+    build.build_kit(build.read_description(ROOT), ROOT, kit, owner="writer")
     return kit
 
 

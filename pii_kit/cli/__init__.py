@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from pii_kit import __version__
-from pii_kit.cli import data, kaggle, language_model, redact, tagging
-from pii_kit.cli.options import examples, new_app
+from pii_kit.cli import kaggle, language_model, redact, tagging
+from pii_kit.cli.options import Seed, examples, new_app, option
 from pii_kit.documents import DataWarning
 from pii_kit.files import KitError
 
@@ -35,7 +35,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback(epilog=EPILOG)
 def _about(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print it")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print the version")
     ] = False,
 ) -> None:
     """Find PII in student essays."""
@@ -43,8 +43,8 @@ def _about(
 
 @app.command(epilog=examples("demo", "demo --seed 1"))
 def demo(
-    documents: Annotated[int, typer.Option(min=1, metavar="N", help="number of training essays")] = 550,
-    seed: Annotated[int, typer.Option(min=0, metavar="S", help="random seed of essays and training")] = 0,
+    documents: Annotated[int, option("N", "number of training essays", min=1)] = 550,
+    seed: Seed = 0,
 ) -> None:
     """Run notebooks 01 to 05 on made-up essays, into outputs/demo."""
     from pii_kit.demo import run_demo
@@ -52,7 +52,7 @@ def demo(
     run_demo(seed=seed, n_documents=documents)
 
 
-for module in (data, tagging, redact):
+for module in (tagging, redact):
     app.add_typer(module.app)
 app.add_typer(kaggle.app, name="kaggle")
 app.add_typer(language_model.app, name="lm")
@@ -83,9 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        advice = {"train": "; the same command with --resume continues the run"}
-        advice["demo"] = "; run the same command again: it continues where it stopped"
-        verb = words[1] if words[0] == "lm" else words[0]
-        print(f"interrupted{advice.get(verb, '')}", file=sys.stderr)
+        advice = "; the same command with --resume continues the run" * ("train" in words[:2])
+        advice += "; run the same command again: it continues where it stopped" * (words[0] == "demo")
+        print(f"interrupted{advice}", file=sys.stderr)
         return 130
     return 0

@@ -2,26 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pii_kit.cli import options
-from pii_kit.cli.options import choice, examples, flag, new_app, number, option
-from pii_kit.files import KitError, check_output
+from pii_kit.cli.options import examples, new_app, option
+from pii_kit.files import KitError, check_output, check_record
 
 if TYPE_CHECKING:
     from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 
 app = new_app("Train, evaluate, sample and export the byte-level SHA-RNN language model.")
 
-
 Text = Annotated[Path, option("FILE", "text file, also .xz, .gz, .bz2 or .zip", "--data")]
-Memory = Annotated[int | None, option("N", "positions of the memory; default: as trained", min=0)]
-Drop = Annotated[float | None, option("SHARE", "default: as --dropout", min=0, max=0.99)]
-Start = Annotated[Path | None, option("RUN", "start from the best weights of this run, with its sizes", "--from")]
-EvalSteps = Annotated[int | None, option("N", "windows between validations; default: one an epoch", min=1)]
-Part = Annotated[str, choice(("all", "train", "validation", "test"), "part of the text, split as in training")]
-SIZES = ("hidden_size", "boom_size", "num_hidden_layers", "num_attention_heads", "memory_size")
-DROPOUTS = ("dropout", "input_dropout", "output_dropout")
+Part = Annotated[Literal["all", "train", "validation", "test"], option(None, "part of the text, split as in training")]
+SIZES = ("hidden_size", "boom_size", "num_hidden_layers", "num_attention_heads", "memory_size", "dropout")
 
 
 @app.command(
@@ -36,7 +30,7 @@ def train(
     run: options.RunFolder,
     resume: options.Resume = False,
     minutes: options.Minutes = None,
-    start: Start = None,
+    start: Annotated[Path | None, option("RUN", "start from this run's best weights, with its sizes", "--from")] = None,
     hidden_size: Annotated[int, option("N", "of embedding and LSTM; the paper's is 1024", "--width", min=2)] = 256,
     boom_size: Annotated[int, option("N", "width of Boom; the paper's is 4096", "--boom", min=2)] = 1024,
     num_hidden_layers: Annotated[int, option("N", "number of Blocks", "--layers", min=1)] = 4,
@@ -44,20 +38,12 @@ def train(
     num_attention_heads: Annotated[int, option("N", "attention heads", "--heads", min=1)] = 1,
     memory_size: Annotated[int, option("N", "positions of the memory", "--memory", min=0)] = 5000,
     dropout: Annotated[float, option("SHARE", "dropout inside Blocks", min=0, max=0.99)] = 0.1,
-    input_dropout: Drop = None,
-    output_dropout: Drop = None,
     epochs: Annotated[int, option("N", "passes over the training part", min=1)] = 1,
     batch_size: Annotated[int, option("N", "streams in parallel", min=1)] = 8,
     window_size: Annotated[int, option("N", "longest window, in bytes", min=5)] = 128,
-    learning_rate: Annotated[float, number("RATE", "after the warm-up")] = 1e-3,
-    weight_decay: Annotated[float, option("X", "weight decay", min=0)] = 1.2e-6,
-    clip_norm: Annotated[float, number("X", "largest norm of the gradient")] = 0.25,
-    warmup_steps: Annotated[int, option("N", "steps of the warm-up", min=0)] = 200,
-    eval_steps: EvalSteps = None,
-    eval_streams: Annotated[int, option("N", "streams in parallel in validation", min=1)] = 8,
+    learning_rate: Annotated[float, option("RATE", "after the warm-up")] = 1e-3,
     seed: options.Seed = 0,
-    optimizer: Annotated[str, choice(("adam", "adamw", "lamb"), "optimizer")] = "lamb",
-    mixed_precision: Annotated[str, choice(("auto", "no", "bf16"), "precision of products")] = "auto",
+    optimizer: Annotated[Literal["lamb", "adam", "adamw"], option(None, "optimizer")] = "lamb",
 ) -> None:
     """Train on the first 90% of a text, validate and test on the rest."""
     given = dict(locals())
@@ -65,13 +51,14 @@ def train(
     from pii_kit.language_model import LanguageModelConfig, read_bytes, train_language_model
     from pii_kit.models.sha_rnn import byte_model_config
 
-    config = LanguageModelConfig(**{name: given[name] for name in LanguageModelConfig.model_fields})
+    named = {name: given[name] for name in LanguageModelConfig.model_fields if name in given}
+    config = check_record(named, LanguageModelConfig, "lm train")
     text, layers = read_bytes(data), _attention(attention, num_hidden_layers)
     try:
-        sizes = byte_model_config(**{name: given[name] for name in SIZES + DROPOUTS}, attention_layers=layers)
+        sizes = byte_model_config(**{name: given[name] for name in SIZES}, attention_layers=layers)
     except ValueError as error:
         raise KitError(str(error)) from None
-    how: dict = {"start": start, "resume": resume, "deadline": deadline_in(minutes), "source": str(data)}
+    how: dict[str, Any] = {"start": start, "resume": resume, "deadline": deadline_in(minutes), "source": str(data)}
     result = train_language_model(text, sizes, config, run, **how)
     bpc = f"bpc {result['validation_bpc']:.3f} (validation, step {result['step']}), {result['test_bpc']:.3f} (test)"
     print(f"{run}: {bpc}; {result['elapsed_seconds']:.0f} s on {result['device']}")
@@ -86,41 +73,39 @@ def _attention(text: str, n_layers: int) -> list[int]:
     return sorted({int(index) for index in text.split(",")})
 
 
-@app.command(epilog=examples("lm eval --run runs/lm --data enwik8.zip --part test"))
+@app.command(epilog=examples("lm eval --run runs/lm --data enwik8.zip --part test --memory 100"))
 def eval(
     run: options.RunFolder,
     data: Text,
-    memory: Memory = None,
+    memory: Annotated[int | None, option("N", "positions of the memory; default: as trained", min=0)] = None,
     part: Part = "all",
     window_size: Annotated[int, option("N", "bytes per window", min=1)] = 256,
     streams: Annotated[int, option("N", "streams in parallel; more are faster", min=1)] = 1,
-    back_off: Annotated[bool, flag("--back-off", "empty the memory after each window")] = False,
 ) -> None:
     """Measure the bits per character of a text."""
     from pii_kit.language_model import bits_per_character, read_bytes, split_bytes
 
     text = read_bytes(data)
-    chosen = text if part == "all" else getattr(split_bytes(text), part)
-    if len(chosen) < 2:
-        raise KitError(f"{data}: the part {part!r} has {len(chosen)} bytes; expected at least 2")
-    sizes = {"window_size": window_size, "n_streams": streams}
-    bpc = bits_per_character(_load(run, memory), chosen, **sizes, back_off=back_off, progress=True)
-    print(f"{data}: {bpc:.4f} bits per character over {len(chosen) - 1} bytes")
+    text = text if part == "all" else getattr(split_bytes(text), part)
+    model = _load(run)
+    if memory is not None:
+        model.config.memory_size = memory
+    bpc = bits_per_character(model, text, window_size=window_size, n_streams=streams, progress=True)
+    print(f"{data}: {bpc:.4f} bits per character over {len(text) - 1} bytes")
 
 
 @app.command(epilog=examples("lm sample --run runs/lm --prompt 'The city of' --bytes 1000 --temperature .8"))
 def sample(
     run: options.RunFolder,
-    memory: Memory = None,
     prompt: Annotated[str, option("TEXT", "text to continue")] = "",
     n_bytes: Annotated[int, option("N", "length of the new text", "--bytes", min=1)] = 500,
-    temperature: Annotated[float, number("T", "below 1: more likely bytes")] = 1.0,
+    temperature: Annotated[float, option("T", "below 1: more likely bytes", min=0.01)] = 1.0,
     seed: options.Seed = 0,
 ) -> None:
     """Generate text."""
     from pii_kit.language_model import generate
 
-    text = generate(_load(run, memory), prompt.encode(), n_bytes=n_bytes, temperature=temperature, seed=seed)
+    text = generate(_load(run), prompt.encode(), n_bytes=n_bytes, temperature=temperature, seed=seed)
     sys.stdout.write(prompt + text.decode("utf-8", errors="replace") + "\n")
 
 
@@ -134,11 +119,8 @@ def export(run: options.RunFolder, out: options.Out) -> None:
     print(f"{out}: exported; logits differ by {difference:.1g} at most from PyTorch's")
 
 
-def _load(run: Path, memory: int | None) -> "ShaRnnForCausalLM":
+def _load(run: Path) -> "ShaRnnForCausalLM":
     from pii_kit.language_model import load_language_model
     from pii_kit.models.network import working_devices
 
-    model = load_language_model(run, device=working_devices()[0])
-    if memory is not None:
-        model.config.memory_size = memory
-    return model
+    return load_language_model(run, device=working_devices()[0])

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from pii_kit.cli import options
-from pii_kit.cli.options import choice, counted, examples, flag, load_tagger, option
+from pii_kit.cli.options import counted, examples, flag, load_tagger, option
 from pii_kit.documents import DataWarning, Document
 from pii_kit.files import KitError, atomic_write, check_output, write_json
 from pii_kit.labels import NAME_STUDENT, PII_TYPES
 
 app = typer.Typer()
-MODES = ("mask", "type", "surrogate", "hash")
 KEY = "PII_KIT_KEY"
 
 
@@ -28,7 +27,7 @@ KEY = "PII_KIT_KEY"
 def redact(
     data: options.Texts,
     out: Annotated[Path, option("OUT", "the redacted essays, in the same form; with --restore, the original ones")],
-    mode: Annotated[str | None, choice(MODES, "what takes the place of PII")] = None,
+    mode: Annotated[options.Mode | None, option(None, "what takes the place of PII")] = None,
     submission: Annotated[Path | None, option("FILE.csv", "labels of the essays, as predict writes them")] = None,
     decisions: Annotated[Path | None, option("FILE.json", "labels of the essays, as review's page saves them")] = None,
     run: options.Runs = None,
@@ -51,30 +50,29 @@ def redact(
 ) -> None:
     """Replace PII in essays."""
     read = [data, submission, decisions, train, key_file, allow, deny, *(run or ()), mapping if restore else None]
-    outputs = _check_outputs(data, None if ray else out, mapping if not restore else None, report, read)
-    labels_given = [submission, run, decisions]
+    page = report and report.parent / f"{report.stem}.html"
+    outputs = [None if ray else out, None if restore else mapping, report, page]  # a job on Ray may continue
+    for place, path in enumerate(outputs):
+        if path:
+            check_output(path, *read, *outputs[:place], folder=path == out and data.is_dir())
     if restore:
-        if not mapping or mode or any(labels_given) or report or ray:
-            raise KitError("--restore takes --data, --mapping and --out alone")
+        if not mapping:
+            raise KitError("--restore needs --mapping FILE.json, which the redaction has written")
         from pii_kit.redact.release import restore as restore_files
 
         print(f"{out}: {counted(restore_files(data, mapping, out), 'file')} restored")
         return
+    has_labels = bool(submission or decisions)
     conflicts = {
-        f"--mode is missing: what takes the place of PII; expected one of {', '.join(MODES)}": not mode,
-        "expected not more than one of --submission, --run and --decisions": sum(map(bool, labels_given)) > 1,
-        "--threshold and --recall need probabilities; leave out --submission and --decisions": (threshold or recall)
-        and (submission or decisions),
+        "--mode is missing: what takes the place of PII (mask, type, surrogate or hash)": not mode,
+        "expected one of --submission, --run and --decisions": has_labels and (run or (submission and decisions)),
+        "--threshold and --recall are for taggers, not for given labels": has_labels and (threshold or recall),
         "--ray takes no --mapping and no --decisions, which are about single files": ray and (mapping or decisions),
-        "--address and --workers need --ray": (address or workers) and not ray,
     }
     for message, is_wrong in conflicts.items():
         if is_wrong:
             raise KitError(message)
-    o_threshold, by_type = options.thresholds(threshold)
     from pii_kit.redact import Redaction
-    from pii_kit.redact.essays import read_essays
-    from pii_kit.redact.release import redact_essays, report_of, write_release
 
     settings = Redaction(
         mode=str(mode),
@@ -86,84 +84,65 @@ def redact(
         deny=_strings(deny),
     )
     if ray:
+        from pii_kit.redact.ray_engine import redact_on_ray
+        from pii_kit.redact.table import TableConfig
+
+        o_threshold, by_type = options.thresholds(threshold)
         if recall:
             o_threshold = load_tagger(run, threshold, train, recall)[1].o_threshold
-        chosen: dict[str, Any] = {"runs": tuple(run or ()), "submission": submission}
-        chosen |= {"o_threshold": o_threshold, "thresholds": tuple(by_type.items()), "text_column": text_column}
-        content = _redact_on_ray(data, out, settings, chosen, strict=strict, address=address, n_workers=workers)
+        chosen: dict[str, Any] = {"o_threshold": o_threshold, "thresholds": tuple(by_type.items())}
+        chosen |= {"runs": tuple(run or ()), "submission": submission, "text_column": text_column}
+        config = TableConfig(settings=settings, **chosen)
+        content = redact_on_ray(data, out, config, strict=strict, address=address, n_workers=workers)
         if report:
             write_json(report, content)
-        _print_summary(out, content, has_report=bool(report))
-        return
-    essays = read_essays(data, text_column)
-    documents = list(essays.documents.values())
-    predictions: list[tuple[list[str], Any]] = []
-    labels: Sequence[Sequence[str]]
-    sources: dict[str, Any]
-    if submission or decisions:
-        labels, sources = _given_labels(documents, submission, decisions)
     else:
-        runs, tagger = load_tagger(run, threshold, train, recall)
-        predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
-        labels = [of_document for of_document, _ in predictions]
-        sources = {"taggers": [one.resolve().name for one in runs], "o_threshold": tagger.o_threshold}
-        sources["thresholds"] = by_type
-    release = redact_essays(essays, labels, settings)
-    content = report_of(release, sources, predictions)
-    if report:
-        from pii_kit.report.pages import write_redaction_page
+        from pii_kit.redact.essays import read_essays
+        from pii_kit.redact.release import redact_essays, report_of, write_release
 
-        write_json(report, content)
-        write_redaction_page(outputs[-1], content)
-    if strict and (n_leaks := len(release.unexplained)):
-        where = report or "--report FILE.json"
-        raise KitError(f"{data}: {n_leaks} leaks that nothing explains; nothing was released; {where} lists them")
-    write_release(release, out, mapping)
+        essays = read_essays(data, text_column)
+        documents, tagger_options = list(essays.documents.values()), (run, threshold, train, recall)
+        labels, predictions, sources = _label(documents, submission, decisions, tagger_options)
+        release = redact_essays(essays, labels, settings)
+        content = report_of(release, sources, predictions)
+        if report and page:
+            from pii_kit.report.pages import write_redaction_page
+
+            write_json(report, content)
+            write_redaction_page(page, content)
+        if strict and (n_leaks := len(release.unexplained)):
+            where = report or "--report FILE.json"
+            raise KitError(f"{data}: {n_leaks} leaks that nothing explains; nothing was released; {where} lists them")
+        write_release(release, out, mapping)
     _print_summary(out, content, has_report=bool(report))
 
 
-def _check_outputs(
-    data: Path, out: Path | None, mapping: Path | None, report: Path | None, read: Sequence[Path | None]
-) -> list[Path]:
-    """Return the files that redact writes, once none of them lies on another one or on what it reads.
-
-    `out` is None for a job on Ray, which may continue in a folder of files.
-    """
-    page = report and report.parent / f"{report.stem}.html"
-    outputs = [path for path in (out, mapping, report, page) if path]
-    for place, path in enumerate(outputs):
-        check_output(path, *read, *outputs[:place], folder=path == out and data.is_dir())
-    return outputs
-
-
-def _given_labels(
-    documents: Sequence[Document], submission: Path | None, decisions: Path | None
-) -> tuple[Sequence[Sequence[str]], dict[str, Any]]:
-    """Return the labels (document, token) of a submission or of decisions, and the report's line on their source."""
+def _label(
+    documents: Sequence[Document], submission: Path | None, decisions: Path | None, tagger_options: Sequence[Any]
+) -> tuple[Sequence[Sequence[str]], list[tuple[list[str], Any]], dict[str, Any]]:
+    """Return labels (document, token), a tagger's labels with their probabilities, and the report's lines on both."""
     if decisions:
         from pii_kit.redact.review import read_decisions
 
         labels, n_spans, n_undecided = read_decisions(decisions, documents)
         print(f"{decisions}: {n_undecided} of {n_spans} detections undecided, which counts as accepted")
-        return labels, {"decisions": decisions.name}
-    from pii_kit.submission import label_documents, read_submission
+        return labels, [], {"decisions": decisions.name}
+    if submission:
+        from pii_kit.submission import label_documents, read_submission
 
-    assert submission is not None
-    rows = read_submission(submission, documents)
-    return [doc.labels or () for doc in label_documents(documents, rows)], {"submission": submission.name}
-
-
-def _redact_on_ray(data: Path, out: Path, settings: Any, chosen: Mapping[str, Any], **how: Any) -> dict[str, Any]:
-    from pii_kit.redact.ray_engine import redact_on_ray
-    from pii_kit.redact.table import TableConfig
-
-    return redact_on_ray(data, out, TableConfig(settings=settings, **chosen), **how)
+        labelled = label_documents(documents, read_submission(submission, documents))
+        return [document.labels or () for document in labelled], [], {"submission": submission.name}
+    runs, tagger = load_tagger(*tagger_options)
+    predictions = [(tagger.decide(*pair, keep_sure=True), pair[1]) for pair in tagger.predict(documents)]
+    names = [folder.resolve().name for folder in runs]
+    sources = {"taggers": names, "o_threshold": tagger.o_threshold, "thresholds": dict(tagger.thresholds)}
+    return [labels for labels, _ in predictions], predictions, sources
 
 
 def _print_summary(out: Path, report: Mapping[str, Any], *, has_report: bool) -> None:
-    found, leaks = report["types"].values(), report["leaks"]
-    n_spans = sum(of_type[source] for of_type in found for source in ("label", "pattern", "denied"))
-    n_mentions, n_explained = sum(of_type["mention"] for of_type in found), sum(leaks["explained"].values())
+    counts, leaks = report["types"].values(), report["leaks"]
+    n_spans = sum(of_type[source] for of_type in counts for source in ("label", "pattern", "denied"))
+    n_mentions, n_explained = sum(of_type["mention"] for of_type in counts), sum(leaks["explained"].values())
     listed = " (--report FILE.json lists them)" * bool(not has_report and (n_explained or leaks["unexplained"]))
     left = f"leak check: {leaks['unexplained']} unexplained leaks, {n_explained} with a reason{listed}"
     print(f"{out}: {report['documents']} documents; {n_spans} spans and {n_mentions} further mentions replaced; {left}")
@@ -189,13 +168,13 @@ def _strings(path: Path | None) -> list[tuple[str, str]]:
         lines = path.read_text(encoding="utf-8-sig").splitlines() if path else []
     except UnicodeDecodeError as error:
         raise KitError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    found = []
+    entries = []
     for number, line in enumerate(filter(str.strip, lines), start=1):
         pii_type, tab, text = line.rpartition("\t")
         if tab and pii_type not in PII_TYPES:
             raise KitError(f"{path}: entry {number}: expected TYPE, a tab and a text; TYPE: {', '.join(PII_TYPES)}")
-        found.append((text.strip(), pii_type or NAME_STUDENT))
-    return found
+        entries.append((text.strip(), pii_type or NAME_STUDENT))
+    return entries
 
 
 @app.command(
@@ -223,19 +202,19 @@ def redact_eval(
 
     documents = read_documents(data, labels_required=True)
     runs, tagger = load_tagger(run, threshold, train, recall)
-    found = predict_unseen(tagger, runs, documents)
-    shown = [document for document, _ in found.predictions]
+    unseen = predict_unseen(tagger, runs, documents)
+    scored = [document for document, _ in unseen.predictions]
     is_fixed = options.thresholds(threshold)[0] is not None
-    validated = {} if is_fixed else labels_out_of_fold(tagger, runs, shown, recall=recall)
-    labels = [validated.get(pair[0].number) or tagger.decide(*pair, keep_sure=True) for pair in found.predictions]
-    table = evaluate_redaction(shown, labels, Redaction(mode="type", mentions=mentions == "all"))
+    validated = {} if is_fixed else labels_out_of_fold(tagger, runs, scored, recall=recall)
+    labels = [validated.get(pair[0].number) or tagger.decide(*pair, keep_sure=True) for pair in unseen.predictions]
+    table = evaluate_redaction(scored, labels, Redaction(mode="type", mentions=mentions == "all"))
     if out:
         with atomic_write(out) as handle:
             table.to_csv(handle, index_label="counted", lineterminator="\n")
     chosen = f"{len(validated)} documents have the threshold that the other folds choose"
-    high = "; optimistic: other thresholds were chosen on these documents"
-    is_high = not is_fixed and len(validated) < len(shown) - found.n_predicted
-    print(f"{found.counts()}. PII where P(O) < {tagger.o_threshold:g}; {chosen}{high * is_high}.")
+    is_high = not is_fixed and len(validated) < len(scored) - unseen.n_predicted
+    high = "; optimistic: other thresholds were chosen on these documents" * is_high
+    print(f"{unseen.counts()}. PII where P(O) < {tagger.o_threshold:g}; {chosen}{high}.")
     print(table.to_string(formatters=dict.fromkeys(("n", "good"), "{:.0f}".format), float_format="{:.4f}".format))
 
 
@@ -263,8 +242,9 @@ def review(
     runs, tagger = load_tagger(run, threshold, train, recall)
     detections = [find_detections(*pair, tagger) for pair in tagger.predict(documents)]
     limits = "".join(f", {pii_type}: {limit:g}" for pii_type, limit in tagger.thresholds.items())
-    note = f"Detections of {' and '.join(one.resolve().name for one in runs)}: P(O) < {tagger.o_threshold:g}{limits}."
+    names = " and ".join(folder.resolve().name for folder in runs)
+    note = f"Detections of {names}: P(O) < {tagger.o_threshold:g}{limits}."
     write_review_page(out, documents, detections, title=f"Review of {data.name}", note=note, names=essays.names)
-    suggestions = [one.is_suggestion for of_document in detections for one in of_document]
+    suggestions = [detection.is_suggestion for of_document in detections for detection in of_document]
     counts = f"{len(suggestions) - sum(suggestions)} detections and {sum(suggestions)} suggestions"
     print(f"{out}: {counts} in {len(documents)} documents; save the decisions on the page for redact --decisions")

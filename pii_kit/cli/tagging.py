@@ -1,4 +1,4 @@
-"""The verbs train, predict, check, score, errors and export."""
+"""The verbs sample, convert, train, predict, check, score, errors and export."""
 
 from itertools import chain
 from pathlib import Path
@@ -7,16 +7,64 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pii_kit.cli import options
-from pii_kit.cli.options import choice, counted, examples, flag, load_tagger, number, option, pairs
+from pii_kit.cli.options import counted, examples, flag, load_tagger, option, pairs
 from pii_kit.files import KitError, check_output
+from pii_kit.labels import PII_TYPES
 
 if TYPE_CHECKING:
     from pii_kit.documents import Document
     from pii_kit.predict import Tagger
 
 app = typer.Typer()
-FORMATS = ("csv", "jsonl", "docbin", "html")
 Submission = Annotated[Path, option("FILE.csv", "the submission")]
+
+
+@app.command(epilog=examples("sample --out essays", "sample --out essays --documents 1000 --length 2.8 --seed 1"))
+def sample(
+    out: options.OutFolder,
+    documents: Annotated[int, option("N", "training essays; test essays are a quarter, at least 50", min=1)] = 400,
+    length: Annotated[float, option("X", "2.8 makes essays as long as the competition's", min=0.1)] = 1.0,
+    seed: options.Seed = 0,
+) -> None:
+    """Write made-up essays: train.json, test.json, test_labels.csv."""
+    from pii_kit.sample import write_sample
+
+    check_output(out, folder=True)
+    write_sample(out, n_documents=documents, length=length, seed=seed)
+    print(f"{out}: train.json, test.json, test_labels.csv")
+
+
+@app.command(
+    epilog=examples(
+        "convert --data export.jsonl --form doccano --label PERSON=NAME_STUDENT --label ORG= --out train.json"
+    )
+)
+def convert(
+    data: Annotated[Path, option("FILE", "the tool's export")],
+    form: Annotated[options.Form, option(None, "JSON lines, JSON, or a token and its BIO tag in each line")],
+    out: options.Out,
+    label: Annotated[
+        list[str] | None,
+        option("LABEL=TYPE", "take a label of the file for a PII type, or drop it (LABEL=); repeat for several"),
+    ] = None,
+    text_field: Annotated[str | None, option("NAME", "field of the text; default: text, or the only one")] = None,
+) -> None:
+    """Turn essays that another tool labelled into a train.json."""
+    from pii_kit.convert import read_annotations
+    from pii_kit.documents import write_documents
+    from pii_kit.labels import pii_places
+
+    check_output(out, data)
+    types = pairs("--label", label)
+    if unknown := {*types.values()} - {*PII_TYPES, ""}:
+        raise KitError(
+            f"--label: no PII type {unknown.pop()!r}; expected {', '.join(PII_TYPES)}, or nothing to drop it"
+        )
+    documents, n_extended = read_annotations(data, form, types=types, text_field=text_field)
+    write_documents(out, documents)
+    n_rows = sum(len(pii_places(document.labels or ())) for document in documents)
+    extended = f"; {n_extended} spans cut through a token, which is labelled whole" * (n_extended > 0)
+    print(f"{out}: {counted(len(documents), 'document')} with {counted(n_rows, 'PII token')}{extended}")
 
 
 @app.command(
@@ -26,14 +74,14 @@ Submission = Annotated[Path, option("FILE.csv", "the submission")]
     )
 )
 def train(
-    model: Annotated[str, choice(options.MODELS, "encoder: any pretrained encoder of transformers")],
+    model: Annotated[options.Model, option(None, "encoder: any pretrained encoder of transformers")],
     data: Annotated[Path | None, option("FILE.json", "labelled essays")] = None,
     run: Annotated[Path | None, option("DIR", "folder of the run")] = None,
     extra: Annotated[list[Path] | None, option("FILE.json", "more essays to train on, scored in no fold")] = None,
     preset: Annotated[str | None, option("NAME", "size and settings; default: cpu (encoder: default)")] = None,
     fold: Annotated[int | None, option("K", "train only the tagger that fold K validates", min=0)] = None,
     epochs: Annotated[int | None, option("N", "replaces the preset's value", min=1)] = None,
-    learning_rate: Annotated[float | None, number("RATE", "replaces the preset's value")] = None,
+    learning_rate: Annotated[float | None, option("RATE", "replaces the preset's value")] = None,
     batch_size: Annotated[int | None, option("N", "in windows; replaces the preset's value", min=1)] = None,
     seed: Annotated[int | None, option("S", "random seed; default: 0", min=0)] = None,
     changes: Annotated[list[str] | None, option("NAME=VALUE", "any other setting; repeatable", "--set")] = None,
@@ -48,13 +96,13 @@ def train(
     from pii_kit.settings import find_preset, listing
 
     named: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed}
-    replaced = pairs("--set", changes)
-    for name in replaced:
-        if named.get(name) is not None:
-            raise KitError(f"--set {name} and --{name.replace('_', '-')} are one setting; expected one of them")
-    replaced |= {name: value for name, value in named.items() if value is not None}
+    named = {name: value for name, value in named.items() if value is not None}
+    settings = pairs("--set", changes)
+    for name in named.keys() & settings.keys():
+        raise KitError(f"--set {name} and --{name.replace('_', '-')} are one setting; expected one of them")
+    settings |= named
     if list_settings:
-        rows = listing(find_preset(model, preset, replaced))
+        rows = listing(find_preset(model, preset, settings))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         print("\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {about}".rstrip() for name, value, about in rows))
         return
@@ -79,26 +127,26 @@ def train(
         extra=list(chain.from_iterable(more)),
         teachers=teacher or (),
         unlabelled=read_documents(unlabelled) if unlabelled else (),
-        changes=replaced,
+        changes=settings,
     )
     _print_result(run, result, is_taught=bool(teacher))
 
 
 def _print_result(run: Path, result: dict, *, is_taught: bool) -> None:
-    interval = f"95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f}"
+    is_late = "n_finished" in result
+    models = counted(result["n_models"], "model")
     n_true = result["tp"] + result["fn"]
-    scored = f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents ({interval}); "
-    scored += f"{result['fn']} of {n_true} rows missed (95% lower bound of recall: {result['recall_bound']:.2f})"
-    if is_taught:
-        scored += "; too high if the teachers learned from these documents: score it on others"
-    seconds = f"{result['elapsed_seconds']:.0f} s elapsed, {result['cpu_seconds']:.0f} s of processor time"
-    if "n_finished" in result:
-        so_far = f"{result['n_finished']} folds finished, {result['n_models']} models so far"
-        print(f"{run}: the time ran out: {so_far}; {scored}; {seconds}; continue with --resume")
-    else:
-        start = "random weights" if result["weights"] == "random" else f"weights {result['weights']}"
-        models = counted(result["n_models"], "model")
-        print(f"{run}: {scored}; {models}, started from {start}; {seconds}, on {result['device']}")
+    parts = [
+        f"the time ran out: {result['n_finished']} folds finished, {models} so far" if is_late else "",
+        f"F5 {result['f5']:.3f} out of fold on {result['n_documents']} documents "
+        f"(95% interval {result['f5_low']:.3f} to {result['f5_high']:.3f})",
+        f"{result['fn']} of {n_true} rows missed (95% lower bound of recall: {result['recall_bound']:.2f})",
+        "too high if the teachers learned from these documents: score it on others" if is_taught else "",
+        "" if is_late else f"{models}, started from {result['weights']} weights, on {result['device']}",
+        f"{result['elapsed_seconds']:.0f} s elapsed, {result['cpu_seconds']:.0f} s of processor time",
+        "continue with --resume" if is_late else "",
+    ]
+    print(f"{run}: {'; '.join(filter(None, parts))}")
 
 
 @app.command(
@@ -115,32 +163,31 @@ def predict(
     threshold: options.Threshold = None,
     recall: options.Recall = None,
     engine: options.Engine = "auto",
-    format: Annotated[str, choice(FORMATS, "submission, lines of JSON with spans, spaCy's DocBin, or a page")] = "csv",
+    format: Annotated[options.Format, option(None, "submission, JSON lines with spans, DocBin, or a page")] = "csv",
     text_column: options.TextColumn = None,
-    minutes: Annotated[float | None, number("N", "finish in time, if need be with fewer models or rules alone")] = None,
+    minutes: Annotated[float | None, option("N", "finish in time, if need be with fewer models or rules alone")] = None,
 ) -> None:
     """Label essays with taggers and write a submission."""
-    is_submission = format == "csv"
-    if minutes and not is_submission:
+    if minutes and format != "csv":
         raise KitError("--minutes needs --format csv: only a submission can be finished by rules")
     from pii_kit.documents import read_documents
     from pii_kit.kaggle import deadline_in
     from pii_kit.redact.essays import FORMS, read_essays
 
-    if is_submission and (data.is_dir() or data.suffix.lower() in {*FORMS} - {".json"}):
+    if format == "csv" and (data.is_dir() or data.suffix.lower() in {*FORMS} - {".json"}):
         raise KitError(f"{data}: a submission needs the competition's JSON; for other essays add --format jsonl")
     check_output(out, data, train, *(run or ()))
     deadline = deadline_in(minutes)
-    essays = None if is_submission else read_essays(data, text_column)
+    essays = None if format == "csv" else read_essays(data, text_column)
     documents = list(essays.documents.values()) if essays else read_documents(data)
     n_tokens = sum(len(document.tokens) for document in documents)
     _, tagger = load_tagger(run, threshold, train, recall, engine=engine, n_tokens=n_tokens)
     if essays:
         from pii_kit.convert import WRITERS
 
-        found = list(tagger.label_documents(documents))
-        WRITERS[format](out, found, names=essays.names if data.is_dir() else {})
-        done = f"{sum(len(spans) for _, spans in found)} spans in {len(found)} documents"
+        labelled = list(tagger.label_documents(documents))
+        WRITERS[format](out, labelled, names=essays.names if data.is_dir() else {})
+        done = f"{sum(len(spans) for _, spans in labelled)} spans in {len(labelled)} documents"
     elif minutes:
         done = _write_in_time(tagger, documents, out, deadline)
     else:
@@ -164,8 +211,8 @@ def _write_in_time(tagger: "Tagger", documents: "list[Document]", out: Path, dea
 
     with TemporaryDirectory() as scratch:
         partial = Path(scratch, "submission.csv")  # rows from rules must never be taken for a result
-        found = write_early_submission(partial, documents)  # for documents without time
-        report = label_in_time(tagger, documents, partial, found=found, deadline=deadline)
+        rows = write_early_submission(partial, documents)  # for documents without time
+        report = label_in_time(tagger, documents, partial, found=rows, deadline=deadline)
         with atomic_write(out) as handle:
             handle.write(partial.read_text(encoding="utf-8"))
     late = f" (out of time: {report.by_some_runs} by fewer runs, {report.by_rules} by rules alone)"
@@ -236,16 +283,16 @@ def errors(
 
     documents = read_documents(data, labels_required=True)
     runs, tagger = load_tagger(run, threshold, train, recall)
-    found = predict_unseen(tagger, runs, documents)
-    shown = [document for document, _ in found.predictions]
-    labels = [tagger.decide(*pair) for pair in found.predictions]
-    rows = submission_rows((doc.number, of_document) for doc, of_document in zip(shown, labels, strict=True))
-    title = f"Errors of {' and '.join(one.resolve().name for one in runs)}"
-    note = f"{found.counts()}. PII where P(O) < {tagger.o_threshold:g}."
-    write_error_page(out, found.predictions, labels, title=title, note=note)
-    is_chosen = options.thresholds(threshold)[0] is None and found.n_predicted < len(shown)
+    unseen = predict_unseen(tagger, runs, documents)
+    scored = [document for document, _ in unseen.predictions]
+    labels = [tagger.decide(*pair) for pair in unseen.predictions]
+    rows = submission_rows((doc.number, of_document) for doc, of_document in zip(scored, labels, strict=True))
+    title = f"Errors of {' and '.join(folder.resolve().name for folder in runs)}"
+    note = f"{unseen.counts()}. PII where P(O) < {tagger.o_threshold:g}."
+    write_error_page(out, unseen.predictions, labels, title=title, note=note)
+    is_chosen = options.thresholds(threshold)[0] is None and unseen.n_predicted < len(scored)
     high = " (optimistic: the threshold was chosen on these documents)" * is_chosen
-    print(f"{out}: {found.counts()}: F5 {micro_fbeta(true_rows(shown), rows).f:.3f}{high}")
+    print(f"{out}: {unseen.counts()}: F5 {micro_fbeta(true_rows(scored), rows).f:.3f}{high}")
 
 
 @app.command(

@@ -7,16 +7,17 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from pii_kit.files import KitError, atomic_folder, write_json
 from pii_kit.kaggle import COMPETITION
 
+FILE = "kaggle_metadata.json"
 PLACEHOLDER = "INSERT_KAGGLE_USERNAME"
 PIP_SECONDS = 600
 EARLIEST = "315532800"  # 1980, the first date that a zip can hold: equal sources give equal wheels, byte for byte
@@ -24,20 +25,18 @@ EARLIEST = "315532800"  # 1980, the first date that a zip can hold: equal source
 RUN_FILES = ("run.json", "result.json", "decision.json")
 FOLD_FILES = ("history.json", "out_of_fold.safetensors")
 TAGGER_FILES = ("config.json", "model.safetensors", "model.onnx", "tokenizer.json", "pieces.json", "decision.json")
-
-
-def _below(path: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", path):  # neither absolute nor through ..
-        raise ValueError("expected a path below the folder of this file")
-    return path
-
-
-Below = Annotated[str, AfterValidator(_below)]
+Below = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]  # neither absolute nor through ..
 
 
 class _Entry(BaseModel, extra="forbid", strict=True):
     slug: str
     title: str
+
+    @model_validator(mode="after")
+    def _check_title(self) -> Self:
+        if (of_title := slugify(self.title)) != self.slug:  # Kaggle would store it under the slug of its title
+            raise ValueError(f"title makes the slug {of_title!r}; expected a title that makes {self.slug!r}")
+        return self
 
 
 class Dataset(_Entry):
@@ -60,50 +59,67 @@ class Notebook(_Entry):
     kernels: list[str]
     submits: bool = False
 
+    @field_validator("file")
+    @classmethod
+    def _check_cells(cls, file: str, info: ValidationInfo) -> str:
+        try:
+            cells = json.loads(Path(info.context or "", file).read_bytes())["cells"]
+            has_outputs = any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file}: not a notebook: {error!r}") from None
+        if has_outputs:
+            raise ValueError(f"{file}: has outputs, which can show essays; remove them with nbstripout")
+        return file
+
+    @model_validator(mode="after")
+    def _check_internet(self) -> Self:
+        if self.submits and self.internet:
+            raise ValueError("internet is true; expected false, because this notebook is submitted")
+        return self
+
 
 class Description(BaseModel, extra="forbid", strict=True):
     """The content of kaggle_metadata.json."""
 
     competition: Literal["pii-detection-removal-from-educational-data"]
-    owner: Annotated[str | None, AfterValidator(lambda name: None if name == PLACEHOLDER else name)]
+    owner: str | None
     package: Dataset
     runs: list[Dataset] = []
     notebooks: Annotated[list[Notebook], Field(min_length=1)]
+
+    @field_validator("owner")
+    @classmethod
+    def _check_owner(cls, owner: str | None) -> str | None:
+        return None if owner == PLACEHOLDER else owner
 
     @property
     def datasets(self) -> list[Dataset]:
         return [self.package, *self.runs]
 
+    def select(self, only: Sequence[str]) -> tuple[list[str], list[Notebook]]:
+        """Return the slugs of the data sets, and the notebooks, that `only` names by slug; all if it is empty.
 
-def read_description(path: Path) -> Description:
-    """Read and check a description; raise KitError, with one line for each problem, if there are any."""
+        A notebook comes with its data sets, so that it never runs with an older package than the one of this checkout.
+        """
+        datasets = [dataset.slug for dataset in self.datasets]
+        known = [*datasets, *(notebook.slug for notebook in self.notebooks)]
+        if unknown := [slug for slug in only if slug not in known]:
+            raise KitError(f"{unknown[0]!r} is not in {FILE}; expected {', '.join(known)}")
+        notebooks = [notebook for notebook in self.notebooks if not only or notebook.slug in only]
+        wanted = {*only, *(source for notebook in notebooks for source in notebook.datasets)}
+        return [slug for slug in datasets if not only or slug in wanted], notebooks
+
+
+def read_description(root: Path) -> Description:
+    """Read the description in a checkout; raise KitError, with one line for each problem, if there are any."""
+    path = root / FILE
     try:
-        description = Description.model_validate_json(path.read_bytes())
+        return Description.model_validate_json(path.read_bytes(), context=root)
     except FileNotFoundError:
-        raise KitError(f"{path}: no such file; run this in a checkout of the kit, or use --description FILE") from None
+        raise KitError(f"{path}: no such file; run this in a checkout of the kit") from None
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc'])) or 'content'}: {one['msg']}" for one in error.errors()]
-    else:
-        problems = list(_problems(description, path.parent))
-    if problems:
-        raise KitError("\n".join(f"{path}: {problem}" for problem in problems))
-    return description
-
-
-def _problems(description: Description, root: Path) -> Iterator[str]:
-    """Find what neither a schema nor the client refuses: slugs that are not those of titles, outputs in notebooks."""
-    for entry in (*description.datasets, *description.notebooks):
-        if (of_title := slugify(entry.title)) != entry.slug:  # Kaggle would store it under the slug of its title
-            yield f"{entry.slug}: title makes the slug {of_title!r}; expected a title that makes {entry.slug!r}"
-    for notebook in description.notebooks:
-        if notebook.submits and notebook.internet:
-            yield f"{notebook.slug}: internet is true; expected false, because this notebook is submitted"
-        try:
-            cells = json.loads((root / notebook.file).read_bytes())["cells"]
-            if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
-                yield f"{notebook.file}: has outputs, which can show essays; remove them with nbstripout"
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            yield f"{notebook.file}: not a notebook: {error!r}"
+        problems = [f"{'.'.join(map(str, of['loc'])) or 'content'}: {of['msg']}" for of in error.errors()]
+        raise KitError("\n".join(f"{path}: {problem}" for problem in problems)) from None
 
 
 def slugify(title: str) -> str:
@@ -114,11 +130,6 @@ def slugify(title: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
-
-
-def is_owner(name: str) -> bool:
-    """Return whether this can be the name of a Kaggle user and is not the placeholder."""
-    return name != PLACEHOLDER and re.fullmatch(r"[A-Za-z0-9][\w-]*", name) is not None
 
 
 def full_name(owner: str, slug: str) -> str:
@@ -136,13 +147,12 @@ def build_kit(description: Description, root: Path, out: Path, *, owner: str) ->
         raise KitError(f"{out}: holds other files than a kit; expected a new folder or an earlier kit")
     with atomic_folder(out) as inside:
         for notebook in description.notebooks:
-            _build_kernel(notebook, root, inside / "kernels" / notebook.slug, owner)
+            _build_kernel(notebook, root / notebook.file, inside / "kernels" / notebook.slug, owner)
         for dataset in description.datasets:
             _build_dataset(dataset, root, inside / "datasets" / dataset.slug, owner)
 
 
-def _build_kernel(notebook: Notebook, root: Path, folder: Path, owner: str) -> None:
-    code = root / notebook.file
+def _build_kernel(notebook: Notebook, code: Path, folder: Path, owner: str) -> None:
     copy_files(code.parent, folder, [code.name])
     metadata = {
         "id": full_name(owner, notebook.slug),
@@ -187,12 +197,11 @@ def copy_run(run: Path, to: Path) -> None:
 def copy_files(folder: Path, to: Path, names: Iterable[str]) -> None:
     """Copy the files of these names that the folder has; raise KitError for a link, which may lead elsewhere."""
     to.mkdir(parents=True)
-    for name in names:
-        path = folder / name
+    for path in (folder / name for name in names):
         if path.is_symlink() or folder.is_symlink():
             raise KitError(f"{path}: a link; expected a file")
         if path.is_file():
-            shutil.copyfile(path, to / name)
+            shutil.copyfile(path, to / path.name)
 
 
 def build_wheel(root: Path, into: Path) -> None:
@@ -201,8 +210,6 @@ def build_wheel(root: Path, into: Path) -> None:
     def left_out(folder: str, names: list[str]) -> list[str]:
         return [name for name in names if name.endswith(".pyc") or Path(folder, name).is_symlink()]
 
-    if not (root / "pyproject.toml").is_file():
-        raise KitError(f"{root.resolve()}: not a checkout of the kit: pyproject.toml is missing")
     with TemporaryDirectory() as place:
         # From a copy: setuptools writes build/ next to the sources, and packs again what it finds there. Only contents
         # are copied, because modes and times of a checkout differ from machine to machine.
@@ -220,10 +227,9 @@ def download_wheels(names: Sequence[str], pins: Path, into: Path) -> None:
 
 
 def _run_pip(*arguments: str) -> None:
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": EARLIEST}
     command = [sys.executable, "-m", "pip", *arguments]
-    done = subprocess.run(
-        command, env={**os.environ, "SOURCE_DATE_EPOCH": EARLIEST}, capture_output=True, text=True, timeout=PIP_SECONDS
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PIP_SECONDS)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise KitError(f"pip {arguments[0]}: {'; '.join(errors)[:500] or 'failed without a message'}")

@@ -7,13 +7,14 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from pii_kit.files import KitError, read_json, write_json
 from pii_kit.kaggle import COMPETITION
+from pii_kit.kaggle.build import Description, full_name
 
 INSTALL = "pip install kaggle==2.2.5 six"
 SIGN_IN = (
@@ -27,6 +28,7 @@ ACCESS = (
 NOT_THERE = "not on Kaggle, or not visible to you"
 FAILED = ("error", "cancel_acknowledged")  # a notebook's run or a submission
 INSIDE = r"^(?![/\\])(?!(.*[/\\])?\.\.([/\\]|$))."  # names of output files that stay inside the folder
+CALL_SECONDS = 600
 POLL_SECONDS = 30  # between two requests for a status
 DATASET_SECONDS = 900
 SESSION_SECONDS = 13 * 3600  # a session ends after 12 hours, and can be queued before
@@ -79,14 +81,14 @@ def refusal(what: str, problem: BaseException | str) -> KitError:
 class Kaggle:
     """Kaggle for the signed-in user. Names are OWNER/SLUG; every method raises KitError if Kaggle refuses.
 
-    What is sent from the checkout `root` is recorded in its dist/kaggle_pushed.json. A call without an answer is given
-    up after `timeout` seconds. `tell` gets each line for the user.
+    What is sent from the checkout `root` is recorded in its dist/kaggle_pushed.json. `tell` gets each line for the
+    user.
     """
 
-    def __init__(self, root: Path, *, timeout: float = 600, tell: Callable[[str], None] = print):
+    def __init__(self, root: Path, *, tell: Callable[[str], None] = print):
         if importlib.util.find_spec("kaggle") is None:
             raise KitError(f"the Kaggle client is not installed: {INSTALL}")
-        self.timeout, self.tell = timeout, tell
+        self.tell = tell
         self._client: Any = None
         self._record = root / "dist" / "kaggle_pushed.json"
         self.pushed: dict[str, dict] = read_json(self._record) if self._record.exists() else {}
@@ -110,10 +112,10 @@ class Kaggle:
         thread = threading.Thread(target=call, daemon=True)
         with redirect_stdout(io.StringIO()):  # the client prints advice about itself
             thread.start()
-            thread.join(self.timeout)
+            thread.join(CALL_SECONDS)
         if not answers:
-            advice = "it may have arrived: look at the site first, then try again with a longer --timeout"
-            raise Unreachable(f"{what}: no answer from Kaggle in {self.timeout:g} s; {advice}")
+            advice = "it may have arrived: look at the site, then run the command again"
+            raise Unreachable(f"{what}: no answer from Kaggle in {CALL_SECONDS} s; {advice}")
         if isinstance(answers[0], BaseException):
             raise refusal(what, answers[0]) from answers[0]
         if message := getattr(answers[0], "error", None):
@@ -122,7 +124,6 @@ class Kaggle:
 
     def _remember(self, what: str, **entry: Any) -> None:
         self.pushed[what] = entry
-        self._record.parent.mkdir(exist_ok=True)
         write_json(self._record, self.pushed)
 
     def sign_in(self) -> str:
@@ -186,33 +187,32 @@ class Kaggle:
         """Wait until a notebook's run is complete."""
         self._wait(f"notebook {name}", lambda: self.notebook(name), until="complete", seconds=SESSION_SECONDS)
 
-    def download(self, name: str, into: Path, *, only: str | None = None) -> list[Path]:
-        """Download the log and the output files of a notebook's latest run, or `only` one; return their paths."""
-        options = {"file_pattern": INSIDE if only is None else f"^{re.escape(only)}$", "page_size": 200}
-        self._call(f"outputs of {name}", "kernels_output", name, str(into), force=True, **options)
+    def download(self, name: str, into: Path) -> list[Path]:
+        """Download the log and the output files of a notebook's latest run; return their paths."""
+        options = {"force": True, "file_pattern": INSIDE, "page_size": 200}
+        self._call(f"outputs of {name}", "kernels_output", name, str(into), **options)
         return sorted(path for path in into.rglob("*") if path.is_file())
 
-    def submit(self, name: str, version: int, *, competition: str, file: str, message: str) -> int:
+    def submit(self, name: str, version: int, *, file: str, message: str) -> int:
         """Submit the output `file` of a version of a notebook, and return the number of the submission."""
-        where = {"competition": competition, "kernel": name, "kernel_version": version, "quiet": True}
+        where = {"competition": COMPETITION, "kernel": name, "kernel_version": version, "quiet": True}
         return self._call(f"submission of {name}", "competition_submit_code", file, message, **where).ref
 
-    def wait_for_submission(self, competition: str, number: int) -> str:
+    def wait_for_submission(self, number: int) -> str:
         """Wait until a submission is scored, and return its scores."""
 
         def look() -> tuple[str, str]:
-            listed = self._call(f"submissions to {competition}", "competition_submissions", competition) or []
-            for one in [one for one in listed if one.ref == number]:
-                scores = f"public {one.public_score or '-'}, private {one.private_score or '-'}"
-                return one.status.name.lower(), one.error_description or scores
+            listed = self._call("submissions", "competition_submissions", COMPETITION) or []
+            for submission in (submission for submission in listed if submission.ref == number):
+                scores = f"public {submission.public_score or '-'}, private {submission.private_score or '-'}"
+                return submission.status.name.lower(), submission.error_description or scores
             return "not listed", ""
 
         return self._wait(f"submission {number}", look, until="complete", seconds=SESSION_SECONDS)[1]
 
     def _wait(self, what: str, look: Callable[[], tuple], *, until: str, seconds: float) -> tuple:
         """Ask for a state until its first item, the status, is `until`; raise KitError if it fails or is late."""
-        end = time.monotonic() + seconds
-        shown, n_failed = "", 0
+        end, last, n_failed = time.monotonic() + seconds, "", 0
         while True:
             try:
                 state, n_failed = look(), 0
@@ -221,7 +221,7 @@ class Kaggle:
                 if n_failed == UNREACHABLE:
                     raise
                 state = (f"no answer, next request in {POLL_SECONDS} s ({error})",)
-            if state[0] != shown:
+            if state[0] != last:
                 self.tell(f"{what}: {state[0]}")
             if state[0] == until:
                 return state
@@ -229,5 +229,45 @@ class Kaggle:
                 raise KitError(f"{what}: {state[0]}: {state[1] or 'no reason given'}; look at the site")
             if time.monotonic() + POLL_SECONDS > end:
                 raise KitError(f"{what}: still {state[0]} after {seconds / 60:.0f} minutes; look at the site")
-            shown = state[0]
+            last = state[0]
             time.sleep(POLL_SECONDS)
+
+
+def push_kit(
+    kaggle: Kaggle, description: Description, kit: Path, *, owner: str, only: Sequence[str] = (), wait: bool = False
+) -> None:
+    """Send the data sets of a built kit and then its notebooks, which Kaggle runs at once.
+
+    A notebook that reads the outputs of others is sent when these are complete. With `wait` the function waits for
+    that, for a free session, and for the end of all runs; otherwise it shows what to do later. Raises KitError if
+    Kaggle refuses or a run fails.
+    """
+    datasets, notebooks = description.select(only)
+    for slug in datasets:
+        kaggle.send_dataset(full_name(owner, slug), kit / "datasets" / slug)
+    sent: list[str] = []
+    later = ""
+    for notebook in notebooks:
+        name, folder = full_name(owner, notebook.slug), kit / "kernels" / notebook.slug
+        sources = [full_name(owner, source) for source in notebook.kernels if "/" not in source]
+        for source in sources if wait else ():
+            kaggle.wait_for_notebook(source)
+        states = {source: kaggle.notebook(source)[0] for source in sources}
+        unfinished = [f"{source} ({state})" for source, state in states.items() if state != "complete"]
+        try:
+            if unfinished:
+                raise Busy(f"it reads {', '.join(unfinished)}")
+            kaggle.send_notebook(name, folder)
+        except Busy as reason:
+            if not wait:
+                kaggle.tell(f"notebook {name}: not sent yet, {reason}")
+                later += f" --only {notebook.slug}"
+                continue
+            for earlier in sent:  # at their end, their sessions are free
+                kaggle.wait_for_notebook(earlier)
+            kaggle.send_notebook(name, folder)
+        sent.append(name)
+    for name in sent if wait else ():
+        kaggle.wait_for_notebook(name)
+    if later:
+        kaggle.tell(f"When `pii-kit kaggle status` shows that the others are complete: pii-kit kaggle push{later}")

@@ -106,14 +106,13 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
     ("arguments", "message"),
     {
         "--submission labels.csv": "--mode is missing",
-        "--mode type --submission labels.csv --run r": "not more than one of",
-        "--mode type --submission labels.csv --threshold EMAIL=.2": "need probabilities",
-        "--mode type --run r --recall .9": "needs --train FILE.json",
-        "--mode type --run r --recall .9 --threshold .5": "expected one of them",
-        "--mode type --submission labels.csv --workers 2": "need --ray",
+        "--mode type --submission labels.csv --run r": "expected one of --submission, --run",
+        "--mode type --submission labels.csv --threshold EMAIL=.2": "are for taggers",
+        "--mode type --run r --recall .9": "on --train FILE.json",
+        "--mode type --run r --recall .9 --threshold .5": "no --threshold P",
         "--mode type --submission labels.csv --ray": "no folder of files",
         "--mode type --submission labels.csv --ray --mapping m": "--ray takes no --mapping",
-        "--restore": "--restore takes --data, --mapping and --out alone",
+        "--restore": "--restore needs --mapping FILE.json",
     }.items(),
 )
 def test_arguments_that_do_not_fit_are_one_line(folder, capsys, arguments, message):

@@ -15,7 +15,6 @@ from pii_kit.sample import make_documents
 from pii_kit.submission import check_submission
 from pii_kit.training.out_of_fold import choose_threshold
 from pii_kit.training.split import without_near_duplicates
-from pii_kit.training.train import train as train_run
 
 TRAIN = "train --model sha_rnn --preset cpu --data train.json --run run"
 
@@ -38,14 +37,12 @@ def test_the_test_essays_of_sample_are_scored_with_their_labels(tmp_path, monkey
 
 def test_a_training_out_of_time_says_how_to_go_on_and_predicts_until_then(place, documents, capsys):
     assert main([*TRAIN.split(), "--minutes", "0.01"]) == 0
-    said = r"run: the time ran out: 0 folds finished, 1 models so far; F5 .*; \d+ s elapsed, .*; continue with --resume"
+    said = r"run: the time ran out: 0 folds finished, 1 model so far; F5 .*; \d+ s elapsed, .*; continue with --resume"
     assert re.search(f"^{said}$", capsys.readouterr().out, re.MULTILINE)
     assert main(["predict", "--run", "run", "--data", "train.json", "--out", "early.csv"]) == 0
     assert check_submission("early.csv", documents) == []
     assert main([*TRAIN.split(), "--resume"]) == 0
-    said = (
-        r"run: F5 [\d.]+ out of fold on \d+ documents .*; 1 model, .*; \d+ s elapsed, \d+ s of processor time, on CPU"
-    )
+    said = r"run: F5 [\d.]+ out of fold on \d+ documents .*; 1 model, .*, on CPU.*; \d+ s elapsed, \d+ s of processor"
     assert re.search(f"^{said}", capsys.readouterr().out, re.MULTILINE)
 
 
@@ -149,12 +146,9 @@ def test_a_threshold_is_chosen_on_essays_with_labels_and_pii(predict, documents,
         assert f"{name}.json" in error and message in error
 
 
-def test_errors_can_choose_the_threshold_and_warns_of_runs_of_different_data(cross_validated, documents, place, caplog):
-    train_run("sha_rnn", documents[:12], place / "half", preset="cpu", n_folds=3, changes={"epochs": 1})
+def test_errors_can_choose_the_threshold_of_two_runs(cross_validated, documents, place):
     runs = [cross_validated(seed)[0] for seed in (0, 1)]
-    errors = f"errors --data train.json --out page.html --run {runs[0]} --run"
-    assert main(f"{errors} {runs[1]} --train train.json".split()) == 0
+    errors = f"errors --data train.json --out page.html --run {runs[0]} --run {runs[1]} --train train.json"
+    assert main(errors.split()) == 0
     chosen = choose_threshold(runs, documents, Tagger.load(*runs).rules)
     assert f"PII where P(O) &lt; {chosen:g}" in (place / "page.html").read_text()
-    assert main(f"{errors} half".split()) == 0
-    assert "different documents" in caplog.text

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from commands import parse, verbs
 
 from pii_kit import __version__, cli
-from pii_kit.cli import data, main, options, redact, tagging
+from pii_kit.cli import main, options
 from pii_kit.convert import FORMS, WRITERS
 from pii_kit.predict import ENGINES
 from pii_kit.redact import MODES
@@ -42,7 +43,8 @@ def test_the_help_of_a_verb_explains_each_option_and_ends_with_its_commands(name
     assert 1 <= len(examples.splitlines()) <= 3
     for line in examples.splitlines():
         program, *arguments = shlex.split(line)
-        assert program == "pii-kit" and tuple(arguments[: len(names)]) == names and parse(*arguments)
+        assert program == "pii-kit" and tuple(arguments[: len(names)]) == names
+        parse(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -57,19 +59,14 @@ def test_the_help_of_a_verb_explains_each_option_and_ends_with_its_commands(name
         "kaggle pull --uot a": "No such option: --uot (Possible options: --out",
         "predict --test a": "No such option: --test",
         "check --data a": "Missing option '--submission'. (see pii-kit check --help)",
-        "train --model sharnn": "Invalid value for '--model': 'sharnn' is not valid; expected one of sha_rnn",
-        "train --model gpt": "Invalid value for '--model': 'gpt' is not valid; expected one of sha_rnn, mobilebert",
+        "train --model gpt": "'gpt' is not one of 'sha_rnn', 'mobilebert', 'encoder'.",
         "train --model sha_rnn": "--data FILE.json and --run DIR are needed",
-        "train --model sha_rnn --data a --run b --minutes inf": "inf; expected a number above 0",
         "train --model sha_rnn --data a --run b --epochs 0": "Invalid value for '--epochs'",
         "train --model sha_rnn --data a --run b --set epochs": "for --set: expected KEY=VALUE, found 'epochs'",
-        "predict --data a --out b --recall nan": "nan; expected a number above 0 and up to 1",
-        "predict --data a --out b --threshold MAIL=.2": "expected P above 0 and up to 1, or TYPE=P with one of",
-        "predict --data a --out b --threshold 2": "expected P above 0 and up to 1, or TYPE=P with one of",
-        "predict --data a --out b --threshold EMAIL": "found 'EMAIL'",
+        "predict --data a --out b --recall 2": "Invalid value for '--recall'",
+        "redact --data a --out b --mode type --ray --threshold EMAIL": "--threshold EMAIL: expected P or TYPE=P",
         "sample --documents three --out x": "Invalid value for '--documents'",
         "lm train --data a --run b --dropout 1": "Invalid value for '--dropout'",
-        "lm train --data a --run b --temperature 0": "No such option",
     }.items(),
 )
 def test_a_wrong_argument_is_one_line_and_exit_code_2(command, expected, capsys, tmp_path, monkeypatch):
@@ -86,8 +83,14 @@ def test_thresholds_are_those_of_all_tokens_or_of_a_type():
 
 
 def test_the_names_that_are_written_down_for_quick_help_are_those_of_the_package():
-    assert tuple(PRESETS) == options.MODELS and options.ENGINES == ENGINES
-    assert redact.MODES == MODES and tuple(FORMS) == data.FORMS and ("csv", *WRITERS) == tagging.FORMATS
+    written = (options.Model, options.Mode, options.Form, options.Format, get_args(options.Engine)[0])
+    assert [get_args(names) for names in written] == [
+        tuple(PRESETS),
+        MODES,
+        tuple(FORMS),
+        ("csv", *WRITERS),
+        ENGINES,
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["trian"], ["train", "--help"], ["redact", "--help"]], ids=" ".join)
