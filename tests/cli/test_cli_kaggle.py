@@ -54,8 +54,8 @@ def test_what_reads_outputs_is_pushed_when_they_are_complete_and_nothing_is_sent
     assert f"not sent yet, it reads writer/{MOBILEBERT} (running)" in run(f"push --only {INFERENCE}")[1][-2]
     stub.states[MOBILEBERT] = ["COMPLETE"]
     _, lines, _ = run(f"push --only {INFERENCE}")
-    assert lines[1].endswith("version 1 has the same content, nothing to send")
-    assert lines[2].endswith(f"version 1 is pushed, https://www.kaggle.com/code/writer/{INFERENCE}")
+    assert lines[0].endswith("version 1 has the same content, nothing to send")
+    assert lines[1].endswith(f"version 1 is pushed, https://www.kaggle.com/code/writer/{INFERENCE}")
     assert stub.sent() == [PACKAGE, EDA, SHA_RNN, MOBILEBERT, LANGUAGE_MODEL, INFERENCE]
 
 
