@@ -4,7 +4,8 @@ import math
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import spacy
@@ -12,6 +13,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import minibatch
+from thinc.api import use_ops
+from threadpoolctl import threadpool_limits
 
 from pii_kit import labels as pii
 from pii_kit.documents import Document, cut, true_labels
@@ -53,14 +56,20 @@ def label_with_patterns(document: Document) -> list[str]:
     return labels
 
 
+@use_ops("numpy", use_blis=False)  # numpy multiplies these matrices more than twice as fast as BLIS
 def train_spacy_ner(
-    documents: Sequence[Document], *, seed: int = 0, epochs: int = 40, deadline: float = math.inf
+    documents: Sequence[Document],
+    *,
+    seed: int = 0,
+    epochs: int = 40,
+    deadline: float = math.inf,
+    report: Callable[[float], object] = float,
 ) -> tuple[Language, int]:
     """Train a spaCy pipeline with one `ner` component on the CPU from random weights; return it and its epochs.
 
     Each epoch augments the documents as our models do, cuts them into parts, and trains on all parts with PII and on a
     random CLEAN_SHARE of the others. Equal documents and seeds give equal weights. No epoch but the first one begins
-    after `deadline`, a time of `time.monotonic()`.
+    after `deadline`, a time of `time.monotonic()`. `report` is called with 1 after each epoch.
 
     Raises:
         KitError: A document has no labels, or no document has PII.
@@ -86,7 +95,22 @@ def train_spacy_ner(
         random.shuffle(examples)
         for batch in minibatch(examples, BATCH_SIZE):
             pipeline.update(batch, sgd=optimizer, drop=DROPOUT)
+        report(1)
     return pipeline, epochs
+
+
+def label_fold_with_spacy(
+    training: Sequence[Document],
+    others: Sequence[Document],
+    settings: Mapping[str, Any],
+    *,
+    device: str,
+    report: Callable[[float], object],
+) -> tuple[list[list[str]], int]:
+    """Train spaCy as the task of a fold; return its labels (document, token) of `others`, and its epochs."""
+    with threadpool_limits(1):  # the other folds need the other cores
+        pipeline, n_epochs = train_spacy_ner(training, **settings, report=report)
+        return [label_with_spacy(pipeline, document) for document in others], n_epochs
 
 
 def label_with_spacy(pipeline: Language, document: Document) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+import torch
 
 from pii_kit.documents import Document, read_documents
 from pii_kit.files import KitError, read_json
@@ -21,10 +21,11 @@ from pii_kit.models import flops, linear_parameters
 from pii_kit.models.network import TorchNetwork
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
-from pii_kit.report.baselines import label_with_spacy, train_spacy_ner
+from pii_kit.report.baselines import label_fold_with_spacy
 from pii_kit.rules import DEFAULT_RULES, RULES
 from pii_kit.submission import label_documents, read_submission, submission_rows, true_rows
 from pii_kit.training.out_of_fold import labels_by_other_folds, load_out_of_fold, mean_of
+from pii_kit.training.processes import Task, progress_bar, run_side_by_side
 from pii_kit.training.runs import digest_documents, read_run
 
 MODELS = {"SHA-RNN": "sha_rnn", "MobileBERT": "mobilebert", "encoder": "encoder"}
@@ -97,24 +98,29 @@ def spacy_out_of_fold(
     epochs: int | None = None,
     deadline: float = math.inf,
 ) -> tuple[dict[int, list[str]], list[list[str]], int]:
-    """Label documents with spaCy's NER, trained on the folds of a run, for as many epochs if `epochs` is None.
+    """Label documents with spaCy's NER, trained on the folds of a run, as many at once as there are cores.
 
-    The folds share the time until `deadline`, a time of `time.monotonic()`. Return labels (token) by document number,
-    labels (document, token) of `test` by the first fold, and the fewest epochs of a fold.
+    It trains for as many epochs as the run if `epochs` is None, or until `deadline`, a time of `time.monotonic()`.
+    Return labels (token) by document number, labels (document, token) of `test` by the first fold, and the fewest
+    epochs of a fold.
     """
+    record = read_run(run)
+    fold_of = {entry.number: entry.fold for entry in record.documents}
+    devices = ["cpu"] * min(torch.get_num_threads(), len(record.folds))
+    settings = {"seed": record.settings.train.seed, "epochs": epochs or record.settings.train.epochs}
+    began, share, tasks, held_out = time.monotonic(), len(devices) / len(record.folds), [], []
+    for place, fold in enumerate(record.folds):
+        training = [document for document in documents if fold_of[document.number] != fold]
+        held_out.append([document for document in documents if fold_of[document.number] == fold])
+        end = began + (deadline - began) * min(share * (place // len(devices) + 1), 1)
+        arguments = training, [*held_out[-1], *(() if place else test)], settings | {"deadline": end}
+        tasks.append(Task(f"spaCy's NER, fold {fold}", label_fold_with_spacy, arguments))
+    bar = progress_bar("spaCy's NER", settings["epochs"] * len(tasks), "epochs")
+    found, n_epochs = zip(*run_side_by_side(tasks, bar, devices), strict=True)
     labels: dict[int, list[str]] = {}
-    of_test: list[list[str]] = []
-    done, record = [], read_run(run)
-    train = record.settings.train
-    for place, fold in enumerate(tqdm(record.folds, desc="spaCy's NER", unit="fold")):
-        held_out = {entry.number for entry in record.documents if entry.fold == fold}
-        training = [document for document in documents if document.number not in held_out]
-        end = time.monotonic() + (deadline - time.monotonic()) / (len(record.folds) - place)
-        pipeline, n_epochs = train_spacy_ner(training, seed=train.seed, epochs=epochs or train.epochs, deadline=end)
-        labels |= {doc.number: label_with_spacy(pipeline, doc) for doc in documents if doc.number in held_out}
-        of_test = of_test or [label_with_spacy(pipeline, document) for document in test]
-        done.append(n_epochs)
-    return labels, of_test, min(done)
+    for of_fold, of_documents in zip(held_out, found, strict=True):
+        labels |= zip([document.number for document in of_fold], of_documents, strict=False)  # then come those of test
+    return labels, found[0][len(held_out[0]) :], min(n_epochs)
 
 
 def labelled_test_documents(folder: Path) -> list[Document]:

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -110,22 +111,21 @@ def test_runs_without_out_of_fold_predictions_or_a_common_document_are_refused(t
 
 
 def test_spacy_trains_on_the_folds_of_the_run_with_its_seed_and_epochs(tmp_path, documents, monkeypatch):
-    trained = []
+    def run_here(tasks, bar, devices):
+        with bar:
+            return [task.function(*task.arguments, device="cpu", report=bar.update) for task in tasks]
 
-    def train(training, *, seed, epochs, deadline):
-        trained.append(({document.number for document in training}, seed, epochs))
-        return train_spacy_ner(training, seed=seed, epochs=1)
-
-    monkeypatch.setattr(compare, "train_spacy_ner", train)
+    monkeypatch.setattr(compare, "run_side_by_side", run_here)
     run = write_run(tmp_path / "run", documents, folds=[0, 2], seed=4)
     labels, of_test, n_epochs = compare.spacy_out_of_fold(documents, run, TEST)
     fold_of = fold_of_documents(documents, n_folds=3, seed=4)
     splits = [split_documents(documents, fold_of, fold) for fold in (0, 2)]
-    assert trained == [({document.number for document in training}, 4, 2) for training, _ in splits] and n_epochs == 1
-    assert set(labels) == {document.number for _, validation in splits for document in validation}
-    pipeline, _ = train_spacy_ner(splits[0][0], seed=4, epochs=1)
-    assert labels[splits[0][1][0].number] == label_with_spacy(pipeline, splits[0][1][0])
-    assert of_test == [label_with_spacy(pipeline, document) for document in TEST]
+    assert set(labels) == {document.number for _, validation in splits for document in validation} and n_epochs == 2
+    pipelines = [train_spacy_ner(training, seed=4, epochs=2)[0] for training, _ in splits]
+    for pipeline, (_, validation) in zip(pipelines, splits, strict=True):
+        assert all(labels[document.number] == label_with_spacy(pipeline, document) for document in validation)
+    assert of_test == [label_with_spacy(pipelines[0], document) for document in TEST]
+    assert compare.spacy_out_of_fold(documents, run, epochs=9, deadline=time.monotonic())[1:] == ([], 1)
 
 
 def test_costs_are_measured_and_test_documents_are_scored_by_each_run_and_by_their_average(cross_validated, documents):
