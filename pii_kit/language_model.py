@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple
 
 import pandas as pd
@@ -28,8 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, write_json
-from pii_kit.models import load_model, save_model
-from pii_kit.models.network import precision, working_devices
+from pii_kit.models.network import load_model, precision, save_model, working_devices
 from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, State, without_memory
 from pii_kit.training.optim import build_optimizer
 from pii_kit.training.processes import progress_bar, random_states, set_random_states
@@ -423,17 +421,3 @@ class _Training:
             raise KitError(f"{path}: damaged, cannot be resumed from: {in_one_line(error)}") from None
         self.began -= self.position.seconds
         logger.info("resuming at %s", self.position)
-
-
-def export_language_model(folder: str | Path, out: Path) -> float:
-    """Write the kept model of a run as an ONNX file; `models.export.write_language_model` says how to call it.
-
-    Returns the largest difference to PyTorch in a logit. Raises KitError if the run is damaged or cannot be exported.
-    """
-    from pii_kit.models.export import write_language_model
-
-    model = load_language_model(folder)
-    with TemporaryDirectory() as place, atomic_write(out) as handle:
-        difference = write_language_model(model, Path(place) / "model.onnx")
-        handle.buffer.write((Path(place) / "model.onnx").read_bytes())
-    return difference

@@ -26,7 +26,7 @@ from pii_kit.files import KitError, atomic_folder, read_record, recover_folder, 
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.onnx import FILE as ONNX_FILE
-from pii_kit.models.onnx import OnnxNetwork
+from pii_kit.models.onnx import OnnxNetwork, can_convert, to_onnx
 from pii_kit.pieces import PieceTokenizer, read_tokenizer, write_tokenizer
 from pii_kit.rules import label_document
 from pii_kit.windows import Window, collate, cut_windows, merge_windows, similar_length_batches
@@ -373,9 +373,7 @@ def load_member(
     if (inside / ONNX_FILE).exists():
         network = OnnxNetwork(inside / ONNX_FILE)
     else:
-        from pii_kit.models import load_model
-        from pii_kit.models.export import can_convert, to_onnx
-        from pii_kit.models.network import TorchNetwork, working_devices
+        from pii_kit.models.network import TorchNetwork, load_model, working_devices
 
         model, devices = load_model(inside), devices or working_devices()
         is_worth_it = devices[0] == "cpu" and n_tokens >= MIN_TOKENS_FOR_ONNX and can_convert()
@@ -393,7 +391,7 @@ def load_member(
 
 def save_member(folder: Path, model: "PreTrainedModel", tokenizer: PieceTokenizer, **sizes: int | float) -> None:
     """Replace the trained network of a fold's folder; `sizes` are window_size, overlap and o_threshold of `Member`."""
-    from pii_kit.models import save_model
+    from pii_kit.models.network import save_model
 
     with atomic_folder(folder / "tagger") as inside:
         save_model(inside, model)

@@ -22,8 +22,8 @@ from pii_kit.documents import document_of_text, join_tokens
 from pii_kit.files import KitError, read_json, write_json
 from pii_kit.labels import EMAIL, ID_NUM, LABELS, NAME_STUDENT, OUTSIDE_ID, PII_TYPES, STREET_ADDRESS, spans_of
 from pii_kit.models import network
-from pii_kit.models.export import write_onnx
 from pii_kit.models.network import TorchNetwork, precision
+from pii_kit.models.onnx import write_onnx
 from pii_kit.predict import Tagger, ahead, fold_folders, load_member, predict_documents, save_member
 from pii_kit.rules import DEFAULT_RULES, label_document
 from pii_kit.windows import cut_windows

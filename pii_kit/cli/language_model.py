@@ -112,10 +112,11 @@ def sample(
 @app.command(epilog=examples("lm export --run runs/lm --out lm.onnx"))
 def export(run: options.RunFolder, out: options.Out) -> None:
     """Write the model for ONNX Runtime: bytes and state in, logits and state out."""
-    from pii_kit.language_model import export_language_model
+    from pii_kit.language_model import load_language_model
+    from pii_kit.models.onnx import write_language_model
 
     check_output(out, run)
-    difference = export_language_model(run, out)
+    difference = write_language_model(load_language_model(run), out)
     print(f"{out}: exported; logits differ by {difference:.1g} at most from PyTorch's")
 
 

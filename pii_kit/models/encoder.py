@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -10,20 +11,21 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
+    __version__,
 )
 from transformers.modeling_outputs import TokenClassifierOutput
-from transformers.models.mobilebert.modeling_mobilebert import BottleneckLayer, NoNorm
+from transformers.models.mobilebert.modeling_mobilebert import NoNorm
 from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from pii_kit.files import KitError, in_one_line, loading
-from pii_kit.models import check_finite, read_config
 from pii_kit.pieces import NEWLINE, PieceTokenizer, of_transformers
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else transformers has the hub convert old weights
@@ -100,42 +102,48 @@ class EncoderForTokenClassification(PreTrainedModel):
         hidden = self.encoder(inputs_embeds=embedded, attention_mask=attention_mask).last_hidden_state
         return TokenClassifierOutput(logits=self.classifier(self.dropout(hidden)))
 
+    @torch.no_grad()
+    def for_export(self) -> "EncoderForTokenClassification":
+        """Return a copy that computes the same in fewer steps in ONNX Runtime.
 
-@torch.no_grad()
-def for_export(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy of a model that computes the same in fewer steps in ONNX Runtime; other models stay as they are.
-
-    Attention becomes plain products, because torch's own exports NaN checks that take a fifth of the time. MobileBERT's
-    norm, a gain and a bias, is merged into the linear layer before it; where a residual is added between the two, only
-    the bias is, divided by the gain.
-    """
-    if not isinstance(model, EncoderForTokenClassification):
+        Attention becomes plain products, because torch's own exports NaN checks that take a fifth of the time. The bias
+        of MobileBERT's norm, which is a gain and a bias, becomes part of the linear layer before it.
+        """
+        model = deepcopy(self)
+        model.encoder.set_attn_implementation("eager")
+        layers: Any = [module for module in model.modules() if isinstance(getattr(module, "LayerNorm", None), NoNorm)]
+        for layer in layers:
+            norm = layer.LayerNorm
+            if hasattr(layer, "dense") and norm.weight.abs().min() >= SMALL_GAIN:
+                layer.dense.bias.add_(norm.bias / norm.weight)
+                norm.forward = norm.weight.mul
         return model
-    model = deepcopy(model)
-    model.encoder.set_attn_implementation("eager")
-    for module in model.modules():
-        norm: Any = getattr(module, "LayerNorm", None)
-        linear: Any = getattr(module, "dense", None)
-        if not isinstance(norm, NoNorm) or linear is None or norm.weight.abs().min() < SMALL_GAIN:
-            continue
-        if isinstance(module, BottleneckLayer):
-            linear.weight.mul_(norm.weight[:, None])
-            linear.bias.mul_(norm.weight)
-            linear.bias.add_(norm.bias)
-            module.LayerNorm = nn.Identity()
-        else:
-            linear.bias.add_(norm.bias / norm.weight)
-            module.LayerNorm = _Gain(norm.weight)
-    return model
 
 
-class _Gain(nn.Module):
-    def __init__(self, weight: nn.Parameter):
-        super().__init__()
-        self.weight = weight
+def read_config(weights: str | Path, **where: Any) -> PreTrainedConfig:
+    """Read the configuration of a folder or a name on the hub.
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden * self.weight
+    Code of the folder's author is never run: a configuration with `auto_map` is an error, and its choice of kernels for
+    attention and experts, which transformers would download, is replaced by PyTorch's own.
+    """
+    content, _ = PreTrainedConfig.get_config_dict(str(weights), **where)
+    model_type = content.get("model_type") if isinstance(content, dict) else None
+    if '"auto_map"' in json.dumps(content):
+        raise KitError(f"{weights}: config.json names code of its own (auto_map), which is never run")
+    if not model_type:
+        raise KitError(f"{weights}: no config.json that names a model_type; expected a folder of transformers' format")
+    if model_type not in CONFIG_MAPPING:
+        advice = f"transformers {__version__} does not know it; a newer one may: pip install -U transformers"
+        raise KitError(f"{weights}: config.json: model_type is {str(model_type)[:40]!r}; {advice}")
+    config = AutoConfig.from_pretrained(str(weights), trust_remote_code=False, **where)
+    config._attn_implementation = config._experts_implementation = None
+    return config
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raise ValueError if a weight is not a number or infinite: labels of such a model are arbitrary."""
+    if broken := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
+        raise ValueError(f"weights are not finite, such as {broken[0]}")
 
 
 def longest_window(model: EncoderForTokenClassification) -> int | None:

@@ -1,24 +1,83 @@
-"""Run a PyTorch model as a network of `pii_kit.predict`, on one device or several."""
+"""Models in PyTorch: save and load them, count their cost, and run them on one device or several."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from pii_kit.files import loading
+from pii_kit.models import sha_rnn  # noqa: F401, so that transformers' Auto classes know it
+from pii_kit.models.encoder import check_finite, read_config
 
 logger = logging.getLogger(__name__)
 # Padding included. CPU: measured; more pieces do not fit a core's caches. GPU: 16 windows of 512 pieces.
 PIECES_PER_BATCH = {"cpu": 1024, "cuda": 8192}
 
 
+def save_model(inside: Path, model: PreTrainedModel) -> None:
+    """Write a model and its config into a folder, as safetensors."""
+    disable_progress_bar()  # transformers draws one for each file, however small
+    # Under our names: by default transformers renames some encoders' weights to those of an earlier version.
+    model.save_pretrained(inside, save_original_format=False)
+
+
+def load_model(inside: Path, *, language_model: bool = False) -> PreTrainedModel:
+    """Load a tagger's model, or a language model, that `save_model` wrote.
+
+    Raises:
+        KitError: the folder is damaged, holds another kind of model, or names code of its own.
+    """
+    kind: Any = AutoModelForCausalLM if language_model else AutoModelForTokenClassification
+    with loading(inside):
+        model = kind.from_config(read_config(inside))
+        # Weights are copied into the model's own memory. Tensors mapped from the file are aligned differently, which
+        # changes the last bit of some sums.
+        model.load_state_dict(load_file(inside / "model.safetensors"))
+        check_finite(model)
+    return model
+
+
+def linear_parameters(model: nn.Module) -> int:
+    """Count the parameters of nn.Linear layers only, which the original project's profiler called parameters."""
+    layers = nn.ModuleList(module for module in model.modules() if isinstance(module, nn.Linear))
+    return sum(parameter.numel() for parameter in layers.parameters())
+
+
+def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
+    """Count the floating-point operations of all matrix products in one window, LSTM and attention included.
+
+    A multiply-accumulate is two operations; the original project's "FLOPs" are multiply-accumulates of nn.Linear layers
+    alone. Element-wise operations are not counted. The counts of three short windows give that of any length, because
+    layers take operations in proportion to the length, and attention to its square.
+    """
+    config: Any = deepcopy(model.config)
+    if hasattr(config, "encoder"):  # plain products, which the counter knows
+        config.encoder._attn_implementation, config.encoder._experts_implementation = "eager", "batched_mm"
+    lengths, counts = (8, 16, 24), []
+    with torch.device("meta"):  # splits an LSTM into its matrix products
+        network = type(model)(config).eval()
+        for length in lengths:
+            pieces = torch.zeros(1, length, dtype=torch.long)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                network(input_ids=pieces, feature_ids=pieces[..., None])
+            counts.append(counter.get_total_flops())
+    return round(float(np.polyval(np.polyfit(lengths, counts, 2), n_pieces)))
+
+
 class TorchNetwork:
-    """A PyTorch model that computes batches for several threads at a time.
+    """A PyTorch model as a network of `pii_kit.predict`: it computes batches for several threads at a time.
 
     On CPUs the threads share the model, one for each core. On GPUs each device has a replica, which one thread at a
     time uses. The model itself moves to the first device.

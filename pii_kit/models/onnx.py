@@ -1,19 +1,34 @@
-"""Run an exported model in ONNX Runtime, without PyTorch, as a network of `pii_kit.predict`."""
+"""Models in ONNX Runtime: run exported models without PyTorch, and export models in fp32 or int8."""
 
+import importlib.util
+import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pii_kit.files import KitError, in_one_line
+from pii_kit.files import KitError, atomic_write, in_one_line
+from pii_kit.lexicon import N_FEATURES, N_ROWS
+
+if TYPE_CHECKING:
+    from pii_kit.models.encoder import EncoderForTokenClassification
+    from pii_kit.models.sha_rnn import ShaRnnForCausalLM, ShaRnnForTokenClassification
+
+    Model = EncoderForTokenClassification | ShaRnnForTokenClassification | ShaRnnForCausalLM
 
 FILE = "model.onnx"
 PIECES_PER_BATCH = 1024  # padding included; more pieces do not fit a core's caches
+OPSET = 18
+LARGEST_DIFFERENCE = 1e-3  # relative to the largest logit; a larger one is a different model, not rounding
 
 
 class OnnxNetwork:
-    """The model of an ONNX file, on the CPU.
+    """The model of an ONNX file, on the CPU, as a network of `pii_kit.predict`.
 
     Raises:
         KitError: onnxruntime is not installed, or the file cannot be read.
@@ -51,3 +66,165 @@ def n_cores() -> int:
     if given.isdecimal() and int(given):
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def can_convert() -> bool:
+    """Return whether the packages that an export needs are installed."""
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+
+
+def write_onnx(model: "Model", folder: Path, *, n_pieces: int, window_size: int, int8: bool = False) -> float:
+    """Write a tagger's model and its config into a folder, for any number and length of windows.
+
+    `n_pieces` is the size of the vocabulary, `window_size` the longest window in pieces. With `int8`, weights are
+    rounded to 8 bits, with one scale per output channel, and activations dynamically; the logits then differ.
+
+    Returns:
+        The largest difference between a logit in ONNX Runtime and in PyTorch, on random windows of several shapes.
+
+    Raises:
+        KitError: onnx or onnxruntime is not installed, the model cannot be represented in ONNX, or the difference in
+            fp32 is above LARGEST_DIFFERENCE.
+    """
+    from pii_kit.models.network import TorchNetwork
+
+    with _errors(model):
+        model.config.save_pretrained(folder)
+        sample = _random_windows(n_pieces, shape=(2, 8))
+        axes = {name: {0: "batch", 1: "piece"} for name in (*sample, "logits")}
+        _export(model, folder / FILE, sample, axes, lambda network, batch: network(**batch).logits)
+        shapes = (1, 1), (1, window_size), (3, 7), (5, window_size)
+        windows, reference = [_random_windows(n_pieces, shape=shape) for shape in shapes], TorchNetwork(model)
+        difference = _check(_logits(OnnxNetwork(folder / FILE), windows), _logits(reference, windows))
+        if int8:
+            _round_to_int8(folder / FILE)
+            rounded = _logits(OnnxNetwork(folder / FILE), windows)
+            difference = float(np.abs(rounded - _logits(reference, windows)).max())
+        return difference
+
+
+def to_onnx(model: "Model", *, n_pieces: int, window_size: int, int8: bool) -> OnnxNetwork:
+    """Return a model in the form that `write_onnx` writes. Raises KitError as it does."""
+    with TemporaryDirectory() as folder:
+        write_onnx(model, Path(folder), n_pieces=n_pieces, window_size=window_size, int8=int8)
+        return OnnxNetwork(Path(folder) / FILE)
+
+
+def write_language_model(model: "ShaRnnForCausalLM", path: Path) -> float:
+    """Write a language model to an ONNX file that takes and returns the state, and compare two windows with PyTorch.
+
+    Inputs are `input_ids` (batch, piece) and the state: "lstm_h.0" and "lstm_c.0" (1, batch, hidden) for each Block,
+    "memory.2" (batch, position, hidden) for each with attention. Before any text the LSTMs' are zeros, and a memory has
+    no positions. Outputs are `logits` (batch, piece, vocabulary) and the state after the window, as "next.lstm_h.0".
+
+    Returns:
+        The largest difference between a logit in ONNX Runtime and in PyTorch.
+
+    Raises:
+        KitError: onnx or onnxruntime is not installed, or the model cannot be represented in ONNX.
+    """
+    import torch
+
+    def run(network: Any, batch: dict) -> tuple:
+        _, logits, after = network(batch.pop("input_ids"), state=batch)
+        return logits, *(after[name] for name in batch)
+
+    with _errors(model), torch.inference_mode(), atomic_write(path) as handle:
+        ids = torch.arange(28).view(2, 14)
+        state = {name: value.numpy() for name, value in model(ids[:, :3]).state.items()}
+        axes: dict[str, dict] = {name: {0: "batch", 1: "piece"} for name in ("input_ids", "logits")}
+        for name in state:
+            of_name = {0: "batch", 1: "position"} if name.startswith("memory") else {1: "batch"}
+            axes |= {name: of_name, f"next.{name}": of_name}
+        _export(model, Path(handle.name), {"input_ids": ids.numpy(), **state}, axes, run)
+        session = OnnxNetwork(Path(handle.name)).session
+        carried: dict = {
+            name: value[:, :0] if name.startswith("memory") else np.zeros_like(value) for name, value in state.items()
+        }
+        computed, expected, after = [], [], None
+        for window in (ids[:, :9], ids[:, 9:]):
+            _, logits, after = model(window, state=after)
+            expected.append(logits.numpy())
+            logits, *values = session.run(None, {"input_ids": window.numpy(), **carried})
+            computed.append(logits)
+            carried = dict(zip(state, values, strict=True))
+        return _check(np.concatenate(computed, axis=1), np.concatenate(expected, axis=1))
+
+
+def _export(
+    model: "Model", path: Path, sample: dict[str, np.ndarray], axes: dict[str, dict], run: Callable[[Any, dict], Any]
+) -> None:
+    """Write what `run` computes of a model and a batch like `sample`; `axes` are those of any length, by name."""
+    import torch
+
+    class Flat(torch.nn.Module):  # tensors in, tensors out
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model.for_export().eval()
+
+        def forward(self, *inputs: torch.Tensor) -> Any:
+            return run(self.model, dict(zip(sample, inputs, strict=True)))
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # errors of tracing are found by the comparison, for several shapes
+        torch.onnx.export(
+            Flat(),
+            tuple(map(torch.from_numpy, sample.values())),
+            path,
+            input_names=list(sample),
+            output_names=[name for name in axes if name not in sample],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,  # ONNX Runtime cannot round the LSTM of the newer exporter to int8
+        )
+
+
+@contextmanager
+def _errors(model: "Model") -> Iterator[None]:
+    """Turn a lack of packages, and what the exporter and onnxruntime raise, into a KitError."""
+    if not can_convert():
+        raise KitError("export needs onnx and onnxruntime (pip install onnx onnxruntime)")
+    try:
+        yield
+    except KitError:
+        raise
+    except Exception as error:  # their own exceptions have no common base class
+        kind = getattr(model.config, "encoder", model.config).model_type
+        raise KitError(f"not exported: ONNX cannot represent a model of type {kind!r}: {in_one_line(error)}") from None
+
+
+def _check(computed: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference of a logit. Raise KitError if it is more than rounding."""
+    difference, largest = float(np.abs(computed - expected).max()), np.abs(expected).max()
+    if not difference <= LARGEST_DIFFERENCE * largest:
+        found = f"a logit in ONNX Runtime is {difference:.3g} off PyTorch's (largest: {largest:.3g})"
+        raise KitError(f"not exported: {found}")
+    return difference
+
+
+def _random_windows(n_pieces: int, *, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Draw windows (batch, piece), the first one full, the others padded, as `windows.collate` builds them."""
+    rng = np.random.default_rng(shape)
+    lengths = np.append(shape[1], rng.integers(1, shape[1], size=shape[0] - 1, endpoint=True))
+    return {
+        "input_ids": rng.integers(n_pieces, size=shape),
+        "attention_mask": (np.arange(shape[1]) < lengths[:, None]).astype(np.int64),
+        "feature_ids": rng.integers(N_ROWS, size=(*shape, N_FEATURES)),
+    }
+
+
+def _logits(network: Any, windows: list[dict[str, np.ndarray]]) -> np.ndarray:
+    """Return the logits (piece, label) of all pieces but padding."""
+    return np.concatenate([network(batch)[batch["attention_mask"] == 1] for batch in windows])
+
+
+def _round_to_int8(path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # onnxruntime advises pre-processing, which its sessions do by themselves
+    try:
+        quantize_dynamic(path, path, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        logger.setLevel(level)

@@ -6,8 +6,7 @@ Padding comes last in each row, and never changes the logits of a real piece.
 import math
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,6 @@ from transformers import (
 from transformers.modeling_outputs import TokenClassifierOutput
 
 GELU = 1.702  # of the sigmoid approximation (Hendrycks & Gimpel, arXiv 1606.08415, section 2)
-HIDDEN_SCORE = -1e9  # score of a hidden piece in ONNX; its share after the softmax is 0
 # What a language model carries from window to window, by name: "lstm_h.0" and "lstm_c.0" (1, batch, hidden) of Block 0,
 # and "memory.2" (batch, position, hidden) of Block 2. A state without memory has only the LSTMs' tensors.
 State = dict[str, Tensor]
@@ -113,9 +111,9 @@ class Block(nn.Module):
             rows, h = self.norm_memory(h), self.norm_query(h)
             earlier = None
             if before is not None:
-                memory = before.get("memory", rows[:, :0].detach())
-                earlier = self.newest(memory, rows.shape[1])
-                after["memory"] = self.newest(torch.cat([memory, rows.detach()], dim=1))
+                memory = torch.cat([before.get("memory", rows[:, :0]), rows], dim=1).detach()
+                after["memory"] = memory[:, -self.config.memory_size :] if self.config.memory_size else memory[:, :0]
+                earlier = after["memory"][:, : -rows.shape[1]]  # the window itself is not part of its memory
             h = h + self.dropout(self.attention(h, rows, visible, earlier))
         return self.norm_boom_skip(h) + self.dropout(self.boom(self.norm_boom_input(h))), after
 
@@ -123,16 +121,16 @@ class Block(nn.Module):
         self, h: Tensor, reversal: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the outputs (batch, piece, hidden) of the LSTM, or of both, and the state of the forward one."""
+        if self.lstm.bidirectional:  # for export
+            lengths = reversal[:, 0] + 1  # the first piece changes places with the last one
+            packed, state = self.lstm(pack_padded_sequence(h, lengths, batch_first=True))
+            return pad_packed_sequence(packed, batch_first=True)[0], state
         forward, state = self.lstm(h, state)
         if self.lstm_backward is None:
             return forward, state
         # Each row is reversed within its own length: padding stays last and never enters a state.
         backward, _ = self.lstm_backward(take(h, reversal))
         return torch.cat([forward, take(backward, reversal)], dim=-1), state
-
-    def newest(self, memory: Tensor, n_new: int = 0) -> Tensor:
-        """Return the newest positions of a memory (batch, position, hidden), as many as fit it beside `n_new` more."""
-        return memory[:, max(memory.shape[1] - max(self.config.memory_size - n_new, 0), 0) :]
 
 
 class SingleHeadedAttention(nn.Module):
@@ -164,15 +162,18 @@ class SingleHeadedAttention(nn.Module):
         query = self.norm_query_projection(self.query_projection(query)) * torch.sigmoid(self.query_gate)
         query = split_heads(self.dropout(query) * torch.sigmoid(self.key_gate), self.n_heads)
         rows = split_heads(rows, self.n_heads)
-        if memory is None:
+        if memory is None and not torch.onnx.is_in_onnx_export():
             dropout = self.dropout.p if self.training else 0.0
             values = self.dropout(rows)
             attended = F.scaled_dot_product_attention(query, rows, values, attn_mask=visible, dropout_p=dropout)
+            return join_heads(attended) * self.value_scale()
+        query = query / query.shape[-1] ** 0.5
+        scores = (query @ rows.transpose(-1, -2)).masked_fill(~visible, -torch.inf)
+        if memory is None:  # in an export, because that of PyTorch's own attention searches for NaN
+            attended = scores.softmax(-1) @ rows
         else:  # not joined with the rows: the memory, which is longer, needs no gradient
-            query, memory = query / query.shape[-1] ** 0.5, split_heads(memory, self.n_heads)
-            inside = (query @ rows.transpose(-1, -2)).masked_fill(~visible, -torch.inf)
-            shares = self.dropout(torch.cat([query @ memory.transpose(-1, -2), inside], dim=-1).softmax(-1))
-            n_memory = memory.shape[2]
+            n_memory, memory = memory.shape[1], split_heads(memory, self.n_heads)
+            shares = self.dropout(torch.cat([query @ memory.transpose(-1, -2), scores], dim=-1).softmax(-1))
             attended = shares[..., :n_memory] @ self.dropout(memory) + shares[..., n_memory:] @ self.dropout(rows)
         return join_heads(attended) * self.value_scale()
 
@@ -207,11 +208,12 @@ class Boom(nn.Module):
     def __init__(self, config: ShaRnnConfig):
         super().__init__()
         self.linear = nn.Linear(config.hidden_size, config.boom_size)
+        self.factor = GELU
         self.dropout = Dropout(config.dropout)
 
     def forward(self, h: Tensor) -> Tensor:
         # gelu(x) = x · sigmoid(a x) = silu(a x) / a with a = GELU: one pass over the widest tensor instead of three.
-        wide = self.dropout(F.silu(GELU * self.linear(h)))
+        wide = self.dropout(F.silu(self.factor * self.linear(h)))
         return wide.unflatten(-1, (-1, h.shape[-1])).sum(-2) / GELU
 
 
@@ -243,7 +245,8 @@ def take(h: Tensor, index: Tensor) -> Tensor:
 
 
 def split_heads(rows: Tensor, n_heads: int) -> Tensor:
-    return rows.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+    # Not -1, which an exported reshape cannot find out where there are no rows.
+    return rows.unflatten(-1, (n_heads, rows.shape[-1] // n_heads)).transpose(1, 2)
 
 
 def join_heads(rows: Tensor) -> Tensor:
@@ -321,6 +324,28 @@ class ShaRnnPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
+    @torch.no_grad()
+    def for_export(self) -> Self:
+        """Return a copy that computes the same, up to rounding, in fewer steps in ONNX Runtime.
+
+        Both directions become one LSTM that knows the lengths, without copies that reverse each row. Overparam becomes
+        a constant, and the factor of Boom's activation part of its weights.
+        """
+        model = deepcopy(self)
+        block: Any
+        for block in model.model.block:
+            if block.lstm_backward is not None:
+                forward, backward = block.lstm, block.lstm_backward.state_dict()
+                block.lstm = nn.LSTM(forward.input_size, forward.hidden_size, batch_first=True, bidirectional=True)
+                reverse = {f"{name}_reverse": weight for name, weight in backward.items()}
+                block.lstm.load_state_dict({**forward.state_dict(), **reverse})
+            if hasattr(block.attention, "value_scale"):
+                block.attention.value_scale = block.attention.value_scale().clone
+            block.boom.linear.weight.mul_(GELU)
+            block.boom.linear.bias.mul_(GELU)
+            block.boom.factor = 1.0
+        return model
+
 
 class ShaRnnForTokenClassification(ShaRnnPreTrainedModel):
     """Token classifier: embedding, Blocks and a linear layer. Nothing is carried between windows or documents."""
@@ -375,68 +400,6 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
 def without_memory(state: State) -> State:
     """Return the LSTMs' part of a state; the paper calls a model without memory "back off"."""
     return {name: tensor for name, tensor in state.items() if not name.startswith("memory")}
-
-
-@torch.no_grad()
-def for_export(model: ShaRnnPreTrainedModel) -> ShaRnnPreTrainedModel:
-    """Return a copy of a model that computes the same, up to rounding, in fewer steps in ONNX Runtime.
-
-    Both directions are one LSTM that knows the lengths, instead of two and the copies that reverse each row. Attention
-    is plain products: torch's own becomes nodes that search for NaN. Its gates become part of the norm before them,
-    Overparam becomes a constant, and the factor of Boom's activation goes into its weights.
-    """
-    model = deepcopy(model)
-    for module in list(model.modules()):
-        parts: Any = module  # nn.Module declares attributes as tensors or modules
-        if isinstance(module, Block):
-            parts.newest = partial(_newest, module)
-            if module.lstm_backward is not None:
-                parts.lstm = _both_directions(module.lstm, module.lstm_backward)
-                parts.recur = partial(_recur, module)
-        elif isinstance(module, SingleHeadedAttention):
-            width = module.query_projection.out_features // module.n_heads
-            gate = (torch.sigmoid(module.query_gate) * torch.sigmoid(module.key_gate) / width**0.5).flatten()
-            module.norm_query_projection.weight.mul_(gate)
-            module.norm_query_projection.bias.mul_(gate)
-            parts.constant = module.value_scale()
-            parts.forward = partial(_attend, module)
-        elif isinstance(module, Boom):
-            module.linear.weight.mul_(GELU)
-            module.linear.bias.mul_(GELU)
-            parts.forward = partial(_boom, module)
-    return model
-
-
-def _both_directions(forward: nn.LSTM, backward: nn.LSTM) -> nn.LSTM:
-    both = nn.LSTM(forward.input_size, forward.hidden_size, batch_first=True, bidirectional=True)
-    reverse = {f"{name}_reverse": weight for name, weight in backward.state_dict().items()}
-    both.load_state_dict({**forward.state_dict(), **reverse})
-    return both
-
-
-def _recur(block: Any, h: Tensor, reversal: Tensor, state: None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    lengths = reversal[:, 0] + 1  # the first piece changes places with the last one
-    packed, after = block.lstm(pack_padded_sequence(h, lengths, batch_first=True))
-    return pad_packed_sequence(packed, batch_first=True)[0], after
-
-
-def _newest(block: Block, memory: Tensor, n_new: Any = 0) -> Tensor:
-    """Return what Block.newest does, traced for any length."""
-    room = torch.as_tensor(block.config.memory_size - n_new).clamp(min=0)
-    return memory[:, torch.as_tensor(memory.shape[1] - room).clamp(min=0) :]
-
-
-def _attend(attention: Any, query: Tensor, rows: Tensor, visible: Tensor, memory: Tensor | None) -> Tensor:
-    query = split_heads(attention.norm_query_projection(attention.query_projection(query)), attention.n_heads)
-    scores = torch.where(visible, 0.0, HIDDEN_SCORE)
-    if memory is not None:
-        rows, scores = torch.cat([memory, rows], dim=1), F.pad(scores, (memory.shape[1], 0))
-    rows = split_heads(rows, attention.n_heads)
-    return join_heads((query @ rows.transpose(-1, -2) + scores).softmax(-1) @ rows) * attention.constant
-
-
-def _boom(boom: Boom, h: Tensor) -> Tensor:
-    return F.silu(boom.linear(h)).unflatten(-1, (-1, h.shape[-1])).sum(-2) / GELU
 
 
 AutoConfig.register(ShaRnnConfig.model_type, ShaRnnConfig)

@@ -17,8 +17,7 @@ from pii_kit.documents import Document, read_documents
 from pii_kit.files import KitError, read_json
 from pii_kit.labels import OUTSIDE
 from pii_kit.metrics import Predictions, Score, decided_rows, micro_fbeta, paired_bootstrap
-from pii_kit.models import flops, linear_parameters
-from pii_kit.models.network import TorchNetwork
+from pii_kit.models.network import TorchNetwork, flops, linear_parameters
 from pii_kit.models.onnx import FILE as ONNX_FILE
 from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.report.baselines import label_fold_with_spacy

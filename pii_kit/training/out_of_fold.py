@@ -20,8 +20,8 @@ from pii_kit.documents import Document, true_labels
 from pii_kit.files import KitError, atomic_folder, in_one_line
 from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE, OUTSIDE_ID
 from pii_kit.metrics import Predictions, Score, counts_by_threshold, row_counts, safe_threshold
-from pii_kit.models.export import write_onnx
 from pii_kit.models.network import TorchNetwork
+from pii_kit.models.onnx import write_onnx
 from pii_kit.pieces import write_tokenizer
 from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.rules import label_document

@@ -18,18 +18,17 @@ from transformers import (
     T5EncoderModel,
 )
 from transformers import MobileBertForTokenClassification as PlainMobileBert
-from transformers.models.mobilebert.modeling_mobilebert import NoNorm
 
 from pii_kit.files import KitError
 from pii_kit.lexicon import N_FEATURES, N_ROWS
-from pii_kit.models import encoder, flops, linear_parameters, load_model, save_model
+from pii_kit.models import encoder
 from pii_kit.models.encoder import (
     EncoderForTokenClassification,
     fingerprint_weights,
-    for_export,
     load_pretrained,
     longest_window,
 )
+from pii_kit.models.network import flops, linear_parameters, load_model, save_model
 from pii_kit.pieces import NEWLINE
 
 LABELS = {name: NAMES[name] for name in ("id2label", "label2id")}
@@ -298,9 +297,7 @@ def test_norms_folded_for_export_compute_the_same_and_a_gain_of_zero_is_not_divi
         weight.add_(torch.randn_like(weight) * 0.1)
     model.encoder.encoder.layer[0].attention.output.LayerNorm.weight[3] = 0
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    folded = for_export(model)
-    kept = [name for name, module in folded.named_modules() if isinstance(module, NoNorm)]
-    assert kept == ["encoder.embeddings.LayerNorm", "encoder.encoder.layer.0.attention.output.LayerNorm"]
+    folded = model.for_export()
     pieces = torch.arange(24).view(2, 12)
     torch.testing.assert_close(folded(pieces).logits, model(pieces).logits)
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

@@ -6,8 +6,8 @@ from conftest import tiny_language_model, tiny_mobilebert, tiny_sha_rnn
 from safetensors.torch import load_file, save_file
 
 from pii_kit.files import KitError
-from pii_kit.models import flops, linear_parameters, load_model, save_model
 from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
+from pii_kit.models.network import flops, linear_parameters, load_model, save_model
 
 
 def test_mobilebert_has_the_counts_that_the_original_projects_profiler_printed():

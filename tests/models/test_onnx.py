@@ -11,10 +11,9 @@ from conftest import tiny_language_model, tiny_mobilebert, tiny_sha_rnn
 
 from pii_kit.files import KitError
 from pii_kit.lexicon import N_FEATURES, N_ROWS
-from pii_kit.models import export
-from pii_kit.models.export import to_onnx, write_language_model, write_onnx
+from pii_kit.models import onnx
 from pii_kit.models.network import TorchNetwork
-from pii_kit.models.onnx import FILE, OnnxNetwork, n_cores
+from pii_kit.models.onnx import FILE, OnnxNetwork, n_cores, to_onnx, write_language_model, write_onnx
 from pii_kit.predict import Tagger, load_member, save_member
 
 MODELS = {
@@ -79,7 +78,7 @@ def test_weights_in_8_bits_give_nearly_the_same_probabilities(name, tmp_path):
     kinds = {tensor.data_type for tensor in onnx_format.load(tmp_path / FILE).graph.initializer if len(tensor.dims) > 1}
     assert onnx_format.TensorProto.INT8 in kinds
     rounded = to_onnx(model, n_pieces=400, window_size=40, int8=True)
-    batch = {name: tensor.numpy() for name, tensor in export._random_windows(400, shape=(1, 30)).items()}
+    batch = onnx._random_windows(400, shape=(1, 30))
     one, other = (torch.from_numpy(network(batch)).softmax(-1) for network in (TorchNetwork(model), rounded))
     assert 0 < (one - other).abs().mean() < 0.005 and (one - other).abs().max() < 0.25
     assert logging.getLogger().level == logging.WARNING
@@ -114,13 +113,13 @@ def test_an_exported_language_model_carries_its_state_through_windows_of_any_len
 
 
 def test_an_export_with_different_logits_is_refused(tmp_path, monkeypatch):
-    def write_another(model, *args, original=export._export):
+    def write_another(model, *args, original=onnx._export):
         other = tiny_sha_rnn()
         with torch.no_grad():
             other.classifier.bias.add_(0.01)
         original(other, *args)
 
-    monkeypatch.setattr(export, "_export", write_another)
+    monkeypatch.setattr(onnx, "_export", write_another)
     with pytest.raises(KitError, match=r"not exported: a logit in ONNX Runtime is 0\.01"):
         write_onnx(tiny_sha_rnn(), tmp_path, n_pieces=400, window_size=40)
 
@@ -129,13 +128,13 @@ def test_a_model_that_onnx_cannot_represent_is_an_error_with_the_reason(tmp_path
     def refuse(*_):
         raise RuntimeError("no such operation")
 
-    monkeypatch.setattr(export, "_export", refuse)
+    monkeypatch.setattr(onnx, "_export", refuse)
     with pytest.raises(KitError, match="not exported: ONNX cannot represent a model of type 'mobilebert': no such op"):
         write_onnx(tiny_mobilebert(), tmp_path, n_pieces=400, window_size=40)
 
 
 def test_export_without_its_libraries_is_an_error_that_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KitError, match="export needs onnx and onnxruntime"):
         write_onnx(tiny_sha_rnn(), tmp_path / "new", n_pieces=400, window_size=40)
     assert not (tmp_path / "new").exists()
@@ -179,5 +178,5 @@ def test_the_engine_is_chosen_by_name_or_by_the_number_of_tokens(sha_rnn_tagger,
     taggers = [Tagger((load_member(tmp_path / "fold_0", engine=engine),), 0.9, (), {}) for engine in ("torch", "onnx")]
     for (_, one), (_, other) in zip(*(tagger.predict(documents) for tagger in taggers), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
     assert kind(n_tokens=10**9) is TorchNetwork

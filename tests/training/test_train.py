@@ -20,8 +20,8 @@ from pii_kit.augment import without_pii
 from pii_kit.files import KitError, read_json
 from pii_kit.labels import LABELS
 from pii_kit.metrics import bootstrap_interval, micro_fbeta, recall_bound
-from pii_kit.models import linear_parameters
 from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
+from pii_kit.models.network import linear_parameters
 from pii_kit.predict import Tagger, fold_folders
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.settings import PRESETS, AugmentSettings
