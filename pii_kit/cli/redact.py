@@ -84,8 +84,7 @@ def redact(
         deny=_strings(deny),
     )
     if ray:
-        from pii_kit.redact.ray_engine import redact_on_ray
-        from pii_kit.redact.table import TableConfig
+        from pii_kit.redact.table import TableConfig, redact_on_ray
 
         o_threshold, by_type = options.thresholds(threshold)
         if recall:

@@ -117,11 +117,6 @@ class Redaction:
         object.__setattr__(self, "deny", tuple(pairs))
         object.__setattr__(self, "drawn_seed", secrets.randbits(63) if self.seed is None else self.seed)
 
-    @property
-    def is_global(self) -> bool:
-        """Whether an identity has the same replacement in all documents."""
-        return self.key is not None and self.mode in ("surrogate", "hash")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ FORMS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", *TEXT_FORMS)
 BOM = "\ufeff"
 N_NAMED = 5  # rows, columns or files in a message
 Row = dict[str, Any]
+Write = Callable[[list[Row]], Mapping[str, str | bytes]]  # rows → contents of the files by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +37,21 @@ class Essays:
     `names` (by document number) say which row or file an essay is, as their owner knows them.
     """
 
-    form: str  # suffix, or folder
-    contents: Mapping[str, bytes]
     rows: list[Row]
     fields: list[str]  # for each row the field that holds its text
     documents: Mapping[int, Document]
     names: Mapping[int, str]
-    table: Any = None  # of parquet
-    header: list[str] = field(default_factory=list)  # of csv
-    layout: Mapping[str, Any] = field(default_factory=dict)  # of csv: delimiter and line end
-
-    @property
-    def is_spreadsheet(self) -> bool:
-        return self.form in (".csv", ".tsv")
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    write: Write = lambda rows: {}
+    is_spreadsheet: bool = False
 
     def others(self) -> list[dict[str, str]]:
         """Return the other fields of each document, as text; of a file in a folder its name."""
-        left_out = {"document", *LIST_FIELDS}
         return [
             {
                 name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
                 for name, value in self.rows[index].items()
-                if name not in left_out and name != self.fields[index]
+                if name not in ("document", *LIST_FIELDS, self.fields[index])
             }
             for index in self.documents
         ]
@@ -65,55 +59,19 @@ class Essays:
     def redacted_rows(self, redacted: Iterable[Redacted]) -> list[Row]:
         """Return the rows with the redacted texts of the documents, in their order."""
         rows = list(self.rows)
-        for index, one in zip(self.documents, redacted, strict=True):
+        for index, document in zip(self.documents, redacted, strict=True):
             row = rows[index]
-            new = {name: list(getattr(one.document, name)) for name in LIST_FIELDS if row.get(name) is not None}
-            rows[index] = row | new | {self.fields[index]: one.text}
+            new = {name: list(getattr(document.document, name)) for name in LIST_FIELDS if row.get(name) is not None}
+            rows[index] = row | new | {self.fields[index]: document.text}
         return rows
 
     def redacted(self, redacted: Iterable[Redacted]) -> dict[str, bytes]:
         """Return the contents of the files with the redacted texts of the documents."""
-        rows = self.redacted_rows(redacted)
-        if self.form == ".parquet":
-            return {"": self._parquet(rows)}
-        if self.form == "folder":
-            texts = {row["name"]: row["text"] for row in rows}
-        elif self.form in TEXT_FORMS:
-            texts = {"": rows[0]["text"]}
-        elif self.is_spreadsheet:
-            handle = io.StringIO(newline="")
-            csv.writer(handle, **self.layout).writerows([self.header, *(row.values() for row in rows)])
-            texts = {"": handle.getvalue() if self.header else ""}
-        elif self.form == ".json":
-            texts = {"": self._json(rows)}
-        else:
-            texts = {"": "".join(self._json(row) + "\n" for row in rows)}
-        boms = {name: BOM * content.startswith(BOM.encode()) for name, content in self.contents.items()}
-        return {name: (boms[name] + text).encode("utf-8") for name, text in texts.items()}
-
-    def _json(self, value: Any) -> str:
-        """Return JSON; text of other alphabets is escaped if it is in the file, or if UTF-8 cannot hold it."""
-        text = json.dumps(value, ensure_ascii=self.contents[""].isascii())
-        has_half_pairs = not text.isascii() and re.search("[\ud800-\udfff]", text)
-        return json.dumps(value) if has_half_pairs else text
-
-    def _parquet(self, rows: list[Row]) -> bytes:
-        import pyarrow.parquet
-
-        table = self.table
-        for name in {*self.fields, *LIST_FIELDS} & {*table.column_names}:
-            place = table.column_names.index(name)
-            kind = table.schema.field(place)
-            table = table.set_column(place, kind, pyarrow.array([row[name] for row in rows], kind.type))
-        buffer = io.BytesIO()
-        pyarrow.parquet.write_table(table, buffer)
-        return buffer.getvalue()
-
-
-def essays_of_rows(rows: list[Row], columns: list[str], text_column: str | None = None) -> Essays:
-    """Return the essays of a table, whose missing values are None. Raises KitError as `read_essays`."""
-    _text_field(columns, text_column, "table")
-    return _essays(Path("table"), "table", {}, rows, [f"row {n}" for n in range(1, len(rows) + 1)], text_column)
+        contents = {}
+        for name, new in self.write(self.redacted_rows(redacted)).items():
+            bom = BOM * self.contents[name].startswith(BOM.encode())
+            contents[name] = (bom + new).encode("utf-8") if isinstance(new, str) else new
+        return contents
 
 
 def read_essays(path: str | Path, text_column: str | None = None) -> Essays:
@@ -127,74 +85,68 @@ def read_essays(path: str | Path, text_column: str | None = None) -> Essays:
     """
     path = Path(path)
     if path.is_dir():
-        contents = {name: (path / name).read_bytes() for name in _text_files(path)}
-        rows = [{"name": name, "text": decoded(content, path / name)} for name, content in contents.items()]
-        return _essays(path, "folder", contents, rows, list(contents), text_column="text")
-    form = path.suffix.lower()
-    if not path.is_file():
+        form, contents = "", {file.name: file.read_bytes() for file in _text_files(path)}
+    elif not path.is_file():
         raise KitError(f"{path}: no such file or folder")
-    if form not in FORMS:
+    elif (form := path.suffix.lower()) in FORMS:
+        contents = {"": path.read_bytes()}
+    else:
         advice = "save it in UTF-8, a table as csv and other text as plain text"
         raise KitError(f"{path}: {form or 'no suffix'} is not read; {advice}; read are {', '.join(FORMS)} and folders")
-    content = path.read_bytes()
     if form == ".parquet":
-        table = _parquet_table(content, path)
-        names = [f"row {number}" for number in range(1, table.num_rows + 1)]
-        return replace(_essays(path, form, {"": content}, table.to_pylist(), names, text_column), table=table)
-    text = decoded(content, path)
-    if form in (".csv", ".tsv"):
-        layout, header, rows = _csv_rows(text, path, form, text_column)
-        names = [f"row {number}" for number in range(2, len(rows) + 2)]  # as a spreadsheet numbers them
-        essays = _essays(path, form, {"": content}, rows, names, text_column)
-        return replace(essays, layout=layout, header=header)
-    if form in TEXT_FORMS:
-        return _essays(path, form, {"": content}, [{"text": text}], [path.name], "text")
-    rows, names = json_rows(text, path, in_lines=form != ".json")
-    return _essays(path, form, {"": content}, rows, names, text_column)
+        rows, names, write = _read_parquet(contents[""], path)
+    else:
+        texts = {name: _decoded(content, path / name) for name, content in contents.items()}
+        if form in (".csv", ".tsv"):
+            rows, names, write = _read_csv(texts[""], path, text_column)
+        elif form in ("", *TEXT_FORMS):
+            rows, names = [{"name": name, "text": text} for name, text in texts.items()], list(texts)
+            text_column, names, write = "text", names if form == "" else [path.name], _write_texts
+        else:
+            rows, names, write = _read_json(texts[""], path)
+    essays = essays_of_rows(str(path), rows, names, text_column)
+    return replace(essays, contents=contents, write=write, is_spreadsheet=form in (".csv", ".tsv"))
 
 
-def _essays(
-    path: Path, form: str, contents: Mapping[str, bytes], rows: list[Row], names: list[str], text_column: str | None
-) -> Essays:
-    """Make essays of rows, whose names their owner knows."""
-    fields: list[str] = []
-    for row, name in zip(rows, names, strict=True):
-        is_alike = bool(fields) and rows[len(fields) - 1].keys() == row.keys()
-        fields.append(fields[-1] if is_alike else _text_field(list(row), text_column, f"{path}: {name}"))
+def essays_of_rows(where: str, rows: list[Row], names: Sequence[str], text_column: str | None = None) -> Essays:
+    """Return the essays of rows, whose missing values are None, with the `names` by which their owner knows them.
+
+    Raises KitError as `read_essays`.
+    """
+    fields = [text_field(list(row), text_column, f"{where}: {name}") for row, name in zip(rows, names, strict=True)]
     numbers = [_whole(row.get("document")) for row in rows]
     if None in numbers:
         numbers = list(range(len(rows)))
     elif len(set(numbers)) < len(numbers):
-        raise KitError(f"{path}: {len(numbers) - len(set(numbers))} document numbers are used twice")
+        raise KitError(f"{where}: {len(numbers) - len(set(numbers))} document numbers are used twice")
     documents: dict[int, Document] = {}
     without, differing = [], []
     for index, (row, name) in enumerate(zip(rows, names, strict=True)):
-        text, where = row[fields[index]], f"{path}: {name}"
+        text = row[fields[index]]
         lists = {key: row[key] for key in LIST_FIELDS if row.get(key) is not None}
         if text is None or text != text or (isinstance(text, str) and not text.strip()):  # NaN is not itself
             without.append(name)
         elif not isinstance(text, str):
-            raise KitError(f"{where}: expected text, found {type(text).__name__}")
+            raise KitError(f"{where}: {name}: expected text, found {type(text).__name__}")
         elif lists:
-            document = check_entry({"document": numbers[index], "full_text": text, **lists}, where)
-            documents[index] = document
+            entry = {"document": numbers[index], "full_text": text, **lists}
+            documents[index] = document = check_entry(entry, f"{where}: {name}")
             if join_tokens(document.tokens, document.trailing_whitespace) != text:
                 differing.append(name)
         else:
             documents[index] = document_of_text(text, numbers[index] or 0)
-    for found, problem in (
-        (without, "without text, passed through as they are"),
-        (differing, "whose text differs from their tokens, which are used"),
-    ):
-        if found:
-            warnings.warn(f"{path}: {len(found)} {problem}: {_some(found)}", DataWarning, stacklevel=3)
-    if not rows:
-        warnings.warn(f"{path}: the file holds no essays", DataWarning, stacklevel=3)
+    problems = {
+        f"{len(without)} without text, passed through as they are: {_some(without)}": without,
+        f"{len(differing)} whose text differs from their tokens, which are used: {_some(differing)}": differing,
+        "the file holds no essays": not rows,
+    }
+    for problem in filter(problems.get, problems):
+        warnings.warn(f"{where}: {problem}", DataWarning, stacklevel=3)
     known = {document.number: _full_name(rows[index], names[index]) for index, document in documents.items()}
-    return Essays(form=form, contents=contents, rows=rows, fields=fields, documents=documents, names=known)
+    return Essays(rows=rows, fields=fields, documents=documents, names=known)
 
 
-def _text_field(columns: list[str], wanted: str | None, where: str) -> str:
+def text_field(columns: Sequence[str], wanted: str | None, where: str) -> str:
     """Return the column that holds the text, in any casing and with spaces around."""
     found = {column.strip().casefold(): column for column in reversed(columns) if isinstance(column, str)}
     for name in [wanted.strip().casefold()] if wanted else TEXT_COLUMNS:
@@ -220,8 +172,8 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:N_NAMED]) + f" and {len(listed) - N_NAMED} more" * (len(listed) > N_NAMED)
 
 
-def _text_files(folder: Path) -> list[str]:
-    """Return the names of the text files in a folder; links and folders inside it are not read."""
+def _text_files(folder: Path) -> list[Path]:
+    """Return the text files in a folder; links and folders inside it are not read."""
     entries = sorted(folder.iterdir())
     files = [path for path in entries if path.suffix.lower() in TEXT_FORMS and path.is_file() and not path.is_symlink()]
     if not files:
@@ -229,44 +181,50 @@ def _text_files(folder: Path) -> list[str]:
     if left_out := [path.name for path in entries if path not in files]:
         why = f"links, or no {' or '.join(TEXT_FORMS)} files"
         warnings.warn(f"{folder}: {len(left_out)} left out ({why}): {_some(left_out)}", DataWarning, stacklevel=3)
-    return [path.name for path in files]
+    return files
 
 
-def decoded(content: bytes, path: Path) -> str:
-    """Return the text of a file in UTF-8, without a byte order mark."""
+def _decoded(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8").removeprefix(BOM)
     except UnicodeDecodeError as error:
         raise KitError(f"{path}: not UTF-8 text at byte {error.start}; save the file as UTF-8 first") from None
 
 
-def json_rows(text: str, path: Path, *, in_lines: bool) -> tuple[list[Row], list[str]]:
-    """Return the objects of a JSON list, or of JSON lines, and what they are called in messages."""
-    lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if in_lines:
-        values = [_parsed(line, f"{path}: {name}") for name, line in lines]
-    else:
-        values = _parsed(text, str(path)) if lines else []
+def _write_texts(rows: list[Row]) -> dict[str, str]:
+    return {row["name"]: row["text"] for row in rows}
+
+
+def _read_json(text: str, path: Path) -> tuple[list[Row], list[str], Write]:
+    """Return the objects of a JSON list, or of JSON lines, with their names and what writes them."""
+    is_list, is_ascii = path.suffix.lower() == ".json", text.isascii()
+    values: Any = []
+    names = []
+    for number, part in enumerate([text] if is_list else text.split("\n"), 1):
+        if part.strip():
+            names.append(f"line {number}")
+            try:
+                values.append(json.loads(part))
+            except (ValueError, RecursionError) as error:
+                where = path if is_list else f"{path}: line {number}"
+                raise KitError(f"{where}: not JSON, or incomplete: {error}") from None
+    if is_list and values:
+        (values,) = values
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise KitError(f"{path}: expected a list of objects, or .jsonl with one in each line")
-    return values, [name for name, _ in lines] if in_lines else [f"entry {n}" for n in range(1, len(values) + 1)]
+
+    def dumped(value: Any) -> str:
+        """Return JSON; text of other alphabets is escaped if it is in the file, or if UTF-8 cannot hold it."""
+        new = json.dumps(value, ensure_ascii=is_ascii)
+        return json.dumps(value) if re.search("[\ud800-\udfff]", new) else new
+
+    if is_list:
+        return values, [f"entry {n}" for n in range(1, len(values) + 1)], lambda rows: {"": dumped(rows)}
+    return values, names, lambda rows: {"": "".join(dumped(row) + "\n" for row in rows)}
 
 
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:
-        raise KitError(f"{where}: not JSON, or incomplete: {error}") from None
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("an object has a field twice")
-    return dict(pairs)
-
-
-def _csv_rows(text: str, path: Path, form: str, text_column: str | None) -> tuple[dict[str, Any], list[str], list[Row]]:
-    """Return delimiter and line end, the header, and the rows."""
+def _read_csv(text: str, path: Path, text_column: str | None) -> tuple[list[Row], list[str], Write]:
+    """Return the rows with their names and what writes them; the delimiter is that which finds the text's column."""
     csv.field_size_limit(sys.maxsize)
     first = text.split("\n", 1)[0]
     wanted = {text_column.strip().casefold()} if text_column else {*TEXT_COLUMNS}
@@ -275,7 +233,7 @@ def _csv_rows(text: str, path: Path, form: str, text_column: str | None) -> tupl
         cells = {cell.strip(' "\r').casefold() for cell in first.split(delimiter)}
         return bool(wanted & cells), len(cells)
 
-    delimiter = "\t" if form == ".tsv" else max(",;\t", key=fit)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=fit)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = list(reader)
@@ -283,21 +241,40 @@ def _csv_rows(text: str, path: Path, form: str, text_column: str | None) -> tupl
         raise KitError(f"{path}: line {reader.line_num}: {error}; is a quote not closed?") from None
     header = list(reader.fieldnames or ())
     if header:
-        _text_field(header, text_column, str(path))
+        text_field(header, text_column, str(path))
     if len(set(header)) < len(header) or {*LIST_FIELDS} & {*header}:
         raise KitError(f"{path}: two columns have one name, or a column of lists, which csv cannot hold")
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise KitError(f"{path}: row {number}: more or fewer cells than the {len(header)} of the header")
-    return {"delimiter": delimiter, "lineterminator": "\r\n" if first.endswith("\r") else "\n"}, header, rows
+
+    def write(rows: list[Row]) -> dict[str, str]:
+        handle = io.StringIO(newline="")
+        writer = csv.writer(handle, delimiter=delimiter, lineterminator="\r\n" if first.endswith("\r") else "\n")
+        writer.writerows([header, *(row.values() for row in rows)] if header else [])
+        return {"": handle.getvalue()}
+
+    return rows, [f"row {number}" for number in range(2, len(rows) + 2)], write  # as a spreadsheet numbers them
 
 
-def _parquet_table(content: bytes, path: Path) -> Any:
+def _read_parquet(content: bytes, path: Path) -> tuple[list[Row], list[str], Write]:
     try:
         import pyarrow.parquet
     except ImportError:
         raise KitError("parquet files need pyarrow: pip install pyarrow") from None
     try:
-        return pyarrow.parquet.read_table(io.BytesIO(content))
+        table = pyarrow.parquet.read_table(io.BytesIO(content))
     except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
         raise KitError(f"{path}: not a parquet file, or damaged: {type(error).__name__}") from None
+    rows = table.to_pylist()
+
+    def write(new_rows: list[Row]) -> dict[str, bytes]:
+        new, buffer = table, io.BytesIO()
+        for place, kind in enumerate(table.schema):
+            column = [row[kind.name] for row in new_rows]
+            if any(value is not row[kind.name] for value, row in zip(column, rows, strict=True)):
+                new = new.set_column(place, kind, pyarrow.array(column, kind.type))
+        pyarrow.parquet.write_table(new, buffer)
+        return {"": buffer.getvalue()}
+
+    return rows, [f"row {number}" for number in range(1, len(rows) + 1)], write

@@ -54,27 +54,13 @@ class Leak:
 def find_leaks(
     redacted: Sequence[Redacted], others: Sequence[Mapping[str, str]], settings: Redaction
 ) -> Iterator[Leak]:
-    """Yield what survives of the replaced strings in the new text and in the other fields of each document.
-
-    Strings and their parts are searched in their own document. Where identities are global, strings of more than one
-    word are also searched in all other documents.
-    """
-    holders: dict[Target, set[int]] = {}
-    for one in redacted if settings.is_global else ():
-        for change in one.changes:
-            if not change.original.isalpha():
-                holders.setdefault((change.original, change.pii_type), set()).add(one.original.number)
-    everywhere = Finder(holders)
-    for one, fields in zip(redacted, others, strict=True):
-        number = one.original.number
-        finders = _finders({(change.original, change.pii_type) for change in one.changes})
-        for name, text in {"full_text": one.text, **fields}.items():
-            folded = fold_with_places(text)
-            found = _find(folded, finders, settings)
-            for start, end, target in everywhere.find(folded):
-                if number not in holders[target]:
-                    found.setdefault((start, end), (target[1], ""))
+    """Yield what survives of a document's replaced strings in its new text and in its other fields."""
+    for document, fields in zip(redacted, others, strict=True):
+        finders = _finders({(change.original, change.pii_type) for change in document.changes})
+        for name, text in {"full_text": document.text, **fields}.items():
+            found = _find(fold_with_places(text), finders, settings)
             for (start, _), (pii_type, reason) in sorted(found.items()):
+                number = document.original.number
                 yield Leak(document=number, field=name, start=start, pii_type=pii_type, reason=reason)
 
 

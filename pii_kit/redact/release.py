@@ -1,6 +1,5 @@
 """Redact files: the output, the mapping that restores the original, and the report for an audit."""
 
-import json
 import zlib
 from base64 import b64decode, b64encode
 from collections import Counter, defaultdict
@@ -10,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from pii_kit.files import KitError, atomic_folder, atomic_write
-from pii_kit.labels import OUTSIDE, OUTSIDE_ID, spans_of
+from pii_kit.labels import OUTSIDE, OUTSIDE_ID
 from pii_kit.redact.document import Redacted, Redaction, redact_document
 from pii_kit.redact.essays import Essays
 from pii_kit.redact.leaks import Leak, find_leaks
@@ -39,7 +38,7 @@ class Release:
 
     @cached_property
     def contents(self) -> dict[str, bytes]:
-        """The new content of each file by name; the name is empty unless the files are in a folder."""
+        """The new content of each file by name."""
         return self.essays.redacted(self.redacted)
 
     @property
@@ -54,15 +53,34 @@ def redact_essays(essays: Essays, labels: Iterable[Sequence[str]], settings: Red
     return Release(essays, settings, redacted, tuple(find_leaks(redacted, essays.others(), settings)))
 
 
+class _File(BaseModel):
+    name: str  # empty unless the files are in a folder
+    redacted: str  # digest
+    original: str  # compressed, in base 64
+
+
+class _Mapping(BaseModel):
+    format: Literal[FORMAT]  # type: ignore[valid-type]
+    seed: int | None
+    files: list[_File]
+
+
 def write_release(release: Release, out: Path, mapping: Path | None = None) -> None:
     """Write the output, and the mapping, which only its owner can read: both complete, or neither."""
+    new, settings = release.contents, release.settings
     with ExitStack() as stack:
         if mapping:  # it takes its place last: until then the release before can be restored
-            json.dump(_mapping_of(release), stack.enter_context(atomic_write(mapping, private=True)))
-        write_files(out, release.contents, stack)
+            files = [
+                _File(name=name, redacted=_digest(new[name]), original=b64encode(zlib.compress(original)).decode())
+                for name, original in release.essays.contents.items()
+            ]
+            seed = settings.drawn_seed if settings.mode == "surrogate" and not settings.key else None
+            content = _Mapping(format=FORMAT, seed=seed, files=files).model_dump_json()
+            stack.enter_context(atomic_write(mapping, private=True)).write(content)
+        _write_files(out, new, stack)
 
 
-def write_files(out: Path, contents: Mapping[str, bytes], stack: ExitStack, *, private: bool = False) -> None:
+def _write_files(out: Path, contents: Mapping[str, bytes], stack: ExitStack, *, private: bool = False) -> None:
     """Write one file, or a folder of files, which take their place when the stack is left without an error."""
     if "" in contents:
         stack.enter_context(atomic_write(out, private=private)).buffer.write(contents[""])
@@ -72,42 +90,6 @@ def write_files(out: Path, contents: Mapping[str, bytes], stack: ExitStack, *, p
         folder.chmod(0o700)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-
-
-class _File(BaseModel):
-    name: str
-    redacted: str  # digest
-    original: str  # compressed, in base 64
-
-
-class _Mapping(BaseModel):
-    format: str
-    seed: int | None
-    files: list[_File]
-    documents: list[dict[str, Any]]
-
-
-def _mapping_of(release: Release) -> dict[str, Any]:
-    """Return the originals of the files and, for each document, what was replaced, with places in the output."""
-    files = [
-        {
-            "name": name,
-            "redacted": _digest(release.contents[name]),
-            "original": b64encode(zlib.compress(original)).decode(),
-        }
-        for name, original in release.essays.contents.items()
-    ]
-    documents = [
-        {
-            "document": one.original.number,
-            "name": release.essays.names[one.original.number],
-            "replaced": [[c.new_start, c.new_end, c.pii_type, c.source, c.original] for c in one.changes],
-        }
-        for one in release.redacted
-        if one.changes
-    ]
-    seed = release.settings.drawn_seed if release.settings.mode == "surrogate" and not release.settings.key else None
-    return {"format": FORMAT, "seed": seed, "files": files, "documents": documents}
 
 
 def _digest(content: bytes) -> str:
@@ -125,10 +107,10 @@ def restore(data: Path, mapping: Path, out: Path) -> int:
         originals = {file.name: zlib.decompress(b64decode(file.original)) for file in known.files}
     except FileNotFoundError:
         raise KitError(f"{mapping}: no such file") from None
-    except (ValidationError, ValueError, zlib.error):
-        raise KitError(f"{mapping}: not a mapping that redact wrote, or damaged") from None
-    if known.format != FORMAT or any(Path(name).name != name for name in originals if name):
-        raise KitError(f"{mapping}: not a mapping of this version; expected {FORMAT!r}")
+    except (ValueError, zlib.error):
+        raise KitError(f"{mapping}: not a mapping that this version of redact wrote, or damaged") from None
+    if any(Path(name).name != name for name in originals if name):
+        raise KitError(f"{mapping}: not a mapping that redact wrote; it names files in other folders")
     if not data.exists() or data.is_dir() == ("" in originals):
         raise KitError(f"{data}: no such file or folder; expected what was written with {mapping}")
     for file in known.files:
@@ -136,7 +118,7 @@ def restore(data: Path, mapping: Path, out: Path) -> int:
         if not path.is_file() or _digest(path.read_bytes()) != file.redacted:
             raise KitError(f"{path}: changed since it was redacted, or {mapping} is of another redaction")
     with ExitStack() as stack:
-        write_files(out, originals, stack, private=True)
+        _write_files(out, originals, stack, private=True)
     return len(originals)
 
 
@@ -146,54 +128,47 @@ def report_of(
     """Return the report of a release: counts and places, never text, and no digest of a text.
 
     `sources` tells where the labels came from. With `predictions`, the labels (token) and probabilities (token, label)
-    of each document, the report has the probability of the labelled spans, and the documents to look at first are also
-    those in which taggers expect further PII.
+    of each document, the documents to look at first are also those in which taggers expect further PII.
     """
-    names, settings = release.essays.names, release.settings
+    names = release.essays.names
     counts: dict[str, Counter[str]] = defaultdict(Counter)  # type → source, or "kept"
-    places: dict[str, list[dict[str, Any]]] = {"mentions": [], "kept": [], "leaks": []}
-    weights: Counter[int] = Counter()  # document → how much a person should look at it
-    probabilities: dict[str, list[float]] = defaultdict(list)  # type → of each labelled span
-    for one, (labels, scores) in zip(release.redacted, predictions, strict=False):
-        is_pii = 1 - scores[:, OUTSIDE_ID]
-        for first, end, pii_type in spans_of(labels):
-            probabilities[pii_type].append(float(is_pii[first:end].mean()))
-        weights[one.original.number] += float(is_pii[[label == OUTSIDE for label in labels]].sum())  # type: ignore[assignment]
-    for one in release.redacted:
-        where = {"name": names[one.original.number]}
-        for change in one.changes:
+    mentions, kept, leaks = [], [], []
+    weights: dict[int, float] = defaultdict(float)  # document → how much a person should look at it
+    for redacted, (labels, scores) in zip(release.redacted, predictions, strict=False):
+        is_outside = np.array(labels) == OUTSIDE
+        weights[redacted.original.number] += float((1 - scores[is_outside, OUTSIDE_ID]).sum())
+    for redacted in release.redacted:
+        where = {"name": names[redacted.original.number]}
+        for change in redacted.changes:
             counts[change.pii_type][change.source] += 1
             if change.source == "mention":
-                places["mentions"].append(where | {"start": change.new_start, "type": change.pii_type})
-        for start, _, pii_type, reason in one.kept:
+                mentions.append(where | {"start": change.new_start, "type": change.pii_type})
+        for start, _, pii_type, reason in redacted.kept:
             counts[pii_type]["kept"] += 1
-            weights[one.original.number] += 1
-            places["kept"].append(where | {"original_start": start, "type": pii_type, "reason": reason})
+            weights[redacted.original.number] += 1
+            kept.append(where | {"original_start": start, "type": pii_type, "reason": reason})
     for leak in release.leaks:
         weights[leak.document] += 1 if leak.reason else UNEXPLAINED_WEIGHT
         place = {"field": leak.field, "start": leak.start, "type": leak.pii_type, "reason": leak.reason}
-        places["leaks"].append({"name": names[leak.document], **place})
+        leaks.append({"name": names[leak.document], **place})
+    first = sorted(filter(weights.get, weights), key=weights.__getitem__, reverse=True)
     return {
         "note": PRIVATE,
-        "settings": describe(settings),
+        "settings": describe(release.settings),
         **sources,
-        "output_sha256": [_digest(content) for content in release.contents.values()] if release.essays.contents else [],
+        "output_sha256": [_digest(content) for content in release.contents.values()],
         "documents": len(release.redacted),
         "without_text": len(release.essays.rows) - len(release.redacted),
-        "changed_documents": sum(bool(one.changes) for one in release.redacted),
-        "types": {
-            pii_type: {source: of_type[source] for source in SOURCES}
-            | ({"lowest_probability": min(found)} if (found := probabilities[pii_type]) else {})
-            for pii_type, of_type in sorted(counts.items())
-        },
-        "mentions": places["mentions"],
-        "kept": places["kept"],
+        "changed_documents": sum(bool(redacted.changes) for redacted in release.redacted),
+        "types": {kind: {source: counts[kind][source] for source in SOURCES} for kind in sorted(counts)},
+        "mentions": mentions,
+        "kept": kept,
         "leaks": {
             "unexplained": len(release.unexplained),
             "explained": dict(Counter(leak.reason for leak in release.leaks if leak.reason)),
-            "places": places["leaks"],
+            "places": leaks,
         },
-        "look_at_first": [names[number] for number, weight in weights.most_common(N_FIRST) if weight],
+        "look_at_first": [names[number] for number in first[:N_FIRST]],
     }
 
 

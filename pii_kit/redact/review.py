@@ -1,14 +1,15 @@
 """Detections for a reviewer to decide, and a reviewer's decisions as labels."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
+from scipy.special import logit
 
 from pii_kit import patterns
 from pii_kit.decide import repair_bio
@@ -48,38 +49,27 @@ def find_detections(document: Document, probabilities: np.ndarray, tagger: Tagge
         first, last = covered_tokens(edges, start, end)
         if set(labels[first:last]) == {OUTSIDE}:
             label_span(labels, first, last, pii_type)
-    looser = replace(
-        tagger,
-        o_threshold=_loosened(tagger.o_threshold),
-        thresholds={pii_type: _loosened(limit) for pii_type, limit in tagger.thresholds.items()},
-        rules=(),
-    )
+
+    def loosened(limit: float) -> float:
+        return 1 - (1 - limit) / SUGGESTED
+
+    by_type = {pii_type: loosened(limit) for pii_type, limit in tagger.thresholds.items()}
+    looser = replace(tagger, o_threshold=loosened(tagger.o_threshold), thresholds=by_type, rules=())
     more = looser.decide(document, probabilities)
     suggested = [OUTSIDE if sure != OUTSIDE else other for sure, other in zip(labels, more, strict=True)]
     spans = [(*span, False) for span in spans_of(repair_bio(labels))]
-    spans += [
-        (*span, True)
-        for span in spans_of(repair_bio(suggested))
-        if any(map(str.isalnum, "".join(document.tokens[slice(*span[:2])])))
-    ]
+    spans += [(*span, True) for span in spans_of(repair_bio(suggested))]
     detections = []
     for start, end, pii_type, is_suggestion in sorted(spans):
-        outside = probabilities[start:end, OUTSIDE_ID]
+        if is_suggestion and not any(map(str.isalnum, "".join(document.tokens[start:end]))):
+            continue
+        outside = np.clip(probabilities[start:end, OUTSIDE_ID].astype(np.float64), _LEAST, 1 - _LEAST)
         limit = tagger.thresholds.get(pii_type, tagger.o_threshold)
-        margins = abs(_log_odds(outside) - _log_odds(np.array(limit)))
+        margins = abs(logit(outside) - logit(np.clip(limit, _LEAST, 1 - _LEAST)))
         nearest = int(margins.argmin())
-        chance, margin = 1 - float(outside[nearest]), float(margins[nearest])
+        chance, margin = 1 - float(probabilities[start + nearest, OUTSIDE_ID]), float(margins[nearest])
         detections.append(Detection(start, end, pii_type, chance, margin, is_suggestion))
     return detections
-
-
-def _loosened(o_threshold: float) -> float:
-    return 1 - (1 - o_threshold) / SUGGESTED
-
-
-def _log_odds(probabilities: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probabilities.astype(np.float64), _LEAST, 1 - _LEAST)
-    return np.log(clipped / (1 - clipped))
 
 
 def fingerprint_texts(documents: Iterable[Document]) -> str:
@@ -96,16 +86,14 @@ def fingerprint_texts(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
-class _Span(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Span(BaseModel, extra="forbid", strict=True):
     start: int
     end: int
     type: Literal[PII_TYPES]  # type: ignore[valid-type]
     decision: Literal["accepted", "rejected", "undecided"]
 
 
-class _Decisions(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Decisions(BaseModel, extra="forbid", strict=True):
     format: Literal[FORMAT]  # type: ignore[valid-type]
     data: str
     documents: dict[str, list[_Span]]
@@ -114,27 +102,21 @@ class _Decisions(BaseModel):
 def read_decisions(path: Path, documents: Sequence[Document]) -> tuple[list[list[str]], int, int]:
     """Read the file that the review page saves.
 
-    Returns:
-        The labels (document, token), where undecided detections count as accepted; the number of all detections in
-        the file, and how many of them are undecided.
-
-    Raises:
-        KitError: the file is not of these documents, or is not what the page writes. The message names file, document
-            and span.
+    Return the labels (document, token), where undecided detections count as accepted, the number of detections, and
+    how many of them are undecided. Raise KitError if the file is of other documents, or not what the page writes.
     """
+    if not path.is_file():
+        raise KitError(f"{path}: no such file; expected the decisions that the review page saves")
     try:
         decisions = _Decisions.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file; expected the decisions that the review page saves") from None
     except ValidationError as error:
         first = error.errors()[0]
-        field = printable(".".join(map(str, first["loc"]))) or "content"
-        raise KitError(
-            f"{path}: {field}: {first['msg']}; expected what the review page of this version saves"
-        ) from None
+        problem = f"{printable('.'.join(map(str, first['loc'])))}: {first['msg']}"
+        raise KitError(f"{path}: {problem}; expected what the review page of this version saves") from None
     if decisions.data != fingerprint_texts(documents):
         raise KitError(f"{path}: these are decisions about other documents; give the --data that was reviewed")
     labels = {str(document.number): [OUTSIDE] * len(document.tokens) for document in documents}
+    states = Counter(span.decision for spans in decisions.documents.values() for span in spans)
     for number, spans in decisions.documents.items():
         where = f"{path}: document {printable(number)}"
         if number not in labels:
@@ -146,5 +128,4 @@ def read_decisions(path: Path, documents: Sequence[Document]) -> tuple[list[list
                 if set(labels[number][span.start : span.end]) != {OUTSIDE}:
                     raise KitError(f"{where}: span {place}: overlaps another one that is not rejected; reject one")
                 label_span(labels[number], span.start, span.end, span.type)
-    all_spans = list(chain.from_iterable(decisions.documents.values()))
-    return list(labels.values()), len(all_spans), sum(span.decision == "undecided" for span in all_spans)
+    return list(labels.values()), states.total(), states["undecided"]

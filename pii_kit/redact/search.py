@@ -2,11 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
-from itertools import groupby
 
 from pii_kit.augment.surrogates import NAME_WORDS
 from pii_kit.labels import ID_NUM, NAME_STUDENT, PHONE_NUM, URL_PERSONAL, USERNAME
@@ -113,49 +112,27 @@ class Finder:
     """
 
     def __init__(self, targets: Iterable[Target], *, inside: bool = False) -> None:
-        self.targets: list[Target] = []
         bodies: dict[str, Target] = {}
         for target in sorted(set(targets), key=lambda target: (-len(target[0]), target)):
             bodies.setdefault(_pattern_of(*target), target)
         bodies.pop("", None)
-        pairs: dict[bool, list[tuple[str, Target]]] = {False: [], True: []}  # whether inside longer words
-        for body, target in bodies.items():
-            pairs[inside or bool(UNSPACED.match(body))].append((body, target))
-        branches = [rf"(?<![^\W_])(?:{self._branches(pairs[False])})(?![^\W_])"] * bool(pairs[False])
-        branches += [self._branches(pairs[True])] * bool(pairs[True])
+        # Patterns that begin with an optional sign come last: "@?ana" must not win over "ana silva".
+        ordered = sorted(bodies, key=lambda body: (inside or bool(UNSPACED.match(body)), body[1:2] == "?"))
+        self.targets = [bodies[body] for body in ordered]
+        words = [f"({body})" for body in ordered if not (inside or UNSPACED.match(body))]
+        branches = [f"({body})" for body in ordered[len(words) :]]
+        if words:
+            branches.insert(0, rf"(?<![^\W_])(?:{'|'.join(words)})(?![^\W_])")
         self._pattern = re.compile("|".join(branches) or "(?!)")
-
-    def _branches(self, pairs: Sequence[tuple[str, Target]], depth: int = 2) -> str:
-        """Return a pattern with a group for each target. Those that begin alike share a branch, so a match tries few.
-
-        Patterns that begin with an optional sign come last: "@?ana" must not win over "ana silva".
-        """
-        branches = []
-        for first, group in groupby(sorted(pairs, key=_first_letter, reverse=True), _first_letter):
-            rest = [(body[len(first) :], target) for body, target in group]
-            if first and depth > 1:
-                branches.append(f"{first}(?:{self._branches(rest, depth - 1)})")
-            else:
-                self.targets += [target for _, target in rest]
-                branches.append(f"{first}(?:{'|'.join(f'({body})' for body, _ in rest)})")
-        return "|".join(branches)
 
     def find(self, text: Folded) -> Iterator[tuple[int, int, Target]]:
         """Yield (start, end, target) of each match, in order; of two that overlap the first, or the longer one."""
         for match in self._pattern.finditer(text.text):
             target = self.targets[match.lastindex - 1]  # type: ignore[operator]  # each branch has a group
             start, end = text.starts[match.start()], text.ends[match.end() - 1]
-            if sum(map(str.isalnum, target[0])) > 2 or text.original[start:end] in _casings(target[0]):
+            casings = {target[0].title(), *[target[0]] * (not target[0].islower())}
+            if sum(map(str.isalnum, target[0])) > 2 or text.original[start:end] in casings:
                 yield start, end, target
-
-
-def _first_letter(pair: tuple[str, Target]) -> str:
-    body, _ = pair
-    return body[0] if body[:1].isalnum() and body[1:2] != "?" else ""
-
-
-def _casings(string: str) -> set[str]:
-    return {string.title()} if string.islower() else {string, string.title()}
 
 
 def _pattern_of(string: str, pii_type: str) -> str:

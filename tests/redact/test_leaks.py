@@ -1,7 +1,6 @@
 """The leak check, against a slow oracle and by hand, and the measures of a redaction."""
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -75,15 +74,6 @@ def test_every_name_that_is_left_is_a_leak(name, more, mode, mentions):
     assert bool(found) >= any(part.lower() in new.lower() for part in parts)
     if mentions and not re.search(r"[x1]", text):
         assert not found
-
-
-@pytest.mark.parametrize(("key", "reasons"), [(b"0123456789abcdef", [""]), (None, [])])
-def test_with_a_key_strings_are_searched_in_all_documents(key, reasons):
-    chosen = Redaction(mode="surrogate", key=key, seed=1)
-    pairs = [labelled("By Ana Silva.", ("Ana Silva", NAME)), labelled("I know ana  silva, they say, and Ana")]
-    pairs = [(replace(document, number=number), labels) for number, (document, labels) in enumerate(pairs)]
-    done = [redact_document(*pair, chosen) for pair in pairs]
-    assert [leak.reason for leak in find_leaks(done, [{}, {}], chosen) if leak.start > 3] == reasons
 
 
 FOUR_WORDS = essay("By ", ("Ana Silva", NAME), " of class; ", ("b@x.de", EMAIL), ". Ana came.")

@@ -1,10 +1,13 @@
-"""Tables: the same result as for files, whatever holds the table and in whatever parts it comes."""
+"""Tables and Ray: the same result as for files, in whatever parts, and also if workers or the whole job are killed."""
 
 import json
 import os
-import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,18 +21,18 @@ from pii_kit.labels import PII_TYPES
 from pii_kit.redact import MODES, Redaction
 from pii_kit.redact.essays import read_essays
 from pii_kit.redact.release import redact_essays
-from pii_kit.redact.table import TableConfig, redact_rows, redact_table
+from pii_kit.redact.table import TableConfig, redact_file, redact_on_ray, redact_table
 from pii_kit.sample import make_documents
 from pii_kit.submission import true_rows, write_submission
 
 ROOT = Path(__file__).parents[2]
 NAME = PII_TYPES[0]
-FIELDS = ("document", "full_text", "tokens", "trailing_whitespace", "labels")
+FIELDS = ("full_text", "tokens", "trailing_whitespace", "labels")
 
 
 def entries_of(documents) -> list[dict]:
     return [
-        {"document": document.number} | {name: getattr(document, name) for name in FIELDS[1:]} for document in documents
+        {"document": document.number} | {name: getattr(document, name) for name in FIELDS} for document in documents
     ]
 
 
@@ -57,11 +60,8 @@ def test_a_table_is_redacted_as_the_file_of_the_same_documents(documents, submis
     essays = read_essays(write_lines(tmp_path / "in.jsonl", entries_of(documents)))
     release = redact_essays(essays, [document.labels for document in documents], config.settings)
     expected = [json.loads(line) for line in release.contents[""].decode().splitlines()]
-    parts = [redact_rows(pd.DataFrame(entries_of(part)), config) for part in (documents[:7], documents[7:])]
-    found = pd.concat([table for table, _ in parts]).to_dict("records")
-    assert json.loads(json.dumps(found)) == expected
-    assert sum(report["documents"] for _, report in parts) == 24
-    assert sum(report["leaks"]["unexplained"] for _, report in parts) == len(release.unexplained)
+    parts = [redact_table(pd.DataFrame(entries_of(part)), config) for part in (documents[:7], documents[7:])]
+    assert json.loads(json.dumps(pd.concat(parts).to_dict("records"))) == expected
 
 
 def test_other_columns_dtypes_and_the_index_stay(documents, submission):
@@ -97,14 +97,6 @@ def test_a_table_needs_only_a_text_and_missing_ones_stay(tmp_path):
         assert redact_table(table[:0], config).equals(table[:0])
 
 
-def test_the_leak_check_searches_other_columns(tmp_path):
-    (tmp_path / "labels.csv").write_text(f"row_id,document,token,label\n0,7,1,B-{NAME}\n")
-    more = {"author": ["rodrigo"], "nested": [np.array(["x"] * 2000 + ["Rodrigo"])], "empty": [None]}
-    table = pd.DataFrame({"text": ["By Rodrigo."], "document": [7], **more})
-    leaks = redact_rows(table, config_of(tmp_path / "labels.csv"))[1]["leaks"]
-    assert leaks["unexplained"] == 2 and {place["name"] for place in leaks["places"]} == {"row 1 (document 7)"}
-
-
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -112,20 +104,13 @@ def test_the_leak_check_searches_other_columns(tmp_path):
         ({"document": [3, 3], "text": ["a", "b"]}, "1 document numbers are used twice"),
         ({"document": [3], "text": pd.Categorical(["a"])}, "text: a categorical column"),
         ({"document": [3], "text": [5]}, "row 1: expected text, found int"),
-        ({"document": [3], "text": ["a"], "tokens": [["a"]]}, "trailing_whitespace: Field required"),
+        ({"document": [0], "text": ["Too short"]}, "outside its document"),
     ],
 )
-def test_a_table_that_cannot_be_redacted_is_one_error_with_its_place(submission, columns, message):
+def test_a_table_that_cannot_be_redacted_is_one_error_with_its_place(tmp_path, columns, message):
+    (tmp_path / "labels.csv").write_text(f"row_id,document,token,label\n0,0,9,B-{NAME}\n")
     with pytest.raises(KitError, match=message):
-        redact_table(pd.DataFrame(columns), config_of(submission))
-
-
-def test_labels_come_from_one_source_that_fits(documents, submission, tmp_path):
-    with pytest.raises(KitError, match="expected one of them"):
-        TableConfig(settings=Redaction(mode="type"), submission=submission, runs=(tmp_path,))
-    table = pd.DataFrame({"text": ["Too short"], "document": [true_rows(documents)["document"][0]]})
-    with pytest.raises(KitError, match="outside its document"):
-        redact_table(table, config_of(submission))
+        redact_table(pd.DataFrame(columns), config_of(tmp_path / "labels.csv"))
 
 
 def test_a_tagger_labels_a_table_with_its_thresholds():
@@ -136,25 +121,120 @@ def test_a_tagger_labels_a_table_with_its_thresholds():
     assert redact_table(table, never)["text"][0] == table["text"][0]
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java")
-def test_the_example_of_the_readme_runs_on_spark(tmp_path, cross_validated):
-    pytest.importorskip("pyspark", reason="pip install pyspark")
-    section = (ROOT / "README.md").read_text().split("### Larger than a machine\n")[1].split("\n##")[0]
-    (code,) = [part.split("```")[0] for part in section.split("```python\n")[1:]]
-    run = shutil.copytree(cross_validated(0)[0], tmp_path / "runs" / "sha_rnn")
-    (tmp_path / "essays").mkdir()
-    documents = [replace(document, labels=None) for document in make_documents(40, seed=8)]
-    tables = [pd.DataFrame(entries_of(part)).drop(columns="labels") for part in (documents[:20], documents[20:])]
-    for number, table in enumerate(tables):
-        table.to_parquet(tmp_path / "essays" / f"{number}.parquet")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = pd.read_parquet(tmp_path / "released").sort_values("document")
-    config = TableConfig(settings=Redaction(mode="surrogate", seed=1), runs=(run,))
-    expected = pd.concat([redact_table(table, config) for table in tables])
-    assert found["full_text"].tolist() == expected["full_text"].tolist()
-    assert found["tokens"].map(list).tolist() == expected["tokens"].tolist()
-    assert (expected["full_text"] != pd.concat(tables)["full_text"]).any()
+@pytest.fixture
+def essays(tmp_path):
+    """Sixty essays in four files, and their labels; returns the folder, the configuration and the redacted texts."""
+    documents = make_documents(60, seed=4)
+    config = TableConfig(settings=Redaction(mode="surrogate", seed=3), submission=tmp_path / "labels.csv")
+    expected = {}
+    for number in range(4):
+        part = documents[15 * number : 15 * number + 15]
+        entries = [{"document": document.number, "text": document.full_text} for document in part]
+        path = write_lines(tmp_path / "in" / f"{number}.jsonl", entries)
+        release = redact_essays(read_essays(path), [document.labels for document in part], config.settings)
+        expected[path.name] = [one.text for one in release.redacted]
+    write_submission(tmp_path / "labels.csv", true_rows(documents))
+    return tmp_path / "in", config, expected
+
+
+def texts_of(out: Path) -> dict[str, list[str]]:
+    return {path.name: [json.loads(line)["text"] for line in path.read_text().splitlines()] for path in out.iterdir()}
+
+
+def wait_for(folder: Path, pattern: str, job: subprocess.Popen | None = None) -> Path:
+    """Return a file as soon as there is one of this pattern, unless the job ends before."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end and not (job and job.poll()):
+        for path in folder.glob(pattern):
+            return path
+        time.sleep(0.05 if job else 0.001)
+    raise TimeoutError(pattern)
+
+
+def kill_a_worker(out: Path, killed: list[int]) -> None:
+    """Kill the process that is writing a file: its number is in the file's temporary name."""
+    killed.append(int(wait_for(out, ".*.partial").name.split(".")[-2]))
+    os.kill(killed[0], signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_job_survives_killed_workers_a_bad_file_and_being_killed_itself(essays, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="pip install ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # by default they wait for everything else on a busy machine
+    folder, config, expected = essays
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "pii_kit", "redact", "--ray", "--workers", "1", "--mode", "surrogate"]
+    command += ["--seed", "3", "--data", folder, "--out", out, "--submission", config.submission]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with (tmp_path / "log").open("w") as log:
+        job = subprocess.Popen(command, env=environment, start_new_session=True, stderr=log)
+    try:
+        first = wait_for(out, "*.jsonl", job)
+    except TimeoutError:
+        raise AssertionError((tmp_path / "log").read_text()[-3000:]) from None
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    time.sleep(2)  # Ray's own processes end when they notice
+    written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jsonl")}
+    assert first.name in written and len(written) < len(expected)
+
+    (folder / "bad.jsonl").write_text('{"document": 1}\n')
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_worker, args=(out, killed))
+    killer.start()
+    with pytest.raises(KitError, match=r"1 of 5 files failed.*bad\.jsonl: .*line 1: no column full_text or text"):
+        redact_on_ray(folder, out, config, n_workers=1)
+    killer.join()
+    for path in out.glob(".*.partial"):
+        path.unlink()  # what a killed worker left
+    assert killed and texts_of(out) == expected
+    assert {name: (out / name).stat().st_mtime_ns for name in written} == written
+
+    (folder / "bad.jsonl").unlink()
+    report = redact_on_ray(folder, out, config)
+    assert report["documents"] == 60 and report["changed_documents"] > 0
+    (folder / "0.jsonl").unlink()
+    with pytest.raises(KitError, match=r"rows label \d+ tokens .* do not use"):
+        redact_on_ray(folder, out, config)
+
+
+def test_a_job_refuses_other_settings_changed_essays_and_an_output_over_something_else(essays, tmp_path):
+    pytest.importorskip("ray", reason="pip install ray")
+    folder, config, _ = essays
+    for path in folder.glob("*"):
+        redact_file(path, tmp_path / "out", config, strict=False)
+    assert redact_on_ray(folder, tmp_path / "out", config)["documents"] == 60  # nothing is missing
+    with pytest.raises(KitError, match="of other settings"):
+        redact_on_ray(folder, tmp_path / "out", replace(config, settings=Redaction(mode="mask")))
+    with pytest.raises(KitError, match="is used twice"):
+        redact_on_ray(folder, folder, config)
+    (tmp_path / "link").symlink_to(tmp_path / "new", target_is_directory=True)
+    with pytest.raises(KitError, match="is a link"):
+        redact_on_ray(folder, tmp_path / "link", config)
+    with pytest.raises(KitError, match="exists already"):
+        redact_on_ray(tmp_path / "out", tmp_path / "out.reports", config)
+    os.utime(folder / "0.jsonl", (0, 0))
+    with pytest.raises(KitError, match="is of another text"):
+        redact_on_ray(folder, tmp_path / "out", config)
+
+
+def test_strict_writes_no_file_with_a_leak(tmp_path):
+    (tmp_path / "labels.csv").write_text("row_id,document,token,label\n0,7,1,B-NAME_STUDENT\n")
+    path = write_lines(tmp_path / "a.jsonl", [{"document": 7, "text": "By Rodrigo. xrodrigox"}])
+    with pytest.raises(KitError, match=r"1 leaks that nothing explains, in line 1 \(document 7\)"):
+        redact_file(path, tmp_path / "out", config_of(tmp_path / "labels.csv"), strict=True)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.reports").exists()
+
+
+def test_without_ray_or_without_an_answer_there_is_one_error_and_nothing_is_written(essays, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="pip install ray")
+    folder, config, _ = essays
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # it does not listen
+        with pytest.raises(KitError, match="no Ray cluster answers"):
+            redact_on_ray(folder, tmp_path / "out", config, address=f"127.0.0.1:{unused.getsockname()[1]}")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(KitError, match="pip install ray"):
+        redact_on_ray(folder, tmp_path / "out", config)
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "labels.csv"}
