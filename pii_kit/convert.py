@@ -1,8 +1,4 @@
-"""Exchange labels with other tools: read what people labelled with them, and write spans for them.
-
-`read_annotations` reads exports of doccano and Label Studio, and files with a token and its tag in each line.
-`WRITERS` write what `Tagger.label_documents` yields as JSON lines, as spaCy's DocBin, or as a page of displaCy.
-"""
+"""Exchange labels with other tools: read what people labelled with them, and write spans for them."""
 
 import json
 import re
@@ -24,7 +20,7 @@ from spacy.training import iob_utils
 from spacy.util import filter_spans
 
 from pii_kit.documents import DataWarning, Document, covered_tokens, document_of_text, join_tokens, token_edges
-from pii_kit.files import KitError, atomic_write, check_record, in_one_line, printable
+from pii_kit.files import KitError, atomic_write, check_record, loading, printable
 from pii_kit.labels import LABELS, OUTSIDE, PII_TYPES, label_span
 from pii_kit.pieces import encodable
 from pii_kit.predict import PiiSpan
@@ -32,19 +28,22 @@ from pii_kit.report import TYPE_COLOURS
 from pii_kit.rules import whitespace_is_outside
 
 FORMS = ("doccano", "label-studio", "conll")
+SPAN_FORMS = ("jsonl", "docbin", "html")
+SPAN_FIELDS = ("start", "end", "type", "probability")
 NOTHING: Mapping[Any, str] = MappingProxyType({})
 NO_PROBABILITIES = np.empty((0, len(LABELS)), dtype=np.float32)
 SPANS = ("label", "labels", "entities", "annotations")  # the field of the spans in versions of doccano
 TAG = re.compile(r"O|([BIOESLUM])-(.+)", re.IGNORECASE)
 BILUO = {"S": "U", "E": "L", "M": "I"}  # prefixes of BIOES and BMES
 Place = tuple[int, int, list[str]]  # start and end in characters, labels
+Labelled = Iterable[tuple[Document, Sequence[PiiSpan]]]  # what `Tagger.label_documents` yields
 Annotated = tuple[str, Any, str, list[Place]]  # where it stands, for errors; number; text; labelled places
 
 
 def read_annotations(
     path: str | Path, form: str, *, types: Mapping[str, str] = NOTHING, text_field: str | None = None
 ) -> tuple[list[Document], int]:
-    """Read a file in one of FORMS as labelled documents, and count the spans that had to be extended to whole tokens.
+    """Read a file in one of FORMS as labelled documents, and count the spans that were extended to whole tokens.
 
     A token that two spans share belongs to the first. Documents have the ids of the file if all are different whole
     numbers, else numbers from 0.
@@ -57,23 +56,19 @@ def read_annotations(
         KitError: the file is not in this form, a label is neither a PII type nor in `types`, or a span is outside its
             text, has more than one label, or overlaps another one.
     """
-    path = Path(path)
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise KitError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except UnicodeDecodeError as error:
-        raise KitError(f"{path}: not UTF-8 text at byte {error.start}") from None
+    with loading(path):
+        content = Path(path).read_text(encoding="utf-8-sig")
     texts = list(_conll(content, path) if form == "conll" else _json(content, path, text_field))
     if not texts:
         raise KitError(f"{path}: holds no labelled documents")
-    known = {**{pii_type: pii_type for pii_type in PII_TYPES}, **types}
-    found = {label for *_, places in texts for *_, labels in places for label in labels}
-    if unknown := sorted(label for label in found if known.get(label) not in (*PII_TYPES, "")):
+    known = {pii_type: pii_type for pii_type in PII_TYPES} | dict(types)
+    labels = {label for *_, places in texts for *_, labels in places for label in labels}
+    if unknown := sorted(label for label in labels if known.get(label) not in (*PII_TYPES, "")):
         expected = f"expected {', '.join(PII_TYPES)}, or a --label LABEL=TYPE for each (LABEL= drops it)"
         raise KitError(f"{path}: unknown labels {', '.join(map(printable, unknown))}; {expected}")
     numbers = [number for _, number, *_ in texts]
-    if len(set(map(str, numbers))) < len(texts) or not all(type(one) is int and abs(one) < 2**63 for one in numbers):
+    are_numbers = all(type(number) is int and abs(number) < 2**63 for number in numbers)
+    if not are_numbers or len(set(numbers)) < len(texts):
         numbers = list(range(len(texts)))
     pairs = [
         _labelled(document_of_text(text, number), where, places, known)
@@ -88,7 +83,9 @@ def _labelled(
     """Return the labelled document, and how many of its spans were extended to the edges of tokens."""
     text, edges = document.full_text, token_edges(document)
     labels, done, n_extended = [OUTSIDE] * len(document.tokens), 0, 0
-    spans = {(start, end, " and ".join(sorted({types[one] for one in of} - {""}))) for start, end, of in places}
+    spans = {
+        (start, end, " and ".join(sorted({types[label] for label in names} - {""}))) for start, end, names in places
+    }
     for start, end, pii_type in sorted(span for span in spans if span[2]):
         place = f"{where}: {pii_type} at characters {start} to {end}"
         if pii_type not in PII_TYPES:
@@ -116,33 +113,37 @@ class _Span(BaseModel, strict=True):
     text: Any = None
 
 
-def _json(content: str, path: Path, text_field: str | None) -> Iterator[Annotated]:
-    """Yield the texts of a JSON list or JSON lines: tasks of Label Studio, or objects with a text and its spans.
+class _Annotation(BaseModel):
+    result: list[dict[str, Any]]
+    was_cancelled: bool | None = False
+
+
+class _Task(BaseModel):  # of Label Studio
+    annotations: list[_Annotation] = Field(validation_alias=AliasChoices("annotations", "completions"))
+
+
+def _json(content: str, path: str | Path, text_field: str | None) -> Iterator[Annotated]:
+    """Yield the texts of a JSON list or JSON lines, each a task of Label Studio or an object with a text and spans.
 
     A task has the spans of its first annotation that was not cancelled; a task without one is left out.
     """
-    try:
+    with loading(path):
         lines = [line for line in content.split("\n") if line.strip()]
         entries = json.loads(content) if content.lstrip().startswith("[") else list(map(json.loads, lines))
-    except (ValueError, RecursionError) as error:
-        raise KitError(f"{path}: not JSON: {in_one_line(error)}") from None
     n_left_out = 0
     for position, entry in enumerate(entries):
         where, is_html = f"{path}: entry {position}", False
         if not isinstance(entry, dict):
             raise KitError(f"{where}: expected an object with a text and its labels")
         if isinstance(fields := entry.get("data"), dict):
-            try:
-                annotations = entry["annotations"] if "annotations" in entry else entry["completions"]
-                annotations = [one for one in annotations if not one.get("was_cancelled")]
-                if not annotations:
-                    n_left_out += 1
-                    continue
-                # Choices, ratings and relations are about no characters.
-                regions = [one for one in annotations[0]["result"] if one["type"].endswith("labels")]
-                spans = [region["value"] for region in regions]
-            except (AttributeError, LookupError, TypeError):
-                raise KitError(f"{where}: annotations: expected a list with results of regions") from None
+            annotations = check_record(entry, _Task, where).annotations
+            annotations = [annotation for annotation in annotations if not annotation.was_cancelled]
+            if not annotations:
+                n_left_out += 1
+                continue
+            # Choices, ratings and relations are about no characters.
+            regions = [region for region in annotations[0].result if str(region.get("type")).endswith("labels")]
+            spans = [region.get("value") for region in regions]
             is_html = any(region["type"].startswith("hyper") for region in regions)
         else:
             lists = [entry[name] for name in SPANS if isinstance(entry.get(name), list)]
@@ -182,7 +183,7 @@ def _visible(text: str) -> str:
     return "".join(text.replace("\\n", " ").split())
 
 
-def _conll(content: str, path: Path) -> Iterator[Annotated]:
+def _conll(content: str, path: str | Path) -> Iterator[Annotated]:
     """Yield the texts of lines with a token first and its tag last, joined by spaces.
 
     Tags are IO, IOB1, BIO, BIOES or BILUO. A blank line ends a sentence, which becomes a line of the text, and
@@ -202,36 +203,48 @@ def _conll(content: str, path: Path) -> Iterator[Annotated]:
         elif not line.startswith("#"):
             raise KitError(f"{path}: line {number}: expected a token and a tag: O, or B- or I- and a label")
     sentences = [sentence for _, of_document in documents for sentence in of_document if sentence]
-    rows = [(str(index), columns) for one in sentences for index, columns in enumerate(one, 1)]
+    rows = [(str(index), columns) for sentence in sentences for index, columns in enumerate(sentence, 1)]
     is_counted = len(rows) > len(sentences) and all(len(row) > 2 and row[0] == index for index, row in rows)
     for number, of_document in documents:
-        text, places = "", []
-        for sentence in filter(None, of_document):
-            tokens = [columns[int(is_counted)] for columns in sentence]
-            text += "\n" * bool(text)
-            edges = list(accumulate((len(token) + 1 for token in tokens), initial=len(text)))
-            text += " ".join(tokens)
-            prefixes = [columns[-1][0].upper() for columns in sentence]
-            tags = [
-                BILUO.get(prefix, prefix) + columns[-1][1:] for prefix, columns in zip(prefixes, sentence, strict=True)
-            ]
-            for label, first, last in iob_utils.tags_to_entities(iob_utils.iob_to_biluo(tags)):
-                places.append((edges[first], edges[last + 1] - 1, [label]))
-        if text:
-            yield f"{path}: document from line {number}", None, text, places
+        lines = [[columns[int(is_counted)] for columns in sentence] for sentence in of_document if sentence]
+        edges = list(accumulate((len(token) + 1 for tokens in lines for token in tokens), initial=0))
+        tags = [
+            tag for sentence in of_document for tag in iob_utils.iob_to_biluo([_biluo(row[-1]) for row in sentence])
+        ]
+        spans = iob_utils.tags_to_entities(tags)
+        places = [(edges[first], edges[last + 1] - 1, [label]) for label, first, last in spans]
+        if lines:
+            yield f"{path}: document from line {number}", None, "\n".join(map(" ".join, lines)), places
 
 
-Found = Iterable[tuple[Document, Sequence[PiiSpan]]]  # what `Tagger.label_documents` yields
+def _biluo(tag: str) -> str:
+    prefix = tag[0].upper()
+    return BILUO.get(prefix, prefix) + tag[1:]
 
 
-def write_jsonl(path: str | Path, found: Found, *, names: Mapping[int, str] = NOTHING) -> None:
-    """Write a line for each document: its number, text and spans, and its name if `names` (by number) has one."""
-    fields = ("start", "end", "type", "probability")
+def write_spans(path: str | Path, form: str, labelled: Labelled, names: Mapping[int, str] = NOTHING) -> None:
+    """Write what `Tagger.label_documents` yields in one of SPAN_FORMS; `names` are those of documents (by number).
+
+    - jsonl: a line for each document with its number, name, text and spans.
+    - docbin: `DocBin(store_user_data=True).from_disk(path).get_docs(spacy.blank("en").vocab)` reads it; `doc.user_data`
+      has number and name.
+    - html: a page of displaCy in the kit's colours, which loads nothing.
+    """
     with atomic_write(path, private=True) as handle:
-        for document, spans in found:
-            places = [{field: getattr(span, field) for field in fields} for span in spans]
-            text = join_tokens(document.tokens, document.trailing_whitespace)
-            handle.write(json.dumps({**_identity(document, names), "text": text, "spans": places}) + "\n")
+        if form == "jsonl":
+            for document, spans in labelled:
+                places = [{field: getattr(span, field) for field in SPAN_FIELDS} for span in spans]
+                text = join_tokens(document.tokens, document.trailing_whitespace)
+                handle.write(json.dumps({**_identity(document, names), "text": text, "spans": places}) + "\n")
+        elif form == "docbin":
+            docbin = DocBin(["ENT_IOB", "ENT_TYPE"], store_user_data=True, docs=_docs(labelled, names))
+            handle.buffer.write(docbin.to_bytes())
+        else:
+            docs = list(_docs(labelled, names))
+            for doc in docs:
+                doc.user_data["title"] = escape(doc.user_data.get("name", f"Document {doc.user_data['document']}"))
+            page = displacy.render(docs, style="ent", page=True, jupyter=False, options={"colors": dict(TYPE_COLOURS)})
+            handle.write(page.encode("ascii", "xmlcharrefreplace").decode())  # displaCy's page names no encoding
 
 
 def _identity(document: Document, names: Mapping[int, str]) -> dict[str, Any]:
@@ -239,35 +252,12 @@ def _identity(document: Document, names: Mapping[int, str]) -> dict[str, Any]:
     return {"document": number, "name": names[number]} if number in names else {"document": number}
 
 
-def _docs(found: Found, names: Mapping[int, str]) -> Iterator[Doc]:
+def _docs(labelled: Labelled, names: Mapping[int, str]) -> Iterator[Doc]:
     """Yield documents of spaCy with their own tokens and entities; empty tokens, which it has not, become spaces."""
     vocab = spacy.blank("en").vocab
-    for document, spans in found:
+    for document, spans in labelled:
         words, spaces = [encodable(token) or " " for token in document.tokens], list(document.trailing_whitespace)
         doc, edges = Doc(vocab, words=words, spaces=spaces, user_data=_identity(document, names)), token_edges(document)
         ents = [Span(doc, *covered_tokens(edges, span.start, span.end), label=span.type) for span in spans]
         doc.ents = filter_spans(ents)  # two patterns may stand in one token
         yield doc
-
-
-def write_docbin(path: str | Path, found: Found, *, names: Mapping[int, str] = NOTHING) -> None:
-    """Write a spaCy DocBin, which `DocBin().from_disk(path).get_docs(spacy.blank("en").vocab)` reads.
-
-    With `DocBin(store_user_data=True)`, `doc.user_data` has the document's number and name.
-    """
-    docs = DocBin(attrs=["ENT_IOB", "ENT_TYPE"], store_user_data=True, docs=_docs(found, names))
-    with atomic_write(path, private=True) as handle:
-        handle.buffer.write(docs.to_bytes())
-
-
-def write_html(path: str | Path, found: Found, *, names: Mapping[int, str] = NOTHING) -> None:
-    """Write a displaCy page with the entities of all documents in the kit's colours; it loads nothing."""
-    docs = list(_docs(found, names))
-    for doc in docs:
-        doc.user_data["title"] = escape(doc.user_data.get("name", f"Document {doc.user_data['document']}"))
-    page = displacy.render(docs, style="ent", page=True, jupyter=False, options={"colors": dict(TYPE_COLOURS)})
-    with atomic_write(path, private=True) as handle:
-        handle.write(page.encode("ascii", "xmlcharrefreplace").decode())  # displaCy's page names no encoding
-
-
-WRITERS = {"jsonl": write_jsonl, "docbin": write_docbin, "html": write_html}

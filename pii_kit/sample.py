@@ -15,8 +15,7 @@ from typing import Any
 from pii_kit.augment.plant import author, others
 from pii_kit.augment.surrogates import Surrogates, handle_of
 from pii_kit.documents import Document, Span, document_of_spans, write_documents
-from pii_kit.files import KitError
-from pii_kit.labels import NAME_STUDENT, PII_TYPES, STREET_ADDRESS
+from pii_kit.labels import NAME_STUDENT, PII_TYPES, STREET_ADDRESS, URL_PERSONAL, USERNAME
 from pii_kit.lexicon import without_accents
 from pii_kit.submission import true_rows, write_submission
 from pii_kit.templates import Slots, expand, expand_text, pick, read_phrases
@@ -29,16 +28,13 @@ TYPE_SHARE = dict(zip(PII_TYPES, (0.75, 0.08, 0.05, 0.08, 0.05, 0.08, 0.02), str
 NUMBER_STEP = 3  # numbers of documents rise by 1 to 5: Kaggle's have gaps too
 LONG_SHARE = 1 / 60
 PEOPLE = ("coach", "colleague", "guest", "customer", "friend", "author", "editor")  # none of them is a student
-# Slots that are drawn once for a document, so that the story keeps to one company, one tool and one team.
-STICKY = {"company": "{employer}", "place": "{town}"}
-DRAWN_ONCE = ("bullet", "business", "course", "press", "problem", "product", "role", "team")
-STICKY |= {slot: f"{{{slot}}}" for slot in DRAWN_ONCE}
 STORY_SENTENCES = 14  # of a topic, in their order, before its next ones are drawn
 NAME_STYLES = (str, without_accents, str.lower, str.upper)  # of all names in a document: else the student stands out
 STYLE_WEIGHTS = (12, 6, 1, 1)
 
 Phrases = Mapping[str, Any]
-PHRASES = read_phrases("essays")  # lines, and shares of the places for them
+# Lines, and shares of the places for them. `drawn_once` has the slots whose text is the same in a whole document.
+PHRASES = read_phrases("essays")
 KINDS = read_phrases("topics")  # kinds of documents, whose lines and shares replace those of PHRASES
 TOPICS = [(kind, topic) for kind in KINDS for topic in KINDS[kind]["topics"]]
 VARIANT = re.compile(rf"(?<![\w{{.’'-])({'|'.join(PHRASES['variants'])})(?![\w}}.’'-])")  # words with synonyms
@@ -76,12 +72,7 @@ def write_sample(
 
     train.json holds `n_documents` documents, test.json `n_test` (default: a quarter as many, at least 50). The CSV file
     holds the true rows of test.json that are not O: row_id, document, token, label.
-
-    Raises:
-        KitError: `n_documents` is less than 1.
     """
-    if n_documents < 1:
-        raise KitError(f"n_documents is {n_documents}; a sample needs at least 1")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_documents(folder / "train.json", make_documents(n_documents, seed=seed, length=length))
@@ -105,7 +96,7 @@ def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
     kind, topic = rng.choice(TOPICS)
     phrases = PHRASES | KINDS[kind]
     shares = phrases["shares"]
-    head = [rng.choice(phrases["titles"]), *rng.sample(phrases["trap_lines"], rng.choice(phrases["n_trap_lines"]))]
+    head = [pick(rng, phrases["titles"]), *rng.sample(phrases["trap_lines"], rng.choice(phrases["n_trap_lines"]))]
     rng.shuffle(head)
     prose = _prose(rng, phrases, topic, length)
     foot, again = [], []
@@ -122,9 +113,9 @@ def _spans(rng: random.Random, pii_types: Sequence[str], length: float) -> list[
             foot.append(pick(rng, phrases["pii_foot"][pii_type]))
     if NAME_STUDENT in pii_types:
         if rng.random() < shares["name_again"]:
-            rng.choice(prose).append(rng.choice(phrases["name_again"]))
+            rng.choice(prose).append(pick(rng, phrases["name_again"]))
         if rng.random() < shares["name_again_line"]:
-            again = [rng.choice(phrases["name_again_lines"])]
+            again = [pick(rng, phrases["name_again_lines"])]
 
     blocks = _blocks(rng, phrases, head, prose)
     blocks[2:2] = again
@@ -141,7 +132,7 @@ def _prose(rng: random.Random, phrases: Phrases, topic: str, length: float) -> l
     while n_sentences > 0:
         for index in sorted(rng.sample(range(len(story)), min(n_sentences, STORY_SENTENCES))):
             is_general = rng.random() < phrases["shares"]["general"]
-            sentences.append(rng.choice(phrases["general"]) if is_general else story[index])
+            sentences.append(pick(rng, phrases["general"]) if is_general else story[index])
             if rng.random() < phrases["shares"]["trap"]:
                 sentences.append(next(traps))
         n_sentences -= STORY_SENTENCES
@@ -166,9 +157,9 @@ def _blocks(rng: random.Random, phrases: Phrases, head: Sequence[str], prose: Se
         if rng.random() < shares["block"]:
             blocks.append(_block(rng, rng.choice(list(phrases["blocks"].values()))))
     if rng.random() < shares["references"]:
-        blocks += [rng.choice(phrases["reference_headings"]), _block(rng, phrases["references"])]
+        blocks += [pick(rng, phrases["reference_headings"]), _block(rng, phrases["references"])]
     if rng.random() < shares["last_trap"]:
-        blocks.append(rng.choice(phrases["trap_lines"]))
+        blocks.append(pick(rng, phrases["trap_lines"]))
     return blocks
 
 
@@ -189,11 +180,11 @@ def document_slots(rng: random.Random, pii_types: Collection[str]) -> Slots:
         **names,
         **{f"{who}.handle": handle_of(people[who]) for who in PEOPLE},
         "other_company": surrogates.slots["company"],
-        "office": surrogates.address,
-        "website": lambda: surrogates.url(handle_of(people["author"])),
-        "reviewer": lambda: surrogates.username(handle_of(surrogates.name("first"))),
+        "office": lambda: surrogates.pii(STREET_ADDRESS),
+        "website": lambda: surrogates.pii(URL_PERSONAL, handle_of(people["author"])),
+        "reviewer": lambda: surrogates.pii(USERNAME, handle_of(surrogates.name("first"))),
     }
-    return slots | {slot: expand_text(template, rng, slots) for slot, template in STICKY.items()}
+    return slots | {slot: expand_text(template, rng, slots) for slot, template in PHRASES["drawn_once"].items()}
 
 
 def _retype(rng: random.Random, template: str) -> str:

@@ -8,8 +8,12 @@ and links fill both kinds of slot, so only the context tells them apart.
 NAME_STUDENT is the student or a fellow student. Family members, friends outside the course, colleagues, bosses,
 characters and personas are labelled O.
 
-The files in `phrases/` were made up for this package: `planted.json` holds what augmentation plants, `essays.json` and
-`topics.json` the templates of whole documents, `fillers.json` what fills their slots.
+New lines are data. The files in `phrases/` were made up for this package:
+
+- `planted.json`: what augmentation plants and where; a new kind of trap is an entry of `traps`.
+- `essays.json`: the lines of made-up documents, how many there are, and where.
+- `topics.json`: kinds of documents; an entry of a kind replaces the one of `essays.json`.
+- `fillers.json`: what fills slots; a new slot is a list of templates, or templates with their weights.
 """
 
 import json

@@ -9,7 +9,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from pii_kit.cli import main
-from pii_kit.convert import WRITERS, read_annotations, write_docbin, write_html, write_jsonl
+from pii_kit.convert import SPAN_FORMS, read_annotations, write_spans
 from pii_kit.documents import DataWarning, Document, document_of_text, read_documents, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, PHONE_NUM, STREET_ADDRESS, spans_of
@@ -230,16 +230,16 @@ ERRORS = [
     ({"text": "x y", "label": [[0, 1, "\x1b[31m" + "P" * 50]]}, "unknown labels ?[31mPPP"),
     ({"text": "🐱 By Ana", "label": [{**REGION, "labels": [NAME, EMAIL]}]}, "expected one label; --label LABEL= drops"),
     ({"text": "By Ana", "label": [{**REGION, "start": 2, "end": 4}]}, "text: differs from the characters 2 to 4"),
-    ({"data": {}}, "entry 0: annotations: expected a list with results"),
-    ({"data": {"text": "x"}, "annotations": [{}]}, "entry 0: annotations: expected a list with results"),
+    ({"data": {}}, "entry 0: annotations: Field required"),
+    ({"data": {"text": "x"}, "annotations": [{}]}, "entry 0: annotations.0.result: Field required"),
 ]  # fmt: skip
 ERRORS = [(lines(entry), "label-studio", message) for entry, message in ERRORS] + [
     ("Ana", "conll", "line 1: expected a token and a tag"),
     ("By O\nAna B-", "conll", "line 2: expected a token and a tag: O, or B- or I- and a label"),
     ("", "conll", "holds no labelled documents"),
-    ("{", "doccano", "not JSON"),
+    ("{", "doccano", "cannot be loaded: Expecting"),
     ("[1]", "label-studio", "entry 0: expected an object"),
-    (b"\xff", "conll", "not UTF-8 text at byte 0"),
+    (b"\xff", "conll", "cannot be loaded: 'utf-8'"),
 ]
 
 
@@ -276,7 +276,7 @@ FOUND = [
 
 
 def test_json_lines_have_the_text_and_the_places_of_each_document(tmp_path):
-    write_jsonl(tmp_path / "out.jsonl", iter(FOUND), names={5: "empty.txt"})
+    write_spans(tmp_path / "out.jsonl", "jsonl", iter(FOUND), {5: "empty.txt"})
     first, second, third = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     ana = {"start": 3, "end": 12, "type": NAME, "probability": 0.75}
     assert first == {"document": 4, "text": "By Ana Silva.", "spans": [ana]}
@@ -285,7 +285,7 @@ def test_json_lines_have_the_text_and_the_places_of_each_document(tmp_path):
 
 
 def test_a_docbin_has_the_documents_own_tokens_whitespace_and_entities(tmp_path):
-    write_docbin(tmp_path / "out.spacy", iter(FOUND), names={5: "empty.txt"})
+    write_spans(tmp_path / "out.spacy", "docbin", iter(FOUND), {5: "empty.txt"})
     docs = DocBin(store_user_data=True).from_disk(tmp_path / "out.spacy").get_docs(spacy.blank("en").vocab)
     plain, empty, odd = docs
     assert [(one.text, one.label_, one.start_char) for one in plain.ents] == [("Ana Silva", NAME, 3)]
@@ -298,7 +298,7 @@ def test_a_docbin_has_the_documents_own_tokens_whitespace_and_entities(tmp_path)
 
 @pytest.mark.filterwarnings("ignore:.*W006")
 def test_a_page_shows_text_as_text_and_entities_in_the_colours_of_their_types(tmp_path):
-    write_html(tmp_path / "out.html", iter(FOUND), names={5: "<i>.txt"})
+    write_spans(tmp_path / "out.html", "html", iter(FOUND), {5: "<i>.txt"})
     page = (tmp_path / "out.html").read_bytes().decode("ascii")
     marks = re.findall(r"<mark .*?background: (#\w+).*?>\s*(.*?)\s*<span .*?>(\w+)</span>", page, re.DOTALL)
     expected = [(TYPE_COLOURS[NAME], "Ana Silva", NAME), (TYPE_COLOURS[EMAIL], "zoé@z.de", EMAIL)]
@@ -307,7 +307,7 @@ def test_a_page_shows_text_as_text_and_entities_in_the_colours_of_their_types(tm
     assert "<script" not in page and "http" not in page
 
 
-@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("form", SPAN_FORMS)
 def test_an_error_leaves_an_earlier_file_as_it_was_and_only_its_owner_reads_a_new_one(form, tmp_path):
     def found(error=None):
         yield FOUND[0]
@@ -316,7 +316,7 @@ def test_an_error_leaves_an_earlier_file_as_it_was_and_only_its_owner_reads_a_ne
 
     (tmp_path / "out").write_text("an earlier result")
     with pytest.raises(RuntimeError, match="a model broke"):
-        WRITERS[form](tmp_path / "out", found(RuntimeError("a model broke")))
+        write_spans(tmp_path / "out", form, found(RuntimeError("a model broke")))
     assert (tmp_path / "out").read_text() == "an earlier result" and len(list(tmp_path.iterdir())) == 1
-    WRITERS[form](tmp_path / "out", found())
+    write_spans(tmp_path / "out", form, found())
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600

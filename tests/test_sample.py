@@ -1,17 +1,12 @@
 import csv
-import hashlib
-import os
 import random
 import re
-import subprocess
-import sys
 from collections import Counter
 from itertools import pairwise
 
 import pytest
 
 from pii_kit.documents import join_tokens, read_documents
-from pii_kit.files import KitError
 from pii_kit.labels import LABELS, NAME_STUDENT, OUTSIDE, PII_TYPES, spans_of, type_of
 from pii_kit.sample import PEOPLE, document_slots, make_documents, write_sample
 
@@ -46,37 +41,22 @@ def test_tokens_spell_the_text_and_labels_are_valid(essays):
     assert {"\n\n", " ", "\n", "\N{NO-BREAK SPACE}"} <= {token for token, _ in whitespace}
 
 
-def test_entities_look_like_their_type(entities):
-    shapes = {
-        "NAME_STUDENT": r"\D+", "EMAIL": r"\S+@\S+\.\w+", "USERNAME": r"@?[\w.-]+", "ID_NUM": r"\S*\d.*",
-        "PHONE_NUM": r".*\d.*", "URL_PERSONAL": r"\S+\.\S+", "STREET_ADDRESS": r".*",
-    }  # fmt: skip
-    for doc, begin, end, pii_type in entities:
-        text = join_tokens(doc.tokens[begin:end], doc.trailing_whitespace[begin:end]).strip()
-        assert re.fullmatch(shapes[pii_type], text, re.DOTALL), (pii_type, text)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_every_type_occurs_names_most_of_all_in_10_to_20_percent_of_the_documents(seed, essays):
-    documents = essays if seed == 0 else make_documents(400, seed=seed)
-    types = Counter(pii_type for doc in documents for pii_type in doc.types)
+def test_every_type_occurs_names_most_of_all_in_10_to_20_percent_of_the_documents(essays):
+    types = Counter(pii_type for doc in essays for pii_type in doc.types)
     assert min(types[pii_type] for pii_type in PII_TYPES) >= 5, types
     assert types.most_common(1)[0][0] == "NAME_STUDENT"
-    assert 0.1 <= sum(bool(doc.types) for doc in documents) / len(documents) <= 0.2
-    assert any(doc.types for doc in documents[:20])
+    assert 0.1 <= sum(bool(doc.types) for doc in essays) / len(essays) <= 0.2
+    assert any(doc.types for doc in essays[:20])
 
 
 def test_documents_have_realistic_lengths_and_differ(essays):
-    """A length of 2.8 gives about the 692 tokens per document of the hidden test."""
+    """A length of 2.8 gives about the 692 tokens per document of the hidden test; few share a fifth of their text."""
     lengths = [len(doc.tokens) for doc in essays]
     assert 200 < sum(lengths) / len(lengths) < 400 and max(lengths) > 800
-    long = make_documents(200, seed=0, length=2.8)
-    assert 620 < sum(len(doc.tokens) for doc in long) / 200 < 760
-
-
-def test_few_documents_share_a_fifth_of_their_runs_of_eight_tokens():
+    long = make_documents(150, seed=0, length=2.8)
+    assert 620 < sum(len(doc.tokens) for doc in long) / len(long) < 760
     runs = []
-    for doc in make_documents(200, seed=0, length=2.8):
+    for doc in long:
         words = [token.casefold() for token in doc.tokens if not token.isspace()]
         runs.append({tuple(words[i : i + 8]) for i in range(len(words) - 7)})
     pairs = [(one, two) for i, one in enumerate(runs) for two in runs[:i]]
@@ -119,16 +99,9 @@ def test_documents_depend_on_seed_and_number_alone(essays):
     assert make_documents(30, seed=0) == essays[:30]
     others = make_documents(30, seed=1) + make_documents(30, seed=0, first_number=5000)
     assert len({doc.full_text for doc in (*others, *essays)}) == 460
-    program = (
-        "import hashlib; from pii_kit.sample import make_documents;"
-        "print(hashlib.sha256(repr(make_documents(40, seed=0)).encode()).hexdigest())"
-    )
-    environment = os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    printed = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
-    assert printed.strip() == hashlib.sha256(repr(essays[:40]).encode()).hexdigest()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(5))
 def test_no_two_people_in_a_document_share_a_part_of_a_name(seed):
     slots = document_slots(random.Random(seed), [NAME_STUDENT])
     names = [slots[f"{who}.{part}"] for who in (NAME_STUDENT, *PEOPLE) for part in ("first", "last")]
@@ -150,9 +123,3 @@ def test_the_three_files_of_a_sample_agree(tmp_path):
     assert rows and lines == [list(map(str, (row_id, *row))) for row_id, row in enumerate(rows)]
     folder = write_sample(tmp_path / "small", n_documents=2, n_test=7, seed=3)
     assert [len(read_documents(folder / name)) for name in ("train.json", "test.json")] == [2, 7]
-
-
-def test_a_sample_without_documents_is_refused(tmp_path):
-    with pytest.raises(KitError, match="n_documents is 0"):
-        write_sample(tmp_path / "sample", n_documents=0)
-    assert not (tmp_path / "sample").exists()

@@ -12,13 +12,16 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from pii_kit.augment.surrogates import INITIALS, Surrogates, handle_of
+from pii_kit.augment.surrogates import INITIALS, LOCALES, Surrogates, handle_of
 from pii_kit.documents import Document, Span, cut, document_of_spans, join
-from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
+from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PII_TYPES, STREET_ADDRESS, URL_PERSONAL, USERNAME
 from pii_kit.templates import Slots, expand, expand_text, pick, read_phrases
 
 PLANTED = read_phrases("planted")
 MATES = ("mate", "mate2", "mate3")
+STUDENTS = (NAME_STUDENT, *(f"{NAME_STUDENT}.{mate}" for mate in MATES))
+# What joins first and last name in PII that holds them.
+JOINTS = {EMAIL: ("", "", ".", ".", "_"), USERNAME: ("", "", ".", ".", "_"), URL_PERSONAL: ("-", "")}
 HEAD_TOKENS = 60  # the start of a document, where titles and author lines are
 HEAD_WEIGHTS = (5, 4, 2, 1, 1)  # of the first lines
 LINE_TOKENS = 12  # a longer line is not a heading
@@ -58,37 +61,30 @@ def author(surrogates: Surrogates, pii_types: Collection[str]) -> dict[str, str]
     """Return the slots of the author and three fellow students: their names, and the author's PII of `pii_types`."""
     rng = surrogates.rng
     slots: dict[str, str] = {}
-    for mate in ("", *MATES):
+    for role in STUDENTS:
         first, last, full = _student(surrogates)
-        role, dot = (f"{NAME_STUDENT}.{mate}", "_") if mate else (NAME_STUDENT, ".")
         slots |= {
             role: full,
-            f"{role}{dot}first": first,
-            f"{role}{dot}last": last,
-            f"{role}{dot}reversed": rng.choice((f"{last}, {first}", f"{last}, {first}", f"{last} {first}")),
-            f"{role}{dot}short": f"{first} {last[0]}.",
-            f"{role}{dot}initials": f"{first[0]}. {last}",
+            f"{role}.first": first,
+            f"{role}.last": last,
+            f"{role}.reversed": rng.choice((f"{last}, {first}", f"{last}, {first}", f"{last} {first}")),
+            f"{role}.short": f"{first} {last[0]}.",
+            f"{role}.initials": f"{first[0]}. {last}",
         }
     names = slots[f"{NAME_STUDENT}.first"], slots[f"{NAME_STUDENT}.last"]
-    draws = {
-        EMAIL: lambda: surrogates.email(_handle(rng, *names)),
-        USERNAME: lambda: surrogates.username(_handle(rng, *names)),
-        ID_NUM: surrogates.id_number,
-        PHONE_NUM: surrogates.phone,
-        URL_PERSONAL: lambda: surrogates.url(_handle(rng, *names, "-", "")),
-        STREET_ADDRESS: surrogates.address,
-    }
-    slots |= {pii_type: draw() for pii_type, draw in draws.items() if pii_type in pii_types}
+    for pii_type in sorted({*pii_types} - {NAME_STUDENT}, key=PII_TYPES.index):
+        joints = JOINTS.get(pii_type)
+        slots[pii_type] = surrogates.pii(pii_type, _handle(rng, *names, joints) if joints else "")
     if ID_NUM in slots:
         slots |= {f"{ID_NUM}.{mate}": surrogates.like(slots[ID_NUM]) for mate in MATES}
     if EMAIL in slots:
-        slots[f"{EMAIL}.mate"] = surrogates.email(handle_of(slots[f"{NAME_STUDENT}.mate_first"]))
+        slots[f"{EMAIL}.mate"] = surrogates.pii(EMAIL, handle_of(slots[f"{NAME_STUDENT}.mate.first"]))
     return slots
 
 
 def _student(surrogates: Surrogates) -> tuple[str, str, str]:
     """Draw a first name, a last name, and the full name in one of the forms that students use."""
-    home = surrogates.place()
+    home = pick(surrogates.rng, LOCALES)
     first, last = surrogates.name("first", home), surrogates.name("last", home)
     slots: Slots = {
         "first": first, "first.initial": first[0], "FIRST": first.upper(), "first.lower": first.lower(),
@@ -99,10 +95,10 @@ def _student(surrogates: Surrogates) -> tuple[str, str, str]:
     return first, last, expand_text("{name_form}", surrogates.rng, slots)
 
 
-def _handle(rng: random.Random, first: str, last: str, *joints: str) -> str:
+def _handle(rng: random.Random, first: str, last: str, joints: Sequence[str]) -> str:
     """Return a name as in an e-mail address: "anasilva", "ana.silva7", "asilva", "silva_ana", "ana"."""
     first, last = handle_of(first), handle_of(last)
-    joint = rng.choice(joints or ("", "", ".", ".", "_"))
+    joint = rng.choice(joints)
     handle = rng.choice((first + joint + last, first + joint + last, first[0] + last, last + joint + first, first))
     return handle + rng.choice(("", "", "", str(rng.randrange(100)), str(rng.randrange(1960, 2010))))
 
@@ -130,7 +126,7 @@ class Planter:
         usual = max(line_breaks, key=breaks.__getitem__, default="\n\n")
         unusual = self.rng.choice([token for token in breaks if len(token) > 1] or ["\n\n"])
         gaps = (usual, unusual, "\n\n", "\n", " \n", "   ", "\t")
-        self.gap = self.rng.choices(gaps, (24, 4, 4, 4, 1, 1.5, 0.5))[0]
+        gap = self.rng.choices(gaps, (24, 4, 4, 4, 1, 1.5, 0.5))[0]
         self.odd_share, self.odd_space = self.rng.choices(NOISES, NOISE_WEIGHTS)[0]
         if sum(map(breaks.__getitem__, spaces)) > len(tokens) / 6:  # text from a PDF, with odd space between all words
             self.odd_share, self.odd_space = 1.0, max(spaces, key=breaks.__getitem__)
@@ -139,7 +135,7 @@ class Planter:
         self.sentence_starts = [i + 1 for i, token in enumerate(tokens[:-1]) if token == "." and self._is_free(i + 1)]
         self.headings = list(filter(None, map(self._heading_at, self.line_starts[:20])))
         titles: Slots = {"title": self._title, "TITLE": lambda: self._title().upper()}
-        self.slots: Slots = {**people, **surrogates.slots, **titles, "gap": self.gap}
+        self.slots: Slots = {**people, **surrogates.slots, **titles, "gap": gap}
         self._new_heading = surrogates.slots["heading"]
 
     def _is_free(self, place: int) -> bool:

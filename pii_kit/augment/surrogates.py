@@ -9,8 +9,9 @@ from typing import Any
 
 from pii_kit.documents import english_tokenizer
 from pii_kit.files import KitError
+from pii_kit.labels import EMAIL, ID_NUM, PHONE_NUM, URL_PERSONAL, USERNAME
 from pii_kit.lexicon import read_lexicon, without_accents
-from pii_kit.templates import FILLERS, expand_text, pick
+from pii_kit.templates import FILLERS, Slots, expand_text, pick
 
 # Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
 # no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.
@@ -41,6 +42,7 @@ ORDINARY_SHARE = 0.4  # share of nouns in title case that are any word of the le
 MISSPELT_SHARE = 0.12  # share of headings with a misspelt word
 CASES = (str, str.capitalize, str.upper, str.lower)  # what a writer does to the letters of a heading
 CASE_WEIGHTS = (12, 3, 2, 0.5)
+HEADING_ENDS = ("", ":", ".", "?"), (16, 3, 1, 0.5)
 # Providers of Faker that are slots → probability that the American one is drawn.
 PROVIDERS = {
     "company": 0, "free_email": 1, "free_email_domain": 1, "user_name": 1, "uri": 1, "phone_number": 0.6, "address": 0.7
@@ -67,11 +69,11 @@ class Surrogates:
             "code": lambda: "".join(rng.choices("".join(SYMBOLS.values()), k=11)),
             "last": lambda: choose(_pool("last_name", choose(STREET_SURNAMES))),
             "street": lambda: choose(_pool("street_name", choose(STREETS))),
-            "postcode": lambda: self.shaped(self._form("postcode_form")),
+            "postcode": lambda: self.shaped(expand_text("{postcode_form}", rng, {})),
             "city": lambda: pick(rng, FILLERS["city"] if rng.random() < 0.5 else _pool("city", choose(TOWNS))),
             "country": lambda: pick(rng, FILLERS["short_country"] if rng.random() < 0.6 else _pool("country", "en_US")),
-            "number": self.id_number,
-            "hotline": self.phone,
+            "number": lambda: self.pii(ID_NUM),
+            "hotline": lambda: self.pii(PHONE_NUM),
             "writer": lambda: self.person()[2],  # of a book
             "WRITER": lambda: self.person()[2].upper(),
             "writer.first": lambda: self.name("first"),
@@ -84,13 +86,9 @@ class Surrogates:
             "heading": self._heading,
         }
 
-    def place(self) -> str:
-        """Draw the locale of a person."""
-        return pick(self.rng, LOCALES)
-
     def name(self, part: str, locale: str | None = None) -> str:
         """Draw a name; `part` is "first" or "last", and `locale` that of the person."""
-        locale = locale if locale and self.rng.random() < SAME_PLACE else self.place()
+        locale = locale if locale and self.rng.random() < SAME_PLACE else pick(self.rng, LOCALES)
         is_plain = self.rng.random() < PLAIN_SHARE
         if self.rng.random() < WORD_SHARE:
             pool = NAME_WORDS[part]
@@ -113,35 +111,19 @@ class Surrogates:
             if len(english_tokenizer()(name)) == 1 and name[1:].islower():
                 return name
 
-    def email(self, handle: str) -> str:
-        """Draw an e-mail address: one of Faker's, or one with `handle`."""
-        return self._one_token(lambda: self._form("email_form", handle))
-
-    def username(self, handle: str) -> str:
-        """Draw a user name: one of Faker's, one with `handle`, or two words."""
-        return self._one_token(lambda: self._form("username_form", handle))
-
-    def url(self, handle: str) -> str:
-        """Draw a personal link: one of Faker's, as in the competition, or a profile, a video, a shared file."""
-        return self._one_token(lambda: self._form("url_form", handle))
-
-    def phone(self) -> str:
-        return separable(lambda: self.shaped(self._form("phone_form")))
-
-    def address(self) -> str:
-        """Draw an address, in one or several lines: one of Faker's, or one in the form of another country."""
-        return separable(lambda: self._form("address_form"))
-
-    def id_number(self) -> str:
-        """Draw a number in the form of a student's number, mostly of digits alone."""
-        return self.shaped(self._form("id_form"))
-
-    def _form(self, name: str, handle: str = "") -> str:
-        """Draw a form of `fillers.json`, and fill its slots."""
-        return expand_text(f"{{{name}}}", self.rng, {**self.slots, "handle": handle})
+    def pii(self, pii_type: str, handle: str = "") -> str:
+        """Draw PII of a type other than NAME_STUDENT, in one of its forms in `fillers.json`; `handle` may be in it."""
+        form = f"{{{pii_type.lower()}_form}}"
+        slots: Slots = {**self.slots, "handle": handle}
+        while True:
+            text = expand_text(form, self.rng, slots).strip()
+            text = self.shaped(text) if pii_type in (ID_NUM, PHONE_NUM) else text
+            is_token = pii_type not in (EMAIL, USERNAME, URL_PERSONAL) or len(english_tokenizer()(text)) == 1
+            if pii_type == ID_NUM or (is_token and _is_separable(text)):
+                return text
 
     def _fake(self, provider: str, american: float) -> str:
-        locale = "en_US" if self.rng.random() < american else self.place()
+        locale = "en_US" if self.rng.random() < american else pick(self.rng, LOCALES)
         return getattr(faker_of(self.rng, locale), provider)()
 
     def shaped(self, form: str) -> str:
@@ -153,17 +135,9 @@ class Surrogates:
         return "".join(self.rng.choice(SYMBOLS[symbol]) if symbol in SYMBOLS else symbol for symbol in form)
 
     def like(self, text: str) -> str:
-        """Replace each digit by a digit and each letter by a letter, so that the form stays.
-
-        >>> Surrogates(random.Random(0)).like("AB-12/x").translate(str.maketrans("", "", "0123456789")).isascii()
-        True
-        """
-
-        def other(symbol: str) -> str:
-            kind = "#" if symbol.isdigit() else "*" if symbol.islower() else "?" if symbol.isalnum() else ""
-            return self.rng.choice(SYMBOLS[kind]) if kind else symbol
-
-        return "".join(map(other, text))
+        """Replace each digit by a digit and each letter by a letter, so that the form stays."""
+        kinds = ("#" if c.isdigit() else "*" if c.islower() else "?" if c.isalnum() else "" for c in text)
+        return "".join(self.rng.choice(SYMBOLS[kind]) if kind else c for kind, c in zip(kinds, text, strict=True))
 
     def person(self) -> tuple[str, str, str]:
         """Draw the first, last and full name of somebody who is not a student."""
@@ -184,15 +158,8 @@ class Surrogates:
         text = expand_text("{plain_heading}", self.rng, self.slots)
         if self.rng.random() < MISSPELT_SHARE:
             text = misspell(text, self.rng)
-        return (
-            self.rng.choices(CASES, CASE_WEIGHTS)[0](text) + self.rng.choices(("", ":", ".", "?"), (16, 3, 1, 0.5))[0]
-        )
-
-    def _one_token(self, draw: Callable[[], str]) -> str:
-        while True:
-            text = separable(draw)
-            if len(english_tokenizer()(text)) == 1:
-                return text
+        case, end = self.rng.choices(CASES, CASE_WEIGHTS)[0], self.rng.choices(*HEADING_ENDS)[0]
+        return case(text) + end
 
 
 def handle_of(name: str) -> str:
@@ -205,11 +172,7 @@ def handle_of(name: str) -> str:
 
 
 def faker_of(rng: random.Random, locale: str) -> Any:
-    """Return the Faker of a locale, which draws with `rng` until the next call.
-
-    Raises:
-        KitError: Faker is not installed.
-    """
+    """Return the Faker of a locale, which draws with `rng` until the next call. Raise KitError if it is missing."""
     fake = _new_faker(locale)
     fake.random = rng
     return fake
@@ -221,19 +184,12 @@ def _new_faker(locale: str) -> Any:
     try:
         from faker import Faker
     except ImportError:
-        install = "pip install Faker (on Kaggle: attach its wheel)"
-        raise KitError(f"augmentation and made-up essays need Faker: {install}") from None
+        raise KitError("made-up text needs Faker: pip install Faker (on Kaggle: attach its wheel)") from None
     return Faker(locale).factories[0]
 
 
-def separable(draw: Callable[[], str]) -> str:
-    """Draw until spaCy separates the text from a quote before it and a full stop after it, unlike in "Jan."."""
-    while not _is_separable(text := draw().strip()):
-        continue
-    return text
-
-
 def _is_separable(text: str) -> bool:
+    """Return whether spaCy separates a text from a quote before it and a full stop after it, unlike "Jan."."""
     tokens = english_tokenizer()(f"“{text}.")
     return (tokens[0].text, tokens[-1].text) == ("“", ".")
 

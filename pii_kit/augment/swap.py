@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pii_kit.augment.surrogates import Surrogates, handle_of
 from pii_kit.documents import Document, cut, document_of_spans, join, join_tokens, true_labels
-from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE, STREET_ADDRESS, URL_PERSONAL, USERNAME, spans_of
+from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME, pii_places, spans_of
 from pii_kit.lexicon import look_up
 
 RUN = re.compile(r"[^\W_]+")  # letters and digits
@@ -24,18 +24,15 @@ def without_pii(documents: Iterable[Document], *, seed: int = 0) -> list[Documen
     >>> "souza" in without_pii([document_of_spans(1, spans)])[0].full_text.lower()
     False
     """
-    return [
-        _without_originals(document, random.Random(f"{seed} {document.number}")) if document.types else document
-        for document in documents
-    ]
+    return [_without_originals(document, seed) if document.types else document for document in documents]
 
 
-def _without_originals(document: Document, rng: random.Random) -> Document:
-    labels = true_labels(document)
-    labelled = [token for token, label in zip(document.tokens, labels, strict=True) if label != OUTSIDE]
-    words = {run for token in labelled for run in RUN.findall(token.casefold()) if len(run) > 1}
+def _without_originals(document: Document, seed: int) -> Document:
+    labelled = "\n".join(document.tokens[place] for place in pii_places(true_labels(document)))
+    words = {run for run in RUN.findall(labelled.casefold()) if len(run) > 1}
     originals = {word for word in words if not _is_ordinary(word)}
     long = [word for word in originals if len(word) >= LEAST_PART]
+    rng = random.Random(f"{seed} {document.number}")
     surrogates = Surrogates(rng, {token.casefold() for token in document.tokens})
 
     def other(token: str) -> str:
@@ -64,12 +61,11 @@ def swap_pii(document: Document, surrogates: Surrogates) -> Document:
     names = _new_names([entity for entity, *_, pii_type in spans if pii_type == NAME_STUDENT], surrogates)
     handle = handle_of("".join(list(names.values())[:2]))
     drawn: dict[tuple[str, str], Document] = {}
-    parts: list[Document] = []
-    done = 0
+    parts, done = [], 0
     for entity, first, end, pii_type in spans:
         parts.append(_swap_names(cut(document, done, first), names))
         if pii_type == NAME_STUDENT:
-            tokens = (token if _is_particle(token, entity) else _swap(token, names) for token in entity.tokens)
+            tokens = [token if _is_particle(token, entity) else _swap(token, names) for token in entity.tokens]
             parts.append(replace(entity, tokens=tuple(tokens)))
         else:
             key = pii_type, entity.full_text.rstrip(" ")
@@ -116,8 +112,7 @@ def _swap_names(part: Document, names: Mapping[str, str]) -> Document:
 
 def _surrogate(entity: Document, pii_type: str, handle: str, surrogates: Surrogates) -> Document:
     if pii_type == STREET_ADDRESS:
-        return document_of_spans(entity.number, [(surrogates.address(), pii_type)])
-    draws = {EMAIL: surrogates.email, USERNAME: surrogates.username, URL_PERSONAL: surrogates.url}
-    if pii_type in draws and len(entity.tokens) == 1:
-        return replace(entity, tokens=(draws[pii_type](handle),))
+        return document_of_spans(entity.number, [(surrogates.pii(pii_type), pii_type)])
+    if pii_type in (EMAIL, USERNAME, URL_PERSONAL) and len(entity.tokens) == 1:
+        return replace(entity, tokens=(surrogates.pii(pii_type, handle),))
     return replace(entity, tokens=tuple(map(surrogates.like, entity.tokens)))

@@ -183,10 +183,10 @@ def predict(
     n_tokens = sum(len(document.tokens) for document in documents)
     _, tagger = load_tagger(run, threshold, train, recall, engine=engine, n_tokens=n_tokens)
     if essays:
-        from pii_kit.convert import WRITERS
+        from pii_kit.convert import write_spans
 
         labelled = list(tagger.label_documents(documents))
-        WRITERS[format](out, labelled, names=essays.names if data.is_dir() else {})
+        write_spans(out, format, labelled, essays.names if data.is_dir() else {})
         done = f"{sum(len(spans) for _, spans in labelled)} spans in {len(labelled)} documents"
     elif minutes:
         done = _write_in_time(tagger, documents, out, deadline)

@@ -206,7 +206,7 @@ class DocumentSurrogates:
             return site + self._shaped(text[len(site) :], draw)
         handles = self._handles()
         names = "".join(handles[match] for match in re.findall(_any_of(handles), fold(text)))
-        return draw.url(names or handle_of(draw.word("first") + draw.word("last")))
+        return draw.pii(URL_PERSONAL, names or handle_of(draw.word("first") + draw.word("last")))
 
     def _handles(self) -> dict[str, str]:
         """Return name words as they are written in addresses → their surrogates, longest first."""

@@ -1,4 +1,5 @@
 import copy
+import hashlib
 import os
 import random
 import subprocess
@@ -44,7 +45,7 @@ def check(document, new):
         assert not label.startswith("I-") or type_of(before) == type_of(label)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_tokens_spell_the_text_and_labels_are_valid_with_any_settings(documents, seed):
     draw = random.Random(seed)
     changes = {share: draw.choice([0, 0.5, 1]) for share in SHARES} | {"traps": draw.choice([0, 1, 10])}
@@ -72,17 +73,20 @@ def test_a_document_depends_on_itself_seed_and_epoch_alone(documents):
     assert [augmented([doc], **ALL)[0] for doc in reversed(documents)] == first[::-1]
     for old, *others in zip(first, augmented(documents, 0, 1, **ALL), augmented(documents, 1, 0, **ALL), strict=True):
         assert len({old.full_text, *(other.full_text for other in others)}) == 3
+
+
+def test_made_up_and_augmented_documents_do_not_depend_on_the_hash_seed():
+    """Equal seeds give equal documents on any machine."""
+    essays = augmented(make_documents(20, seed=0), **ALL)
     program = (
         "import hashlib; from pii_kit.augment import augment; from pii_kit.sample import make_documents\n"
         "from pii_kit.settings import AugmentSettings\n"
-        f"essays = augment(make_documents(10, seed=0), AugmentSettings(**{ALL!r}), seed=0, epoch=0)\n"
+        f"essays = augment(make_documents(20, seed=0), AugmentSettings(**{ALL!r}), seed=0, epoch=0)\n"
         "print(hashlib.sha256(repr(essays).encode()).hexdigest())"
     )
-    printed = set()
-    for hash_seed in ("0", "12345"):
-        environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        printed.add(subprocess.check_output([sys.executable, "-c", program], env=environment))
-    assert len(printed) == 1
+    environment = os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    printed = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert printed.strip() == hashlib.sha256(repr(essays).encode()).hexdigest()
 
 
 def test_a_share_of_the_documents_is_written_in_lower_case_and_nothing_else_changes(documents):

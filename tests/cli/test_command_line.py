@@ -13,7 +13,7 @@ from commands import parse, verbs
 
 from pii_kit import __version__, cli
 from pii_kit.cli import main, options
-from pii_kit.convert import FORMS, WRITERS
+from pii_kit.convert import FORMS, SPAN_FORMS
 from pii_kit.predict import ENGINES
 from pii_kit.redact import MODES
 from pii_kit.settings import PRESETS
@@ -88,7 +88,7 @@ def test_the_names_that_are_written_down_for_quick_help_are_those_of_the_package
         tuple(PRESETS),
         MODES,
         tuple(FORMS),
-        ("csv", *WRITERS),
+        ("csv", *SPAN_FORMS),
         ENGINES,
     ]
 
