@@ -256,7 +256,7 @@ def test_convert_writes_a_train_json_and_says_what_it_extended(tmp_path, monkeyp
     (tmp_path / "in.jsonl").write_text(lines({"id": 4, "body": text, "label": [[3, 11, "A=PER"], [15, 19, "LOC"]]}))
     arguments = ["--data", "in.jsonl", "--form", "doccano", "--text-field", "body", "--out", "train.json"]
     assert main(["convert", *arguments, "--label", f"A=PER={NAME}", "--label", "LOC="]) == 0
-    said = "train.json: 1 documents with 2 PII tokens; 1 spans cut through a token, which is labelled whole\n"
+    said = "train.json: 1 document with 2 PII tokens; 1 spans cut through a token, which is labelled whole\n"
     assert capsys.readouterr().out == said
     (document,) = read_documents("train.json", labels_required=True)
     assert (document.number, document.full_text, labelled(document)) == (4, text, [("Ana Silva", NAME)])
