@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -26,12 +25,11 @@ ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
 # common, but not all words of a new document; with 3 the shares in both are about equal.
 MIN_DOCUMENTS_OF_WORD = 3
 PIECES_FILE = "pieces.json"
-CACHE_LOCK = Lock()  # tokenizers of taggers on several devices are shared by threads
 METASPACE = "Metaspace"  # how `tokenizers` calls SentencePiece's treatment of spaces
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
-    """Return the words that MIN_DOCUMENTS_OF_WORD or more documents have in lower case; they are hardly names."""
+    """Return the words that MIN_DOCUMENTS_OF_WORD or more documents have in lower case; hardly one is a name."""
     counts = Counter(word for document in documents for word in set(document.tokens) if _is_lower_word(word))
     return frozenset(word for word, n_documents in counts.items() if n_documents >= MIN_DOCUMENTS_OF_WORD)
 
@@ -61,49 +59,24 @@ class DocumentPieces:
     starts: np.ndarray
 
 
-class _TextCache:
-    """The texts that a tokenizer has encoded. Arrays are (text,) unless stated otherwise, with room for more texts.
+class _Known(NamedTuple):
+    """A text that a tokenizer has encoded, arrays as bytes, which are joined fast."""
 
-    `ids` holds the pieces of all texts one after the other; `starts` and `lengths` say where those of a text are.
-    `features` (text, 2, feature) are those of the token as it is, and as a word. `word` is the index of its lower-case
-    form, `is_lower` whether the token is in lower case, `is_common` whether that form is among the tokenizer's words.
-    """
-
-    def __init__(self) -> None:
-        self.n_texts = self.n_ids = 0
-        self.ids, self.word = (np.empty(0, np.int32) for _ in range(2))
-        self.starts, self.lengths = (np.empty(0, np.int64) for _ in range(2))
-        self.features = np.empty((0, 2, N_FEATURES), np.int8)
-        self.is_lower, self.is_common = (np.empty(0, bool) for _ in range(2))
-
-    def add(self, pieces: Sequence[Sequence[int]], **columns: Any) -> None:
-        """Add texts: of each the pieces, and the other columns."""
-        lengths, ids = list(map(len, pieces)), np.concatenate(pieces)
-        starts = self.n_ids + np.cumsum(lengths) - lengths
-        self._write("ids", self.n_ids, ids)
-        for name, values in {**columns, "lengths": lengths, "starts": starts}.items():
-            self._write(name, self.n_texts, values)
-        self.n_ids, self.n_texts = self.n_ids + len(ids), self.n_texts + len(lengths)
-
-    def _write(self, name: str, first: int, values: Any) -> None:
-        array, end = getattr(self, name), first + len(values)
-        if end > len(array):
-            larger = np.zeros((2 * end, *array.shape[1:]), array.dtype)
-            larger[:first] = array[:first]
-            array = larger
-        array[first:end] = values
-        setattr(self, name, array)  # other threads go on with the rows of the smaller array
+    ids: bytes  # (piece,)
+    features: tuple[bytes, bytes]  # (piece, feature) of the token as it is, and as a word
+    lower: str
+    is_lower: bool
+    is_common: bool  # whether `lower` is among the tokenizer's words
 
 
 @dataclass
 class PieceTokenizer:
     """A `tokenizers` tokenizer that is called token by token, so that pieces and tokens are aligned by construction.
 
-    A token is encoded with the space before it: many vocabularies distinguish " Ana" from "Ana". For SentencePiece a
-    line starts with a space. A token that the vocabulary maps to nothing becomes one [UNK]. A capitalized token has
-    a separate casing if it is also a word: if its lower case is among `words` or in the same document. `specials` maps
-    the roles of SPECIALS to the vocabulary's names. `document_ends` are the ids of TOP and BOTTOM, and `window_ends`
-    those of the special pieces "start" and "end"; None where the vocabulary lacks them.
+    A token is encoded with the space before it: many vocabularies distinguish " Ana" from "Ana". A token that the
+    vocabulary maps to nothing becomes one [UNK]. A capitalized token has another casing if it is also a word: if its
+    lower case is among `words` or in the same document. `specials` maps the roles of SPECIALS to the vocabulary's
+    names. `document_ends` (TOP, BOTTOM) and `window_ends` (start, end) are ids, None where the vocabulary lacks them.
 
     Raises:
         KitError: the vocabulary lacks a special piece for padding, unknown or masked text.
@@ -112,9 +85,7 @@ class PieceTokenizer:
     tokenizer: Tokenizer
     words: frozenset[str] = frozenset()
     specials: Mapping[str, str] = field(default_factory=lambda: SPECIALS)
-    _rows: dict[str, int] = field(default_factory=dict, repr=False)  # text → its row of the table
-    _words: dict[str, int] = field(default_factory=dict, repr=False)  # lower case of a token → its number
-    _table: _TextCache = field(default_factory=_TextCache, repr=False)
+    _known: dict[str, _Known] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer.no_truncation()
@@ -146,48 +117,33 @@ class PieceTokenizer:
         before = [self.space_starts_lines, *spaces][: len(tokens)]
         pairs = zip(tokens, before, strict=True)
         texts = [" " + token if space and not token.isspace() else token for token, space in pairs]
-        if not self._rows.keys() >= set(texts):
-            self._add(dict(zip(texts, tokens, strict=True)))
-        known = self._table
-        rows = np.fromiter(map(self._rows.__getitem__, texts), dtype=np.int64, count=len(texts))
-        lengths, word = known.lengths[rows], known.word[rows]
+        for text, token in zip(texts, tokens, strict=True):
+            if text not in self._known:
+                self._known[text] = self._encode(text, token)
+        known = list(map(self._known.__getitem__, texts))
+        words = {text.lower for text in known if text.is_lower}
+        rows = [text.features[text.is_common or text.lower in words] for text in known]
+        lengths = np.array([len(text.ids) for text in known], np.int64) // 4
         starts = np.cumsum(lengths) - lengths
-        ids = known.ids[np.repeat(known.starts[rows] - starts, lengths) + np.arange(lengths.sum())]
-        is_own = np.zeros(len(self._words), dtype=bool)
-        is_own[word[known.is_lower[rows]]] = True
-        is_word = known.is_common[rows] | is_own[word]
-        features = np.repeat(known.features[rows, is_word.astype(np.int8)], lengths, axis=0)
+        ids = np.frombuffer(b"".join([text.ids for text in known]), np.int32)
+        features = np.frombuffer(b"".join(rows), np.int8).reshape(-1, N_FEATURES)
         if self.document_ends and texts:
             top, bottom = self.document_ends
-            ids = np.concatenate([[top], ids, [bottom]]).astype(np.int32)
-            features = np.concatenate([[NO_WORD], features, [NO_WORD]]).astype(np.int8)
+            ids = np.concatenate([[top], ids, [bottom]], dtype=np.int32)
+            features = np.concatenate([[NO_WORD], features, [NO_WORD]], dtype=np.int8)
             starts = starts + 1
         return DocumentPieces(ids=ids, features=features, starts=starts)
 
-    def _add(self, tokens_of_texts: Mapping[str, str]) -> None:
-        """Add new texts to the table, each with its token (the text without the space before it)."""
-        with CACHE_LOCK:
-            new = {text: token for text, token in tokens_of_texts.items() if text not in self._rows}
-            if not new:
-                return  # another thread has learned them
-            encodings = [self.tokenizer.encode(encodable(x), add_special_tokens=False) for x in new]  # few, so no batch
-            lowers = [token.lower() for token in new.values()]
-            first = self._table.n_texts
-            self._table.add(
-                [encoding.ids or [self.unknown_id] for encoding in encodings],
-                features=[features_of(token) for token in new.values()],
-                word=[self._words.setdefault(lower, len(self._words)) for lower in lowers],
-                is_lower=list(map(_is_lower_word, new.values())),
-                is_common=[lower in self.words for lower in lowers],
-            )
-            self._rows |= zip(new, range(first, self._table.n_texts), strict=True)
+    def _encode(self, text: str, token: str) -> _Known:
+        """Encode a text, which is a token with the space before it."""
+        ids = self.tokenizer.encode(encodable(text), add_special_tokens=False).ids or [self.unknown_id]
+        plain, as_word = (np.array([row] * len(ids), np.int8).tobytes() for row in features_of(token))
+        lower, packed = token.lower(), np.array(ids, np.int32).tobytes()
+        return _Known(packed, (plain, as_word), lower, _is_lower_word(token), lower in self.words)
 
 
 def train_byte_pairs(documents: Sequence[Document], *, n_pieces: int) -> PieceTokenizer:
-    """Train a byte-level BPE vocabulary on documents. Any text can be encoded with it.
-
-    It is in lower case: models get the casing as a separate feature, so that they learn a word once.
-    """
+    """Train a byte-level BPE vocabulary in lower case on documents: the casing is a feature. It encodes any text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -241,8 +197,6 @@ def _word_piece_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 def of_transformers(loaded: Any) -> PieceTokenizer:
     """Take over the fast tokenizer of a pretrained encoder, with its special pieces, and a piece for newlines.
 
-    WordPiece and SentencePiece vocabularies drop newlines or treat them as spaces; byte-level ones have them.
-
     Raises:
         ValueError: the tokenizer is not a fast one.
         KitError: as `PieceTokenizer`.
@@ -251,8 +205,7 @@ def of_transformers(loaded: Any) -> PieceTokenizer:
         raise ValueError("its tokenizer is not a fast one; expected a folder with tokenizer.json")
     tokenizer = _with_real_spaces(loaded.backend_tokenizer)
     roles = {"pad": "pad_token", "unknown": "unk_token", "mask": "mask_token", "start": "cls_token", "end": "sep_token"}
-    found = {role: getattr(loaded, name, None) for role, name in roles.items()}
-    specials = {role: str(piece) for role, piece in found.items() if piece}
+    specials = {role: str(getattr(loaded, name)) for role, name in roles.items() if getattr(loaded, name, None)}
     if "pad" in specials:  # models that were not trained on masked pieces have no others
         specials = {"unknown": specials["pad"], "mask": specials["pad"], **specials}
     newline, space = (set(tokenizer.encode(text, add_special_tokens=False).ids) for text in (NEWLINE, " "))
@@ -262,11 +215,7 @@ def of_transformers(loaded: Any) -> PieceTokenizer:
 
 
 def _with_real_spaces(tokenizer: Tokenizer) -> Tokenizer:
-    """Return a copy of a tokenizer that encodes a text's own leading space, and adds none.
-
-    SentencePiece tokenizers strip a text and add a space before it, or before each word. Called token by token, "Ana"
-    in "(Ana)" would become " Ana".
-    """
+    """Return a copy of a tokenizer that encodes a text's own leading space and adds none, as SentencePiece does."""
     content = json.loads(tokenizer.to_str())
     is_sentence_piece = METASPACE in str(tokenizer.pre_tokenizer)
     for part in _parts(content["normalizer"], "normalizers"):

@@ -1,10 +1,4 @@
-"""Load trained runs and find the PII of documents and texts: as probabilities, labels, or spans of characters.
-
-tagger = Tagger.load("runs/sha_rnn", "runs/mobilebert")
-spans = tagger.label("My name is Ana Silva.")
-for document, probabilities in tagger.predict(documents):
-    labels = tagger.decide(document, probabilities)
-"""
+"""Load trained runs and find the PII of documents and texts: as probabilities, labels, or spans of characters."""
 
 import logging
 import math
@@ -13,12 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field, RootModel
+from pydantic import AliasPath, BaseModel, Field
 
 from pii_kit import patterns
 from pii_kit.documents import Document, covered_tokens, document_of_text, join_tokens, token_edges
@@ -73,17 +67,16 @@ class Member:
     def predict(self, documents: Sequence[Document], workers: Executor) -> list[np.ndarray]:
         """Return the probabilities (token, label) of each document. Few windows are shared among the workers."""
         windows = [cut_windows(doc, self.tokenizer, size=self.window_size, overlap=self.overlap) for doc in documents]
-        flat = [window for of_document in windows for window in of_document]
+        flat = list(chain.from_iterable(windows))
         lengths = list(map(len, flat))
         share = math.ceil(len(flat) / self.network.n_workers) * max(lengths, default=0)
         batches = similar_length_batches(lengths, min(self.network.batch_pieces, share))
         computed = workers.map(self._compute, ([flat[index] for index in batch] for batch in batches))
-        order = (index for batch in batches for index in batch)
-        scores = dict(zip(order, (of_window for of_batch in computed for of_window in of_batch), strict=True))
-        of_windows = map(scores.__getitem__, range(len(flat)))
+        scores = dict(zip(chain.from_iterable(batches), chain.from_iterable(computed), strict=True))
+        indices = iter(range(len(flat)))
         return [
-            merge_windows(len(doc.tokens), of_document, list(islice(of_windows, len(of_document))), len(LABELS))
-            for doc, of_document in zip(documents, windows, strict=True)
+            merge_windows(len(doc.tokens), parts, [scores[next(indices)] for _ in parts], len(LABELS))
+            for doc, parts in zip(documents, windows, strict=True)
         ]
 
     def _compute(self, windows: Sequence[Window]) -> list[np.ndarray]:
@@ -101,8 +94,8 @@ def predict_documents(
 ) -> Iterator[tuple[Document, np.ndarray]]:
     """Yield each document with its probabilities (token, label): the mean over members by their weights.
 
-    Documents are read in small groups, so memory does not grow with their number. Members and groups overlap: while
-    the caller uses one group, others are predicted, and no core waits for the last batch of a member.
+    Documents are read in small groups, so memory does not grow with their number. While the caller uses one group,
+    the next ones are predicted.
 
     Raises:
         KitError: a network returns numbers that are not finite.
@@ -122,8 +115,7 @@ def predict_documents(
         while of_members := list(islice(predicted, len(members))):
             (group, _), _ = of_members[0]
             for document, *of_document in zip(group, *(scores for _, scores in of_members), strict=True):
-                shares = [member.weight / total * scores for member, scores in zip(members, of_document, strict=True)]
-                mean = sum(shares[1:], start=shares[0])
+                mean = sum(member.weight / total * scores for member, scores in zip(members, of_document, strict=True))
                 if not np.isfinite(mean).all():
                     raise KitError(f"document {document.number}: probabilities are no numbers; train the model again")
                 yield document, mean
@@ -162,9 +154,9 @@ class PiiSpan:
 
 @dataclass(frozen=True)
 class Tagger:
-    """The members of one run or of several, with the threshold on P(O) and the names of the rules.
+    """The members of one run or of several, with their threshold on P(O) and rules; see `Tagger.load`.
 
-    `thresholds` overrides the threshold for single PII types. `Tagger.load` makes a tagger of run folders.
+    `thresholds` overrides the threshold for single PII types.
     """
 
     members: tuple[Member, ...]
@@ -182,10 +174,7 @@ class Tagger:
         devices: Sequence[str] | None = None,
         n_tokens: int = 0,
     ) -> Self:
-        """Load the folders of one run, or of several whose predictions are averaged.
-
-        Runs have equal weights, as have the folds of one run. Weights of runs are not chosen: with as few documents
-        with PII as the competition has, chosen weights were worse on other documents than equal ones.
+        """Load the folders of one run, or of several whose predictions are averaged with equal weights.
 
         Args:
             runs: folders of runs or of exported runs. None: the tagger that comes with the kit.
@@ -197,6 +186,9 @@ class Tagger:
 
         Raises:
             KitError: a folder has no trained tagger or is damaged, or a setting has a wrong value.
+
+        Example:
+            Tagger.load("runs/sha_rnn", "runs/mobilebert").label("My name is Ana Silva.")
         """
         if engine not in ENGINES:
             raise KitError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
@@ -214,9 +206,11 @@ class Tagger:
         for index, run in enumerate(folders):
             folds = fold_folders(run)
             of_run = [load_member(fold, engine=engine, devices=devices, n_tokens=n_tokens) for fold in folds]
-            weight = 1 / len(folders) / len(of_run)
-            members += [replace(member, run=index, weight=weight) for member in of_run]
-            decisions.append(_decision(run, of_run))
+            members += [replace(member, run=index, weight=1 / len(folders) / len(folds)) for member in of_run]
+            if (run / "decision.json").exists():
+                decisions.append(read_record(run / "decision.json", _Decision))
+            else:  # a single network, or folds that are still trained
+                decisions.append(_Decision(o_threshold=sum(member.o_threshold for member in of_run) / len(folds)))
         if o_threshold is None:
             o_threshold = sum(decision.o_threshold for decision in decisions) / len(folders)
         rules = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
@@ -245,12 +239,12 @@ class Tagger:
         return label_document(document, probabilities, **limits, rules=self.rules, keep_sure=keep_sure)
 
     def label(self, text: str) -> list[PiiSpan]:
-        """Return the PII of a text of any length, in its order. For many texts, `label_texts` takes less time."""
+        """Return the PII of a text of any length, in its order. For many texts, `label_texts` is faster."""
         ((_, spans),) = self.label_documents([document_of_text(text)])
         return spans
 
     def label_texts(self, texts: Iterable[str]) -> Iterator[list[PiiSpan]]:
-        """Yield the PII of each text. Texts are read in small groups, so memory does not grow with their number."""
+        """Yield the PII of each text. Texts are read in small groups."""
         if isinstance(texts, str):
             raise KitError("label_texts takes several texts; call label for a single one")
         documents = (document_of_text(text, number) for number, text in enumerate(texts))
@@ -262,7 +256,7 @@ class Tagger:
             yield document, spans_in(document, self.decide(document, probabilities, keep_sure=True), probabilities)
 
     def probabilities(self, text: str) -> "pd.DataFrame":
-        """Return a table with a row for each token of a text: token, start, end, and a column for each label."""
+        """Return a table with a row for each token of a text: token, start, end, and the probability of each label."""
         import pandas as pd
 
         document = document_of_text(text)
@@ -278,62 +272,24 @@ def spans_in(document: Document, labels: Sequence[str], probabilities: np.ndarra
     text, edges = join_tokens(document.tokens, document.trailing_whitespace), token_edges(document)
     places = [(edges[first], edges[end], pii_type, "model") for first, end, pii_type in spans_of(labels)]
     for start, end, pii_type in patterns.find(text):
-        places = [
-            place for place in places if not (start <= place[0] and place[1] <= end and place[:2] != (start, end))
-        ]
+        places = [place for place in places if place[0] < start or end < place[1] or place[:2] == (start, end)]
         if not any(first < end and start < last for first, last, *_ in places):
             places.append((start, end, pii_type, "pattern"))
-    found = []
+    spans = []
     for start, end, pii_type, source in sorted(places):
         first, last = covered_tokens(edges, start, end)
         start, span = end - len(text[start:end].lstrip()), text[start:end].strip()
         if span:
             probability = 1 - float(probabilities[first:last, OUTSIDE_ID].min())
-            found.append(PiiSpan(start, start + len(span), pii_type, probability, span, source))
-    return found
+            spans.append(PiiSpan(start, start + len(span), pii_type, probability, span, source))
+    return spans
 
 
 class _Decision(BaseModel):
-    """decision.json of a run."""
+    """decision.json of a run; its other fields are for other readers."""
 
     o_threshold: float = Field(ge=0, le=1)
     rules: tuple[str, ...] = ()
-
-
-class _Train(BaseModel):
-    epochs: int
-
-
-class _Settings(BaseModel):
-    train: _Train
-
-
-class _Run(BaseModel):
-    """run.json: what of it is needed to load the run; `training.runs` has its other fields."""
-
-    data: str
-    folds: list[int] = []
-    settings: _Settings | None = None
-
-
-class _Row(BaseModel):
-    epoch: float
-
-
-class _History(RootModel[list[_Row]]):
-    """history.json of a fold."""
-
-
-class _Vocabulary(BaseModel, extra="allow"):
-    vocab_size: int = 0
-
-
-class _Config(_Vocabulary, extra="allow"):
-    """config.json of a trained network; transformers reads its other fields."""
-
-    id2label: dict[int, str]
-    n_features: int = 0
-    encoder: _Vocabulary | None = None
 
 
 class _Windows(BaseModel):
@@ -344,13 +300,30 @@ class _Windows(BaseModel):
     o_threshold: float = Field(ge=0, le=1)
 
 
+class _Run(BaseModel):
+    """run.json: what of it is needed to load the run; `training.runs` has its other fields."""
+
+    data: str
+    folds: list[int] = []
+    epochs: int | None = Field(None, validation_alias=AliasPath("settings", "train", "epochs"))
+
+
+class _Config(BaseModel, extra="allow"):
+    """config.json of a trained network; transformers reads its other fields."""
+
+    id2label: dict[int, str] = {}
+    n_features: int = 0
+    vocab_size: int = 0
+    encoder: "_Config | None" = None
+
+
 def load_member(
     folder: str | Path, *, devices: Sequence[str] | None = None, engine: str = "auto", n_tokens: int = 0
 ) -> Member:
     """Load the trained network of a fold's folder; the settings are those of `Tagger.load`.
 
     Raises:
-        KitError: it is missing or damaged, or was trained with other labels or features than those of this version.
+        KitError: it is missing or damaged, or was trained with other labels or features.
     """
     folder = Path(folder)
     if not has_tagger(folder):
@@ -411,21 +384,13 @@ def fold_folders(run: str | Path) -> list[Path]:
     Of an unfinished run these are the finished folds, or if there are none, those that have a tagger.
     """
     run = Path(run)
-    found = sorted(run.glob("fold_*"), key=lambda fold: (len(fold.name), fold.name))
-    found = [fold for fold in found if has_tagger(fold)] or found or [run]
+    folds = sorted(run.glob("fold_*"), key=lambda fold: (len(fold.name), fold.name))
+    folds = [fold for fold in folds if has_tagger(fold)] or folds or [run]
     if not (run / "run.json").exists():
-        return found
+        return folds
     record = read_record(run / "run.json", _Run)
-    if (run / "result.json").exists() or record.settings is None:
-        return [run / f"fold_{fold}" for fold in record.folds] or found
-    last = _Row(epoch=record.settings.train.epochs)
-    histories = {fold: fold / "history.json" for fold in found}
-    ends = {fold: read_record(path, _History).root[-1:] for fold, path in histories.items() if path.exists()}
-    return [fold for fold in found if ends.get(fold) == [last]] or found
-
-
-def _decision(run: Path, members: Sequence[Member]) -> _Decision:
-    """Return the threshold and rules of a run; without cross-validation, the mean threshold of its members."""
-    if (run / "decision.json").exists():
-        return read_record(run / "decision.json", _Decision)
-    return _Decision(o_threshold=sum(member.o_threshold for member in members) / len(members))
+    if (run / "result.json").exists() or record.epochs is None:
+        return [run / f"fold_{fold}" for fold in record.folds] or folds
+    histories = {fold: fold / "history.json" for fold in folds}
+    rows = {fold: read_record(path, list[dict[str, Any]]) for fold, path in histories.items() if path.exists()}
+    return [fold for fold in folds if rows.get(fold) and rows[fold][-1].get("epoch") == record.epochs] or folds
