@@ -28,9 +28,8 @@ CLEAN_SHARE = 0.02  # share of the parts without PII, which are most of the text
 BATCH_SIZE, DROPOUT = 4, 0.2
 
 _NAME = r"[A-Z][\w'’-]+(?: [A-Z]\.)?(?: [A-Z][\w'’-]+){1,2}"
-# The order matters: the first pattern that matches a token labels it. If a pattern has groups, the group that took part
-# is the match. Every search is linear in the length of the text: a long token can neither start a search at each of its
-# characters nor be split in several ways.
+# The first pattern that matches a token labels it. If a pattern has groups, the group that took part is the match.
+# Every search is linear in the length of the text.
 PATTERNS: Mapping[str, re.Pattern] = {
     pii.EMAIL: EMAIL_PATTERN,
     pii.URL_PERSONAL: re.compile(r"(?:https?://|www\.)[^\s<>\"']+[^\s<>\"'.,;:!?)\]]"),
@@ -67,9 +66,9 @@ def train_spacy_ner(
 ) -> tuple[Language, int]:
     """Train a spaCy pipeline with one `ner` component on the CPU from random weights; return it and its epochs.
 
-    Each epoch augments the documents as our models do, cuts them into parts, and trains on all parts with PII and on a
-    random CLEAN_SHARE of the others. Equal documents and seeds give equal weights. No epoch but the first one begins
-    after `deadline`, a time of `time.monotonic()`. `report` is called with 1 after each epoch.
+    Each epoch trains on all parts with PII of the augmented documents, and on a random CLEAN_SHARE of the others. Equal
+    documents and seeds give equal weights. No epoch but the first one begins after `deadline`, a time of
+    `time.monotonic()`. `report` is called with 1 after each epoch.
 
     Raises:
         KitError: A document has no labels, or no document has PII.
@@ -120,22 +119,22 @@ def label_with_spacy(pipeline: Language, document: Document) -> list[str]:
 
 
 def _examples(pipeline: Language, documents: Sequence[Document], *, clean_share: float) -> list[Example]:
-    """Return training examples: all parts of documents with PII, and a random share of the others."""
-    parts = [part for document in documents for part in _parts(document)]
-    with_pii, clean = [part for part in parts if part.types], [part for part in parts if not part.types]
+    """Return training examples: all parts of documents with PII, and a random share of the others.
+
+    A document is cut after the first line break that follows PART_SIZE tokens, or after twice as many tokens.
+    """
+    with_pii: list[Document] = []
+    clean: list[Document] = []
+    for document in documents:
+        true_labels(document)  # raises KitError if there are none
+        first = 0
+        for end, token in enumerate(document.tokens, start=1):
+            length = end - first
+            if end == len(document.tokens) or (length >= PART_SIZE and "\n" in token) or length >= 2 * PART_SIZE:
+                part = cut(document, first, end)
+                (with_pii if part.types else clean).append(part)
+                first = end
     return [_example(pipeline, part) for part in with_pii + random.sample(clean, round(clean_share * len(clean)))]
-
-
-def _parts(document: Document) -> list[Document]:
-    """Cut a document after the first line break that follows PART_SIZE tokens, or after twice as many tokens."""
-    true_labels(document)
-    parts, first = [], 0
-    for end, token in enumerate(document.tokens, start=1):
-        length = end - first
-        if end == len(document.tokens) or (length >= PART_SIZE and "\n" in token) or length >= 2 * PART_SIZE:
-            parts.append(cut(document, first, end))
-            first = end
-    return parts
 
 
 def _example(pipeline: Language, document: Document) -> Example:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,14 @@ def find_runs(folders: Sequence[Path], documents: Sequence[Document]) -> dict[st
     """
     finished = [run for run in folders if (run / "run.json").exists() and (run / "result.json").exists()]
     records = {run: read_json(run / "run.json") for run in finished if not any(run.rglob(ONNX_FILE))}
-    runs = {}
-    for name, model in MODELS.items():
-        of_model = [run for run, record in records.items() if record.get("model") == model]
+    runs = {name: [run for run in records if records[run].get("model") == model] for name, model in MODELS.items()}
+    for name, of_model in runs.items():
         if len(of_model) > 1 or not (of_model or name == "encoder"):
-            what = f"{', '.join(map(str, of_model))}; move the others away" if of_model else "none; train one first"
-            raise KitError(f"{name}: expected one finished run, found {what}")
-        for run in of_model:
-            if records[run]["data"] != digest_documents(documents):
-                raise KitError(f"{run}: trained on other documents than the {len(documents)} given")
-            runs[name] = run
-    return runs
+            found = f"{', '.join(map(str, of_model))}; move the others away" if of_model else "none; train one first"
+            raise KitError(f"{name}: expected one finished run, found {found}")
+        if of_model and records[of_model[0]]["data"] != digest_documents(documents):
+            raise KitError(f"{of_model[0]}: trained on other documents than the {len(documents)} given")
+    return {name: of_model[0] for name, of_model in runs.items() if of_model}
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Comparison:
 
 
 def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document]) -> Comparison:
-    """Load the out-of-fold predictions of runs, average them, and decide labels fold by fold.
+    """Decide labels, fold by fold, from the out-of-fold predictions of runs and from their average.
 
     Raises:
         KitError: A run has no out-of-fold predictions, or no document was scored by every run.
@@ -77,14 +75,14 @@ def compare_out_of_fold(runs: Mapping[str, Path], documents: Sequence[Document])
     scored = [document for document in documents if all(member.holds(document) for member in every)]
     if not scored:
         raise KitError(f"{', '.join(map(str, runs.values()))}: no document was scored by all; train the same folds")
-    decisions = {name: read_json(run / "decision.json") for name, run in runs.items()}
-    decisions = {name: {key: of[key] for key in ("o_threshold", "rules")} for name, of in decisions.items()}
-    rules = list(dict.fromkeys(rule for decision in decisions.values() for rule in decision["rules"]))
-    labels = {}
+    stored = {name: read_json(run / "decision.json") for name, run in runs.items()}
+    rules = chain.from_iterable(decision["rules"] for decision in stored.values())
+    stored[AVERAGE] = {"rules": list(dict.fromkeys(rules))}
+    labels, decisions = {}, {}
     for name, group in {**members, AVERAGE: every}.items():
-        of_name = decisions[name]["rules"] if name in decisions else rules
-        by_number, o_threshold = labels_by_other_folds(group, scored, of_name)
-        decisions.setdefault(name, {"o_threshold": o_threshold, "rules": rules})
+        by_number, o_threshold = labels_by_other_folds(group, scored, stored[name]["rules"])
+        o_threshold = stored[name].get("o_threshold", o_threshold)
+        decisions[name] = {"o_threshold": o_threshold, "rules": stored[name]["rules"]}
         labels[name] = [by_number[document.number] for document in scored]
     return Comparison(scored, [(document, mean_of(every, document)) for document in scored], decisions, labels)
 
@@ -147,7 +145,7 @@ def f5_of_test(
 
 
 def cost_table(runs: Mapping[str, Path], documents: Sequence[Document]) -> pd.DataFrame:
-    """Return size, operations, seconds of training, and tokens per second on `documents`, of one fold of each run."""
+    """Return size, operations, seconds of training, and tokens per second on `documents`, of a run's first fold."""
     lines = {}
     for name, run in runs.items():
         member, result = load_member(fold_folders(run)[0]), read_json(run / "result.json")
@@ -220,10 +218,7 @@ def _short(value: object) -> str:
 
 
 def our_settings(config: Any, train: Mapping[str, Any]) -> dict[str, object]:
-    """Return the settings of a run under the names of "original_settings".
-
-    `config` is the network's configuration, and `train` are the settings of its training.
-    """
+    """Return a network's configuration and the settings of its training under the names of "original_settings"."""
     encoder = getattr(config, "encoder", None)
     weights, cycle = train["class_weights"], train["cycle_epochs"]
     return {
@@ -242,9 +237,9 @@ def our_settings(config: Any, train: Mapping[str, Any]) -> dict[str, object]:
 def original_metrics(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, float]:
     """Return the four figures that the original project reported, by its definitions; not the competition's metric.
 
-    Precision, recall and F5 of PII against O are computed for each document, whatever the type, and averaged over
-    documents; precision and recall are 1 where they are 0/0. So a model that predicts O everywhere scores the share of
-    documents without PII. Tag accuracy is the share of exact labels among tokens whose true label is not O.
+    Precision, recall and F5 of PII against O, whatever the type, are means over documents, and 1 where they are 0/0.
+    So a model that predicts O everywhere scores the share of documents without PII. Tag accuracy is the share of exact
+    labels among tokens whose true label is not O.
     """
     scores, n_right, n_pii = [], 0, 0
     for of_document in zip(truth, predicted, strict=True):

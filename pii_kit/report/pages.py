@@ -34,8 +34,8 @@ def write_error_page(
 ) -> None:
     """Write the errors of predicted labels (document, token) on labelled documents as a page with filters.
 
-    Documents with missed rows come first, and among them those that cost the most F5. Documents with only correct rows
-    are hidden until a filter shows them, and those without any true or predicted PII are only counted.
+    Documents with missed rows come first, then those that cost the most F5. Documents without any true or predicted PII
+    are only counted.
 
     Raises:
         KitError: A document has no labels, or the page would lie in a run folder, which must not hold text of essays.
@@ -54,14 +54,13 @@ def write_error_page(
             order = score.fn == 0, -cost, document.number
             listed.append((order, [str(document.number), document.tokens, spaces, marks, cost]))
     listed.sort(key=lambda pair: pair[0])
-    n_wrong = sum(-order[1] > 0 for order, _ in listed)
-    counts = {"documents": len(scores), "wrong": n_wrong, "right": len(listed) - n_wrong}
-    counts["empty"] = len(scores) - len(listed)
+    n_wrong = sum(score.fn + score.fp > 0 for score in scores)
     figures = {name: f"{value}" if isinstance(value, int) else f"{value:.4f}" for name, value in as_dict(total).items()}
-    texts = {"title": escaped(title), "note": escaped(note)} | {name: str(count) for name, count in counts.items()}
+    figures |= {"documents": f"{len(scores)}", "wrong": f"{n_wrong}", "right": f"{len(listed) - n_wrong}"}
+    figures |= {"empty": f"{len(scores) - len(listed)}", "title": escaped(title), "note": escaped(note)}
     data = {"types": PII_TYPES, "documents": [entry for _, entry in listed]}
     style = _colour_rules("kind", ERROR_COLOURS)
-    _write_page(path, "error_page", data=data, scripts=["error_page.js"], style=style, **texts, **figures)
+    _write_page(path, "error_page", data=data, scripts=["error_page.js"], style=style, **figures)
 
 
 def _marks(document: Document, probabilities: np.ndarray, labels: Sequence[str]) -> list[tuple]:
@@ -146,7 +145,7 @@ def _write_page(
     """Write the template NAME.html as a page that only the owner may read, completely or not at all.
 
     `data` is what the script reads as JSON: text of documents belongs there, because the script makes text nodes of it.
-    `scripts` are files, and `style` are rules, beside those of all pages and NAME.css. `parts` are HTML.
+    `scripts` and `style` are added to those of all pages. `parts` are HTML.
     """
     script = "".join(map(read_asset, ("page.js", *scripts)))
     page = Template(read_asset("page.html")).substitute(

@@ -106,7 +106,7 @@ def plot_threshold_curve(curve: pd.DataFrame, *, chosen: float) -> Axes:
     ax.axvline(1 - chosen, color="black", linestyle="--", linewidth=1, label=f"chosen threshold: {chosen:g}")
     ax.set_xlabel("threshold: a token is PII if P(O) is below")
     ax.invert_xaxis()
-    shown = [0.5, 0.9, 0.99, 0.999, 0.9999]
-    ax.set_xticks([1 - threshold for threshold in shown], [f"{threshold:g}" for threshold in shown])
+    ticks = [0.5, 0.9, 0.99, 0.999, 0.9999]
+    ax.set_xticks([1 - threshold for threshold in ticks], [f"{threshold:g}" for threshold in ticks])
     ax.minorticks_off()
     return _legend(ax)

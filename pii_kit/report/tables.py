@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
 
 import pandas as pd
 
@@ -15,13 +14,12 @@ from pii_kit.report import error_kind
 
 def document_table(documents: Sequence[Document], tokenizer: PieceTokenizer | None = None) -> pd.DataFrame:
     """Count tokens, whitespace tokens and entities of each document, and pieces if there is a tokenizer."""
-    rows = []
-    for document in documents:
-        row = {"document": document.number, "tokens": len(document.tokens)}
-        row |= {"pieces": len(tokenizer.cut(document).ids)} if tokenizer else {}
-        row |= {"whitespace": sum(map(str.isspace, document.tokens)), "entities": len(spans_of(true_labels(document)))}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"document": [document.number for document in documents]})
+    table["tokens"] = [len(document.tokens) for document in documents]
+    if tokenizer:
+        table["pieces"] = [len(tokenizer.cut(document).ids) for document in documents]
+    table["whitespace"] = [sum(map(str.isspace, document.tokens)) for document in documents]
+    return table.assign(entities=[len(spans_of(true_labels(document))) for document in documents])
 
 
 def entity_table(documents: Iterable[Document]) -> pd.DataFrame:
@@ -47,10 +45,14 @@ def overview(documents: Sequence[Document]) -> pd.Series:
     """Return the main figures of a data set."""
     counts, by_document = label_counts(documents), document_table(documents)
     n_tokens, n_pii = int(by_document["tokens"].sum()), int(counts[["B-", "I-"]].to_numpy().sum())
-    figures: dict[str, float] = {"documents": len(documents)}
-    figures |= {"documents with PII": int((by_document["entities"] > 0).sum()), "tokens": n_tokens}
-    figures |= {"tokens that are PII": n_pii, "per cent of tokens": round(100 * n_pii / n_tokens, 3)}
-    figures |= {"longest document, tokens": int(by_document["tokens"].max())}
+    figures = {
+        "documents": len(documents),
+        "documents with PII": int((by_document["entities"] > 0).sum()),
+        "tokens": n_tokens,
+        "tokens that are PII": n_pii,
+        "per cent of tokens": round(100 * n_pii / n_tokens, 3),
+        "longest document, tokens": int(by_document["tokens"].max()),
+    }
     return pd.Series(figures, name="value", dtype=object)
 
 
@@ -59,12 +61,10 @@ def error_counts(documents: Sequence[Document], labels: Sequence[Sequence[str]])
 
     The cost is what the errors add to the denominator of F5: 25 for a miss, 1 for a false row, 26 for a wrong label.
     """
-    kinds = ["missed", "false", "wrong label"]
-    rows = []
-    for document, predicted in zip(documents, labels, strict=True):
-        counts = Counter(error_kind(*pair) for pair in zip(true_labels(document), predicted, strict=True))
-        rows.append((document.number, *itemgetter(*kinds)(counts)))
-    table = pd.DataFrame(rows, columns=["document", *kinds])
+    kinds, numbers = ["missed", "false", "wrong label"], [document.number for document in documents]
+    pairs = (zip(true_labels(document), found, strict=True) for document, found in zip(documents, labels, strict=True))
+    counts = pd.DataFrame([Counter(error_kind(*pair) for pair in of_one) for of_one in pairs]).reindex(columns=kinds)
+    table = counts.fillna(0).astype(int).assign(document=numbers)[["document", *kinds]]
     table["cost"] = (table[kinds] @ [BETA**2, 1, BETA**2 + 1]).astype(int)
     return table[table["cost"] > 0].sort_values(["cost", "document"], ascending=[False, True], ignore_index=True)
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import make_document
 
 from pii_kit.decide import repair_bio
-from pii_kit.documents import Document, join
+from pii_kit.documents import Document
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.metrics import micro_fbeta
@@ -108,14 +108,6 @@ def test_entities_lose_only_the_whitespace_at_their_ends(pipeline, labels, expec
     example = baselines._example(pipeline, document)
     assert [(entity.text, entity.label_) for entity in example.reference.ents] == expected
     assert not example.predicted.ents
-
-
-def test_parts_contain_every_token_once_and_none_is_too_long(documents):
-    long = make_document("tea " * 300, labels={})
-    for document in [*documents, long, make_document("", labels={})]:
-        parts = baselines._parts(document)
-        assert join(document.number, parts) == document
-        assert all(0 < len(part.tokens) <= 2 * baselines.PART_SIZE for part in parts)
 
 
 def test_documents_without_labels_or_without_pii_are_refused():

