@@ -156,93 +156,79 @@ class Preset(Strict):
 
 # Small models that start from random weights see few documents, and would memorise their words without these settings.
 _small = partial(
-    TrainSettings,
-    class_weights=0.1,
-    hidden_share=0.15,
-    hidden_lists=0.1,
-    augment=AugmentSettings(),
-    validate_epochs=10,
+    TrainSettings, class_weights=0.1, hidden_share=0.15, hidden_lists=0.1, augment=AugmentSettings(), validate_epochs=10
 )
 # Settings of the original project: those of its README that its logs confirm (table of notebook 05), with a learning
 # rate at which it learns, windows instead of a cut at 1,024 pieces, and all 15 labels.
 _original = partial(TrainSettings, epochs=10, batch_size=8, window_size=1024, cycle_epochs=3)
-PRESETS: dict[str, dict[str, Preset]] = {
-    "sha_rnn": {
-        "cpu": Preset(
-            n_pieces=4096,
-            model=ShaRnnSizes(
-                hidden_size=128,
-                boom_size=512,
-                num_hidden_layers=2,
-                attention_layers=[1],
-                dropout=0.2,
-                n_features=N_ROWS,
-            ),
-            train=_small(epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25),
+_SHA_RNN = {
+    "cpu": Preset(
+        n_pieces=4096,
+        model=ShaRnnSizes(
+            hidden_size=128, boom_size=512, num_hidden_layers=2, attention_layers=[1], dropout=0.2, n_features=N_ROWS
         ),
-        "original": Preset(
-            n_pieces=32000,
-            model=ShaRnnSizes(hidden_size=1024, boom_size=4096, attention_layers=[0, 1, 2, 3], dropout=0.3),
-            train=_original(learning_rate=5e-4, class_weights="log"),
-            every_fold=False,
-        ),
-    },
-    "mobilebert": {
-        "cpu": Preset(
-            n_pieces=4096,
-            model=MobileBertSizes(
-                hidden_size=128,
-                intra_bottleneck_size=64,
-                intermediate_size=256,
-                num_hidden_layers=3,
-                num_feedforward_networks=2,
-                normalization_type="layer_norm",
-                initializer_range=0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
-                hidden_dropout_prob=0.1,
-                n_features=N_ROWS,
-            ),
-            # Short windows show each position often, which a start from random weights needs (ledger).
-            train=_small(epochs=30, batch_size=48, window_size=32, overlap=8, learning_rate=1e-3, empty_share=0.3),
-        ),
-        "original": Preset(
-            n_pieces=128000,
-            model=MobileBertSizes(max_position_embeddings=1024),
-            train=_original(learning_rate=4e-4, class_weights="balanced"),
-            every_fold=False,
-        ),
-        "published": Preset(
-            n_pieces=30522,
-            model=PretrainedSizes(hidden_dropout_prob=0.1, n_features=N_ROWS),
-            train=TrainSettings(
-                epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentSettings()
-            ),
-            published=True,
-        ),
-    },
-    "encoder": {
-        "default": Preset(
-            model=PretrainedSizes(n_features=N_ROWS),
-            # Measured with MiniLM-L6 on two of five folds (ledger): pieces of shorter windows take less time.
-            train=TrainSettings(
-                epochs=8,
-                window_size=128,
-                overlap=32,
-                learning_rate=1e-4,
-                head_rate=10.0,
-                weight_decay=0.01,
-                class_weights=0.1,
-                hidden_share=0.1,
-                hidden_lists=0.1,
-                empty_share=0.5,
-                clip_norm=1.0,
-                warmup_epochs=0.3,
-                augment=AugmentSettings(),
-                validate_epochs=4,
-            ),
-            published=True,
-        ),
-    },
+        train=_small(epochs=40, batch_size=12, window_size=128, overlap=24, learning_rate=3e-3, empty_share=0.25),
+    ),
+    "original": Preset(
+        n_pieces=32000,
+        model=ShaRnnSizes(hidden_size=1024, boom_size=4096, attention_layers=[0, 1, 2, 3], dropout=0.3),
+        train=_original(learning_rate=5e-4, class_weights="log"),
+        every_fold=False,
+    ),
 }
+_MOBILEBERT = {
+    "cpu": Preset(
+        n_pieces=4096,
+        model=MobileBertSizes(
+            hidden_size=128,
+            intra_bottleneck_size=64,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            num_feedforward_networks=2,
+            normalization_type="layer_norm",
+            initializer_range=0.1,  # at transformers' 0.02 so narrow a model attends to all pieces alike
+            hidden_dropout_prob=0.1,
+            n_features=N_ROWS,
+        ),
+        # Short windows show each position often, which a start from random weights needs (ledger).
+        train=_small(epochs=30, batch_size=48, window_size=32, overlap=8, learning_rate=1e-3, empty_share=0.3),
+    ),
+    "original": Preset(
+        n_pieces=128000,
+        model=MobileBertSizes(max_position_embeddings=1024),
+        train=_original(learning_rate=4e-4, class_weights="balanced"),
+        every_fold=False,
+    ),
+    "published": Preset(
+        n_pieces=30522,
+        model=PretrainedSizes(hidden_dropout_prob=0.1, n_features=N_ROWS),
+        train=TrainSettings(
+            epochs=4, learning_rate=1e-4, class_weights=0.1, clip_norm=1.0, overlap=128, augment=AugmentSettings()
+        ),
+        published=True,
+    ),
+}
+_ENCODER = {
+    "default": Preset(
+        model=PretrainedSizes(n_features=N_ROWS),
+        # Measured with MiniLM-L6 on two of five folds (ledger): pieces of shorter windows take less time.
+        train=_small(
+            epochs=8,
+            window_size=128,
+            overlap=32,
+            learning_rate=1e-4,
+            head_rate=10.0,
+            weight_decay=0.01,
+            hidden_share=0.1,
+            empty_share=0.5,
+            clip_norm=1.0,
+            warmup_epochs=0.3,
+            validate_epochs=4,
+        ),
+        published=True,
+    ),
+}
+PRESETS: dict[str, dict[str, Preset]] = {"sha_rnn": _SHA_RNN, "mobilebert": _MOBILEBERT, "encoder": _ENCODER}
 
 
 def default_preset(model: str) -> str:
@@ -264,34 +250,32 @@ def find_preset(model: str, name: str | None = None, changes: Mapping[str, Any] 
     preset = PRESETS[model].get(name or default_preset(model))
     if preset is None:
         raise KitError(f"unknown preset {name!r} of {model}; expected one of {', '.join(PRESETS[model])}")
-    known = [one for one, _, _ in listing(preset)]
+    known = [setting for setting, _, _ in listing(preset)]
     train, sizes = dict(preset.train), dict(preset.model)
     augment = dict(preset.train.augment or AugmentSettings())
-    for one, value in (changes or {}).items():
-        if one not in known:
-            near = [f"did you mean {other!r}?" for other in get_close_matches(one, known, n=1)]
-            raise KitError(f"{one!r} is no setting of {model}; {(near or ['train --list-settings lists all'])[0]}")
-        group, _, short = one.rpartition(".")
-        {"": train, "augment": augment, "model": sizes}[group][short] = value
+    for setting, value in (changes or {}).items():
+        if setting not in known:
+            near = [f"did you mean {other!r}?" for other in get_close_matches(setting, known, n=1)]
+            raise KitError(f"{setting!r} is no setting of {model}; {(near or ['train --list-settings lists all'])[0]}")
+        group, _, field = setting.rpartition(".")
+        {"": train, "augment": augment, "model": sizes}[group][field] = value
         if group == "augment":
             train["augment"] = augment
     try:
-        changed = {"train": TrainSettings(**train), "model": type(preset.model)(**sizes)}
+        return preset.model_copy(update={"train": TrainSettings(**train), "model": type(preset.model)(**sizes)})
     except ValidationError as error:
         raise KitError(_in_words(error)) from None
-    return preset.model_copy(update=changed)
 
 
 def _in_words(error: ValidationError) -> str:
-    first, *others = error.errors()
+    first = error.errors()[0]
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
-    name = ".".join(part for part in first["loc"] if isinstance(part, str) and part.islower() and "[" not in part)
-    messages = [
-        one["msg"].removeprefix("Input should be ") for one in (first, *others) if one["loc"][0] == first["loc"][0]
-    ]
+    of_setting = [other for other in error.errors() if other["loc"][0] == first["loc"][0]]  # one for each allowed type
+    expected = " or ".join(other["msg"].removeprefix("Input should be ") for other in of_setting)
     group = "model." if "Sizes" in error.title else ""
-    return f"{group}{name} is {first['input']!r}; expected {' or '.join(messages)}"
+    name = ".".join(part for part in first["loc"] if isinstance(part, str) and part.islower() and "[" not in part)
+    return f"{group}{name} is {first['input']!r}; expected {expected}"
 
 
 def listing(preset: Preset) -> list[tuple[str, str, str]]:

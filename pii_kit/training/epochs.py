@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +47,10 @@ def documents_of_epoch(
 
 
 def teachable(unlabelled: Sequence[Document], labelled: Sequence[Document]) -> list[Document]:
-    """Leave out documents without tokens, and labelled ones, of which a teacher may know and pass on the labels.
+    """Leave out empty documents, and labelled ones, whose labels a teacher may know and pass on.
 
-    What it learned from them still reaches the student through others. Raises KitError if no document is left.
+    Raises:
+        KitError: no document is left.
     """
     known = {document.tokens for document in labelled}
     left = [document for document in unlabelled if document.tokens and document.tokens not in known]
@@ -63,8 +63,9 @@ def write_targets(
     run: Path, teachers: Sequence[str | Path], documents: Sequence[Document], *, device: str, report: Callable
 ) -> None:
     """Predict documents with the mean of the teachers, and keep the probabilities in a run folder, without text."""
+    tagger = Tagger.load(*teachers, engine="torch", devices=[device])
     predicted = []
-    for _, probabilities in Tagger.load(*teachers, engine="torch", devices=[device]).predict(documents):
+    for _, probabilities in tagger.predict(documents):
         predicted.append(probabilities)
         report(1)
     partial = run / f".{TARGETS}.partial"
@@ -112,13 +113,12 @@ class EpochMaker:
 
     def windows(self, epoch: int) -> list[Window]:
         """Return the windows of an epoch. Raises KitError if there are none."""
-        cut = partial(
-            cut_windows, tokenizer=self.tokenizer, size=self.settings.window_size, overlap=self.settings.overlap
-        )
+        sizes = {"size": self.settings.window_size, "overlap": self.settings.overlap}
         made = documents_of_epoch(self.training, self.extra, self.settings, epoch)
-        windows = [window for document in made for window in cut(document)]
+        windows = [window for document in made for window in cut_windows(document, self.tokenizer, **sizes)]
         for document, probabilities in self.taught:
-            windows += [replace(window, labels=None, probabilities=probabilities) for window in cut(document)]
+            taught = cut_windows(document, self.tokenizer, **sizes)
+            windows += [replace(window, labels=None, probabilities=probabilities) for window in taught]
         if not windows:
             raise KitError("the training documents hold no tokens; expected at least one document with tokens")
         return windows
@@ -149,26 +149,21 @@ class EpochMaker:
         return batches
 
 
-def hide_pieces(batch: dict[str, torch.Tensor], *, share: float, mask_id: int) -> dict[str, torch.Tensor]:
-    """Replace a random `share` of a batch's pieces by `mask_id`; feature_ids stay.
+def hide(
+    batch: dict[str, torch.Tensor], labels: torch.Tensor, settings: TrainSettings, *, mask_id: int
+) -> dict[str, torch.Tensor]:
+    """Mask a random `hidden_share` of a batch's pieces and, for each list of the lexicon, `hidden_lists` of its tokens.
 
-    A model trained on few documents memorizes words. With hidden pieces it has to use the context.
+    A model trained on few documents memorizes words; with hidden pieces it has to use the context. Names that are
+    planted for training may be in the lists more often than those of new students. Casing stays.
     """
-    hidden = torch.rand(batch["input_ids"].shape, device=batch["input_ids"].device) < share
-    return {**batch, "input_ids": batch["input_ids"].masked_fill(hidden, mask_id)}
-
-
-def hide_lists(batch: dict[str, torch.Tensor], labels: torch.Tensor, *, share: float) -> dict[str, torch.Tensor]:
-    """Make a random `share` of the tokens unknown to each list of the lexicon; casing stays.
-
-    Names that are planted for training may be in the lists more often than those of new students.
-    """
+    pieces, features = batch["input_ids"], batch["feature_ids"]
+    is_hidden = torch.rand(pieces.shape, device=pieces.device) < settings.hidden_share
     starts = labels.sum(-1) > 0 if labels.is_floating_point() else labels != IGNORED
-    token = starts.cumsum(1)
-    n_lists = len(OFFSETS) - 1
-    hidden = torch.rand((*token.shape, n_lists), device=token.device) < share
-    hidden = hidden.gather(1, token.clamp(max=token.shape[1] - 1)[..., None].expand(-1, -1, n_lists))
-    unknown = torch.tensor(OFFSETS[1:], device=token.device)
-    features = batch["feature_ids"]
-    lists = torch.where(hidden, unknown, features[..., 1:])
-    return {**batch, "feature_ids": torch.cat([features[..., :1], lists], dim=-1)}
+    token = starts.cumsum(1)  # all pieces of a token are hidden from a list, or none
+    unknown = torch.tensor(OFFSETS[1:], device=pieces.device)
+    draws = torch.rand((*token.shape, len(unknown)), device=pieces.device) < settings.hidden_lists
+    draws = draws.gather(1, token.clamp(max=token.shape[1] - 1)[..., None].expand_as(draws))
+    lists = torch.where(draws, unknown, features[..., 1:])
+    hidden = {"input_ids": pieces.masked_fill(is_hidden, mask_id)}
+    return {**batch, **hidden, "feature_ids": torch.cat([features[..., :1], lists], dim=-1)}

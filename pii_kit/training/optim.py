@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ class Lamb(torch.optim.Optimizer):
     """LAMB (You et al., arXiv 1904.00962) with the minimum trust ratio of SHA-RNN's paper (section 5).
 
     The update of a tensor is Adam's, without bias correction and with weight decay added. It is scaled by the trust
-    ratio min(norm of the weights, 10) / norm of the update (1 if either is 0), but at least by MIN_TRUST, so that
-    tensors with small weights still change.
+    ratio min(norm of the weights, 10) / norm of the update (1 if either is 0), but at least by MIN_TRUST.
     """
 
     BETAS = 0.9, 0.999
@@ -33,21 +31,19 @@ class Lamb(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         """Update the parameters once. `closure` is ignored; torch's schedulers pass none."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, self.state[parameter], group["lr"], group["weight_decay"])
-
-    def _update(self, parameter: torch.Tensor, state: dict, lr: float, weight_decay: float) -> None:
-        if not state:
-            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        mean = state["mean"].lerp_(parameter.grad, 1 - self.BETAS[0])
-        square = state["square"].mul_(self.BETAS[1])
-        square.addcmul_(parameter.grad, parameter.grad, value=1 - self.BETAS[1])
-        update = (mean / square.sqrt().add_(self.EPSILON)).add_(parameter, alpha=weight_decay)
-        weight_norm, update_norm = parameter.norm().clamp(max=10), update.norm()
-        trust = torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
-        parameter.addcmul_(update, trust.clamp(min=self.MIN_TRUST), value=-lr)
+        pairs = [(group, parameter) for group in self.param_groups for parameter in group["params"]]
+        for settings, parameter in pairs:
+            if (gradient := parameter.grad) is None:
+                continue
+            state = self.state[parameter]
+            if not state:
+                state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            mean = state["mean"].lerp_(gradient, 1 - self.BETAS[0])
+            square = state["square"].mul_(self.BETAS[1]).addcmul_(gradient, gradient, value=1 - self.BETAS[1])
+            update = (mean / square.sqrt().add_(self.EPSILON)).add_(parameter, alpha=settings["weight_decay"])
+            weight_norm, update_norm = parameter.norm().clamp(max=10), update.norm()
+            trust = torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
+            parameter.addcmul_(update, trust.clamp(min=self.MIN_TRUST), value=-settings["lr"])
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -99,13 +95,11 @@ def build_optimizer(
         groups.setdefault((is_head, parameter.squeeze().ndim > 1), []).append(parameter)
     described = [
         {
-            "params": parameters,
+            "params": groups[is_head, is_matrix],
             "lr": learning_rate * (head_rate if is_head else 1),
-            "weight_decay": weight_decay if is_matrix else 0.0,
+            "weight_decay": weight_decay * is_matrix,
         }
-        for (is_head, is_matrix), parameters in sorted(
-            groups.items(), key=itemgetter(0)
-        )  # the first group's rate is in the history
+        for is_head, is_matrix in sorted(groups)  # the first group's rate is in the history
     ]
     return OPTIMIZERS[name](described, lr=learning_rate)
 

@@ -6,9 +6,8 @@ Only tokens that a threshold could label PII are kept (P(O) < KEPT_BELOW): about
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,7 +31,6 @@ KEPT_BELOW = 0.99999
 FILE = "out_of_fold.safetensors"
 EXPORTED = ("run.json", "decision.json", "result.json", "tagger/decision.json", FILE)  # beside networks and tokenizers
 COLUMNS = ("tokens", "labels", "probabilities")
-Counts = list[list[tuple[int, int, int]]]  # (document, threshold, 3)
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,12 @@ def mean_of(members: Sequence[OutOfFold], document: Document) -> np.ndarray:
 def choose_threshold(runs: Sequence[str | Path], documents: Sequence[Document], rules: Sequence[str]) -> float:
     """Choose the `safe_threshold` of the runs' average for out-of-fold F5, with the rules applied.
 
-    Of the labelled `documents`, those that every run validated are used. Raises KitError if there are none.
+    Of the labelled `documents`, those that every run validated are used.
+
+    Raises:
+        KitError: no document was validated by every run.
     """
-    return _safest(_counts_of_runs(runs, documents, rules, row_counts))
+    return _choose(_counts_of_runs(runs, documents, rules))
 
 
 def threshold_for_recall(
@@ -135,12 +136,15 @@ def threshold_for_recall(
 ) -> tuple[float, Score]:
     """Choose the lowest of O_THRESHOLDS at which the runs' average finds this share of the true rows out of fold.
 
-    A row counts as found if its token has any PII label, which is what redaction needs. Return the counts of rows
-    found, of other tokens found, and of rows missed too. Raises KitError if no threshold finds enough rows.
+    A row counts as found if its token has any PII label, which is what redaction needs. The score counts rows found,
+    other tokens found, and rows missed.
+
+    Raises:
+        KitError: no threshold finds enough rows, or no document was validated by every run.
     """
-    counts = _counts_of_runs(runs, documents, rules, found_counts)
-    o_threshold = _lowest(counts, recall)
-    return o_threshold, Score(*np.sum(counts, axis=0)[O_THRESHOLDS.index(o_threshold)].tolist())
+    counts = _counts_of_runs(runs, documents, rules, recall)
+    o_threshold = _choose(counts, recall)
+    return o_threshold, Score(*counts.sum(0)[O_THRESHOLDS.index(o_threshold)].tolist())
 
 
 def labels_by_other_folds(
@@ -153,43 +157,42 @@ def labels_by_other_folds(
 ) -> tuple[dict[int, list[str]], float]:
     """Return labels (token) by document number, of each fold with the threshold of the other folds, and that of all.
 
-    The folds are those of the first member; a single one gets the threshold chosen on itself. `by_type` has fixed ones
-    for some PII types. The score of the labels is an honest estimate on new documents: a threshold that was chosen on
-    the same documents would score too high.
+    A threshold that was chosen on the same documents would score too high. The folds are those of the first member; a
+    single fold gets its own threshold. `by_type` fixes the thresholds of single PII types.
     """
-
-    def choose(counts: Iterable[Counts]) -> float:
-        joined = list(chain.from_iterable(counts))
-        return _safest(joined) if recall is None else _lowest(joined, recall)
-
     folds = members[0].folds(documents)
-    counts = [_counts(members, fold, rules, row_counts if recall is None else found_counts) for fold in folds]
+    counts = [_counts(members, fold, rules, recall) for fold in folds]
     labels = {}
     for place, fold in enumerate(folds):
-        o_threshold = choose(counts[:place] + counts[place + 1 :] or counts)
+        o_threshold = _choose(np.concatenate(counts[:place] + counts[place + 1 :] or counts), recall)
         for document in fold:
             labels[document.number] = label_document(
                 document, mean_of(members, document), o_threshold=o_threshold, by_type=by_type, rules=rules
             )
-    return labels, choose(counts)
+    return labels, _choose(np.concatenate(counts), recall)
 
 
 def labels_out_of_fold(
     tagger: Tagger, runs: Sequence[str | Path], documents: Sequence[Document], *, recall: float | None = None
 ) -> dict[int, list[str]]:
     """Return the `labels_by_other_folds` of the documents that all runs have validated, in several folds."""
-    members = [load_out_of_fold(run) for run in runs if has_out_of_fold(run)]
-    shared = [document for document in documents if all(member.holds(document) for member in members)]
-    if len(members) < len(runs) or len(members[0].folds(shared)) < 2:
+    if not all(map(has_out_of_fold, runs)):
+        return {}
+    members, shared = _validated(runs, documents)
+    if len(members[0].folds(shared)) < 2:
         return {}
     return labels_by_other_folds(members, shared, tagger.rules, recall=recall, by_type=tagger.thresholds)[0]
 
 
-def _counts_of_runs(
-    runs: Sequence[str | Path], documents: Sequence[Document], rules: Sequence[str], count: Callable
-) -> Counts:
+def _validated(runs: Sequence[str | Path], documents: Sequence[Document]) -> tuple[list[OutOfFold], list[Document]]:
     members = list(map(load_out_of_fold, runs))
-    shared = [document for document in documents if all(member.holds(document) for member in members)]
+    return members, [document for document in documents if all(member.holds(document) for member in members)]
+
+
+def _counts_of_runs(
+    runs: Sequence[str | Path], documents: Sequence[Document], rules: Sequence[str], recall: float | None = None
+) -> np.ndarray:
+    members, shared = _validated(runs, documents)
     if not shared:
         raise KitError(
             f"none of {len(documents)} labelled documents was in a validation fold of every run; "
@@ -198,28 +201,27 @@ def _counts_of_runs(
     if len(shared) < len(documents):
         counts = f"{len(shared)} of {len(documents)}"
         logger.warning("the threshold is chosen on %s documents; the runs did not validate the others as given", counts)
-    return _counts(members, shared, rules, count)
+    return _counts(members, shared, rules, recall)
 
 
 def _counts(
-    members: Sequence[OutOfFold], documents: Iterable[Document], rules: Sequence[str], count: Callable
-) -> Counts:
-    return [counts_by_threshold(doc, mean_of(members, doc), rules=rules, count=count) for doc in documents]
+    members: Sequence[OutOfFold], documents: Iterable[Document], rules: Sequence[str], recall: float | None
+) -> np.ndarray:
+    """Return the rows right, false and missed (document, threshold, 3), of any type if a recall is asked for."""
+    count = row_counts if recall is None else found_counts
+    return np.array([counts_by_threshold(doc, mean_of(members, doc), rules=rules, count=count) for doc in documents])
 
 
-def _safest(counts: Counts) -> float:
-    return safe_threshold(np.array(counts).swapaxes(0, 1))[1]
-
-
-def _lowest(counts: Counts, recall: float) -> float:
-    """Return the lowest threshold that reaches a recall, from counts of `found_counts`."""
-    scores = [Score(*of_threshold) for of_threshold in np.sum(counts, axis=0).tolist()]
+def _choose(counts: np.ndarray, recall: float | None = None) -> float:
+    """Return the safe threshold for `counts`, or the lowest one that reaches a recall."""
+    if recall is None:
+        return safe_threshold(counts.swapaxes(0, 1))[1]
+    scores = [Score(*of_threshold) for of_threshold in counts.sum(0).tolist()]
     for o_threshold, score in zip(O_THRESHOLDS, scores, strict=True):
         if score.tp and score.recall >= recall:
             return o_threshold
-    most, n_rows = max(score.tp for score in scores), scores[0].tp + scores[0].fn
-    found = f"at most {most} of {n_rows} rows are found"
-    raise KitError(f"a recall of {recall:g} cannot be reached: {found}; ask for less, or train on more essays")
+    reached = f"at most {max(score.tp for score in scores)} of {scores[0].tp + scores[0].fn} rows are found"
+    raise KitError(f"a recall of {recall:g} cannot be reached: {reached}; ask for less, or train on more essays")
 
 
 def found_counts(document: Document, labels: Sequence[str]) -> tuple[int, int, int]:
@@ -258,11 +260,11 @@ def predict_unseen(tagger: Tagger, runs: Sequence[str | Path], documents: Sequen
     for index, run in enumerate(runs):
         weight = sum(member.weight for member in tagger.members if member.run == index)
         kept = load_out_of_fold(run) if has_out_of_fold(run) else OutOfFold({})
-        others = not_trained_on(Path(run), [document for document in documents if not kept.holds(document)])
-        scores = {document.number: weight * kept.of(document) for document in documents if kept.holds(document)}
-        scores |= {document.number: weight * found for document, found in tagger.of_runs([index]).predict(others)}
-        predicted |= {document.number for document in others}
-        of_runs.append(scores)
+        validated = {document.number: kept.of(document) for document in documents if kept.holds(document)}
+        others = not_trained_on(Path(run), [document for document in documents if document.number not in validated])
+        scores = {document.number: found for document, found in tagger.of_runs([index]).predict(others)}
+        predicted |= scores.keys()
+        of_runs.append({number: weight * found for number, found in (validated | scores).items()})
     seen = [document for document in documents if all(document.number in scores for scores in of_runs)]
     return Unseen(
         predictions=[(doc, np.sum([scores[doc.number] for scores in of_runs], axis=0)) for doc in seen],

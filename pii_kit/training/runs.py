@@ -13,13 +13,13 @@ No file holds text of the documents.
 
 import hashlib
 import json
-import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ def _digest(content: Any) -> str:
 def digest_runs(runs: Iterable[str | Path]) -> list[str]:
     """Return a digest of the files of each tagger of runs, in order. Raises KitError if a folder has none."""
     digests = []
-    for folder in (folder for run in runs for folder in fold_folders(run)):
+    for folder in chain.from_iterable(map(fold_folders, runs)):
         if not has_tagger(folder):
             raise KitError(f"{folder}: not a run folder with a trained model")
         files = sorted((folder / "tagger").iterdir())
@@ -126,13 +126,10 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise KitError(
-                f"{folder}: another training uses this folder; wait for its end, or choose another"
-            ) from None
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
+    except BlockingIOError:
+        raise KitError(f"{folder}: another training uses this folder; wait for its end, or choose another") from None
     finally:
         os.close(handle)
 
@@ -155,21 +152,20 @@ def open_run(folder: Path, record: RunRecord, *, resume: bool) -> None:
         return
     if not resume:
         raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
-    started, requested = read_run(folder).model_dump(), record.model_dump()
-    if started["weights_sha256"]:  # the same published weights may be in another folder in the next session
-        started["weights"] = requested["weights"]
-    for name, before, now in _differences(started, requested):
-        changed = f"{name} was {before!r:.40}, now {now!r:.40}"
-        raise KitError(f"{folder}: cannot be resumed: {changed}; use what the run was started with")
+    before, now = (_flat(content.model_dump()) for content in (read_run(folder), record))
+    if before["weights_sha256"]:  # the same published weights may be in another folder in the next session
+        before["weights"] = now["weights"]
+    if changed := next((name for name, value in now.items() if before.get(name) != value), None):
+        change = f"{changed} was {before.get(changed)!r:.40}, now {now[changed]!r:.40}"
+        raise KitError(f"{folder}: cannot be resumed: {change}; use what the run was started with")
 
 
-def _differences(started: dict, requested: dict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name, value in requested.items():
-        before = started.get(name)
-        if isinstance(value, dict) and isinstance(before, dict):
-            yield from _differences(before, value, f"{prefix}{name}.")
-        elif before != value:
-            yield prefix + name, before, value
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested dictionary with names such as "settings.train.epochs"."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def not_trained_on(run: Path, documents: Sequence[Document]) -> list[Document]:
@@ -180,8 +176,9 @@ def not_trained_on(run: Path, documents: Sequence[Document]) -> list[Document]:
     if not (run / "run.json").exists():
         return list(documents)
     record = read_run(run)
-    digests = {entry.digest for entry in (*record.documents, *record.extra)}
-    sizes = {(entry.number, entry.n_tokens) for entry in (*record.documents, *record.extra)} | set(record.taught)
+    labelled = [*record.documents, *record.extra]
+    digests = {entry.digest for entry in labelled}
+    sizes = {(entry.number, entry.n_tokens) for entry in labelled} | set(record.taught)
     others = [document for document in documents if digest_of(document) not in digests]
     return [document for document in others if (document.number, len(document.tokens)) not in sizes]
 
@@ -229,13 +226,10 @@ def damaged(folder: Path, error: Exception) -> KitError:
 
 
 def training_seconds(histories: Iterable[list[dict]]) -> dict[str, float]:
-    """Return the wall-clock and processor seconds of all epochs of the folds with these histories.
-
-    Time in which several folds trained side by side counts once in `elapsed_seconds`; `cpu_seconds` is a sum.
-    """
+    """Return the wall-clock and processor seconds of all epochs; epochs side by side count once in wall-clock time."""
     rows = [row for history in histories for row in history]
-    elapsed, reached = 0.0, -math.inf
-    for row in sorted(rows, key=lambda row: row["ended"] - row["epoch_seconds"]):
-        elapsed += max(0.0, row["ended"] - max(row["ended"] - row["epoch_seconds"], reached))
-        reached = max(reached, row["ended"])
+    elapsed = reached = 0.0
+    for start, end in sorted((row["ended"] - row["epoch_seconds"], row["ended"]) for row in rows):
+        elapsed += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
     return {"elapsed_seconds": elapsed, "cpu_seconds": sum(row["cpu_seconds"] for row in rows)}

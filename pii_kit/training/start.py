@@ -53,36 +53,14 @@ def build(
     """Return a network ready for training, and its tokenizer; unless given, it is pretrained or learned from `texts`.
 
     Raises:
-        KitError: pretrained weights cannot be loaded, or the windows are too long for the encoder.
+        KitError: pretrained weights cannot be loaded.
     """
-    network: PreTrainedModel
     if weights == RANDOM:
         learn = train_byte_pairs if model == "sha_rnn" else train_word_pieces
         tokenizer = tokenizer or learn(texts, n_pieces=preset.n_pieces)
-        network = _new_network(model, preset, n_pieces=tokenizer.n_pieces, pad_id=tokenizer.pad_id)
-    else:
-        sizes = preset.model.model_dump(exclude_none=True)
-        network, learned = encoder.load_pretrained(weights, labels=NAMES, **sizes)
-        tokenizer = tokenizer or replace(learned, words=common_words(texts))
-    _check_window(network, preset)
-    return network, tokenizer
-
-
-def check_sizes(model: str, preset: Preset, weights: str) -> None:
-    """Build a network, so that an error, or a long download, comes before a run begins.
-
-    One of random weights is built and called without memory for its weights.
-    """
-    if weights != RANDOM:
-        build(model, preset, weights)
-        return
-    try:
-        with torch.device("meta"):
-            network = _new_network(model, preset, n_pieces=preset.n_pieces, pad_id=0)
-            network(input_ids=torch.zeros(1, 8, dtype=torch.long))
-    except Exception as error:  # whatever a library raises
-        raise KitError(f"{model}: sizes do not fit together: {in_one_line(error)}") from None
-    _check_window(network, preset)
+        return _new_network(model, preset, n_pieces=tokenizer.n_pieces, pad_id=tokenizer.pad_id), tokenizer
+    network, published = encoder.load_pretrained(weights, labels=NAMES, **preset.model.model_dump(exclude_none=True))
+    return network, tokenizer or replace(published, words=common_words(texts))
 
 
 def _new_network(model: str, preset: Preset, *, n_pieces: int, pad_id: int) -> PreTrainedModel:
@@ -94,7 +72,21 @@ def _new_network(model: str, preset: Preset, *, n_pieces: int, pad_id: int) -> P
     return encoder.EncoderForTokenClassification(config)
 
 
-def _check_window(network: PreTrainedModel, preset: Preset) -> None:
+def check_sizes(model: str, preset: Preset, weights: str) -> None:
+    """Build a network, so that an error, or a long download, comes before a run begins.
+
+    Raises:
+        KitError: pretrained weights cannot be loaded, or the network does not fit its windows or precision.
+    """
+    if weights == RANDOM:
+        try:
+            with torch.device("meta"):  # without memory for weights
+                network = _new_network(model, preset, n_pieces=preset.n_pieces, pad_id=0)
+                network(input_ids=torch.zeros(1, 8, dtype=torch.long))
+        except Exception as error:  # whatever a library raises
+            raise KitError(f"{model}: sizes do not fit together: {in_one_line(error)}") from None
+    else:
+        network, _ = build(model, preset, weights)
     if not isinstance(network, encoder.EncoderForTokenClassification):
         return
     longest, size = encoder.longest_window(network), preset.train.window_size

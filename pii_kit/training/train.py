@@ -1,7 +1,7 @@
 """Train the taggers of a run, one for each fold: each in a process of its own, on a GPU or a core of its own.
 
-This process splits the documents, starts the others, follows their progress, and chooses the threshold of all. It
-neither forks nor uses a GPU, so it may be a notebook. `train` is the beginning, `train_fold` what each process does.
+This process splits the documents, starts the others, and chooses the threshold. It neither forks nor uses a GPU, so it
+may be a notebook. `train` is the beginning, `train_fold` what each process does.
 """
 
 import logging
@@ -26,16 +26,7 @@ from pii_kit.rules import DEFAULT_RULES
 from pii_kit.settings import default_preset, find_preset
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training import runs
-from pii_kit.training.epochs import (
-    TARGETS,
-    EpochMaker,
-    hide_lists,
-    hide_pieces,
-    label_counts,
-    read_targets,
-    teachable,
-    write_targets,
-)
+from pii_kit.training.epochs import TARGETS, EpochMaker, hide, label_counts, read_targets, teachable, write_targets
 from pii_kit.training.optim import build_optimizer, build_schedule, class_weights, mean_loss
 from pii_kit.training.out_of_fold import keep_out_of_fold, labels_by_other_folds, load_out_of_fold, save_out_of_fold
 from pii_kit.training.processes import (
@@ -215,10 +206,14 @@ class FoldTraining:
         self.scaler = torch.amp.GradScaler(self.kind, enabled=self.dtype == torch.float16)
         weights = class_weights(label_counts(labelled, taught), self.settings.class_weights)
         self.weights = torch.tensor(weights, dtype=torch.float32, device=device)
-        self.clock = Clock(fold.deadline, len(fold.validation) / len(fold.training))
         self.saved_at, self.is_late = time.monotonic(), False
         if saved:
-            self.restore(saved)
+            try:
+                for name in PARTS:
+                    getattr(self, name).load_state_dict(saved[name])
+                set_random_states(device, saved["random"])
+            except Exception as error:  # whatever a state of another form makes torch raise
+                raise runs.damaged(fold.folder, error) from None
 
     def run_epoch(self, report: Callable[[float], None]) -> None:
         """Train for what is left of an epoch, or of the time; then score and keep the tagger if that is due."""
@@ -232,7 +227,7 @@ class FoldTraining:
             position.batch += 1
             position.seconds, position.cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
             report(1 / self.n_batches)
-            self.is_late = self.clock.is_over(self.n_batches)
+            self.is_late = self.is_over()
             if self.is_late or time.monotonic() > self.saved_at + CHECKPOINT_SECONDS:
                 self.save()
             if self.is_late:
@@ -263,8 +258,7 @@ class FoldTraining:
         arrays = collate(windows, pad_id=self.tokenizer.pad_id)
         batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         labels = batch.pop("labels")
-        batch = hide_pieces(batch, share=self.settings.hidden_share, mask_id=self.tokenizer.mask_id)
-        batch = hide_lists(batch, labels, share=self.settings.hidden_lists)
+        batch = hide(batch, labels, self.settings, mask_id=self.tokenizer.mask_id)
         with torch.autocast(self.kind, self.dtype, enabled=self.dtype != torch.float32):
             logits = self.network(**batch).logits
         loss = mean_loss(logits.float(), labels, self.weights)
@@ -295,37 +289,19 @@ class FoldTraining:
         return {"o_threshold": o_threshold, **curve.loc[o_threshold].to_dict()}
 
     def save(self) -> None:
-        """Write the checkpoint."""
         state = {name: getattr(self, name).state_dict() for name in PARTS}
         state |= {"random": random_states(self.device), "position": self.position, "tokenizer": self.tokenizer}
         runs.save_checkpoint(self.fold.folder, state)
         self.saved_at = time.monotonic()
 
-    def restore(self, saved: dict) -> None:
-        """Take over the states of a checkpoint. Raises KitError if one does not fit."""
-        try:
-            for name in PARTS:
-                getattr(self, name).load_state_dict(saved[name])
-            set_random_states(self.device, saved["random"])
-        except Exception as error:  # whatever a state of another form makes torch raise
-            raise runs.damaged(self.fold.folder, error) from None
+    def is_over(self) -> bool:
+        """Check whether the time left is just enough to validate and save.
 
-
-class Clock:
-    """Measures how long batches take, and tells when the time until `deadline` is just enough to end the training."""
-
-    def __init__(self, deadline: float, validation_share: float):
-        self.deadline, self.validation_share = deadline, validation_share
-        self.first = math.nan  # end of the first batch, which may take longer than others
-        self.n_batches = 0
-
-    def is_over(self, batches_per_epoch: int) -> bool:
-        """Return whether to stop after a batch. Validation is never slower than training on as many documents."""
-        now = time.monotonic()
-        self.first = now if not self.n_batches else self.first
-        to_validate = (now - self.first) / max(self.n_batches, 1) * batches_per_epoch * self.validation_share
-        self.n_batches += 1
-        return now + to_validate + SECONDS_TO_SAVE >= self.deadline
+        Validation is never slower than training on as many documents.
+        """
+        share = len(self.fold.validation) / len(self.fold.training)
+        to_validate = self.position.seconds / self.position.batch * self.n_batches * share
+        return time.monotonic() + to_validate + SECONDS_TO_SAVE >= self.fold.deadline
 
 
 def finish(folder: Path, jobs: Sequence[Fold], documents: Sequence[Document]) -> dict:

@@ -1,6 +1,6 @@
 """What an epoch reads: documents, windows, batches, and what is hidden."""
 
-import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +10,20 @@ from conftest import make_document, make_documents
 from pii_kit.files import KitError
 from pii_kit.labels import LABELS
 from pii_kit.lexicon import OFFSETS
+from pii_kit.predict import Tagger
 from pii_kit.settings import AugmentSettings, TrainSettings
-from pii_kit.training.epochs import EpochMaker, documents_of_epoch, hide_lists, hide_pieces, label_counts
+from pii_kit.training.epochs import (
+    EpochMaker,
+    documents_of_epoch,
+    hide,
+    label_counts,
+    read_targets,
+    teachable,
+    write_targets,
+)
 from pii_kit.windows import IGNORED, NO_TOKEN, collate, cut_windows
+
+UNLABELLED = [replace(document, labels=None) for document in make_documents(4, seed=50)]
 
 
 def settings(**changes) -> TrainSettings:
@@ -34,12 +45,6 @@ def test_extra_documents_have_their_share_of_an_epoch_and_each_epoch_draws_its_o
         assert 0.4 - longest / n_tokens(made) < n_tokens(drawn[-1]) / n_tokens(made) <= 0.4
     assert drawn[0] != drawn[1] and all(any(doc in made for made in drawn) for doc in extra)
     assert documents_of_epoch(training, extra, settings(extra_share=0.4), 0)[6:] == drawn[0]
-
-
-def test_few_extra_documents_are_all_taken_and_a_share_of_none_takes_none():
-    training, extra = make_documents(6, seed=1), make_documents(2, seed=2)
-    assert documents_of_epoch(training, extra, settings(extra_share=0.9), 0)[6:] in (extra, extra[::-1])
-    assert documents_of_epoch(training, extra, settings(extra_share=0.0), 0) == list(training)
 
 
 def test_extra_documents_are_augmented_as_others_are():
@@ -71,22 +76,6 @@ def test_an_epoch_has_the_windows_of_its_documents_also_if_a_thread_makes_them(m
         made = documents_of_epoch(epochs.training, [], epochs.settings, epoch)
         expected = [w for doc in made for w in cut_windows(doc, epochs.tokenizer, size=64, overlap=8)]
         assert [window.pieces.tolist() for window in windows] == [window.pieces.tolist() for window in expected]
-
-
-def test_each_epoch_is_made_once_and_ahead_only_if_asked_for(maker, monkeypatch):
-    made = []
-
-    def windows(self, epoch, original=EpochMaker.windows):
-        made.append((epoch, threading.current_thread() is threading.main_thread()))
-        return original(self, epoch)
-
-    monkeypatch.setattr(EpochMaker, "windows", windows)
-    for ahead in (False, True):
-        epochs = maker(2, ahead=ahead)
-        for epoch in range(4):
-            epochs.take(epoch)
-        assert made == [(epoch, epoch == 0 or not ahead) for epoch in range(4)]
-        made.clear()
 
 
 def test_an_epoch_takes_each_window_once_in_batches_with_little_padding(maker):
@@ -167,31 +156,46 @@ def batch(documents, sha_rnn_tagger):
     return arrays, arrays.pop("labels")
 
 
-def test_hiding_replaces_about_the_given_share_of_pieces_and_nothing_else(batch):
-    batch, _ = batch
+def test_about_the_given_share_of_pieces_is_masked_and_nothing_else(batch):
     torch.manual_seed(0)
-    hidden = hide_pieces(batch, share=0.25, mask_id=2)
-    changed = hidden["input_ids"] != batch["input_ids"]
+    hidden = hide(*batch, settings(hidden_share=0.25), mask_id=2)
+    changed = hidden["input_ids"] != batch[0]["input_ids"]
     assert 0.2 < changed.float().mean() < 0.3
     assert (hidden["input_ids"][changed] == 2).all()
-    assert torch.equal(hidden["feature_ids"], batch["feature_ids"])
+    assert torch.equal(hidden["feature_ids"], batch[0]["feature_ids"])
 
 
 def test_a_list_that_does_not_know_a_token_knows_none_of_its_pieces(batch):
     """A token of which one piece is known would not be hidden."""
-    batch, labels = batch
     torch.manual_seed(0)
-    hidden = hide_lists(batch, labels, share=0.5)["feature_ids"]
-    before = batch["feature_ids"]
+    hidden = hide(*batch, settings(hidden_lists=0.5), mask_id=2)["feature_ids"]
+    before, unknown = batch[0]["feature_ids"], torch.tensor(OFFSETS[1:])
     assert torch.equal(hidden[..., 0], before[..., 0]) and not torch.equal(hidden, before)
-    changed = (hidden != before)[..., 1:]
-    known = before[..., 1:] != torch.tensor(OFFSETS[1:])
-    assert torch.equal(hidden[..., 1:][changed], torch.tensor(OFFSETS[1:]).expand_as(hidden[..., 1:])[changed])
-    token = (labels != IGNORED).cumsum(1)
-    for row in range(len(token)):
-        for number in token[row].unique():
-            pieces = token[row] == number
-            for place in range(len(OFFSETS) - 1):
-                states = changed[row, pieces, place][known[row, pieces, place]]
-                assert states.all() or not states.any()
-    assert torch.equal(hide_lists(batch, labels, share=0.0)["feature_ids"], before)
+    changed, known = (hidden != before)[..., 1:], before[..., 1:] != unknown
+    assert torch.equal(hidden[..., 1:][changed], unknown.expand_as(hidden[..., 1:])[changed])
+    token = (batch[1] != IGNORED).cumsum(1)
+    for row, number in {(place, number) for place in range(len(token)) for number in token[place].tolist()}:
+        pieces = token[row] == number
+        for place in range(len(unknown)):
+            states = changed[row, pieces, place][known[row, pieces, place]]
+            assert states.all() or not states.any()
+
+
+def test_documents_that_are_empty_or_labelled_too_are_left_out(documents):
+    known = replace(documents[0], number=99, labels=None)
+    left = teachable([known, make_document("", 98), *UNLABELLED], documents)
+    assert left == UNLABELLED
+    with pytest.raises(KitError, match="all 1 unlabelled documents are empty or also labelled; add others"):
+        teachable([known], documents)
+
+
+def test_targets_are_the_mean_of_all_teachers_and_are_kept_without_text(cross_validated, tmp_path):
+    teachers = [cross_validated(seed)[0] for seed in (0, 1)]
+    steps = []
+    write_targets(tmp_path, teachers, UNLABELLED, device="cpu", report=steps.append)
+    kept = read_targets(tmp_path, UNLABELLED)
+    for (document, targets), (same, expected) in zip(kept, Tagger.load(*teachers).predict(UNLABELLED), strict=True):
+        assert document is same
+        np.testing.assert_allclose(targets, expected, atol=1e-6)
+    assert sum(steps) == len(UNLABELLED) and len(list(tmp_path.iterdir())) == 1
+    assert read_targets(tmp_path, []) == []

@@ -1,22 +1,24 @@
 """Out-of-fold probabilities, and the thresholds that are chosen on them, compared with a slow search."""
 
+import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from conftest import essay_of_labels, likely, make_document, make_documents, random_essays, save_tagger
+from conftest import essay_of_labels, likely, make_documents, random_essays
 
-from pii_kit.decide import O_THRESHOLDS, decide
+from pii_kit.decide import O_THRESHOLDS
 from pii_kit.files import KitError, read_json
-from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID, PII_TYPES
+from pii_kit.labels import LABEL_TO_ID, LABELS, OUTSIDE_ID
 from pii_kit.metrics import CAUTIOUS_O_THRESHOLD, MIN_O_THRESHOLD, N_SAMPLES, micro_fbeta
-from pii_kit.predict import Tagger, load_member, predict_documents
+from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents
 from pii_kit.rules import DEFAULT_RULES, RULES, label_document
 from pii_kit.submission import submission_rows, true_rows
 from pii_kit.training.out_of_fold import (
     KEPT_BELOW,
-    OutOfFold,
     choose_threshold,
+    export_run,
     keep_out_of_fold,
     labels_by_other_folds,
     labels_out_of_fold,
@@ -28,6 +30,7 @@ from pii_kit.training.out_of_fold import (
 )
 from pii_kit.training.train import train
 
+needs_onnx = pytest.mark.skipif(find_spec("onnxruntime") is None or find_spec("onnx") is None, reason="needs onnx")
 KINDS = ((True, True), (False, True), (True, False))  # (true PII, found PII): right, false and missed rows
 
 
@@ -126,35 +129,23 @@ def test_the_threshold_is_chosen_on_the_documents_that_every_run_validated(tmp_p
         choose_threshold(runs, others, ())
 
 
-def test_labels_of_a_fold_are_decided_on_the_other_folds(tmp_path):
-    _, members, documents = runs_of(4, 2, tmp_path)
-    labels, of_all = labels_by_other_folds(members, documents, DEFAULT_RULES)
-    assert of_all == slow_threshold(members, [doc for fold in range(3) for doc in documents[fold::3]], DEFAULT_RULES)
+@pytest.mark.parametrize("recall", [None, 0.2])
+def test_labels_of_a_fold_are_decided_on_the_other_folds(recall, tmp_path):
+    runs, members, documents = runs_of(4, 2, tmp_path)
+    labels, of_all = labels_by_other_folds(members, documents, DEFAULT_RULES, recall=recall, by_type={"EMAIL": 1e-9})
+
+    def choose(some) -> float:
+        if recall:
+            return threshold_for_recall(runs, some, DEFAULT_RULES, recall)[0]
+        return slow_threshold(members, some, DEFAULT_RULES)
+
+    assert of_all == choose([doc for fold in range(3) for doc in documents[fold::3]])
     assert sorted(labels) == sorted(document.number for document in documents)
     for fold in range(3):
-        others = [document for other in range(3) if other != fold for document in documents[other::3]]
-        o_threshold = slow_threshold(members, others, DEFAULT_RULES)
+        o_threshold = choose([document for other in range(3) if other != fold for document in documents[other::3]])
         for document in documents[fold::3]:
-            mean = mean_of(members, document)
-            expected = label_document(document, mean, o_threshold=o_threshold, rules=DEFAULT_RULES)
-            assert labels[document.number] == expected
-
-
-def test_a_fold_has_the_threshold_of_the_others_not_its_own_and_a_single_fold_its_own():
-    """Fold 0 alone would take a high threshold, which finds its name, and fold 1 a low one, which finds nobody."""
-    document = make_document("Ann wrote to Bob", number=4, labels={"Ann": "B-NAME_STUDENT"})
-    nobody = replace(document, number=5, labels=("O",) * 4)
-    scores = np.zeros((4, len(LABELS)), dtype=np.float32)
-    scores[:, LABEL_TO_ID["B-NAME_STUDENT"]] = [0.3, 0.001, 0.0005, 0.08]
-    scores[:, OUTSIDE_ID] = 1 - scores[:, LABEL_TO_ID["B-NAME_STUDENT"]]
-    parts = [keep_out_of_fold([(doc, scores)], fold) for fold, doc in enumerate((document, nobody))]
-    alone = [labels_by_other_folds([part], [doc], ()) for part, doc in zip(parts, (document, nobody), strict=True)]
-    chosen = [o_threshold for _, o_threshold in alone]
-    assert chosen[1] <= 0.7 < chosen[0] and alone[0][0] == {4: decide(scores, o_threshold=chosen[0])}
-    kept = OutOfFold({**parts[0].scored, **parts[1].scored})
-    labels, _ = labels_by_other_folds([kept], [document, nobody], ())
-    assert labels == {4: decide(scores, o_threshold=chosen[1]), 5: decide(scores, o_threshold=chosen[0])}
-    assert labels[4] == ["O"] * 4 and labels[5] != ["O"] * 4
+            limits = {"o_threshold": o_threshold, "by_type": {"EMAIL": 1e-9}, "rules": DEFAULT_RULES}
+            assert labels[document.number] == label_document(document, mean_of(members, document), **limits)
 
 
 def find(members, documents, o_threshold) -> tuple[int, ...]:
@@ -173,22 +164,6 @@ def test_the_lowest_threshold_that_finds_enough_rows_is_chosen(tmp_path):
         assert all(found < recall * (found + missed) for found, _, missed in below)
     with pytest.raises(KitError, match=r"1\.1 cannot be reached: at most \d+ of \d+ rows are found"):
         threshold_for_recall(runs, documents, DEFAULT_RULES, 1.1)
-
-
-def test_with_a_recall_each_fold_has_the_threshold_that_finds_enough_in_the_others(tmp_path):
-    runs, members, documents = runs_of(4, 2, tmp_path)
-    labels, _ = labels_by_other_folds(members, documents, DEFAULT_RULES, recall=0.2)
-    for fold in range(3):
-        others = [doc for other in range(3) if other != fold for doc in documents[other::3]]
-        threshold, _ = threshold_for_recall(runs, others, DEFAULT_RULES, 0.2)
-        for doc in documents[fold::3]:
-            assert labels[doc.number] == label_document(doc, mean_of(members, doc), o_threshold=threshold)
-
-
-def test_thresholds_of_types_are_fixed_for_all_folds(tmp_path):
-    _, members, documents = runs_of(4, 2, tmp_path)
-    labels, _ = labels_by_other_folds(members, documents, (), by_type=dict.fromkeys(PII_TYPES, 1e-9))
-    assert {label for of_document in labels.values() for label in of_document} == {"O"}
 
 
 OTHERS = [replace(document, number=document.number + 9000) for document in make_documents(6, seed=5)]
@@ -230,22 +205,6 @@ def test_documents_that_a_run_of_one_fold_was_trained_on_are_left_out(one_fold, 
     assert "left out (a run may have been trained on them)" in found.counts()
 
 
-def test_training_documents_are_left_out_under_other_numbers_and_with_other_labels(
-    one_fold, cross_validated, documents
-):
-    entries = read_json(one_fold / "run.json")["documents"]
-    trained = next(doc for doc, entry in zip(documents, entries, strict=True) if entry[3] != 0)
-    changed = replace(trained, labels=("B-EMAIL", *trained.labels[1:]))
-    assert unseen([one_fold], [replace(trained, number=777), changed]).n_left_out == 2
-    assert unseen([cross_validated(0)[0]], [changed]).n_left_out == 1
-    assert unseen([cross_validated(0)[0], one_fold], [trained, *OTHERS]).n_left_out == 4
-
-
-def test_a_run_without_a_record_predicts_all_documents(sha_rnn_tagger, documents, tmp_path):
-    save_tagger(tmp_path / "fold_0", sha_rnn_tagger)
-    assert unseen([tmp_path], documents[:3]).counts() == "3 documents, 0 out of fold, 3 predicted"
-
-
 def test_no_tagger_runs_on_a_document_that_it_was_trained_on(cross_validated, documents, monkeypatch):
     run, predicted = cross_validated(0)[0], []
     monkeypatch.setattr(Tagger, "predict", lambda self, documents: predicted.extend(documents) or [])
@@ -274,3 +233,60 @@ def test_labels_out_of_fold_are_of_documents_that_all_runs_validated(cross_valid
     labels = labels_out_of_fold(tagger, runs, [*documents, *OTHERS])
     assert labels == labels_by_other_folds(list(map(load_out_of_fold, runs)), documents, tagger.rules)[0]
     assert labels_out_of_fold(tagger, [one_fold], documents) == {}  # a single fold has no others
+
+
+# Export
+
+
+@needs_onnx
+def test_an_exported_run_predicts_the_same_and_has_the_same_records(cross_validated, documents, tmp_path):
+    run, out = cross_validated(0)[0], tmp_path / "exported"
+    assert export_run(run, out) < 1e-3
+    one, other = Tagger.load(run), Tagger.load(out)
+    assert (one.o_threshold, one.rules) == (other.o_threshold, other.rules)
+    for (_, scores), (_, again) in zip(one.predict(documents[:4]), other.predict(documents[:4]), strict=True):
+        np.testing.assert_allclose(scores, again, atol=1e-4)
+    assert choose_threshold([run], documents, one.rules) == choose_threshold([out], documents, one.rules)
+    assert load_out_of_fold(out).scored.keys() == load_out_of_fold(run).scored.keys()
+    assert not list(out.rglob("*.pt")) and not list(out.rglob("model.safetensors"))
+    with pytest.raises(KitError, match="exists already; choose a new folder"):
+        export_run(run, out)
+    with pytest.raises(KitError, match="is exported already"):
+        export_run(out, tmp_path / "again")
+    shutil.rmtree(out / "fold_1")
+    with pytest.raises(KitError, match=f"{out}/fold_1: not a run folder with a trained model"):
+        Tagger.load(out)
+
+
+@needs_onnx
+def test_an_export_to_int8_rounds_the_weights_of_each_fold(cross_validated, documents, tmp_path):
+    import onnx
+
+    run, _ = cross_validated(0)
+    export_run(run, tmp_path / "exported", int8=documents)
+    files = sorted((tmp_path / "exported").glob("fold_*/tagger/model.onnx"))
+    assert len(files) == len(fold_folders(run))
+    for file in files:
+        kinds = {tensor.data_type for tensor in onnx.load(file).graph.initializer if len(tensor.dims) > 1}
+        assert onnx.TensorProto.INT8 in kinds
+        load_member(file.parents[1])
+
+
+@needs_onnx
+def test_an_export_to_int8_that_misses_more_rows_is_not_kept(cross_validated, documents, tmp_path, monkeypatch):
+    run = shutil.copytree(cross_validated(0)[0], tmp_path / "run")
+    for fold, held in zip(fold_folders(run), load_out_of_fold(run).folds(documents), strict=True):
+        right = [(document, np.eye(15)[[LABEL_TO_ID[label] for label in document.labels]]) for document in held]
+        save_out_of_fold(fold, keep_out_of_fold(right))
+
+    def nothing(taggers, documents):
+        outside = np.eye(15, dtype=np.float32)[0]
+        return [(document, np.tile(outside, (len(document.tokens), 1))) for document in documents]
+
+    monkeypatch.setattr("pii_kit.training.out_of_fold.predict_documents", nothing)
+    with pytest.raises(KitError, match=r"not exported: of \d+ rows out of fold .* misses \d+ in 8 bits, \d+ before"):
+        export_run(run, tmp_path / "exported", int8=documents)
+    for others in (make_documents(3, seed=99), []):
+        with pytest.raises(KitError, match="expected the run's training essays"):
+            export_run(run, tmp_path / "exported", int8=others)
+    assert not (tmp_path / "exported").exists()

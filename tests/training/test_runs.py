@@ -50,13 +50,6 @@ def test_a_digest_ignores_the_labelled_tokens_and_nothing_else():
     assert digest_of(one) != digest_of(make_document("I am Ann Lee and like tea", 1, {}))
 
 
-def test_equal_documents_have_equal_digests_and_another_label_another(documents):
-    assert digest_documents(documents) == digest_documents(list(documents))
-    assert digest_documents(documents) != digest_documents(documents[:-1])
-    changed = replace(documents[0], labels=("B-EMAIL", *documents[0].labels[1:]))
-    assert digest_documents([changed, *documents[1:]]) != digest_documents(documents)
-
-
 def test_a_folder_holds_one_run_which_is_resumed_with_the_same_record_only(documents, tmp_path):
     record = record_of(documents)
     open_run(tmp_path, record, resume=True)
@@ -82,13 +75,6 @@ def test_resuming_with_something_else_is_refused_by_name(change, message, docume
     with pytest.raises(KitError, match=rf"cannot be resumed: {message}") as error:
         open_run(tmp_path, record_of(documents, **change), resume=True)
     assert len(str(error.value)) < 300 and "\n" not in str(error.value)
-
-
-def test_published_weights_may_be_in_another_folder_but_not_others(documents, tmp_path):
-    open_run(tmp_path, record_of(documents, weights="a", weights_sha256="1"), resume=False)
-    open_run(tmp_path, record_of(documents, weights="b", weights_sha256="1"), resume=True)
-    with pytest.raises(KitError, match="weights_sha256 was '1', now '2'"):
-        open_run(tmp_path, record_of(documents, weights="a", weights_sha256="2"), resume=True)
 
 
 def test_runs_of_earlier_versions_and_damaged_records_are_errors_in_one_line(documents, tmp_path):

@@ -40,14 +40,6 @@ def test_folds_spread_types_evenly_and_have_equal_sizes():
     assert len(sizes) == 5 and max(sizes) - min(sizes) <= 1
 
 
-def test_a_rare_type_is_spread_although_each_document_holds_another_set():
-    sets = [("USERNAME",), ("USERNAME", "EMAIL"), ("USERNAME", "NAME_STUDENT"), ("USERNAME", "EMAIL", "NAME_STUDENT")]
-    documents = [holding(*types, number=number) for number, types in enumerate(sets + [("NAME_STUDENT",)] * 20)]
-    rarest_is_username = [0, 2]  # EMAIL is rarer in the others
-    folds = fold_of_documents(documents, n_folds=2, seed=0)
-    assert sorted(folds[place] for place in rarest_is_username) == [0, 1]
-
-
 def test_a_split_keeps_each_document_once_and_depends_on_the_seed(documents):
     folds = fold_of_documents(documents, n_folds=4, seed=5)
     training, validation = split_documents(documents, folds, 1)
@@ -93,15 +85,6 @@ def test_documents_that_share_text_are_in_one_group_and_one_fold():
     assert len(set(groups)) == 26
     folds = fold_of_documents(documents, n_folds=5, seed=1)
     assert folds[3] == folds[8] == folds[20] and folds[14] == folds[15] == folds[16]
-
-
-def test_every_pair_is_compared():
-    """Two documents that share a form with different parts of the first one, and the rest with each other."""
-    rng = random.Random(1)
-    shared, first = random_words(rng, 30), random_words(rng, 400)
-    texts = [[*first, *shared], [*shared, *random_words(rng, 60)], [*random_words(rng, 60), *shared]]
-    groups = near_duplicates([written(number, words) for number, words in enumerate(texts)]).tolist()
-    assert groups[1] == groups[2]
 
 
 def test_documents_too_short_for_a_run_are_their_own_groups():
