@@ -2,52 +2,99 @@
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, lru_cache
 
 from pii_kit.augment.surrogates import Surrogates, handle_of
 from pii_kit.documents import Document, cut, document_of_spans, join, join_tokens, true_labels
 from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME, pii_places, spans_of
-from pii_kit.lexicon import look_up
+from pii_kit.lexicon import COMMON, MISSPELT, look_up, without_accents
 
 RUN = re.compile(r"[^\W_]+")  # letters and digits
-LEAST_PART = 4  # letters of an original that is also looked for inside other words
+LEAST_PART = 4  # letters of an original that is also looked for inside other words, and digits of one at all
+COMMONEST = 5  # commonness of a word that stays even as a name, such as "Will"
+TRIES = 100  # draws until a token holds no original
 
 
 def without_pii(documents: Iterable[Document], *, seed: int = 0) -> list[Document]:
-    """Return labelled documents with surrogates for their PII, to learn a vocabulary that holds none of it.
+    """Return labelled documents without the strings that are labelled in any of them, to learn a vocabulary from.
 
-    Beside what `swap_pii` does, all other tokens that hold a word or number of the originals get other letters and
-    digits. Only ordinary words that are no names stay, such as "street".
+    Labelled PII is swapped for surrogates. Where its words, numbers and strings stand elsewhere in the documents, they
+    get other letters and digits. Single ordinary words in lower case stay, such as "street".
 
-    >>> spans = [("By ", None), ("Ana Souza", "NAME_STUDENT"), (", see anasouza.html", None)]
-    >>> "souza" in without_pii([document_of_spans(1, spans)])[0].full_text.lower()
-    False
+    >>> ana = document_of_spans(1, [("By ", None), ("Ana Souza", "NAME_STUDENT"), (", see anasouza.html", None)])
+    >>> other = document_of_spans(2, [("I met Souza", None)])
+    >>> ["souza" in document.full_text.lower() for document in without_pii([ana, other])]
+    [False, False]
     """
-    return [_without_originals(document, seed) if document.types else document for document in documents]
+    documents = list(documents)
+    strings: set[tuple[str, ...]] = set()  # tokens, casefolded
+    words: set[str] = set()
+    for document in documents:
+        for first, end, pii_type in spans_of(true_labels(document)):
+            entity = tuple(map(str.casefold, document.tokens[first:end]))
+            strings |= {entity, *((token,) for token in entity if pii_type == NAME_STUDENT)}
+            words |= _words(" ".join(entity))
+    by_first: dict[str, list[tuple[str, ...]]] = {}
+    for string in filter(_is_telling, strings):
+        by_first.setdefault(string[0], []).append(string)
+    originals = {word for word in words if not word.isdigit() or len(word) >= LEAST_PART}
+    lengths = {len(word) for word in originals if len(word) >= LEAST_PART}
+
+    @cache
+    def holds_original(token: str) -> bool:
+        runs = _words(token)
+        parts = (run[start : start + n] for run in runs for n in lengths for start in range(len(run) - n + 1))
+        return not originals.isdisjoint(runs) or any(part in originals for part in parts)
+
+    cleaned = []
+    for document in documents:
+        avoid = {*map(str.casefold, document.tokens), *words}
+        surrogates = Surrogates(random.Random(f"{seed} {document.number}"), avoid)
+        swapped = swap_pii(document, surrogates) if document.types else document
+        own = _words(" ".join(document.tokens[place] for place in pii_places(true_labels(document))))  # short numbers
+        places, tokens = _places_of(by_first, swapped.tokens), list(swapped.tokens)
+        for place, token in enumerate(tokens):
+            new = surrogates.like(token) if place in places else token
+            for _ in range(TRIES):
+                if not holds_original(new) and own.isdisjoint(_words(new)):
+                    break
+                new = surrogates.like(new)
+            tokens[place] = new
+        full_text = join_tokens(tokens, swapped.trailing_whitespace)
+        cleaned.append(replace(swapped, tokens=tuple(tokens), full_text=full_text))
+    return cleaned
 
 
-def _without_originals(document: Document, seed: int) -> Document:
-    labelled = "\n".join(document.tokens[place] for place in pii_places(true_labels(document)))
-    words = {run for run in RUN.findall(labelled.casefold()) if len(run) > 1}
-    originals = {word for word in words if not _is_ordinary(word)}
-    long = [word for word in originals if len(word) >= LEAST_PART]
-    rng = random.Random(f"{seed} {document.number}")
-    surrogates = Surrogates(rng, {token.casefold() for token in document.tokens})
+def _is_telling(string: tuple[str, ...]) -> bool:
+    """Return whether a labelled string is more than a sign, and more than one of the commonest words."""
+    runs = RUN.findall(" ".join(string))
+    return len("".join(runs)) > 1 and (len(runs) > 1 or look_up(runs[0])[0] != COMMONEST)
 
-    def other(token: str) -> str:
-        while any(run in originals or any(word in run for word in long) for run in RUN.findall(token.casefold())):
-            token = surrogates.like(token)
-        return token
 
-    swapped = swap_pii(document, surrogates)
-    tokens = tuple(map(other, swapped.tokens))
-    return replace(swapped, tokens=tokens, full_text=join_tokens(tokens, swapped.trailing_whitespace))
+def _places_of(by_first: Mapping[str, Iterable[tuple[str, ...]]], tokens: Sequence[str]) -> set[int]:
+    """Return the places of tokens where labelled strings stand; a single word in lower case does not count."""
+    folded = tuple(map(str.casefold, tokens))
+    places: set[int] = set()
+    for start, first in enumerate(folded):
+        for string in by_first.get(first, ()):
+            end = start + len(string)
+            if folded[start:end] == string and (len(RUN.findall(" ".join(string))) > 1 or tokens[start] != first):
+                places |= set(range(start, end))
+    return places
+
+
+@lru_cache(2**16)
+def _words(text: str) -> frozenset[str]:
+    """Return the words and numbers of a text, without accents and capitals, that are not ordinary words."""
+    runs = RUN.findall(without_accents(text).casefold())
+    return frozenset(run for run in runs if len(run) > 1 and not _is_ordinary(run))
 
 
 def _is_ordinary(word: str) -> bool:
     commonness, _, first, last = look_up(word)
-    return commonness >= 4 or (commonness >= 2 and not first and not last)
+    return COMMON < commonness < MISSPELT or (1 < commonness < MISSPELT and not first and not last)
 
 
 def swap_pii(document: Document, surrogates: Surrogates) -> Document:

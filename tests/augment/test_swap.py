@@ -131,7 +131,7 @@ def test_no_part_of_the_originals_is_left_for_a_vocabulary(pii_type, text):
         assert parts.isdisjoint(words) and "page" in words, new.full_text
 
 
-def test_documents_without_pii_are_learned_from_as_they_are(with_pii):
+def test_documents_without_labelled_strings_are_learned_from_as_they_are(with_pii):
     clean = make_document("No Zorvath here", labels={})
     (same, *new) = without_pii([clean, *with_pii])
     assert same == clean and all(old.full_text != one.full_text for old, one in zip(with_pii, new, strict=True))
