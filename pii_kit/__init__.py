@@ -9,13 +9,9 @@ finds, and `read_documents` reads essays in the competition's format:
     spans = tagger.label("My name is Ana Silva.")
     text = redact_text("My name is Ana Silva.", tagger, Redaction(mode="surrogate"))
 
-Data flows one way, and this is also a good order to read the modules in:
+A good order to read the modules in, as data flow one way:
 
-    labels → data → pieces → windows → models → predict → decide → rules → submission → metrics
-
-Everything else serves these steps: `training` fits models and keeps them in run folders, `augment` changes the
-training documents in each epoch, `sample` makes up documents, `report` serves the notebooks, `kaggle` the platform,
-`cli` has the commands, `convert` serves other tools, and `language_model` is SHA-RNN as its paper describes it.
+    labels → documents → pieces → windows → models → predict → decide → rules → submission → metrics
 """
 
 import os
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PiiSpan", "Redaction", "Tagger", "read_documents", "redact_text"]
 
-# Lets torch count GPUs without initialising CUDA: a process that has initialised it cannot fork others for training.
+# Lets torch count GPUs without initialising CUDA, which this process never uses while others train.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 __version__ = "0.2.0"

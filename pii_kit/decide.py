@@ -7,8 +7,7 @@ import numpy as np
 
 from pii_kit.labels import LABELS, OUTSIDE, OUTSIDE_ID, pii_places, type_of
 
-# F5 = 26·TP / (26·TP + 25·FN + FP) rewards a row that is right with probability p if p > F5 / 26. So a token is
-# labelled as PII long before PII is more likely than O. These thresholds are tried.
+# These thresholds are tried: F5 rewards a row that is right with probability p if p > F5 / 26.
 O_THRESHOLDS = (
     0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
     0.9995, 0.9999,
@@ -20,8 +19,7 @@ def decide(
 ) -> list[str]:
     """Return labels (token) for probabilities (token, label): the most likely PII where P(O) < o_threshold, else O.
 
-    `by_type` holds other thresholds for some PII types; a token's type is that of its most likely PII label. The labels
-    are then repaired by `repair_bio`.
+    `by_type` overrides the threshold for single PII types; a token's type is that of its most likely PII label.
 
     >>> decide(np.eye(15)[[0, 2, 2]] * 0.9 + 0.1 / 15, o_threshold=0.9)
     ['O', 'B-NAME_STUDENT', 'I-NAME_STUDENT']

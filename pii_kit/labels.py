@@ -29,10 +29,7 @@ def type_of(label: str) -> str | None:
 
 
 def pii_places(labels: Sequence[str]) -> list[int]:
-    """Return the indices of the labels that are not O: few, so the caller's loop is short.
-
-    `count` passes over a block of O ten times as fast as a loop.
-    """
+    """Return the indices of the labels that are not O. `count` passes over a block of O ten times as fast as a loop."""
     places: list[int] = []
     for start in range(0, len(labels), BLOCK):
         block = labels[start : start + BLOCK]

@@ -1,7 +1,6 @@
 """The competition's score, micro F5 of submitted rows against true rows, and tables that explain it.
 
-F5 weighs recall 25 times as much as precision. It counts rows, not entities: a name of three tokens is three rows. Nine
-of ten rows are NAME_STUDENT, so that this type decides the score.
+F5 weighs recall 25 times as much as precision. It counts rows, not entities: a name of three tokens is three rows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -70,8 +69,7 @@ def row_set(rows: "pd.DataFrame") -> set[Row]:
 def micro_fbeta(truth: "pd.DataFrame", submitted: "pd.DataFrame") -> Score:
     """Return the competition's score of submitted rows (document, token, label); B- and I- are different labels.
 
-    Rows are not checked. A row that `check_submission` refuses, such as an O row or a second label of a token, counts
-    as a false positive. Source: the competition's evaluation page.
+    A row that `check_submission` refuses, such as an O row, counts as a false positive.
     """
     true, found = row_set(truth), row_set(submitted)
     return Score(tp=len(true & found), fp=len(found - true), fn=len(true - found))
@@ -80,12 +78,11 @@ def micro_fbeta(truth: "pd.DataFrame", submitted: "pd.DataFrame") -> Score:
 def bootstrap_interval(
     truth: "pd.DataFrame", submitted: "pd.DataFrame", documents: Iterable[int]
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of F5 at the confidence level LEVEL.
+    """Return the percentile bootstrap interval of F5 at the confidence level LEVEL (Efron & Tibshirani 1993, ch. 13).
 
-    Documents are drawn with replacement, not rows, because the rows of one document are not independent (Efron &
-    Tibshirani 1993, chapter 13).
+    Documents are drawn with replacement, not rows: the rows of one document are not independent.
     """
-    return _interval(bootstrap_scores(truth, submitted, documents))
+    return _interval(_bootstrap_scores(truth, submitted, documents))
 
 
 def paired_bootstrap(
@@ -93,11 +90,9 @@ def paired_bootstrap(
 ) -> tuple[float, float]:
     """Return the bootstrap interval of F5(first) − F5(second), both scored on the same samples of documents.
 
-    Documents that are hard for both lower both scores and cancel out, so two submissions may clearly differ although
-    the intervals of their scores overlap.
+    It may exclude 0 although the intervals of both scores overlap: documents that are hard for both cancel out.
     """
-    one, two = (bootstrap_scores(truth, rows, documents) for rows in (first, second))
-    return _interval(one - two)
+    return _interval(_bootstrap_scores(truth, first, documents) - _bootstrap_scores(truth, second, documents))
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
@@ -105,7 +100,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap_scores(truth: "pd.DataFrame", submitted: "pd.DataFrame", documents: Iterable[int]) -> np.ndarray:
+def _bootstrap_scores(truth: "pd.DataFrame", submitted: "pd.DataFrame", documents: Iterable[int]) -> np.ndarray:
     """Return F5 of each bootstrap sample; equal documents give equal samples, whatever was submitted."""
     place = {document: index for index, document in enumerate(sorted(set(documents)))}
     true, found = row_set(truth), row_set(submitted)
@@ -126,10 +121,9 @@ def _bootstrap(counts: np.ndarray) -> np.ndarray:
 
 
 def recall_bound(n_found: int, n_missed: int) -> float:
-    """Return the lower confidence bound of the recall, at the level LEVEL; 0 without true rows.
+    """Return the lower confidence bound of the recall, at the level LEVEL; 0 without true rows (Clopper-Pearson).
 
-    The one-sided bound of Clopper & Pearson (1934). Rows of one document are not independent, so the true bound is
-    even lower.
+    Rows of one document are not independent, so the true bound is even lower.
 
     >>> [round(recall_bound(n, 0), 3) for n in (147, 299, 600)]
     [0.98, 0.99, 0.995]
@@ -203,11 +197,10 @@ def counts_by_threshold(
 def safe_threshold(counts: np.ndarray) -> tuple[float, float]:
     """Return the highest F5 of O_THRESHOLDS, and a threshold that is as good within the error and misses less.
 
-    `counts` are right, false and missed rows (threshold, document, 3). Few documents with PII cannot tell thresholds
-    apart, and a miss costs F5 as much as 25 false rows. So the highest threshold up to CAUTIOUS_O_THRESHOLD is taken
-    whose F5 is within one standard error of the best (Breiman et al. 1984, section 3.4.3; the error by bootstrap over
-    documents). If the best one is higher, it is taken. Thresholds below MIN_O_THRESHOLD lost more on new documents than
-    they had gained out of fold, and are never taken.
+    `counts` are right, false and missed rows (threshold, document, 3). Because a miss costs as much as 25 false rows,
+    the threshold leans to recall: it is the highest up to CAUTIOUS_O_THRESHOLD whose F5 is within one standard error of
+    the best (Breiman et al. 1984, section 3.4.3), or the best itself if that is higher. It is never below
+    MIN_O_THRESHOLD: lower ones lost more on new documents than they had gained out of fold.
     """
     import pandas as pd
 

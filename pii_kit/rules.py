@@ -1,8 +1,8 @@
 """Correct decided labels with rules: what a threshold on single tokens cannot know.
 
-A rule takes a document, its labels (token) and its probabilities (token, label), and returns new labels. A rule keeps
-valid BIO labels valid, does not change its arguments, and changes nothing when it is applied a second time. Each is
-linear in the length of the document, however long a single token is.
+A rule takes a document, its labels (token) and its probabilities (token, label), and returns new labels. It keeps valid
+BIO labels valid, does not change its arguments, and changes nothing when it is applied again. Its time is linear in the
+length of the document.
 """
 
 import re
@@ -24,9 +24,7 @@ from pii_kit.lexicon import in_lower_case
 Rule = Callable[[Document, Sequence[str], np.ndarray], list[str]]
 
 MIN_ID_LENGTH, MAX_ID_LENGTH = 4, 25  # characters; the bounds of the 1st place
-# A name of one token is copied to its other mentions where its P(O) is below this, and `keep_sure` keeps such tokens.
-# From .01 to .1 the gain of copied names was about the same, out of fold on the 340 development documents.
-SURE = 0.02
+SURE = 0.02  # P(O) below which a name is copied to its other mentions, and which `keep_sure` keeps
 MIN_NAME_LENGTH = 3
 _in_lower_case = lru_cache(4)(in_lower_case)  # rules run at many thresholds on one document
 HEAD_TOKENS = 40  # an author line stands among the first tokens of a document, or is its last line
@@ -66,8 +64,7 @@ CONNECTORS = _NAME_CHARACTERS.union((
 def whitespace_is_outside(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Label whitespace tokens O, except between two tokens of one STREET_ADDRESS (train.json is labelled so).
 
-    A token after removed whitespace starts a new entity: a line break between two names of a list is much more common
-    than one inside a name.
+    A token after removed whitespace starts a new entity: a line break mostly stands between two names of a list.
     """
     result = list(labels)
     if not (spaces := [index for index in pii_places(labels) if document.tokens[index].isspace()]):
@@ -82,10 +79,10 @@ def whitespace_is_outside(document: Document, labels: Sequence[str], probabiliti
 
 
 def names_are_title_case(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
-    """Set NAME_STUDENT tokens that cannot be part of a name to O: lower case, digits, "_", Dr, Mr, Ms, Mrs, By.
+    """Set NAME_STUDENT tokens that cannot be part of a name to O: lower case, digits, "_", Dr, Mr, By (1st place).
 
-    Source: 1st place. All 4,394 true names of the full training set are in title case. A connector between two words
-    of a name ("da", "van", "-") keeps its label. In a document without capital letters, names may be in lower case.
+    A connector between two words of a name ("da", "-") keeps its label. In a document without capital letters, names
+    may be in lower case.
     """
     result, tokens = list(labels), document.tokens
     if f"B-{NAME_STUDENT}" in labels and _in_lower_case(tokens):
@@ -93,12 +90,12 @@ def names_are_title_case(document: Document, labels: Sequence[str], probabilitie
     for first, end, pii_type in spans_of(labels, joined=True):
         if pii_type != NAME_STUDENT:
             continue
-        words = [i for i in range(first, end) if is_name_word(tokens[i])]
-        kept = set(words)
+        words = [index for index in range(first, end) if is_name_word(tokens[index])]
+        name = set(words)
         for before, after in pairwise(words):
             if CONNECTORS.issuperset(document.tokens[before + 1 : after]):
-                kept.update(range(before + 1, after))
-        result[first:end] = [label if first + i in kept else OUTSIDE for i, label in enumerate(labels[first:end])]
+                name.update(range(before + 1, after))
+        result[first:end] = [labels[index] if index in name else OUTSIDE for index in range(first, end)]
     return repair_bio(result)
 
 
@@ -136,8 +133,8 @@ def add_phone_numbers(document: Document, labels: Sequence[str], probabilities: 
 def add_author_lines(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Label two to four name words after "By", "Submitted by", "Name:" etc. on one line as NAME_STUDENT.
 
-    Only at the head of a document and on its last line: elsewhere such lines cite somebody. Words that all stand in
-    lower case somewhere in the document too are a title ("By Mind Mapping").
+    Only at the head of a document and on its last line: elsewhere such lines cite somebody. Words that the document
+    also has in lower case are a title ("By Mind Mapping").
     """
     tokens = document.tokens
     lower = {token for token in tokens if token.islower()}
@@ -155,8 +152,7 @@ def add_author_lines(document: Document, labels: Sequence[str], probabilities: n
 def propagate_lone_names(document: Document, labels: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """Copy the label of a name of one token, predicted with P(O) < SURE, to its other mentions in title case.
 
-    "My name is Anna" shows what "They asked Anna" alone does not. Words that the document also has in lower case are
-    left alone, and copied labels are not copied again.
+    Words that the document also has in lower case are left alone.
     """
     tokens = document.tokens
     sure = {
@@ -175,7 +171,7 @@ def propagate_lone_names(document: Document, labels: Sequence[str], probabilitie
 
 
 # Applied in this order: first drop what cannot be right, then add what is missing, and copy names last, so that no
-# wrong name is copied. The ledger in submissions/ has the measured effect of these rules and of removed ones.
+# wrong name is copied. The ledger in submissions/ has their measured effect.
 RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
@@ -211,28 +207,16 @@ def apply_rules(
     if unknown := [name for name in names if name not in RULES]:
         raise KitError(f"unknown rule {', '.join(map(repr, unknown))}; expected some of {', '.join(RULES)}")
     result = list(labels)
-    for name, rule in RULES.items():
-        if name in names:
-            before, result = result, rule(document, result, probabilities)
-            if keep_sure:
-                result = _with_sure(document, before, result, probabilities)
+    for rule in (rule for name, rule in RULES.items() if name in names):
+        before, result = result, rule(document, result, probabilities)
+        removed = [token for token in pii_places(before) if result[token] == OUTSIDE] if keep_sure else []
+        sure = {token for token in removed if probabilities[token, OUTSIDE_ID] < SURE}
+        if sure := {token for token in sure if not document.tokens[token].isspace()}:
+            for token in pii_places(before):  # a token after a removed one may have become the first of an entity
+                if token in sure or type_of(result[token]) == type_of(before[token]):
+                    result[token] = before[token]
+            result = repair_bio(result)
     return result
-
-
-def _with_sure(document: Document, before: Sequence[str], after: list[str], probabilities: np.ndarray) -> list[str]:
-    """Give labels that a rule has removed back to tokens that are PII for sure; whitespace never is."""
-    sure = {
-        token
-        for token in pii_places(before)
-        if after[token] == OUTSIDE and probabilities[token, OUTSIDE_ID] < SURE and not document.tokens[token].isspace()
-    }
-    if not sure:
-        return after
-    result = list(after)
-    for token in pii_places(before):  # a token after a removed one may have become the first of an entity
-        if token in sure or type_of(after[token]) == type_of(before[token]):
-            result[token] = before[token]
-    return repair_bio(result)
 
 
 def label_document(
@@ -250,22 +234,18 @@ def label_document(
 
 
 def matched_tokens(document: Document, pattern: re.Pattern) -> list[tuple[int, int]]:
-    """Find a pattern in the joined tokens; return (first token, end token) of each match.
+    """Find a pattern in the joined tokens; return (first token, end token) of each match, of its last group if any.
 
-    A token that a match covers in part counts. If the pattern has groups, the match is the last group that took part,
-    and a match without one is skipped.
+    A token that a match covers in part counts. A match without one of the pattern's groups is skipped.
     """
     matches = pattern.finditer(join_tokens(document.tokens, document.trailing_whitespace))
     places = [match.span(match.lastindex or 0) for match in matches if match.lastindex or not pattern.groups]
-    if not places:
-        return []
-    edges = token_edges(document)
+    edges = token_edges(document) if places else []
     return [covered_tokens(edges, start, end) for start, end in places]
 
 
 def is_name_word(token: str) -> bool:
-    """Check whether a token can be part of a name: it starts with a letter that is not lower case, and has only
-    letters, apostrophes, hyphens and full stops; titles such as "Dr" are excluded.
+    """Check that a token is no title and has only letters, the first a capital, apostrophes, hyphens and full stops.
 
     >>> [is_name_word(token) for token in ("Anna", "O'Hara", "LUND", "J.", "李", "anna", "Anna_1", "Mrs.", "'s", "-")]
     [True, True, True, True, True, False, False, False, False, False]

@@ -74,10 +74,9 @@ def read_submission(path: str | Path, documents: Iterable[Document] | None) -> "
 
 
 def check_submission(path: str | Path, documents: Iterable[Document] | None) -> list[str]:
-    """Return every problem for which Kaggle would refuse the file, or a row cannot be right; an empty list if none.
+    """Return every problem for which Kaggle would refuse the file, or a row cannot be right.
 
-    Without documents (None), rows may name any document and token. Problems name their rows by the expected row_id:
-    the first row after the header is row 0.
+    Without documents (None), rows may name any document and token. The first row after the header is row 0.
 
     Raises:
         KitError: the file cannot be read as a csv table.
@@ -103,9 +102,10 @@ def check_submission(path: str | Path, documents: Iterable[Document] | None) -> 
     for row, values in enumerate(table.fillna("").itertuples(index=False, name=None)):
         for problem in _problems(row, values, n_tokens, seen):
             bad_rows.setdefault(problem, []).append(str(row))
+    if NOT_COUNTING in bad_rows:  # mostly a consequence of the others
+        bad_rows[NOT_COUNTING] = bad_rows.pop(NOT_COUNTING)
     problems = []
-    for problem in sorted(bad_rows, key=lambda problem: problem == NOT_COUNTING):  # mostly a consequence of the others
-        rows = bad_rows[problem]
+    for problem, rows in bad_rows.items():
         more = f" and {len(rows) - ROWS_NAMED} more" * (len(rows) > ROWS_NAMED)
         problems.append(f"{problem} (row{'s' * (len(rows) > 1)} {', '.join(rows[:ROWS_NAMED])}{more})")
     return problems

@@ -20,9 +20,9 @@ PII_BELOW = 0.9  # a token with a teacher's P(O) below this counts as PII when a
 class Window:
     """A part of a document that fits the model. Arrays are (piece,), except `probabilities`.
 
-    `token_index` is the token that starts with the piece; NO_TOKEN on its other pieces and on special pieces. `labels`
-    are label ids on the first piece of each token, IGNORED elsewhere; None if the document is unlabelled.
-    `probabilities` are a teacher's for the whole document (token, label); its windows share the array.
+    `token_index` is the token that starts with the piece, or NO_TOKEN. `labels` are label ids on the first piece of
+    each token, IGNORED elsewhere; None if the document is unlabelled. `probabilities` (token, label) are a teacher's
+    for the whole document.
     """
 
     document: int
@@ -53,23 +53,16 @@ class Window:
         return targets
 
 
-def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int] | None = None) -> list[range]:
+def window_spans(n: int, *, size: int, overlap: int, starts: Sequence[int]) -> list[range]:
     """Return the windows of n pieces, each at most `size` long. Neighbours share at least `overlap` pieces if they can.
 
-    Windows start and end between tokens, which begin at `starts` (default: at each piece). Only a token that is longer
-    than `size` is cut.
+    Windows start and end between tokens, which begin at `starts`. Only a token that is longer than `size` is cut.
 
-    Raises:
-        ValueError: `overlap` is negative or not below `size`.
-
-    >>> window_spans(10, size=4, overlap=1)
-    [range(0, 4), range(3, 7), range(6, 10)]
     >>> window_spans(10, size=4, overlap=1, starts=[0, 3, 5, 7, 8])
     [range(0, 3), range(3, 7), range(5, 8), range(7, 10)]
     """
-    if not 0 <= overlap < size:
-        raise ValueError(f"windows of {size} pieces cannot overlap by {overlap}")
-    edges = [*(range(n) if starts is None else starts), n]
+    assert 0 <= overlap < size, f"windows of {size} pieces cannot overlap by {overlap}"
+    edges = [*starts, n]
     spans, start = [], 0
     while n:
         fits = edges[bisect_right(edges, start + size) - 1]
@@ -123,10 +116,7 @@ def cut_windows(document: Document, tokenizer: PieceTokenizer, *, size: int, ove
 def merge_windows(
     n_tokens: int, windows: Iterable[Window], probabilities: Iterable[np.ndarray], n_labels: int
 ) -> np.ndarray:
-    """Merge probabilities (piece, label) of a document's windows into (token, label): the mean over windows.
-
-    Those of a token that is in no window are zero.
-    """
+    """Merge probabilities (piece, label) of a document's windows into (token, label): the mean over windows."""
     total = np.zeros((n_tokens, n_labels))
     count = np.zeros((n_tokens, 1))
     for window, scores in zip(windows, probabilities, strict=True):
@@ -171,10 +161,9 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, np.ndarray]:
         "attention_mask": (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64),
         "feature_ids": padded([window.features for window in windows], 0),
     }
+    labels = [window.labels for window in windows if window.labels is not None]
     if any(window.probabilities is not None for window in windows):
-        batch["labels"] = padded([window.soft_labels() for window in windows], 0, np.float32)  # (batch, piece, label)
-    else:
-        labels = [window.labels for window in windows if window.labels is not None]
-        if len(labels) == len(windows):
-            batch["labels"] = padded(labels, IGNORED)
+        batch["labels"] = padded([window.soft_labels() for window in windows], 0, np.float32)
+    elif len(labels) == len(windows):
+        batch["labels"] = padded(labels, IGNORED)
     return batch

@@ -1,7 +1,6 @@
 """Lexicon features of a token: its casing, and its entries in public word lists.
 
-Each feature has a few categories. `features_of` returns rows of one table that holds the categories of all features, so
-that a model needs one embedding, whose rows it adds up.
+One table holds the categories of all features, so that a model adds up rows of one embedding.
 """
 
 import lzma
@@ -46,13 +45,9 @@ def casing_of(token: str) -> int:
 @cache
 def read_lexicon() -> dict[str, tuple[int, ...]]:
     """Return the categories (list) of each word in lower case."""
-    lines = lzma.decompress(FILE.read_bytes()).decode("utf-8").splitlines()
-    shared: dict[str, tuple[int, ...]] = {}
-    lexicon = {}
-    for line in lines:
-        word, digits = line.split("\t")
-        lexicon[word] = shared.setdefault(digits, tuple(map(int, digits)))
-    return lexicon
+    lines = [line.split("\t") for line in lzma.decompress(FILE.read_bytes()).decode("utf-8").splitlines()]
+    categories = {digits: tuple(map(int, digits)) for _, digits in lines}
+    return {word: categories[digits] for word, digits in lines}
 
 
 def in_lower_case(tokens: Sequence[str]) -> bool:
@@ -73,8 +68,9 @@ def look_up(token: str) -> tuple[int, ...]:
     """
     lexicon, word = read_lexicon(), token.lower()
     forms = {word} if word.isascii() else {word, without_accents(word)}
-    found = [lexicon[form] for form in forms if form in lexicon]
-    return tuple(map(max, *found, (0,) * len(LISTS))) if found else (MISSPELT if _is_misspelt(word) else 0, 0, 0, 0)
+    entries = [lexicon[form] for form in forms if form in lexicon]
+    unknown = (0 if entries or not _is_misspelt(word) else MISSPELT, 0, 0, 0)
+    return tuple(map(max, *entries, unknown)) if entries else unknown
 
 
 def without_accents(text: str) -> str:
