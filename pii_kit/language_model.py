@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -27,8 +27,9 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, write_json
+from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.models.network import load_model, precision, save_model, working_devices
-from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, State, without_memory
+from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, State
 from pii_kit.training.optim import build_optimizer
 from pii_kit.training.processes import progress_bar, random_states, set_random_states
 from pii_kit.training.runs import locked
@@ -36,8 +37,8 @@ from pii_kit.training.runs import locked
 logger = logging.getLogger(__name__)
 IGNORED = -100  # target after the end of a stream
 CHECKPOINT_SECONDS = 600
-FILE = "model.safetensors"
-NOT_SIZES = ("transformers_version", "architectures", "dtype")  # of a configuration; a loaded model's has them too
+WEIGHT_DECAY, CLIP_NORM = 1.2e-6, 0.25  # the published training code's
+EVAL_STREAMS = 8  # read in parallel in validation and test
 
 
 class Split(NamedTuple):
@@ -120,18 +121,11 @@ def compressed_bpc(text: bytes, *, after: bytes = b"") -> dict[str, float]:
 
 @torch.inference_mode()
 def bits_per_character(
-    model: ShaRnnForCausalLM,
-    text: bytes,
-    *,
-    window_size: int = 256,
-    n_streams: int = 1,
-    back_off: bool = False,
-    progress: bool = False,
+    model: ShaRnnForCausalLM, text: bytes, *, window_size: int = 256, n_streams: int = 1, progress: bool = False
 ) -> float:
     """Return the mean cross-entropy / ln 2 over all bytes of `text` except the first; state and memory are carried.
 
-    More streams are faster, but each one begins without a state. With `back_off` the memory is emptied after each
-    window, so that only the LSTM state is carried. Raises KitError for a text of fewer than two bytes.
+    More streams are faster, but each one begins without a state. Raises KitError for a text of fewer than two bytes.
     """
     if len(text) < 2:
         raise KitError(f"a text of {len(text)} bytes: expected at least 2, since the first is not predicted")
@@ -139,14 +133,13 @@ def bits_per_character(
     if model.config.attention_layers and 0 < memory_size <= window_size:
         logger.warning("a memory of %d positions has no room beside windows of %d: unused", memory_size, window_size)
     model.eval()
-    inputs, targets = streams(text, min(n_streams, len(text) - 1))
+    inputs, targets = (part.to(model.device) for part in streams(text, min(n_streams, len(text) - 1)))
     state, nats = None, 0.0
     for begin in tqdm(range(0, inputs.shape[1], window_size), desc="windows", disable=not progress):
         window = slice(begin, begin + window_size)
-        labels = targets[:, window].long().to(model.device)
-        loss, _, state = model(inputs[:, window].long().to(model.device), state=state, labels=labels)
+        labels = targets[:, window].long()
+        loss, _, state = model(inputs[:, window].long(), state=state, labels=labels)
         nats += loss.double().item() * int((labels != IGNORED).sum())
-        state = without_memory(state) if back_off else state
     return nats / (len(text) - 1) / math.log(2)
 
 
@@ -156,8 +149,7 @@ def bpc_by_memory(
     """Return one row per memory size, with the columns `memory`, `bpc` of `text`, and `seconds`."""
     trained, rows = model.config.memory_size, []
     for size in memory_sizes:
-        model.config.memory_size = size
-        began = time.perf_counter()
+        model.config.memory_size, began = size, time.perf_counter()
         bpc = bits_per_character(model, text, window_size=window_size, n_streams=n_streams)
         rows.append({"memory": size, "bpc": bpc, "seconds": time.perf_counter() - began})
     model.config.memory_size = trained
@@ -187,14 +179,10 @@ class LanguageModelConfig(BaseModel, frozen=True, extra="forbid"):
     epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=8, ge=1, description="streams read in parallel")
     window_size: int = Field(default=128, ge=5, description="longest window, in bytes")
-    optimizer: str = Field(default="lamb", pattern="^(lamb|adamw|adam)$")
+    optimizer: Literal["lamb", "adamw", "adam"] = "lamb"
     learning_rate: float = Field(default=1e-3, gt=0, description="rate after the warm-up, constant")
-    weight_decay: float = Field(default=1.2e-6, ge=0)
-    clip_norm: float = Field(default=0.25, gt=0, description="largest norm of the gradient")
     warmup_steps: int = Field(default=200, ge=0, description="steps in which the rate rises linearly")
-    mixed_precision: str = Field(default="auto", pattern="^(auto|no|bf16)$")
     eval_steps: int | None = Field(default=None, ge=1, description="windows between validations; None: one per epoch")
-    eval_streams: int = Field(default=8, ge=1, description="streams read in parallel in validation and test")
     seed: int = 0
 
 
@@ -224,7 +212,7 @@ def train_language_model(
     deadline: float = math.inf,
     source: str = "the text",
 ) -> dict:
-    """Train on the first 90% of a text, validate on the next 5%, and test the kept weights on the last 5%.
+    """Train on the first 90% of a text, validate on the next 5%, and test the best weights on the last 5%.
 
     A resumed run ends with the weights of an uninterrupted one, bit for bit on the CPU of one machine. Resuming a
     finished run changes nothing, unless `config.epochs` is larger than before.
@@ -234,12 +222,12 @@ def train_language_model(
         sizes: sizes of a new model.
         config: settings; a resumed run may change only the number of epochs.
         folder: folder of the run, new unless `resume`.
-        start: folder of another run, to start from its kept weights, with its sizes instead of `sizes`.
+        start: folder of another run, to start from its best weights, with its sizes instead of `sizes`.
         resume: continue the run in `folder`.
         deadline: time of `time.monotonic()` at which to write a checkpoint and stop.
 
     Returns:
-        The result, also in result.json: the history's row of the kept weights, `test_bpc`, `elapsed_seconds` of all
+        The result, also in result.json: the history's row of the best weights, `test_bpc`, `elapsed_seconds` of all
         sessions, `parameters` and `device`.
 
     Raises:
@@ -251,10 +239,10 @@ def train_language_model(
     torch.manual_seed(config.seed)
     model: Any = load_language_model(start) if start else ShaRnnForCausalLM(sizes)
     record = {
-        "text": {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()},
-        "start": hashlib.sha256((Path(start) / "model" / FILE).read_bytes()).hexdigest() if start else None,
-        "model": {name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_SIZES},
-        "training": config.model_dump(exclude={"epochs"}),
+        "text_sha256": hashlib.sha256(text).hexdigest(),
+        "start_sha256": fingerprint_weights(Path(start) / "model") if start else None,
+        **{name: getattr(model.config, name) for name in ShaRnnConfig.__annotations__},
+        **config.model_dump(exclude={"epochs"}),
     }
     device = working_devices()[0]
     _open_run(folder, record, resume)
@@ -267,12 +255,12 @@ def train_language_model(
                 logger.info("%s: finished, %d of %d epochs; nothing to do", folder, done, config.epochs)
                 return read_json(folder / "result.json")
         training.run()
-        kept = load_language_model(folder, device=device)
+        best = load_language_model(folder, device=device)
         result = {
             **min(training.position.history, key=lambda row: row["validation_bpc"]),
-            "test_bpc": training.bpc(kept, training.split.test),
+            "test_bpc": training.bpc(best, training.split.test),
             "elapsed_seconds": training.position.seconds,
-            "parameters": kept.num_parameters(),
+            "parameters": best.num_parameters(),
             "device": f"CPU, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(),
         }
         write_json(folder / "result.json", result)
@@ -280,7 +268,7 @@ def train_language_model(
 
 
 def load_language_model(folder: str | Path, *, device: str | torch.device = "cpu") -> ShaRnnForCausalLM:
-    """Load the kept model of a run, in evaluation mode. Raises KitError if it is missing or damaged."""
+    """Load the best model of a run, in evaluation mode. Raises KitError if it is missing or damaged."""
     inside = Path(folder) / "model"
     if not inside.is_dir():
         raise KitError(f"{folder}: not the folder of a trained language model (no folder 'model' in it)")
@@ -295,10 +283,10 @@ def _open_run(folder: Path, record: dict, resume: bool) -> None:
         if path.exists():
             raise KitError(f"{folder}: holds a run already; resume it, or choose another folder")
         return write_json(path, record)
-    before, now = (pd.json_normalize(content).to_dict("records")[0] for content in (read_json(path), record))
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
-            changed = f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
+    before = read_json(path)
+    for name, value in record.items():
+        if before.get(name) != value:
+            changed = f"{name} was {before.get(name)!r}, now {value!r}"
             raise KitError(f"{folder}: cannot be resumed: {changed}; use the settings that the run was started with")
 
 
@@ -310,13 +298,11 @@ class _Training:
     ):
         self.model, self.split, self.config, self.folder, self.deadline = model, split, config, folder, deadline
         self.inputs, self.targets = (part.to(model.device) for part in streams(split.train, config.batch_size))
-        self.optimizer = build_optimizer(
-            model, name=config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
-        )
+        rates = {"learning_rate": config.learning_rate, "weight_decay": WEIGHT_DECAY}
+        self.optimizer = build_optimizer(model, name=config.optimizer, **rates)
         self.position, self.state, self.began = Position(), State(), time.monotonic()
-        found = {"bf16": torch.bfloat16, "no": torch.float32}.get(config.mixed_precision)
-        is_bf16 = (found or precision(model.device, model)) == torch.bfloat16
-        self.autocast = partial(torch.autocast, model.device.type, torch.bfloat16, enabled=is_bf16)
+        dtype = precision(model.device, model)
+        self.autocast = partial(torch.autocast, model.device.type, dtype, enabled=dtype != torch.float32)
 
     def run(self) -> None:
         """Train until the last epoch or the deadline."""
@@ -359,17 +345,16 @@ class _Training:
         inputs, labels = self.inputs[:, window].long(), self.targets[:, window].long()
         with self.autocast():
             loss, _, self.state = self.model(inputs, state=self.state, labels=labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise KitError(f"the loss is {value} at {self.position}: lower the learning rate")
+        if not loss.isfinite():
+            raise KitError(f"the loss is {loss.item()} at {self.position}: lower the learning rate")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return value
+        return loss.item()
 
     def bpc(self, model: ShaRnnForCausalLM, text: bytes) -> float:
-        return bits_per_character(model, text, window_size=self.config.window_size, n_streams=self.config.eval_streams)
+        return bits_per_character(model, text, window_size=self.config.window_size, n_streams=EVAL_STREAMS)
 
     def validate(self, position: Position) -> None:
         """Append a row to the history, and keep the weights if their bpc is the lowest so far."""
@@ -390,17 +375,12 @@ class _Training:
 
     def save(self) -> None:
         """Replace the checkpoint."""
-        content = {
-            "position": asdict(self.position),
-            "state": self.state,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": random_states(str(self.model.device)),
-        }
+        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "state": self.state}
+        parts |= {"position": asdict(self.position), "random": random_states(str(self.model.device))}
         path = self.folder / "checkpoint.pt"
         try:
             with atomic_write(path) as handle:
-                torch.save(content, handle.buffer)
+                torch.save(parts, handle.buffer)
         except (OSError, RuntimeError) as error:
             raise KitError(f"{path}: cannot be written ({in_one_line(error)}); the one before is unchanged") from None
 
@@ -412,11 +392,11 @@ class _Training:
         try:
             if damaged := zipfile.ZipFile(path).testzip():  # torch.load compares no checksums
                 raise ValueError(f"{damaged} has another checksum")
-            found = torch.load(path, map_location=self.model.device, weights_only=True)
-            self.model.load_state_dict(found["model"])
-            self.optimizer.load_state_dict(found["optimizer"])
-            set_random_states(str(self.model.device), found["random"])
-            self.state, self.position = found["state"], Position(**found["position"])
+            parts = torch.load(path, map_location=self.model.device, weights_only=True)
+            self.model.load_state_dict(parts["model"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+            set_random_states(str(self.model.device), parts["random"])
+            self.state, self.position = parts["state"], Position(**parts["position"])
         except Exception as error:  # whatever torch and zipfile raise for damaged files
             raise KitError(f"{path}: damaged, cannot be resumed from: {in_one_line(error)}") from None
         self.began -= self.position.seconds

@@ -34,9 +34,7 @@ from pii_kit.language_model import (
 LINES = "Ä line.\n".encode() * 50
 RANDOM = bytes(torch.randint(0, 256, (301,), generator=torch.Generator().manual_seed(0)).tolist())
 FISH = b"One fish, two fish, red fish, blue fish. " * 30
-SMALL = LanguageModelConfig(
-    epochs=2, batch_size=3, window_size=24, eval_steps=7, warmup_steps=5, learning_rate=1e-2, eval_streams=8
-)
+SMALL = LanguageModelConfig(epochs=2, batch_size=3, window_size=24, eval_steps=7, warmup_steps=5, learning_rate=1e-2)
 
 
 @given(st.binary(min_size=0, max_size=500))
@@ -57,18 +55,11 @@ def test_every_byte_except_the_first_is_a_target_once_and_follows_its_input(text
     assert all(row.tolist() == sorted(row.tolist(), reverse=True) for row in real)  # padding only at the end
 
 
-@pytest.mark.parametrize(("n_positions", "size"), [(1, 8), (8, 8), (9, 8), (5000, 64)])
-def test_windows_are_consecutive_and_complete_and_depend_on_the_seed_only(n_positions, size):
-    cut = list(varied_windows(n_positions, size, seed="1 2"))
-    assert [position for window in cut for position in range(n_positions)[window]] == list(range(n_positions))
-    assert all(1 <= window.stop - window.start <= size for window in cut)
-    assert cut == list(varied_windows(n_positions, size, seed="1 2"))
-    assert n_positions < 100 or cut != list(varied_windows(n_positions, size, seed="1 3"))
-
-
-def test_window_lengths_are_distributed_as_in_the_published_code():
-    cut = list(varied_windows(2_000_000, 200, seed=0))[:-1]
-    lengths = torch.tensor([window.stop - window.start for window in cut]).float()
+def test_windows_are_consecutive_and_their_lengths_are_distributed_as_in_the_published_code():
+    cut = list(varied_windows(2_000_000, 200, seed=0))
+    assert [window.start for window in cut] == [0, *(window.stop for window in cut[:-1])] and cut[-1].stop == 2_000_000
+    assert cut == list(varied_windows(2_000_000, 200, seed=0)) != list(varied_windows(2_000_000, 200, seed=1))
+    lengths = torch.tensor([window.stop - window.start for window in cut[:-1]]).float()
     assert lengths.min() >= 5 and lengths.max() == 200
     half = lengths < 150
     assert half.float().mean().item() == pytest.approx(0.05, abs=0.01)
@@ -112,7 +103,7 @@ def one_by_one(model, text):
     return nats / (len(text) - 1) / math.log(2)
 
 
-@pytest.mark.parametrize("n_bytes", [2, 3, 64, 65, 66, 301])
+@pytest.mark.parametrize("n_bytes", [2, 65, 301])
 def test_bpc_equals_that_of_reading_byte_by_byte(n_bytes):
     model = tiny_language_model(vocab_size=256, memory_size=1000)
     computed = bits_per_character(model, RANDOM[:n_bytes], window_size=64)
@@ -126,29 +117,13 @@ def test_parallel_streams_equal_the_parts_of_the_text_read_separately():
     assert together == pytest.approx(sum(halves) / 2, abs=1e-5)
 
 
-def test_backing_off_equals_a_memory_of_size_0():
-    model = tiny_language_model(vocab_size=256)
-    backed_off = bits_per_character(model, RANDOM, window_size=10, back_off=True)
-    with_memory = bits_per_character(model, RANDOM, window_size=10)
-    assert backed_off != pytest.approx(with_memory, abs=1e-7)
-    table = bpc_by_memory(model, RANDOM, [0, 20], window_size=10)
-    assert table["memory"].tolist() == [0, 20] and (table["seconds"] > 0).all()
-    assert table["bpc"].tolist() == pytest.approx([backed_off, with_memory], abs=1e-6)
-    assert model.config.memory_size == 20
-
-
-def test_a_memory_that_no_window_can_see_is_said(caplog):
+def test_bpc_is_measured_by_memory_size_and_a_memory_that_no_window_can_see_is_said(caplog):
     model = tiny_language_model(vocab_size=256, memory_size=20)
-    for window_size, n_warnings in ((19, 0), (20, 1)):
-        bits_per_character(model, RANDOM, window_size=window_size)
-        assert len(caplog.messages) == n_warnings
+    table = bpc_by_memory(model, RANDOM, [0, 20], window_size=19)
+    assert table["memory"].tolist() == [0, 20] and (table["seconds"] > 0).all() and not caplog.messages
+    assert table["bpc"][1] == bits_per_character(model, RANDOM, window_size=19) != table["bpc"][0]
+    bits_per_character(model, RANDOM, window_size=20)
     assert "memory of 20 positions" in caplog.messages[0] and "windows of 20" in caplog.messages[0]
-
-
-@pytest.mark.parametrize("text", [b"", b"a"])
-def test_a_text_of_fewer_than_two_bytes_is_refused(text):
-    with pytest.raises(KitError, match=f"a text of {len(text)} bytes: expected at least 2"):
-        bits_per_character(tiny_language_model(vocab_size=256), text)
 
 
 @torch.no_grad()
@@ -204,23 +179,15 @@ def assert_equal_runs(one, other):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A function from a precision to the folder of a training that nothing interrupts."""
-    folder = tmp_path_factory.mktemp("whole")
-
-    def run(mixed_precision):
-        if not (folder / mixed_precision).exists():
-            train(folder / mixed_precision, settings(mixed_precision=mixed_precision))
-        return folder / mixed_precision
-
-    return run
+    """The folder of a training that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(folder)
+    return folder
 
 
-@pytest.mark.parametrize(("steps", "mixed_precision"), [(2, "no"), (17, "no"), (26, "no"), (17, "bf16")])
-def test_a_killed_and_resumed_training_equals_an_uninterrupted_one(
-    steps, mixed_precision, whole, tmp_path, monkeypatch
-):
+@pytest.mark.parametrize("steps", [2, 17, 26])
+def test_a_killed_and_resumed_training_equals_an_uninterrupted_one(steps, whole, tmp_path, monkeypatch):
     """Killed before the first checkpoint, between checkpoints, and in the second epoch."""
-    config = settings(mixed_precision=mixed_precision)
     ticks, passed = itertools.count(), []
 
     def step(self, window, original=module._Training.step):
@@ -233,10 +200,10 @@ def test_a_killed_and_resumed_training_equals_an_uninterrupted_one(
         patch.setattr(module._Training, "step", step)
         patch.setattr(module, "CHECKPOINT_SECONDS", 12)  # every fourth step, by a clock of one second a look
         patch.setattr(module, "time", SimpleNamespace(monotonic=ticks.__next__))
-        train(tmp_path / "killed", config)
+        train(tmp_path / "killed")
     assert (tmp_path / "killed" / "checkpoint.pt").exists() == (steps > 2)
-    train(tmp_path / "killed", config, resume=True)
-    assert_equal_runs(whole(mixed_precision), tmp_path / "killed")
+    train(tmp_path / "killed", resume=True)
+    assert_equal_runs(whole, tmp_path / "killed")
 
 
 @pytest.mark.parametrize("eval_steps", [None, 3])
@@ -253,14 +220,6 @@ def test_a_training_that_ends_at_each_window_and_is_resumed_equals_an_uninterrup
     assert_equal_runs(tmp_path / "whole", tmp_path / "timed_out")
 
 
-def test_elapsed_seconds_count_all_sessions(tmp_path, monkeypatch):
-    """Each look at the clock takes a second, and an hour passes between the sessions."""
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=itertools.count().__next__))
-    first = train(tmp_path, deadline=20)["elapsed_seconds"]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=itertools.count(3600).__next__))
-    assert 0 < first < train(tmp_path, resume=True)["elapsed_seconds"] < 3600
-
-
 def test_a_language_model_learns_its_text_and_keeps_the_best_weights(tmp_path):
     result = train(tmp_path, settings(epochs=6), model=sizes(dropout=0.0))
     history = read_json(tmp_path / "history.json")
@@ -272,19 +231,6 @@ def test_a_language_model_learns_its_text_and_keeps_the_best_weights(tmp_path):
     assert read_json(tmp_path / "result.json") == result
 
 
-def test_the_learning_rate_warms_up_and_stays_constant(tmp_path, monkeypatch):
-    rates = []
-
-    def step(self, window, original=module._Training.step):
-        loss = original(self, window)
-        rates.append(self.optimizer.param_groups[0]["lr"])
-        return loss
-
-    monkeypatch.setattr(module._Training, "step", step)
-    train(tmp_path, settings(epochs=1, learning_rate=0.01))
-    assert rates[:6] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01, 0.01]) and set(rates[5:]) == {0.01}
-
-
 def test_a_second_pass_starts_from_the_best_weights_of_another_run(tmp_path):
     """The rate is so high that the last weights of the first run are not the best."""
     first = train(tmp_path / "first", settings(learning_rate=1.0, eval_steps=2, epochs=1))
@@ -293,7 +239,7 @@ def test_a_second_pass_starts_from_the_best_weights_of_another_run(tmp_path):
     gentle = settings(learning_rate=1e-9, epochs=1, seed=125)
     second = train(tmp_path / "second", gentle, start=tmp_path / "first")
     assert second["validation_bpc"] == pytest.approx(first["validation_bpc"], abs=1e-4)
-    with pytest.raises(KitError, match="cannot be resumed: start was '"):
+    with pytest.raises(KitError, match="cannot be resumed: start_sha256 was '"):
         train(tmp_path / "second", gentle, resume=True)
 
 
@@ -309,8 +255,7 @@ def test_resuming_a_finished_run_says_so_and_does_nothing_unless_it_has_more_epo
 
 
 @pytest.mark.parametrize(
-    ("change", "optimizer"),
-    [({"attention_layers": []}, "lamb"), ({"attention_layers": [0, 1, 2]}, "adamw"), ({"memory_size": 0}, "adam")],
+    ("change", "optimizer"), [({"attention_layers": []}, "adamw"), ({"attention_layers": [0, 1, 2]}, "adam")]
 )
 def test_every_variant_trains(change, optimizer, tmp_path):
     train(tmp_path, settings(optimizer=optimizer), model=sizes(**change))
@@ -321,10 +266,10 @@ def test_every_variant_trains(change, optimizer, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "needle"),
     [
-        ({"model": sizes(hidden_size=32)}, r"model\.hidden_size was 16, now 32"),
-        ({"model": sizes(attention_layers=[0])}, r"model\.attention_layers was \[1\], now \[0\]"),
-        ({"config": settings(window_size=30)}, r"training\.window_size was 24, now 30"),
-        ({"text": FISH + b"!"}, r"text\.(bytes|sha256) was "),
+        ({"model": sizes(hidden_size=32)}, "hidden_size was 16, now 32"),
+        ({"model": sizes(attention_layers=[0])}, r"attention_layers was \[1\], now \[0\]"),
+        ({"config": settings(window_size=30)}, "window_size was 24, now 30"),
+        ({"text": FISH + b"!"}, "text_sha256 was "),
     ],
 )
 def test_a_run_is_not_resumed_with_other_sizes_settings_or_text(changes, needle, tmp_path):

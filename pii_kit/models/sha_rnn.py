@@ -397,11 +397,6 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
         return LanguageModelOutput(loss, logits, after)
 
 
-def without_memory(state: State) -> State:
-    """Return the LSTMs' part of a state; the paper calls a model without memory "back off"."""
-    return {name: tensor for name, tensor in state.items() if not name.startswith("memory")}
-
-
 AutoConfig.register(ShaRnnConfig.model_type, ShaRnnConfig)
 AutoModelForTokenClassification.register(ShaRnnConfig, ShaRnnForTokenClassification)
 AutoModelForCausalLM.register(ShaRnnConfig, ShaRnnForCausalLM)

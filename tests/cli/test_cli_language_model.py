@@ -88,7 +88,7 @@ CASES = {
     "lm train --data cut.xz --run run": "cut.xz: damaged",
     "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
     "lm train --data text.txt --run run --attention some": "expected none, all, or Block indices",
-    "lm train --data text.txt --run run --learning-rate -1": "lm train: learning_rate: Input should be greater than 0",
+    "lm train --data text.txt --run run --learning-rate -1": "lm train: learning_rate: expected greater than 0",
     "lm train --data text.txt --run run --attention 4": "not all within 0 to 3",
     "lm train --data text.txt --run run --resume": "run: not a run folder, because run.json is missing",
     "lm train --data text.txt --run text.txt/run": "text.txt/run",
