@@ -25,14 +25,10 @@ def test_the_notebooks_are_there():
 
 
 @EACH_NOTEBOOK
-def test_outputs_are_never_kept(path):
-    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells(path))
-
-
-@EACH_NOTEBOOK
-def test_a_notebook_first_says_what_it_asks_reads_and_writes(path):
+def test_a_notebook_first_says_what_it_asks_reads_and_writes_and_its_outputs_are_never_kept(path):
     first = source(cells(path, "markdown")[0])
     assert all(word in first for word in ("**Question:**", "**Reads:**", "**Writes:**"))
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells(path))
 
 
 @EACH_NOTEBOOK

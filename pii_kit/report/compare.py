@@ -121,11 +121,11 @@ def spacy_out_of_fold(
 
 
 def labelled_test_documents(folder: Path) -> list[Document]:
-    """Return a folder's test documents with the labels of test_labels.csv or test.json; [] if there are no labels."""
+    """Return a folder's test documents with the labels of test_labels.csv; [] if there is no such file."""
+    if not (folder / "test_labels.csv").is_file():
+        return []
     test = read_documents(folder / "test.json")
-    if (folder / "test_labels.csv").is_file():
-        return label_documents(test, read_submission(folder / "test_labels.csv", test))
-    return test if all(document.labels is not None for document in test) else []
+    return label_documents(test, read_submission(folder / "test_labels.csv", test))
 
 
 def f5_of_test(

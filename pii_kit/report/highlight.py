@@ -1,7 +1,7 @@
 """Show labelled documents: as HTML with coloured PII or errors, and as a picture before and after redaction."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from textwrap import wrap
 from typing import Any
@@ -21,13 +21,13 @@ FONT_SIZE, ADVANCE, LINE_HEIGHT = 9.0, 0.6021, 1.55
 MARGIN, GAP = 2, 4  # characters
 
 
-def highlight(document: Document, *, around: int | None = None) -> str:
-    """Return a labelled document as HTML with coloured entities; with `around`, only that many tokens around each."""
+def highlight(document: Document, *, around: int) -> str:
+    """Return the entities of a labelled document, coloured, with so many tokens around each, as HTML."""
     return _render(document, spans_of(true_labels(document)), TYPE_COLOURS, around)
 
 
-def highlight_errors(document: Document, labels: Sequence[str], *, around: int | None = None) -> str:
-    """Return a labelled document as HTML with its tokens coloured by `error_kind` of predicted `labels` (token)."""
+def highlight_errors(document: Document, labels: Sequence[str], *, around: int) -> str:
+    """Return the tokens with true or predicted PII, coloured by their `error_kind`, with tokens around, as HTML."""
     spans: list[tuple[int, int, str]] = []
     for index, (true, predicted) in enumerate(zip(true_labels(document), labels, strict=True)):
         if kind := error_kind(true, predicted):
@@ -38,13 +38,11 @@ def highlight_errors(document: Document, labels: Sequence[str], *, around: int |
     return _render(document, spans, {name: ERROR_COLOURS[name.rsplit(" ", 1)[0]] for *_, name in spans}, around)
 
 
-def _render(
-    document: Document, spans: Sequence[tuple[int, int, str]], colours: Mapping[str, str], around: int | None
-) -> str:
+def _render(document: Document, spans: Sequence[tuple[int, int, str]], colours: Mapping[str, str], around: int) -> str:
     edges, spaces, n_tokens = token_edges(document), document.trailing_whitespace, len(document.tokens)
     text = join_tokens(document.tokens, spaces)
-    ranges = [range(n_tokens)] if around is None else [range(first - around, end + around) for first, end, _ in spans]
-    near = sorted({token for of_span in ranges for token in of_span if 0 <= token < n_tokens})
+    ranges = [range(max(first - around, 0), min(end + around, n_tokens)) for first, end, _ in spans]
+    near = sorted(set(chain.from_iterable(ranges)))
     parts = []
     # Token numbers without a gap differ from their places in the list by the same number.
     for _, group in groupby(enumerate(near), key=lambda pair: pair[1] - pair[0]):
@@ -83,8 +81,8 @@ def draw_redaction(before: Document, after: Document, *, width: int = 56, n_line
                     ax.add_patch(Rectangle((start, row + 2.08), len(part), 0.84, color=TYPE_COLOURS[pii_type], lw=0))
                 ax.text(start, row + 2.5, part, **font)
                 start += len(part)
-    shown = {pii_type for lines in pages for _, types in lines for pii_type in types}
-    patches = [Patch(color=colour, label=name) for name, colour in TYPE_COLOURS.items() if name in shown]
+    drawn = {pii_type for lines in pages for _, types in lines for pii_type in types}
+    patches = [Patch(color=colour, label=name) for name, colour in TYPE_COLOURS.items() if name in drawn]
     ax.legend(handles=patches, ncols=7, frameon=False, fontsize=8, loc="lower left")
     return figure
 

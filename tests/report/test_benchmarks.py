@@ -23,9 +23,3 @@ def test_a_process_is_measured_with_what_it_printed_and_its_error_is_told():
     assert measured["alone"] == 3 and measured["wall"] > 0 and measured["cpu"] > 0 and measured["peak"] > 1
     with pytest.raises(KitError, match="no such thing"):
         bench.run([sys.executable, "-c", "raise SystemExit('no such thing')"])
-
-
-def test_documents_of_a_length_have_that_many_tokens(documents):
-    made = bench.cut_documents(documents[:2], 2, 3 * len(documents[0].tokens))
-    assert [document.number for document in made] == [0, 1] and made[0].tokens != made[1].tokens
-    assert all(abs(len(document.tokens) / len(documents[0].tokens) / 3 - 1) < 0.05 for document in made)

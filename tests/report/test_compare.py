@@ -148,14 +148,11 @@ def test_costs_are_measured_and_test_documents_are_scored_by_each_run_and_by_the
     assert found.to_dict() == {"all": 1.0, "nothing": 0.0, **expected}
 
 
-@pytest.mark.parametrize("place", ["test.json", "test_labels.csv", "nowhere"])
-def test_labels_of_test_documents_come_from_either_file(tmp_path, place):
-    write_documents(
-        tmp_path / "test.json", TEST if place == "test.json" else [replace(one, labels=None) for one in TEST]
-    )
-    if place == "test_labels.csv":
-        write_submission(tmp_path / place, true_rows(TEST))
-    assert compare.labelled_test_documents(tmp_path) == ([] if place == "nowhere" else TEST)
+def test_labels_of_test_documents_come_from_their_file(tmp_path):
+    write_documents(tmp_path / "test.json", [replace(document, labels=None) for document in TEST])
+    assert compare.labelled_test_documents(tmp_path) == []
+    write_submission(tmp_path / "test_labels.csv", true_rows(TEST))
+    assert compare.labelled_test_documents(tmp_path) == TEST
 
 
 def rows(*triples) -> pd.DataFrame:

@@ -48,10 +48,6 @@ def curves(ax) -> dict:
     return {line.get_label(): line.get_xydata().tolist() for line in ax.get_lines()}
 
 
-def test_every_plot_is_tested():
-    assert set(PLOTS) == {name for name in vars(plots) if name.startswith("plot_")}
-
-
 @pytest.mark.parametrize("name", PLOTS)
 def test_a_plot_has_a_figure_of_its_own_with_title_and_label(name):
     table, arguments = PLOTS[name]
