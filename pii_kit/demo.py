@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ NOTEBOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     "05_compare": ("comparison.csv", {"SPACY_EPOCHS": 8}),  # fewer than 14, for the sake of time
 }
 COLUMNS = {"f5": "F5", "precision": "precision", "recall": "recall", "test_f5": "test F5", "elapsed_seconds": "seconds"}
-N_SHOWN, CONTEXT, WIDTH = 3, 24, 88  # documents, and characters of them, that are shown before and after redaction
+N_SHOWN, CONTEXT = 3, 24  # documents, changes in each, and characters around them, shown before and after redaction
 
 
 def run_demo(*, seed: int, n_documents: int) -> None:
@@ -119,17 +118,17 @@ def _show(out: Path, seed: int) -> None:
     rows = read_submission(out / "submission.csv", documents)
     labelled = label_documents(documents, rows)
     redacted = [redact_document(document, document.labels or (), settings) for document in labelled]
-    write_documents(out / "redacted.json", [one.document for one in redacted])
+    write_documents(out / "redacted.json", [result.document for result in redacted])
 
     table = pd.read_csv(out / "comparison.csv", index_col="model").rename(columns=COLUMNS)[[*COLUMNS.values()]]
     formats = {name: ("{:.0f}" if name == "seconds" else "{:.3f}").format for name in COLUMNS.values()}
     print(f"\n{table.to_string(formatters=formats, na_rep='', index_names=False)}")
     print("F5, precision and recall: out of fold on the training essays; seconds: training of all folds")
     print("\nTest essays before and after redaction; what was found is in brackets:")
-    found = sorted(redacted, key=lambda one: -len({change.pii_type for change in one.changes}))
-    for one in found[:N_SHOWN]:
-        print("\n  before  {}\n  after   {}".format(*excerpts(one)))
-    draw_redaction(found[0].original, found[0].document).savefig(out / "redaction.png", dpi=160)
+    redacted.sort(key=lambda result: -len({change.pii_type for change in result.changes}))
+    for result in redacted[:N_SHOWN]:
+        print("\n  before  {}\n  after   {}".format(*excerpts(result)))
+    draw_redaction(redacted[0].original, redacted[0].document).savefig(out / "redaction.png", dpi=160)
     paths = {
         f"submission ({len(rows)} rows, checked)": "submission.csv",
         "executed notebooks": "notebooks/*.html",
@@ -147,23 +146,17 @@ def _show(out: Path, seed: int) -> None:
 
 
 def excerpts(redacted: Redacted) -> tuple[str, str]:
-    """Return parts of a text around what was found, in brackets, and the same parts after redaction.
+    """Return the surroundings of the first change of each PII type, before (in brackets) and after redaction."""
+    old, new = redacted.original.full_text, redacted.document.full_text
+    firsts = {change.pii_type: change for change in reversed(redacted.changes)}
+    changes = sorted(firsts.values(), key=lambda change: change.start)[:N_SHOWN]
+    before = [_around(old, change.start, f"[{change.original}]", change.end) for change in changes]
+    places = [(change.new_start, change.text) for change in changes]
+    return " … ".join(before), " … ".join(_around(new, start, text, start + len(text)) for start, text in places)
 
-    The first change of each PII type is shown with the unchanged text around it, as far as WIDTH allows.
-    """
-    parts: list[tuple[str, str]] = []
-    text, shown, types = redacted.original.full_text, 0, set()
-    for change, following in pairwise([*redacted.changes, None]):
-        assert change is not None
-        if change.pii_type not in types:
-            left = text[max(change.start - CONTEXT, shown) : change.start]
-            right = text[change.end : min(change.end + CONTEXT // 2, following.start if following else len(text))]
-            left, right = re.sub(r"^\S*\s", "", left), re.sub(r"\s\S*$", "", right)
-            part = [" ".join((left + middle + right).split()) for middle in (f"[{change.original}]", change.text)]
-            if parts and max(sum(map(len, column)) for column in zip(*parts, part, strict=True)) > WIDTH:
-                break
-            parts.append((part[0], part[1]))
-            types.add(change.pii_type)
-            shown = change.end + len(right)
-        shown = max(shown, change.end)
-    return " … ".join(before for before, _ in parts), " … ".join(after for _, after in parts)
+
+def _around(text: str, start: int, middle: str, end: int) -> str:
+    """Return `middle` with the whole words of a text before `start` and after `end`."""
+    left = re.sub(r"^\S*\s", "", text[max(start - CONTEXT, 0) : start])
+    right = re.sub(r"\s\S*$", "", text[end : end + CONTEXT // 2])
+    return " ".join(f"{left}{middle}{right}".split())

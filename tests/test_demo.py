@@ -30,6 +30,7 @@ def checkout(tmp_path, monkeypatch):
     for name in NAMES:
         write_json(tmp_path / "notebooks" / f"{name}.ipynb", EMPTY)
     monkeypatch.setattr(demo, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(demo, "LENGTH", 0.5)
     monkeypatch.setattr(demo, "NOTEBOOKS", {name: demo.NOTEBOOKS[name] for name in NAMES})
     ran = []
 
@@ -54,28 +55,19 @@ def test_the_demo_runs_the_notebooks_in_order_and_prints_scores_excerpts_and_pat
     root, ran = checkout
     assert main(["demo", "--seed", "7", "--documents", "20"]) == 0
     assert [name for name, _ in ran] == [*NAMES] and all(parameters["SEED"] == 7 for _, parameters in ran)
-    printed = capsys.readouterr()
+    printed, out = capsys.readouterr(), root / "outputs" / "demo"
     heading, line = printed.out.strip().split("\n")[:2]
     assert " ".join(heading.split()) == "F5 precision recall test F5 seconds"
     assert line.split() == ["SHA-RNN", "0.500", "0.250", "0.750", "0.450", "61"]
-    for name in ("submission.csv", "notebooks", "runs", "redacted.json"):
-        assert os.path.relpath(root / "outputs" / "demo" / name) in printed.out
+    assert all(os.path.relpath(out / name) in printed.out for name in ("submission.csv", "runs", "redacted.json"))
     assert printed.out.count("  before  ") == printed.out.count("  after   ") == 3
-    assert len(printed.out.splitlines()) <= 45
-    assert (root / "outputs/demo/notebooks/05_compare.html").read_text().startswith("<!DOCTYPE html>")
-    assert [line.split(":")[0] for line in printed.err.splitlines()] == [name for name in NAMES for _ in range(2)]
-
-
-def test_the_redacted_test_essays_hold_nothing_that_was_labelled_and_nothing_else_is_written(checkout):
-    root, _ = checkout
-    run_demo(seed=7, n_documents=20)
-    out = root / "outputs" / "demo"
+    assert (out / "notebooks/05_compare.html").read_text().startswith("<!DOCTYPE html>")
     assert sorted(path.name for path in root.iterdir()) == ["notebooks", "outputs"]
     before, after = (read_documents(path) for path in (out / "essays" / "test.json", out / "redacted.json"))
-    rows = read_submission(out / "submission.csv", before)
     texts, tokens = ({doc.number: doc for doc in documents} for documents in (after, before))
-    emails = [row for row in rows.itertuples() if row.label == "B-EMAIL"]
-    assert emails and all(tokens[row.document].tokens[row.token] not in texts[row.document].full_text for row in emails)
+    emails = read_submission(out / "submission.csv", before).query("label == 'B-EMAIL'")
+    left = [tokens[row.document].tokens[row.token] in texts[row.document].full_text for row in emails.itertuples()]
+    assert left and not any(left)
 
 
 def test_a_second_demo_runs_no_notebook_again_unless_a_result_is_gone(checkout, capsys):
@@ -91,37 +83,21 @@ def test_a_second_demo_runs_no_notebook_again_unless_a_result_is_gone(checkout, 
     assert [name for name, _ in ran[3:]] == ["04_inference", "05_compare"]
 
 
-def test_an_interrupted_demo_continues_with_the_notebook_that_was_not_finished(checkout, monkeypatch):
-    root, ran = checkout
-    execute, folder = papermill.execute_notebook, root / "outputs/demo/runs/half"
+def test_a_demo_with_other_settings_or_other_code_starts_anew_and_deletes_nothing_else(checkout):
+    root, _ = checkout
+    out = root / "outputs" / "demo"
 
-    def interrupted(path, out, **settings):
-        if path.stem == "04_inference":
-            folder.mkdir(parents=True)
-            write_json(out, EMPTY)
-            raise KeyboardInterrupt
-        execute(path, out, **settings)
+    def reuses(**settings) -> bool:
+        demo._open_folder(out, settings)
+        has_old = (out / "old").exists()
+        (out / "old").touch()
+        return has_old
 
-    monkeypatch.setattr(papermill, "execute_notebook", interrupted)
-    assert main(["demo", "--documents", "20"]) == 130
-    monkeypatch.setattr(papermill, "execute_notebook", execute)
-    run_demo(seed=0, n_documents=20)
-    assert [name for name, _ in ran] == [*NAMES] and folder.exists()
-
-
-@pytest.mark.parametrize("change", ["seed", "size", "code", "settings"])
-def test_a_demo_with_other_settings_or_other_code_starts_anew_and_deletes_nothing_else(checkout, change, monkeypatch):
-    root, ran = checkout
-    run_demo(seed=0, n_documents=20)
-    for place in ("outputs/demo/runs/old", "outputs/mine"):
-        (root / place).mkdir(parents=True)
-    if change == "code":
-        (root / "pii_kit").mkdir()
-        (root / "pii_kit" / "predict.py").write_text("changed = True")
-    if change == "settings":
-        monkeypatch.setitem(demo.NOTEBOOKS, "01_eda", ("", {"EPOCHS": 3}))
-    run_demo(seed=int(change == "seed"), n_documents=21 if change == "size" else 20)
-    assert len(ran) == 6 and not (root / "outputs/demo/runs/old").exists() and (root / "outputs/mine").exists()
+    assert [reuses(seed=0), reuses(seed=0), reuses(seed=1), reuses(seed=1)] == [False, True, False, True]
+    (root / "outputs" / "mine").touch()
+    (root / "pii_kit").mkdir()
+    (root / "pii_kit" / "predict.py").write_text("changed = True")
+    assert not reuses(seed=1) and (root / "outputs" / "mine").exists()
 
 
 def test_outside_a_checkout_the_demo_is_refused(tmp_path, monkeypatch, capsys):
@@ -129,17 +105,16 @@ def test_outside_a_checkout_the_demo_is_refused(tmp_path, monkeypatch, capsys):
     assert main(["demo"]) == 2 and "no notebooks there" in capsys.readouterr().err
 
 
-def test_excerpts_show_each_type_once_with_the_same_words_around_it_before_and_after():
+def test_excerpts_show_each_type_once_with_the_words_around_it_before_and_after():
     text = "Reflection\n\nMy name is Ana Silva and I study tea. Write to ana@example.org today. Ana Silva"
     tokens, spaces = tokenize(text)
     labels = ["O"] * len(tokens)
     labels[tokens.index("Ana") : tokens.index("Ana") + 2] = ["B-NAME_STUDENT", "I-NAME_STUDENT"]
     labels[tokens.index("ana@example.org")] = "B-EMAIL"
     document = Document(number=1, full_text=text, tokens=tokens, trailing_whitespace=spaces)
-    redacted = redact_document(document, labels, Redaction(mode="type"))
-    before, after = excerpts(redacted)
-    assert before == "My name is [Ana Silva] and I … study tea. Write to [ana@example.org] today."
-    assert after == "My name is [NAME_STUDENT] and I … study tea. Write to [EMAIL] today."
+    before, after = excerpts(redact_document(document, labels, Redaction(mode="type")))
+    assert before == "My name is [Ana Silva] and I … I study tea. Write to [ana@example.org] today. Ana"
+    assert after == "My name is [NAME_STUDENT] and I … I study tea. Write to [EMAIL] today."
 
 
 INTERRUPTED = """

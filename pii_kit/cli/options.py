@@ -100,11 +100,7 @@ def thresholds(values: Sequence[str] | None) -> tuple[float | None, dict[str, fl
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "model"), counted(2, "model")
-    ('1 model', '2 models')
-    """
+    """Return a number with its noun: "1 model", "2 models"."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 

@@ -56,7 +56,7 @@ def _checkout() -> Path:
 def run_folders(out: Path, *, attached: Path = INPUT) -> list[Path]:
     """Return the runs with a trained tagger in `out`/runs; if there are none, those attached on Kaggle.
 
-    Other folders of `out`, such as the demo's, are not searched. Raises KitError if there are no runs at all.
+    Raises KitError if there are no runs at all.
     """
     own = [run for run in runs_below(out / "runs") if run.parent == out / "runs"]
     if runs := own or runs_below(attached):
@@ -82,21 +82,17 @@ def training_documents(folder: Path, runs: Iterable[Path]) -> list[Document]:
     from pii_kit.training.runs import digest_documents  # here, because torch takes seconds
 
     documents = read_documents(folder / "train.json") if (folder / "train.json").is_file() else []
-    expected = {(len(documents), digest_documents(documents))}
-    return list(documents) if {training_data(run) for run in runs} == expected else []
+    is_theirs = {training_data(run) for run in runs} == {(len(documents), digest_documents(documents))}
+    return list(documents) if is_theirs else []
 
 
 def copy_attached_run(run: Path, *, attached: Path = INPUT) -> Path:
-    """Copy a run that is attached on Kaggle to `run`, so that training can resume it, and return `run`.
-
-    Nothing is copied if `run` exists or no such run is attached. Of several attached runs with this name the one with
-    the latest files is copied. Attached files are read-only and do not change.
-    """
+    """Copy the latest attached run with the name of `run`, so that training can resume it, unless `run` exists."""
     folders = [path.parent for path in attached.rglob(f"{run.name}/run.json")]
     if folders and not run.exists():
         latest = max(folders, key=lambda folder: max(path.stat().st_mtime for path in folder.rglob("*")))
         logger.warning("%s: copied from %s, to be resumed", run, latest)
-        with atomic_folder(run) as inside:
+        with atomic_folder(run) as inside:  # attached files are read-only: their modes are not copied
             shutil.copytree(latest, inside, dirs_exist_ok=True, copy_function=shutil.copyfile)
     return run
 
@@ -105,19 +101,17 @@ def attached_weights(root: Path = INPUT) -> Path | None:
     """Return the first attached folder with a config.json of MobileBERT; None if there is none."""
     for config in sorted(root.rglob("config.json")):
         try:
-            content = read_json(config)
-        except (KitError, OSError, RecursionError):  # other data sets may name any file config.json
+            if read_json(config)["model_type"] == "mobilebert":
+                return config.parent
+        except (KitError, OSError, LookupError, TypeError):  # other data sets may name any file config.json
             continue
-        if isinstance(content, dict) and content.get("model_type") == "mobilebert":
-            return config.parent
     return None
 
 
 def deadline_in(minutes: float | None = None) -> float:
     """Return the time of `time.monotonic()` at which work must be over, `minutes` from now.
 
-    Without `minutes` it is ten minutes before Kaggle's limit, and `math.inf` outside Kaggle. Raises KitError if
-    `minutes` is not above 0.
+    Without `minutes` it is ten minutes before Kaggle's limit, and `math.inf` outside Kaggle.
     """
     if minutes is None:
         left = seconds_left()
@@ -152,19 +146,22 @@ def find_data_folder(explicit: str | Path | None = None) -> tuple[Path, str] | N
         if named:
             if not (Path(named) / "test.json").is_file():
                 raise KitError(f"{Path(named).absolute()}: no test.json in this folder ({why})")
-            if in_rerun() and (Path(named) / "test_labels.csv").exists():  # only made-up essays have it
+            if in_rerun() and _is_made_up(Path(named)):
                 raise KitError(f"{named}: made-up essays cannot be submitted; {ATTACH}, and name no other folder")
             return Path(named), why
     for folder in (INPUT / "competitions" / COMPETITION, INPUT / COMPETITION):  # Kaggle's layout, new and old
         if (folder / "test.json").is_file():
             return folder, "the competition's data"
-    attached = sorted(path.parent for path in INPUT.rglob("test.json"))
+    attached = sorted((path.parent for path in INPUT.rglob("test.json")), key=lambda path: (_is_made_up(path), path))
     if in_rerun():
         raise KitError(f"competition rerun without the competition's essays (found: {attached}); {ATTACH}")
     if attached:
-        real = [folder for folder in attached if not (folder / "test_labels.csv").exists()]
-        return (real or attached)[0], "attached on Kaggle, not the competition's data"
+        return attached[0], "attached on Kaggle, not the competition's data"
     return (Path("data"), "your own copy") if Path("data/test.json").is_file() else None
+
+
+def _is_made_up(folder: Path) -> bool:
+    return (folder / "test_labels.csv").exists()  # only made-up essays have it
 
 
 def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_documents: int = 60, seed: int = 0) -> Path:
@@ -172,11 +169,11 @@ def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_docume
 
     If there is none, made-up essays are written under `out`, once for each number and seed.
     """
-    if found := find_data_folder(explicit):
-        print(f"Essays from {found[0]} ({found[1]})")
-        return found[0]
+    if place := find_data_folder(explicit):
+        print(f"Essays from {place[0]} ({place[1]})")
+        return place[0]
     folder = Path(out) / f"made_up_essays_{n_documents}_{seed}"
-    if not (folder / "test_labels.csv").is_file():  # written last
+    if not _is_made_up(folder):  # their labels are written last
         write_sample(folder, n_documents=n_documents, seed=seed)
     print(f"Made-up essays in {folder}; there are no others ({DATA_VARIABLE}, attached data, data/)")
     return folder
@@ -185,18 +182,16 @@ def data_folder(explicit: str | Path | None = None, *, out: str | Path, n_docume
 def environment_report() -> str:
     """Return lines for the first cell of a notebook: versions, platform, devices, and what is attached on Kaggle."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    hardware = f"{psutil.cpu_count()} CPU cores, {psutil.virtual_memory().total / 2**30:.0f} GiB; {_gpus()}"
-    lines = [
-        f"Python {platform.python_version()}, pii_kit {__version__}, {versions}",
-        f"{platform.system()}; {hardware}",
-    ]
+    memory = psutil.virtual_memory().total / 2**30
+    report = f"Python {platform.python_version()}, pii_kit {__version__}, {versions}\n"
+    report += f"{platform.system()}; {psutil.cpu_count()} CPU cores, {memory:.0f} GiB; {_gpus()}"
     if (left := seconds_left()) is not None:
-        lines.append(f"Kaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}, {left / 3600:.1f} hours left")
-        lines.append(f"attached: {', '.join(attached_sources()) or 'nothing'}")
-    return "\n".join(lines)
+        report += f"\nKaggle, {os.environ['KAGGLE_KERNEL_RUN_TYPE']}, {left / 3600:.1f} hours left"
+        report += f"\nattached: {', '.join(_attached_sources()) or 'nothing'}"
+    return report
 
 
-def attached_sources() -> list[str]:
+def _attached_sources() -> list[str]:
     """Return the names of the data sets, notebooks and models that are attached on Kaggle, in either layout."""
     depths = {"competitions": "*", "datasets": "*/*", "notebooks": "*/*", "models": "*/*"}  # of the new layout
     new = [path for kind, pattern in depths.items() for path in (INPUT / kind).glob(pattern)]

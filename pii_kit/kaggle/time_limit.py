@@ -95,38 +95,39 @@ def label_in_time(
 
     write()
     shuffled = random.Random(0).sample(documents, len(documents))  # the first documents tell the time of the others
-    runs = {member.run: tagger.of_runs([member.run]) for member in tagger.members}
-    share = {run: sum(member.weight for member in tagger.members if member.run == run) for run in runs}
+    shares: dict[int, float] = {}
+    for member in tagger.members:
+        shares[member.run] = shares.get(member.run, 0) + member.weight
     seconds: dict[int, float] = {}
-    for run, of_run in runs.items():
+    for run in shares:
         with surviving(errors):
             if seconds_left() > 0:
-                seconds[run] = 0 if deadline == math.inf else _measure(of_run, shuffled)
+                seconds[run] = 0 if deadline == math.inf else _measure(tagger.of_runs([run]), shuffled)
     sums: dict[int, np.ndarray] = {}
-    weights: dict[int, float] = {}
+    weights: dict[int, float] = dict.fromkeys(rows, 0)
     for run in sorted(seconds, key=seconds.__getitem__):
         pause = seconds[run] * DOCUMENTS_AT_A_TIME / max(len(documents), DOCUMENTS_AT_A_TIME)  # for a group
         if SAFETY * (seconds[run] if sums else pause) > seconds_left():
             break
-        latest = time.monotonic()
+        latest, scored = time.monotonic(), tagger.of_runs([run]).predict(shuffled)
         try:
             with surviving(errors):
-                for document, scores in tqdm(runs[run].predict(shuffled), f"run {run}", len(shuffled), mininterval=30):
+                for document, scores in tqdm(scored, f"run {run}", len(shuffled), mininterval=30):
                     number = document.number
-                    sums[number] = sums.get(number, 0) + share[run] * scores
-                    weights[number] = weights.get(number, 0) + share[run]
+                    sums[number] = sums.get(number, 0) + shares[run] * scores
+                    weights[number] += shares[run]
                     rows[number] = label_rows(number, tagger.decide(document, sums[number] / weights[number]))
                     pause, latest = max(pause, time.monotonic() - latest), time.monotonic()
                     if SAFETY * pause > seconds_left():  # the next group could end too late
                         break
         finally:
             write()
-    by_all = sum(math.isclose(weight, sum(share.values())) for weight in weights.values())
+    by_all = sum(math.isclose(weight, sum(shares.values())) for weight in weights.values())
     return Labelled(
         documents=len(documents),
         by_all_runs=by_all,
-        by_some_runs=len(weights) - by_all,
-        by_rules=len(documents) - len(weights),
+        by_some_runs=len(sums) - by_all,
+        by_rules=len(documents) - len(sums),
         rows=sum(map(len, rows.values())),
         errors=len(errors),
         seconds=time.monotonic() - began,

@@ -109,8 +109,6 @@ def test_lists_of_allowed_and_denied_strings(folder, capsys):
         "--mode type --submission labels.csv --run r": "expected one of --submission, --run",
         "--mode type --submission labels.csv --threshold EMAIL=.2": "are for taggers",
         "--mode type --run r --recall .9": "on --train FILE.json",
-        "--mode type --run r --recall .9 --threshold .5": "no --threshold P",
-        "--mode type --submission labels.csv --ray": "no folder of files",
         "--mode type --submission labels.csv --ray --mapping m": "--ray takes no --mapping",
         "--restore": "--restore needs --mapping FILE.json",
     }.items(),

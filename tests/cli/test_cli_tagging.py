@@ -72,8 +72,7 @@ def test_settings_are_listed_as_they_are_set_and_need_no_files(place, capsys):
     {
         "--set epochs=3 --epochs 4": "--set epochs and --epochs are one setting",
         "--set epoch=3": "did you mean 'epochs'?",
-        "--set model.hidden_size=17": "hidden_size",
-        "--set extra_share=1 --extra train.json": "extra_share",
+        "--learning-rate 0": "learning_rate",
         "--teacher run": "--teacher and --unlabelled need each other",
     }.items(),
 )
@@ -129,12 +128,6 @@ def test_predict_names_a_bad_document_before_it_loads_a_model(predict, documents
     monkeypatch.setattr(Tagger, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     assert main(predict) == 2
     assert f"document {documents[-1].number}: tokens: expected a list" in capsys.readouterr().err
-
-
-def test_predict_warns_once_of_texts_that_differ_from_their_tokens(predict, documents, capsys):
-    write_documents("test.json", [replace(documents[0], full_text="other"), *documents[1:]])
-    assert main(predict) == 0
-    assert capsys.readouterr().err.count(f"differs from the tokens in 1 of {len(documents)} documents") == 1
 
 
 def test_a_threshold_is_chosen_on_essays_with_labels_and_pii(predict, documents, capsys):

@@ -50,19 +50,13 @@ def problems(tmp_path):
 @pytest.mark.parametrize(
     "where, key, value, expected",
     [
-        ([], "competition", "pii-detection", "Input should be 'pii-detection-removal-from-educational-data'"),
-        ([], "notebooks", [], "List should have at least 1 item"),
         ([], "runs", [{**RUNS, "folders": ["/outputs/runs"]}], "String should match pattern"),
         ([], "runs", [{**RUNS, "folders": ["a/../../b"]}], "String should match pattern"),
-        (["package"], "enable_internet", False, "Extra inputs are not permitted"),
         (["notebooks", 0], "slug", "PII-kit", "title makes the slug 'pii-kit-01-eda'"),
-        (["notebooks", 0], "title", "PII kit: EDA", "title makes the slug 'pii-kit-eda'"),
         (["notebooks", 0], "internet", "false", "Input should be a valid boolean"),
-        (["notebooks", 0], "internet", 0, "Input should be a valid boolean"),
         (["notebooks", 0], "accelerator", "NvidiaTeslaP100", "Input should be None, 'NvidiaTeslaT4'"),
         (["notebooks", 0], "file", "../notebooks/01_eda.ipynb", "String should match pattern"),
         (["notebooks", 0], "file", "notebooks/07.ipynb", "not a notebook: FileNotFoundError"),
-        (["notebooks", 0], "datasets", "a-b", "Input should be a valid array"),
         (["notebooks", 0], "accelerater", None, "Extra inputs are not permitted"),
         (["notebooks", 3], "internet", True, "internet is true; expected false, because this notebook is submitted"),
     ],
@@ -79,7 +73,6 @@ def test_a_wrong_value_is_one_line_with_what_was_expected(where, key, value, exp
     "text, expected",
     [
         ("print(1)", "not a notebook"),
-        ("[]", "not a notebook"),
         ('{"cells": [{"outputs": [1], "execution_count": null}]}', "has outputs, which can show essays"),
         ('{"cells": [{"outputs": [], "execution_count": 7}]}', "has outputs, which can show essays"),
     ],
@@ -89,16 +82,6 @@ def test_a_notebook_must_be_one_without_outputs(text, expected, content, problem
     content["notebooks"] = [{**content["notebooks"][0], "file": "mine.ipynb"}]
     (problem,) = problems(content)
     assert problem.startswith(f"notebooks.0.file: Value error, mine.ipynb: {expected}")
-
-
-@pytest.mark.parametrize(
-    "text, expected", [(None, "no such file"), ("{", "content: Invalid JSON"), ("[]", "content: Input")]
-)
-def test_a_file_that_is_no_description_is_named(text, expected, tmp_path):
-    if text is not None:
-        (tmp_path / "kaggle_metadata.json").write_text(text)
-    with pytest.raises(KitError, match=rf"kaggle_metadata.json: {expected}[^\n]*$"):
-        read_description(tmp_path)
 
 
 def test_the_description_of_the_kit_fits_its_notebooks():
@@ -156,7 +139,7 @@ def test_only_the_known_files_of_a_run_are_sent(run, tmp_path, no_wheels):
     assert json.loads((folder / "dataset-metadata.json").read_text())["description"].startswith("Taggers trained")
 
 
-@pytest.mark.parametrize("name", ["run.json", "fold_0", "fold_0/tagger", "fold_0/tagger/tokenizer.json"])
+@pytest.mark.parametrize("name", ["fold_0", "fold_0/tagger/tokenizer.json"])
 def test_a_link_in_a_run_is_refused(name, run, tmp_path):
     (run / name).rename(tmp_path / "secret")
     (run / name).symlink_to(tmp_path / "secret")

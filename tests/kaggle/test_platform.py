@@ -71,10 +71,6 @@ def test_places_are_searched_in_the_documented_order(machine, monkeypatch):
     assert find_data_folder() == (named, f"from {DATA_VARIABLE}")
     asked = put(machine / "asked" / "test.json")
     assert find_data_folder(asked) == (asked, "as asked")
-
-
-def test_a_named_folder_without_essays_is_an_error(machine):
-    put(machine / "data" / "test.json")
     with pytest.raises(KitError, match=r"elsewhere: no test.json in this folder \(as asked\)"):
         find_data_folder(machine / "elsewhere")
 
@@ -82,24 +78,17 @@ def test_a_named_folder_without_essays_is_an_error(machine):
 @pytest.mark.parametrize("mount", [COMPETITION, f"competitions/{COMPETITION}"])
 def test_a_rerun_takes_the_competitions_essays_and_never_made_up_ones(machine, mount, monkeypatch, capsys):
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
+    made_up = machine / "input" / "a-demo"
     for _ in range(2):
         with pytest.raises(KitError, match=f"without the competition's essays .* attach the competition {COMPETITION}"):
             data_folder(out=machine / "out")
-        write_sample(machine / "input" / "a-demo", n_documents=10, seed=0)
+        write_sample(made_up, n_documents=10, seed=0)
+    with pytest.raises(KitError, match=f"made-up essays cannot be submitted; attach the competition {COMPETITION}"):
+        find_data_folder(made_up)
     assert not (machine / "out").exists()
     folder = put(machine / "input" / mount / "test.json")
     assert data_folder(out=machine / "out") == folder
     assert capsys.readouterr().out == f"Essays from {folder} (the competition's data)\n"
-
-
-def test_made_up_essays_are_refused_in_a_rerun_though_they_are_named(machine, monkeypatch):
-    write_sample(machine / "essays", n_documents=10, seed=0)
-    monkeypatch.setenv(DATA_VARIABLE, str(machine / "essays"))
-    assert find_data_folder()
-    monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
-    for explicit in (None, machine / "essays"):
-        with pytest.raises(KitError, match=f"made-up essays cannot be submitted; attach the competition {COMPETITION}"):
-            find_data_folder(explicit)
 
 
 def test_made_up_essays_are_written_once_if_there_are_no_others(machine, capsys):
@@ -110,17 +99,15 @@ def test_made_up_essays_are_written_once_if_there_are_no_others(machine, capsys)
     assert capsys.readouterr().out.count(f"Made-up essays in {folder}") == 2
 
 
-@pytest.mark.parametrize("inside", [".", "notebooks"])
-def test_results_go_where_asked_else_to_kaggles_working_folder_or_the_checkout(machine, monkeypatch, inside):
+def test_results_go_where_asked_else_to_kaggles_working_folder_or_the_checkout(machine, monkeypatch):
     (machine / "notebooks").mkdir()
-    monkeypatch.chdir(machine / inside)
-    assert output_folder() == machine / "outputs"
-    assert submission_file() == machine / "submissions" / "submission.csv"
-    for kind in ("Interactive", "Batch"):
-        assert output_folder("asked") == Path("asked")
-        assert submission_file("mine.csv") == Path("mine.csv")
-        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", kind)
-        assert (output_folder(), submission_file()) == (WORKING, WORKING / "submission.csv")
+    for folder in (machine, machine / "notebooks"):
+        monkeypatch.chdir(folder)
+        places = output_folder(), submission_file()
+        assert places == (machine / "outputs", machine / "submissions" / "submission.csv")
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    assert (output_folder(), submission_file()) == (WORKING, WORKING / "submission.csv")
+    assert (output_folder("asked"), submission_file("mine.csv")) == (Path("asked"), Path("mine.csv"))
 
 
 def trained(run: Path) -> Path:
@@ -206,16 +193,19 @@ def container(monkeypatch):
 
 @pytest.mark.parametrize(
     ("run_type", "rerun", "hours", "left"),
-    [("Batch", False, 0.5, 11.5), ("Batch", True, 2, 7), ("Interactive", False, 2, 10), ("Interactive", True, 2, 7)],
+    [("Batch", False, 0.5, 11.5), ("Batch", True, 2, 7), ("Interactive", False, 2, 10)],
 )
 def test_kaggles_limit_counts_from_the_containers_start_and_is_shorter_in_a_rerun(
-    container, run_type, rerun, hours, left
+    machine, container, run_type, rerun, hours, left
 ):
     container(run_type, hours, rerun=rerun)
     assert seconds_left() == pytest.approx(left * HOUR, abs=5)
     assert deadline_in() - time.monotonic() == pytest.approx(left * HOUR - RESERVE, abs=5)
     report = environment_report()
     assert f"Kaggle, {run_type}, {left:.1f} hours left" in report and "attached: nothing" in report
+    for source in (COMPETITION, "old-data", "competitions/new", "datasets/me/weights", "notebooks/me/02-train"):
+        put(machine / "input" / source / "x")
+    assert f"attached: 02-train, new, old-data, {COMPETITION}, weights" in environment_report()
 
 
 def test_a_first_process_older_than_any_container_is_the_hosts(container):
@@ -233,13 +223,6 @@ def test_outside_kaggle_there_is_no_limit_and_minutes_count_from_now(container):
     for minutes in (0, -1, math.nan):
         with pytest.raises(KitError, match=f"minutes is {minutes}; expected more than 0"):
             deadline_in(minutes)
-
-
-def test_the_report_names_what_is_attached_in_either_layout(machine, container):
-    container("Batch", 1)
-    for source in (COMPETITION, "old-data", "competitions/new", "datasets/me/weights", "notebooks/me/02-train"):
-        put(machine / "input" / source / "x")
-    assert f"attached: 02-train, new, old-data, {COMPETITION}, weights" in environment_report()
 
 
 def test_the_report_names_gpus_with_their_precision_and_needs_no_tool_of_linux(monkeypatch):

@@ -12,7 +12,7 @@ from pii_kit.predict import Tagger
 from pii_kit.report.baselines import label_with_patterns
 from pii_kit.rules import DEFAULT_RULES
 from pii_kit.sample import make_documents
-from pii_kit.submission import read_submission, rows_table, submission_rows, write_submission
+from pii_kit.submission import read_submission, submission_rows, write_submission
 
 FILE = "submission.csv"
 HEADER = "row_id,document,token,label\n"
@@ -119,13 +119,6 @@ def test_rules_drop_what_regular_expressions_take_for_pii_and_add_author_lines()
     assert "B-URL_PERSONAL" in label_with_patterns(document)
 
 
-def test_the_early_file_is_valid_and_holds_the_returned_rows(documents, tmp_path):
-    found = write_early_submission(tmp_path / FILE, documents)
-    assert list(found) == [document.number for document in documents]
-    rows = read_submission(tmp_path / FILE, documents)
-    assert rows.equals(rows_table(row for of_document in found.values() for row in of_document)) and len(rows) > 0
-
-
 @pytest.mark.parametrize("deadline", [float("inf"), 1e12])
 def test_with_time_enough_the_file_is_that_of_the_tagger_byte_for_byte(
     label, is_early, sha_rnn_tagger, mobilebert_tagger, deadline, tmp_path
@@ -169,15 +162,8 @@ def test_the_time_of_the_first_use_of_a_run_does_not_count(label, essays, monkey
     assert label(runs, deadline=runs.clock.now + 2 * 3600).by_all_runs == len(essays)
 
 
-def test_a_run_that_would_not_end_in_time_is_left_out(label, essays, monkeypatch):
-    runs = Runs(Clock(monkeypatch), {0: 0.003, 1: 0.001})
-    done = label(runs, deadline=runs.clock.now + 0.0045 * count(essays))  # both would take 4.1, but the margin is 1.25
-    assert runs.whole() == [1]
-    assert (done.by_all_runs, done.by_some_runs, done.by_rules) == (0, len(essays), 0)
-
-
-@pytest.mark.parametrize("milliseconds", [0.3, 0.8, 1, 1.5, 2, 3, 4, 5, 6, 7])  # for a token
-@pytest.mark.parametrize("writing", [0, 3, 20])
+@pytest.mark.parametrize("milliseconds", [0.3, 1, 2, 4, 7])  # for a token
+@pytest.mark.parametrize("writing", [0, 20])
 def test_it_ends_in_time_with_slow_writing_and_uneven_runs(label, essays, monkeypatch, writing, milliseconds):
     runs = Runs(Clock(monkeypatch, writing=writing), {0: 0.001, 1: 0.003}, factors=(1, 1.2, 0.9, 1.1, 1))
     deadline = runs.clock.now + 5 * writing + milliseconds / 1000 * count(essays)
@@ -188,47 +174,31 @@ def test_it_ends_in_time_with_slow_writing_and_uneven_runs(label, essays, monkey
     assert done.by_rules < len(essays) or milliseconds < 2
 
 
-def test_without_any_time_all_rows_are_from_rules(label, is_early, essays, monkeypatch):
-    runs = Runs(Clock(monkeypatch), {0: 0.001})
-    done = label(runs, deadline=runs.clock.now - 5)
-    assert (done.by_rules, done.by_all_runs, runs.asked) == (len(essays), 0, [])
-    assert is_early()
-
-
-def break_when(runs: Runs, condition) -> None:
-    def fail(asked):
-        if condition(asked):
-            raise ValueError("a model broke")
-
-    runs.before = fail
+def fail(*_):
+    raise OSError("No space left on device")
 
 
 def test_an_error_is_raised_after_the_rows_found_before_it_are_written(label, is_early, essays, monkeypatch, tmp_path):
     runs = Runs(Clock(monkeypatch), {0: 0.001, 1: 0.001})
-    break_when(runs, lambda asked: asked == (0,) and runs.clock.now > 1004)
-    with pytest.raises(ValueError, match="a model broke"):
+    runs.before = lambda asked: fail() if asked == (0,) and runs.clock.now > 1004 else None
+    with pytest.raises(OSError, match="No space left"):
         label(runs)
     assert len(read_submission(tmp_path / FILE, essays)) and not is_early()
 
 
-@pytest.mark.parametrize("deadline", [float("inf"), 1e12])
-def test_in_a_rerun_the_other_runs_label_all_if_one_fails(label, is_early, essays, deadline, monkeypatch, caplog):
+def test_in_a_rerun_the_other_runs_label_all_if_one_fails(label, is_early, essays, monkeypatch, caplog):
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
     runs = Runs(Clock(monkeypatch), {0: 0.001, 1: 0.002})
-    break_when(runs, lambda asked: asked == (0,))
-    done = label(runs, deadline=deadline)
+    runs.before = lambda asked: fail() if asked == (0,) else None
+    done = label(runs, deadline=1e12)
     assert (done.errors, done.by_some_runs, done.by_rules) == (1, len(essays), 0)
-    assert "a model broke" in caplog.text and "Traceback" in caplog.text
+    assert "No space left" in caplog.text and "Traceback" in caplog.text
     assert not is_early()
 
 
 def test_in_a_rerun_a_full_disk_leaves_the_file_written_before(label, is_early, essays, monkeypatch, caplog):
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
     runs = Runs(Clock(monkeypatch), {0: 0.001})
-
-    def fail(*_):
-        raise OSError("No space left on device")
-
     runs.before = lambda _: monkeypatch.setattr(time_limit, "write_submission", fail)
     done = label(runs)
     assert done.by_all_runs == len(essays) and done.errors > 0
