@@ -29,7 +29,7 @@ def atomic_write(path: str | Path, *, private: bool = False) -> Iterator[TextIO]
     partial.unlink(missing_ok=True)  # left over from a killed process of the same number
     try:
         with open(
-            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8", newline=""
+            partial, "x", encoding="utf-8", newline="", opener=lambda name, flags: os.open(name, flags, mode)
         ) as handle:
             yield handle
             handle.flush()
