@@ -115,11 +115,9 @@ def test_the_sentences_of_a_story_are_about_the_same_people_and_in_order():
 def test_headings_vary_and_some_are_misspelt():
     one = planter("No line breaks here")
     drawn = [one.slots["heading"]() for _ in range(400)]
-    assert len(set(drawn)) > 320
-    assert sum(" " not in title for title in drawn) > 40 and sum(title.isupper() for title in drawn) > 15
-    for seed in range(30):
-        new = misspell("Design is good", random.Random(seed))
-        assert new[0] == "D" and new.endswith(" is good") and abs(len(new) - len("Design is good")) <= 1
+    assert len(set(drawn)) > 320 and sum(title.isupper() for title in drawn) > 15
+    new = {misspell("Design is good", random.Random(seed)) for seed in range(30)}
+    assert len(new) > 5 and all(one[0] == "D" and one.endswith(" is good") for one in new)
 
 
 def test_a_name_after_a_heading_stays_on_its_line():

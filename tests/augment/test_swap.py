@@ -63,13 +63,10 @@ def test_no_original_name_is_left_and_equal_names_stay_equal_and_different_ones_
     assert n_repeated > 3
 
 
-@pytest.mark.parametrize(
-    ("pii_type", "text"), [("EMAIL", "a@b.com"), ("ID_NUM", "12345"), ("STREET_ADDRESS", "1 A\nB")]
-)
+@pytest.mark.parametrize(("pii_type", "text"), [("EMAIL", "a@b.com"), ("STREET_ADDRESS", "1 A\nB")])
 def test_repeated_entities_get_the_same_surrogate(pii_type, text):
-    first, second = texts_of(
-        swapped_spans((text, pii_type), (" or ", None), (text, pii_type), (" here", None)), pii_type
-    )
+    new = swapped_spans((text, pii_type), (" or ", None), (text, pii_type), (" here", None))
+    first, second = texts_of(new, pii_type)
     assert first == second != text
     assert pii_type != "EMAIL" or re.fullmatch(r"\S+@[^\s@]+\.\w+", first)
 
@@ -124,11 +121,10 @@ def test_no_part_of_the_originals_is_left_for_a_vocabulary(pii_type, text):
     labels = ["O"] * len(document.tokens)
     label_span(labels, 1, 1 + len(make_document(text).tokens), pii_type)
     document = replace(document, labels=tuple(labels))
-    for seed in range(5):
-        (new,) = without_pii([document], seed=seed)
-        assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
-        words = {word.casefold() for word in re.findall(r"\w+", new.full_text)}
-        assert parts.isdisjoint(words) and "page" in words, new.full_text
+    (new,) = without_pii([document])
+    assert join_tokens(new.tokens, new.trailing_whitespace) == new.full_text
+    words = {word.casefold() for word in re.findall(r"\w+", new.full_text)}
+    assert parts.isdisjoint(words) and "page" in words, new.full_text
 
 
 def test_documents_without_labelled_strings_are_learned_from_as_they_are(with_pii):
