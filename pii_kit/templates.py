@@ -14,6 +14,7 @@ New lines are data. The files in `phrases/` were made up for this package:
 - `essays.json`: the lines of made-up documents, how many there are, and where.
 - `topics.json`: kinds of documents; an entry of a kind replaces the one of `essays.json`.
 - `fillers.json`: what fills slots; a new slot is a list of templates, or templates with their weights.
+- `faker.json`: the locales of names, streets and towns, and the providers of Faker that are slots.
 """
 
 import json

@@ -18,6 +18,7 @@ from pii_kit.labels import EMAIL, ID_NUM, NAME_STUDENT, PII_TYPES, STREET_ADDRES
 from pii_kit.templates import Slots, expand, expand_text, pick, read_phrases
 
 PLANTED = read_phrases("planted")
+SHARES = PLANTED["shares"]
 MATES = ("mate", "mate2", "mate3")
 STUDENTS = (NAME_STUDENT, *(f"{NAME_STUDENT}.{mate}" for mate in MATES))
 # What joins first and last name in PII that holds them.
@@ -25,12 +26,6 @@ JOINTS = {EMAIL: ("", "", ".", ".", "_"), USERNAME: ("", "", ".", ".", "_"), URL
 HEAD_TOKENS = 60  # the start of a document, where titles and author lines are
 HEAD_WEIGHTS = (5, 4, 2, 1, 1)  # of the first lines
 LINE_TOKENS = 12  # a longer line is not a heading
-LINE_START_SHARE = 0.3  # share of planted sentences that begin a line
-PAGE_BREAK_SHARE = 0.3  # share of lines planted in mid-sentence, like the page headers in text from a PDF
-STORY_SHARE = 0.12  # share of planted names that are told in several sentences
-SENTENCE_SHARE = 0.3  # share of other planted PII that is a sentence, not a line
-LINE_PLACES = {"head": 4, "body": 3, "end": 2}
-SECOND_NAME_SHARE = 0.35
 # White space that replaces a share of planted spaces, as in text from a PDF: (share, white space), and its weight.
 NOISES = ((0.0, " "), (0.12, "\n"), (0.1, " \n"), (0.3, "  "), (0.1, "\t"), (0.2, "\xa0"))
 NOISE_WEIGHTS = (88, 4, 2, 4, 1, 1)
@@ -185,7 +180,7 @@ class Planter:
         tokens, rng = self.document.tokens, self.rng
         place = place if isinstance(place, str) else pick(rng, place)
         if place == "sentence":
-            at_line = not self.sentence_starts or rng.random() < LINE_START_SHARE
+            at_line = not self.sentence_starts or rng.random() < SHARES["line_start"]
             start = rng.choice(self.line_starts if at_line else self.sentence_starts)
             return Insertion(start, self.part(template + " "), space=True)
         if place == "heading":
@@ -193,7 +188,7 @@ class Planter:
             if 0 < end <= LINE_TOKENS:
                 return Insertion(end, self.part(template.removeprefix(" ")), space=template.startswith(" "))
             place, template = "head", template.strip(" :")  # the first line is no heading
-        if place == "body" and rng.random() < PAGE_BREAK_SHARE:  # in mid-sentence
+        if place == "body" and rng.random() < SHARES["page_break"]:  # in mid-sentence, as in text from a PDF
             start = rng.randrange(len(tokens) + 1)
             while start and not self._is_free(start):
                 start -= 1
@@ -219,7 +214,7 @@ class Planter:
 
     def name(self) -> list[Insertion]:
         """Insert the author's name, or a story about students."""
-        if self.rng.random() < STORY_SHARE:
+        if self.rng.random() < SHARES["story"]:
             return self.story(PLANTED["name_stories"])
         place, templates = pick(self.rng, PLANTED["name_places"]).split()
         return [self.insertion(place, pick(self.rng, PLANTED[templates]))]
@@ -234,13 +229,14 @@ def planted(document: Document, type_shares: Mapping[str, float], surrogates: Su
     if NAME_STUDENT in pii_types:
         pii_types.remove(NAME_STUDENT)
         insertions += planter.name()
-        if rng.random() < SECOND_NAME_SHARE:
+        if rng.random() < SHARES["second_name"]:
             insertions += planter.name()
         again = pick(rng, PLANTED["name_again"])
         insertions += [planter.insertion("body", again) for _ in range(rng.choices((0, 1, 2, 3), (7, 2, 1, 1))[0])]
     for pii_type in pii_types:
-        template, is_sentence = pick(rng, PLANTED["lines"][pii_type]), rng.random() < SENTENCE_SHARE
-        insertions.append(planter.insertion("sentence" if is_sentence else LINE_PLACES, template))
+        template = pick(rng, PLANTED["lines"][pii_type])
+        place = "sentence" if rng.random() < SHARES["sentence"] else PLANTED["line_places"]
+        insertions.append(planter.insertion(place, template))
     return insertions
 
 

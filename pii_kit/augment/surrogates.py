@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -11,27 +11,19 @@ from pii_kit.documents import english_tokenizer
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, ID_NUM, PHONE_NUM, URL_PERSONAL, USERNAME
 from pii_kit.lexicon import read_lexicon, without_accents
-from pii_kit.templates import FILLERS, Slots, expand_text, pick
+from pii_kit.templates import FILLERS, Slots, expand_text, pick, read_phrases
 
-# Locale → weight, roughly that of a course with students from all over the world. Names are in Latin script. Faker has
-# no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place.
-LOCALES = {
-    "en_US": 5, "en_GB": 2, "en_IN": 7, "en_PK": 3, "en_NG": 1, "en_KE": 1, "en_TH": 1, "es_ES": 3, "es_MX": 4,
-    "es_CO": 4, "es_AR": 2, "es_CL": 2, "pt_BR": 4, "pt_PT": 1, "fr_FR": 2, "fr_DZ": 3, "it_IT": 3, "de_DE": 2,
-    "nl_NL": 1, "sv_SE": 1, "da_DK": 1, "pl_PL": 1, "ro_RO": 1, "hu_HU": 0.5, "hr_HR": 0.5, "cs_CZ": 0.5,
-    "tr_TR": 2, "id_ID": 2, "uz_UZ": 0.5, "ha_NG": 1, "yo_NG": 1, "ig_NG": 0.5, "zu_ZA": 0.5, "tw_GH": 0.5,
-    "ja_JP": 1, "zh_CN": 1,
-}  # fmt: skip
-ROMANIZED = {"ja_JP", "zh_CN"}
+# Locales of people with weights, roughly those of a course with students from all over the world; names are in Latin
+# script. Faker has no romanized Arabic names; Pakistan, Algeria and northern Nigeria take their place. It invents
+# American towns, and the order of its Italian ones depends on the hash seed. `providers` are slots, each with the
+# probability that the American one is drawn.
+FAKER = read_phrases("faker")
+LOCALES: Mapping[str, float] = FAKER["locales"]
 SAME_PLACE = 0.5  # probability that a part of a name is from its person's locale; the competition mixes locales
 PLAIN_SHARE = 0.6  # share of names that are written without accents
 # Names that are also words or places: Rose, Summer, Lima, King.
 NAME_WORDS = {part: tuple(FILLERS[f"name_words_{part}"]) for part in ("first", "last")}
 WORD_SHARE = 0.06
-# Locales whose towns are real: Faker invents American ones, and the order of its Italian ones depends on the hash seed.
-TOWNS = ("en_IN", "id_ID", "tr_TR", "pl_PL", "de_DE", "hu_HU")
-STREETS = ("en_US", "en_GB", "fr_FR", "es_ES", "nl_NL")
-STREET_SURNAMES = ("es_MX", "en_IN", "pt_BR", "de_DE", "en_NG")
 POOL = 600  # draws that make up the pool of a locale
 TRIES = 200  # draws from a pool until a name is new; the smallest pool has 20 names
 # In a form "#" stands for a digit, "?" for a capital letter, "*" for a small letter.
@@ -43,10 +35,6 @@ MISSPELT_SHARE = 0.12  # share of headings with a misspelt word
 CASES = (str, str.capitalize, str.upper, str.lower)  # what a writer does to the letters of a heading
 CASE_WEIGHTS = (12, 3, 2, 0.5)
 HEADING_ENDS = ("", ":", ".", "?"), (16, 3, 1, 0.5)
-# Providers of Faker that are slots → probability that the American one is drawn.
-PROVIDERS = {
-    "company": 0, "free_email": 1, "free_email_domain": 1, "user_name": 1, "uri": 1, "phone_number": 0.6, "address": 0.7
-}  # fmt: skip
 
 
 @dataclass
@@ -63,14 +51,14 @@ class Surrogates:
         rng, choose = self.rng, self.rng.choice
         # Draws for the slots of templates. A surname in a street's name may also be a name in the document.
         self.slots: dict[str, Callable[[], str]] = {
-            **{provider: partial(self._fake, provider, share) for provider, share in PROVIDERS.items()},
-            "address_line": lambda: self._fake("address", PROVIDERS["address"]).replace("\n", ", "),
+            **{provider: partial(self._fake, provider, share) for provider, share in FAKER["providers"].items()},
+            "address_line": lambda: self._fake("address", FAKER["providers"]["address"]).replace("\n", ", "),
             "Word": lambda: pick(rng, FILLERS["lower"]).capitalize(),
             "code": lambda: "".join(rng.choices("".join(SYMBOLS.values()), k=11)),
-            "last": lambda: choose(_pool("last_name", choose(STREET_SURNAMES))),
-            "street": lambda: choose(_pool("street_name", choose(STREETS))),
+            "last": lambda: choose(_pool("last_name", choose(FAKER["street_surnames"]))),
+            "street": lambda: choose(_pool("street_name", choose(FAKER["streets"]))),
             "postcode": lambda: self.shaped(expand_text("{postcode_form}", rng, {})),
-            "city": lambda: pick(rng, FILLERS["city"] if rng.random() < 0.5 else _pool("city", choose(TOWNS))),
+            "city": lambda: pick(rng, FILLERS["city"] if rng.random() < 0.5 else _pool("city", choose(FAKER["towns"]))),
             "country": lambda: pick(rng, FILLERS["short_country"] if rng.random() < 0.6 else _pool("country", "en_US")),
             "number": lambda: self.pii(ID_NUM),
             "hotline": lambda: self.pii(PHONE_NUM),
@@ -93,7 +81,7 @@ class Surrogates:
         if self.rng.random() < WORD_SHARE:
             pool = NAME_WORDS[part]
         else:
-            pool = _pool(f"{part}_romanized_name" if locale in ROMANIZED else f"{part}_name", locale)
+            pool = _pool(f"{part}_romanized_name" if locale in FAKER["romanized"] else f"{part}_name", locale)
         for _ in range(TRIES):
             name = self.rng.choice(pool)
             name = without_accents(name) if is_plain else name

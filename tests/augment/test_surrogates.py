@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from pii_kit.augment.surrogates import (
+    FAKER,
     LOCALES,
     NAME_WORDS,
-    ROMANIZED,
     Surrogates,
     _new_faker,
     _pool,
@@ -45,7 +45,7 @@ def test_equal_states_give_equal_surrogates_regardless_of_earlier_draws():
 @pytest.mark.parametrize("part", ["first", "last"])
 def test_every_locale_has_capitalised_names_in_latin_script(part):
     for locale in LOCALES:
-        pool = _pool(f"{part}_romanized_name" if locale in ROMANIZED else f"{part}_name", locale)
+        pool = _pool(f"{part}_romanized_name" if locale in FAKER["romanized"] else f"{part}_name", locale)
         assert sum(name[:1].isupper() for name in pool) >= 20 and max(map(max, pool)) < "\u2c00", locale
 
 
