@@ -121,10 +121,9 @@ def write_redaction_page(path: str | Path, report: Mapping[str, Any]) -> None:
         "mentions": report["mentions"],
         "others": [{"name": name, "value": value} for name, value in others.items()],
     }
-    counts = {"changed": report["changed_documents"], "documents": report["documents"], "limit": N_ROWS}
-    counts |= {"unexplained": leaks["unexplained"], "explained": sum(leaks["explained"].values())}
-    parts = {name: str(count) for name, count in counts.items()}
-    parts |= {name: _table(of_table[:N_ROWS]) for name, of_table in rows.items()}
+    parts = {name: _table(of_table[:N_ROWS]) for name, of_table in rows.items()}
+    parts |= {"changed": f"{report['changed_documents']}", "documents": f"{report['documents']}", "limit": f"{N_ROWS}"}
+    parts |= {"unexplained": f"{leaks['unexplained']}", "explained": f"{sum(leaks['explained'].values())}"}
     _write_page(path, "redaction_page", title="Redaction report", **parts)
 
 
