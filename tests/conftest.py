@@ -1,6 +1,7 @@
 """Essays and models small enough for a test."""
 
 import os
+from dataclasses import replace
 from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the suite runs in two processes, which must not fight for two cores
@@ -9,12 +10,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask the model hub
 import matplotlib
 import numpy as np
 import pytest
-import spacy
 import torch
 from kaggle_stub import built_kit, no_wheels, stub  # noqa: F401 (fixtures)
 
 from pii_kit import settings
-from pii_kit.documents import Document
+from pii_kit.documents import Document, document_of_text
 from pii_kit.labels import LABEL_TO_ID, LABELS
 from pii_kit.lexicon import N_ROWS
 from pii_kit.models.encoder import EncoderConfig, EncoderForTokenClassification
@@ -32,21 +32,10 @@ torch.set_num_threads(1)
 NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID, "n_features": N_ROWS}
 
 
-@cache
-def _english() -> spacy.Language:
-    return spacy.blank("en")
-
-
 def make_document(text: str, number: int = 1, labels=None) -> Document:
-    """A document of spaCy's tokens of `text`; `labels` maps a token's text to its label, None leaves it unlabelled."""
-    tokens = _english().tokenizer(text)
-    return Document(
-        number=number,
-        full_text=text,
-        tokens=tuple(token.text for token in tokens),
-        trailing_whitespace=tuple(bool(token.whitespace_) for token in tokens),
-        labels=None if labels is None else tuple(labels.get(token.text, "O") for token in tokens),
-    )
+    """A document of a text; `labels` maps a token's text to its label, None leaves it unlabelled."""
+    document = document_of_text(text, number)
+    return document if labels is None else replace(document, labels=tuple(labels.get(x, "O") for x in document.tokens))
 
 
 def essay_of_labels(number: int, labels) -> Document:

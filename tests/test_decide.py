@@ -32,13 +32,6 @@ def test_a_higher_threshold_never_drops_a_token():
     assert found[0] != found[-1]
 
 
-def test_probabilities_are_not_changed():
-    scores = probabilities({"B-EMAIL": 0.3})
-    before = scores.copy()
-    decide(scores, o_threshold=0.9)
-    assert np.array_equal(scores, before)
-
-
 def test_a_document_without_tokens_has_no_labels():
     assert decide(np.empty((0, 15), dtype=np.float32), o_threshold=0.9) == []
 

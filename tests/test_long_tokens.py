@@ -1,6 +1,6 @@
 """Every step takes time linear in the document, also in the length of one token.
 
-No test here has a timer: a step that is quadratic in a token of a million characters takes many minutes.
+No test here has a timer: a step that is quadratic in a token of 300,000 characters takes minutes.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from pii_kit.rules import RULES, apply_rules
 from pii_kit.submission import check_submission, submission_rows, write_submission
 from pii_kit.windows import NO_TOKEN, cut_windows, merge_windows
 
-N = 1_000_000
+N = 300_000
 LONG = {
     "letters": "a" * N,
     "digits": "7" * N,
@@ -36,7 +36,7 @@ def tokenizers(documents):
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_a_token_of_a_million_characters_passes_every_step(name, tokenizers, tmp_path):
+def test_a_token_of_many_characters_passes_every_step(name, tokenizers, tmp_path):
     tokens, spaces = ("By", LONG[name], "Ann"), (True, True, False)
     full_text = f"By {LONG[name]} Ann"
     path = tmp_path / "test.json"
@@ -62,7 +62,7 @@ def test_a_token_of_a_million_characters_passes_every_step(name, tokenizers, tmp
 
 @pytest.mark.parametrize("token", ["\n", "a", "Ann", "a@b.c", "By"])
 def test_a_document_of_many_tokens_passes_every_step(token, tokenizers):
-    n_tokens = N // 20
+    n_tokens = N // 10
     document = Document(
         number=1,
         full_text=(token + " ") * n_tokens,

@@ -58,18 +58,6 @@ def test_no_module_needs_what_only_linux_has():
         assert not imports & {"resource"} and not attributes & {"sysconf"}, path
 
 
-def test_label_names_are_typed_in_labels_alone():
-    """Templates, rules and settings name types by the constants of labels.py."""
-    from pii_kit.labels import LABELS, PII_TYPES
-
-    typed = {}
-    for path in PACKAGE.rglob("*.py"):
-        constants = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
-        if found := constants & ({*PII_TYPES, *LABELS} - {"O"}):
-            typed[path.relative_to(PACKAGE).as_posix()] = found
-    assert set(typed) == {"labels.py"}
-
-
 def test_everything_but_training_documents_can_be_imported_without_faker_and_the_notebook_tools():
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

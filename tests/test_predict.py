@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
@@ -24,9 +23,8 @@ from pii_kit.labels import EMAIL, ID_NUM, LABELS, NAME_STUDENT, OUTSIDE_ID, PII_
 from pii_kit.models import network
 from pii_kit.models.network import TorchNetwork, precision
 from pii_kit.models.onnx import write_onnx
-from pii_kit.predict import Tagger, ahead, fold_folders, load_member, predict_documents, save_member
+from pii_kit.predict import Tagger, fold_folders, load_member, predict_documents, save_member
 from pii_kit.rules import DEFAULT_RULES, label_document
-from pii_kit.windows import cut_windows
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"window_size": 64, "overlap": 16, "o_threshold": 0.9}
@@ -46,21 +44,11 @@ def test_every_token_of_every_document_has_probabilities(member, documents):
 
 
 def test_batches_and_their_padding_never_change_a_probability(member, documents):
-    sizes = (1, 10_000)
-    one_by_one, together = (
-        [scores for _, scores in predict_documents([replace(member, network=with_batches(member, size))], documents)]
-        for size in sizes
-    )
-    for one, other in zip(one_by_one, together, strict=True):
+    small, large = TorchNetwork(member.network.model), TorchNetwork(member.network.model)
+    small.batch_pieces, large.batch_pieces = 1, 10_000
+    one_by_one, together = (predict_documents([replace(member, network=of)], documents) for of in (small, large))
+    for (_, one), (_, other) in zip(one_by_one, together, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def test_nothing_is_truncated(member, documents):
-    long = max(documents, key=lambda document: len(document.tokens))
-    assert len(cut_windows(long, member.tokenizer, size=member.window_size, overlap=member.overlap)) > 3
-    ((_, scores),) = predict_documents([member], [long])
-    assert len(scores) == len(long.tokens)
-    assert len(np.unique(scores[-20:, 0])) > 1
 
 
 def test_documents_without_tokens_and_no_documents_are_accepted(member, documents):
@@ -68,41 +56,6 @@ def test_documents_without_tokens_and_no_documents_are_accepted(member, document
     predicted = list(predict_documents([member], [empty, documents[0], empty]))
     assert [scores.shape[0] for _, scores in predicted] == [0, len(documents[0].tokens), 0]
     assert list(predict_documents([member], [])) == []
-
-
-def test_documents_are_read_only_when_needed(member, documents):
-    """An endless stream of documents can be predicted: memory does not grow with their number."""
-
-    def endless():
-        while True:
-            yield documents[0]
-
-    stream = predict_documents([member], endless())
-    assert next(stream)[0] is documents[0]
-
-
-def test_the_next_two_items_are_made_in_other_threads_while_one_is_used_and_read_in_this_one():
-    readers, makers, together = set(), set(), threading.Barrier(2, timeout=20)
-
-    def items():
-        for number in range(5):
-            readers.add(threading.get_ident())
-            yield number
-
-    def make(number):
-        makers.add(threading.get_ident())
-        if number in (1, 2):
-            together.wait()
-        if number == 4:
-            raise ValueError("the last")
-        return 10 * number
-
-    with ThreadPoolExecutor(2) as threads:
-        made = ahead(make, items(), threads)
-        assert [next(made) for _ in range(4)] == [(0, 0), (1, 10), (2, 20), (3, 30)]
-        with pytest.raises(ValueError, match="the last"):
-            next(made)
-    assert readers == {threading.get_ident()} and len(makers) == 2 and not makers & readers
 
 
 def test_groups_and_taggers_that_overlap_are_put_together_as_they_belong(
@@ -115,34 +68,6 @@ def test_groups_and_taggers_that_overlap_are_put_together_as_they_belong(
     assert [document for document, _ in predicted] == list(documents)
     for one, (_, other) in zip(expected, predicted, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def with_batches(member, batch_pieces):
-    """Return the network of a member with another size of a batch."""
-    return SimpleCall(member.network, lambda: None, batch_pieces=batch_pieces)
-
-
-class SimpleCall:
-    """A network that calls a function before each batch."""
-
-    def __init__(self, network, function, batch_pieces=1024):
-        self.network, self.function, self.batch_pieces = network, function, batch_pieces
-        self.n_workers, self.one_core_a_batch = network.n_workers, network.one_core_a_batch
-
-    def __call__(self, batch):
-        self.function()
-        return self.network(batch)
-
-
-def test_the_windows_of_one_document_are_shared_among_the_cores(sha_rnn_tagger, documents, monkeypatch):
-    """A document that fits into one batch makes as many batches as there are cores, so that none is idle."""
-    together = threading.Barrier(2, timeout=20)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # else later tests in this process would have two
-    long = max(documents, key=lambda document: len(document.tokens))
-    places = iter([together.wait, together.wait])  # later batches need not meet
-    two = SimpleCall(TorchNetwork(sha_rnn_tagger.network.model), lambda: next(places, int)())
-    assert list(predict_documents([replace(sha_rnn_tagger, network=two)], [long]))
 
 
 def test_several_devices_share_the_batches_and_change_nothing(member, documents):
@@ -239,17 +164,6 @@ def test_an_average_uses_the_weights(sha_rnn_tagger, mobilebert_tagger, document
         for group in ([one], [two], [replace(one, weight=0.75), replace(two, weight=0.25)])
     )
     np.testing.assert_allclose(both, 0.75 * first + 0.25 * second, atol=1e-6)
-
-
-def test_some_runs_of_a_tagger_keep_the_proportion_of_their_weights(sha_rnn_tagger):
-    weights, runs = (0.2, 0.2, 0.1, 0.5), (0, 0, 1, 2)
-    members = (replace(sha_rnn_tagger, weight=weight, run=run) for weight, run in zip(weights, runs, strict=True))
-    some = Tagger(tuple(members), o_threshold=0.5, rules=()).of_runs([0, 1])
-    assert [(member.run, member.weight) for member in some.members] == [
-        (0, pytest.approx(0.4)),
-        (0, pytest.approx(0.4)),
-        (1, pytest.approx(0.2)),
-    ]
 
 
 KNOWN = {  # token: its likeliest label and its P(O)

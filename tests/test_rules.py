@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 from conftest import make_document
@@ -24,7 +22,6 @@ from pii_kit.rules import (
     is_institutional,
     label_document,
     label_span,
-    matched_tokens,
     names_are_title_case,
     propagate_lone_names,
     whitespace_is_outside,
@@ -89,18 +86,6 @@ def test_a_document_without_pii_gets_no_labels(text):
     labels = ["O"] * len(document.tokens)
     scores = np.eye(len(LABELS), dtype=np.float32)[[0] * len(labels)]
     assert apply_rules(document, labels, scores, list(RULES)) == labels
-
-
-def test_rules_are_applied_in_their_own_order():
-    """A dropped link leaves its address O, so that `add_emails` labels it, but only if it runs after the drop."""
-    document = make_document("by https://www.coursera.org/anna@lund.org now")
-    labels = ["O", "B-URL_PERSONAL", "O"]
-    scores = np.zeros((3, len(LABELS)), dtype=np.float32)
-    names = ["add_emails", "course_links_are_not_personal"]
-    assert apply_rules(document, labels, scores, names) == ["O", "B-EMAIL", "O"]
-    assert apply_rules(document, labels, scores, names[::-1]) == ["O", "B-EMAIL", "O"]
-    added = add_emails(document, labels, scores)
-    assert course_links_are_not_personal(document, added, scores) == ["O", "O", "O"]
 
 
 def test_a_document_is_labelled_by_threshold_and_then_by_rules():
@@ -295,13 +280,6 @@ def test_an_author_line_is_added_at_the_head_and_at_the_end(line):
     assert found(add_author_lines, f"{body}\n\n{line}\n\n{body}") == []
 
 
-def test_an_author_has_two_to_four_words():
-    assert found(add_author_lines, "By: Anna J. Berg-Lund\n\nA plan.") == ["Anna J. Berg-Lund"]
-    assert found(add_author_lines, "By: Anna Maria Berg Lund\n\nA plan.") == ["Anna Maria Berg Lund"]
-    assert found(add_author_lines, "By: Anna Maria Berg Lund Silva\n\nA plan.") == []
-    assert found(add_author_lines, "By: Anna\n\nA plan.") == []
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -312,6 +290,8 @@ def test_an_author_has_two_to_four_words():
         "By Anna Berg we had a plan.\n\nIt is good.",
         "By Mind Mapping\n\nIn mind mapping we draw.",
         "Name\n\nAnna Berg\n\nA plan.",
+        "By: Anna\n\nA plan.",
+        "By: Anna Maria Berg Lund Silva\n\nA plan.",
     ],
 )
 def test_other_lines_name_no_author(text):
@@ -324,17 +304,3 @@ def test_a_half_labelled_author_is_completed_and_other_types_stay():
     assert add_author_lines(document, ["O", "O", "O", "B-NAME_STUDENT"], None) == whole
     other = ["O", "O", "O", "B-USERNAME"]
     assert add_author_lines(document, other, None) == other
-
-
-def test_two_addresses_without_a_space_between_them_are_both_found():
-    tokens = ("anna@lund.org", "..", "bo@lund.org", "+", "cy@lund.org")
-    document = document_of(*tokens)
-    expected = ["B-EMAIL", "B-EMAIL", "I-EMAIL", "B-EMAIL", "I-EMAIL"]
-    assert add_emails(document, ["O"] * len(tokens), BLANK) == expected
-
-
-@pytest.mark.parametrize(
-    ("pattern", "spans"), [("b", [(0, 1), (1, 2)]), ("b c", [(1, 3)]), ("d", [(2, 3)]), ("a(b)|c", [(0, 1)]), ("x", [])]
-)
-def test_a_match_covers_the_tokens_it_touches(pattern, spans):
-    assert matched_tokens(make_document("ab b cd"), re.compile(pattern)) == spans
