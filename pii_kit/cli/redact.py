@@ -67,7 +67,7 @@ def redact(
         "--mode is missing: what takes the place of PII (mask, type, surrogate or hash)": not mode,
         "expected one of --submission, --run and --decisions": has_labels and (run or (submission and decisions)),
         "--threshold and --recall are for taggers, not for given labels": has_labels and (threshold or recall),
-        "--ray takes no --mapping and no --decisions, which are about single files": ray and (mapping or decisions),
+        "--ray takes no --mapping, --submission and --decisions": ray and (mapping or submission or decisions),
     }
     for message, is_wrong in conflicts.items():
         if is_wrong:
@@ -90,7 +90,7 @@ def redact(
         if recall:
             o_threshold = load_tagger(run, threshold, train, recall)[1].o_threshold
         chosen: dict[str, Any] = {"o_threshold": o_threshold, "thresholds": tuple(by_type.items())}
-        chosen |= {"runs": tuple(run or ()), "submission": submission, "text_column": text_column}
+        chosen |= {"runs": tuple(run or ()), "text_column": text_column}
         config = TableConfig(settings=settings, **chosen)
         content = redact_on_ray(data, out, config, strict=strict, address=address, n_workers=workers)
         if report:

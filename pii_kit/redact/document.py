@@ -25,18 +25,7 @@ from pii_kit.labels import (
     spans_of,
 )
 from pii_kit.lexicon import COMMON, LISTS, look_up
-from pii_kit.redact.search import (
-    ENTITY,
-    EXTENSION,
-    LONGEST_WORD,
-    SUFFIXES,
-    Finder,
-    Folded,
-    fold_plainly,
-    fold_with_places,
-    is_ordinary,
-    targets_of,
-)
+from pii_kit.redact import search
 from pii_kit.redact.surrogates import PLACEHOLDER, replacer_of
 from pii_kit.rules import CONNECTORS, is_name_word
 
@@ -52,7 +41,7 @@ Span = tuple[int, int]  # start, end, in characters
 Place = tuple[int, int, str, str]  # start, end, PII type, and what found it, or why it stays
 
 _TAG = re.compile(r"</?[A-Za-z]\w*[^<>\w]?>?|^/?\w+>|\\[A-Za-z]+\{?")
-_NAME_RUN = re.compile(rf"(?:{ENTITY}|[^\W\d_]|[\u0300-\u036f\u00ad\u200b-\u200f'’ʼ‘`´.,\s‐‑–-])+")
+_NAME_RUN = re.compile(rf"(?:{search.ENTITY}|[^\W\d_]|[\u0300-\u036f\u00ad\u200b-\u200f'’ʼ‘`´.,\s‐‑–-])+")
 _EDGES = " \t\r\n.,-‐‑–'’ʼ‘`´\u200b\ufeff"
 _BEFORE_NAME = re.compile(r"(?<![\w.])(?:(?:[^\W\d_]\.[ -]?)+|[B-HJ-Z] |([^\W\d_]+)[ -])$")
 _PARTICLES = "|".join(sorted(filter(str.isalpha, CONNECTORS)))
@@ -62,7 +51,7 @@ _AFTER_NAME = re.compile(
 )
 _NUMBERS = {
     ID_NUM: re.compile(r"(?<![^\W_])(?:[A-Z]{1,4}[-.]?)?\d(?:[-‐‑–./]?\d)*"),
-    PHONE_NUM: re.compile(rf"[+(]{{0,2}}\d(?:[-‐‑–./() ]{{0,2}}\d)*(?:{EXTENSION})?", re.IGNORECASE),
+    PHONE_NUM: re.compile(rf"[+(]{{0,2}}\d(?:[-‐‑–./() ]{{0,2}}\d)*(?:{search.EXTENSION})?", re.IGNORECASE),
 }
 _CUE = re.compile(
     r"\W{0,3}\b(?:student |national |my )*(ID|SSN|phone|tel|mobile|e-?mail)\b(?: (?:no|number|is))*[.:#\s]*",
@@ -74,7 +63,7 @@ _NO_ADDRESS = frozenset(("mailto", "email", "mail", "e", "contact", "and", "or")
 
 @dataclass(frozen=True, kw_only=True)
 class Redaction:
-    """How to redact.
+    """How to redact. Raises KitError if a value cannot be used.
 
     Args:
         mode: what takes the place of PII: "mask" (█), "type", "surrogate" or "hash", which needs a key.
@@ -84,9 +73,6 @@ class Redaction:
         patterns: whether what `pii_kit.patterns` finds is replaced too.
         allow: strings that are never replaced.
         deny: strings that are always replaced, as names, or pairs of a string and its PII type.
-
-    Raises:
-        KitError: a value that cannot be used.
     """
 
     mode: str
@@ -107,11 +93,11 @@ class Redaction:
             raise KitError(f"the key is too short; expected at least {LEAST_KEY} random bytes, better 32")
         allow = [self.allow] if isinstance(self.allow, str) else self.allow
         deny = [self.deny] if isinstance(self.deny, str) else self.deny
-        pairs = [(one, NAME_STUDENT) if isinstance(one, str) else tuple(one) for one in deny]
-        for text, pii_type in [*((one, NAME_STUDENT) for one in allow), *pairs]:
+        pairs = [(entry, NAME_STUDENT) if isinstance(entry, str) else tuple(entry) for entry in deny]
+        for text, pii_type in [*((text, NAME_STUDENT) for text in allow), *pairs]:
             if not (isinstance(text, str) and any(map(str.isalnum, text)) and pii_type in PII_TYPES):
                 raise KitError("allow and deny: expected strings with a letter or digit; deny: also with a PII type")
-        if {*map(fold_plainly, allow)} & {fold_plainly(text) for text, _ in pairs}:
+        if {*map(search.fold_plainly, allow)} & {search.fold_plainly(text) for text, _ in pairs}:
             raise KitError("a string is both allowed and denied; remove it from one of the lists")
         object.__setattr__(self, "allow", tuple(sorted(allow)))
         object.__setattr__(self, "deny", tuple(pairs))
@@ -203,7 +189,7 @@ def redact_document(
     beside it along; a part of a number or an address becomes the whole. `in_spreadsheet`: no text becomes a formula.
     """
     text = join_tokens(document.tokens, document.trailing_whitespace)
-    folded = fold_with_places(text)
+    folded = search.fold_with_places(text)
     stays = [(*match.span(), "", "placeholder") for match in PLACEHOLDER.finditer(text)]
     stays += [(start, end, "", "allowed") for start, end, _ in finder_of(tuple(settings.allow)).find(folded)]
     fixed = _joined(stays)
@@ -240,8 +226,8 @@ def find_places(document: Document, text: str, labels: Sequence[str], *, with_pa
 
 
 @lru_cache(maxsize=2)
-def finder_of(strings: tuple[str, ...]) -> Finder:
-    return Finder((string, "") for string in strings)
+def finder_of(strings: tuple[str, ...]) -> search.Finder:
+    return search.Finder((string, "") for string in strings)
 
 
 def _labelled(document: Document, text: str, labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
@@ -262,7 +248,7 @@ def _labelled(document: Document, text: str, labels: Sequence[str]) -> Iterator[
             span = text[begin:stop]
             begin, stop = stop - len(span.lstrip()), begin + len(span.rstrip())
             if kind == NAME_STUDENT:
-                yield from ((*_with_neighbours(text, *one), kind) for one in _name_parts(text, begin, stop))
+                yield from ((*_with_neighbours(text, *part), kind) for part in _name_parts(text, begin, stop))
             elif begin < stop:
                 yield *_whole_number(text, begin, stop, kind), kind
 
@@ -305,12 +291,12 @@ def _name_parts(text: str, start: int, end: int) -> list[Span]:
             last -= 2
         if first < last:
             parts.append((start + first, start + last))
-    names = [part for part in parts if not _is_no_name(text[part[0] : part[1]])]
+    names = [part for part in parts if any(map(_may_be_name, text[slice(*part)].split()))]
     return (names if len(parts) > 1 and names else parts) or [(start, end)]
 
 
-def _is_no_name(text: str) -> bool:
-    return all(is_ordinary(word) or len(word) == 1 or not is_name_word(word.title()) for word in text.split())
+def _may_be_name(word: str) -> bool:
+    return len(word) > 1 and not search.is_ordinary(word) and is_name_word(word.title())
 
 
 def _with_neighbours(text: str, start: int, end: int) -> Span:
@@ -330,7 +316,7 @@ def _with_neighbours(text: str, start: int, end: int) -> Span:
 
 def _is_name(word: str | None, part: str, is_lower: bool) -> bool:
     """Return whether a word beside a name belongs to it: it is cased like a name, and no common word or place."""
-    if not word or len(word) > LONGEST_WORD or word.casefold() in SUFFIXES:
+    if not word or len(word) > search.LONGEST_WORD or word.casefold() in search.SUFFIXES:
         return False
     known = dict(zip(LISTS, look_up(word), strict=True))
     is_cased = word[0].isupper() or (is_lower and word.islower())
@@ -379,19 +365,21 @@ def _without(fixed: Sequence[Place], text: str, places: Iterable[Place]) -> tupl
     return left, kept
 
 
-def _mentions(folded: Folded, places: Sequence[Place], fixed: Sequence[Place]) -> tuple[list[Place], list[Place]]:
+def _mentions(
+    folded: search.Folded, places: Sequence[Place], fixed: Sequence[Place]
+) -> tuple[list[Place], list[Place]]:
     """Return the further mentions of places, and those that stay because they are allowed or ordinary words."""
     text = folded.original
-    targets = {target for start, end, kind, _ in places for target in targets_of(text[start:end], kind)}
+    targets = {target for start, end, kind, _ in places for target in search.targets_of(text[start:end], kind)}
     more = targets
     while more:  # a name beside a mention is searched too
         targets |= more
         found, more = [], set()
-        for start, end, (_, pii_type) in Finder(targets).find(folded):
+        for start, end, (_, pii_type) in search.Finder(targets).find(folded):
             place = _with_neighbours(text, start, end) if pii_type == NAME_STUDENT else (start, end)
             found.append((*place, pii_type, "mention"))
             if place != (start, end):
-                more |= {*targets_of(text[slice(*place)], pii_type)} - targets
+                more |= {*search.targets_of(text[slice(*place)], pii_type)} - targets
     others, _ = _without(places, text, _joined(found))
     others, kept = _without(fixed, text, others)
     mentions = []
@@ -412,4 +400,4 @@ def is_ordinary_at(text: str, start: int, end: int) -> bool:
     word = text[start:end]
     before = text[max(0, start - SENTENCE_START) : start].rstrip(" \t\"'“‘(")
     starts_sentence = not before or before.endswith(SENTENCE_ENDS)
-    return (word.islower() or (word.istitle() and starts_sentence)) and is_ordinary(word)
+    return (word.islower() or (word.istitle() and starts_sentence)) and search.is_ordinary(word)

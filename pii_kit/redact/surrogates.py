@@ -10,17 +10,7 @@ from pii_kit.augment.surrogates import Surrogates, faker_of, handle_of
 from pii_kit.labels import EMAIL, NAME_STUDENT, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL, USERNAME
 from pii_kit.lexicon import LISTS, look_up
 from pii_kit.patterns import EMAILS
-from pii_kit.redact.search import (
-    EXTENSION,
-    LONGEST_WORD,
-    fold,
-    fold_plainly,
-    identity_of,
-    is_ordinary,
-    name_places,
-    name_words,
-    plain,
-)
+from pii_kit.redact import search
 
 if TYPE_CHECKING:
     from pii_kit.redact.document import Redaction
@@ -54,24 +44,19 @@ def replacer_of(
     if settings.mode == "type":
         return lambda _, pii_type: f"[{pii_type}]"
     if settings.mode == "hash":
-        key = settings.key or b""
-
-        def hashed(original: str, pii_type: str) -> str:
-            text = identity_of(original, pii_type).encode("utf-8", "surrogatepass")
-            return f"[{pii_type}:{hmac.new(key, text, 'sha256').hexdigest()[:HASH_DIGITS]}]"
-
-        return hashed
+        return lambda original, kind: (
+            f"[{kind}:{_digest(settings.key, search.identity_of(original, kind)).hex()[:HASH_DIGITS]}]"
+        )
     return DocumentSurrogates(settings.drawn_seed, settings.key, number, folded_text, originals)
 
 
 class DocumentSurrogates:
     """The surrogates of one document: a callable that maps an original and its PII type to its surrogate.
 
-    Each surrogate has a random state of its own. With a key it is the HMAC of the original, so that all documents share
-    it. Without, it comes from the seed, the document number and the position of the original among the document's,
-    never from the original itself: otherwise anybody could try names until one gives the surrogate. A surrogate that
-    is similar to its original or occurs in the document is drawn again; so even with a key a person can have another
-    surrogate in a document that holds the usual one.
+    Each surrogate has a random state of its own. With a key that is the HMAC of the original, so that all documents
+    share it. Without, it depends on the seed, the document and the position of the original, never on the original
+    itself: otherwise anybody could try names until one gives the surrogate. A surrogate that is similar to its original
+    or occurs in the document is drawn again.
     """
 
     def __init__(
@@ -85,16 +70,16 @@ class DocumentSurrogates:
         self._words: dict[str, str] = {}  # folded name word → surrogate
         self._initials: dict[tuple[str, frozenset[str]], str] = {}
         self._taken: set[str] = set()
-        names = [name_words(plain(text)) for text, pii_type in originals if pii_type == NAME_STUDENT]
-        self._people = list(dict.fromkeys(tuple(map(fold_plainly, words)) for words in names))
+        names = [search.name_words(search.plain(text)) for text, pii_type in originals if pii_type == NAME_STUDENT]
+        self._people = list(dict.fromkeys(tuple(map(search.fold_plainly, words)) for words in names))
         for word in (word for person in self._people for word in person if sum(map(str.isalpha, word)) > 1):
             self._new_word(word)
 
     def __call__(self, original: str, pii_type: str) -> str:
         if pii_type == NAME_STUDENT:
-            new = self._name(plain(original))
-            return new if fold(new) != fold(original) else f"[{pii_type}]"
-        key = pii_type, identity_of(original, pii_type)
+            new = self._name(search.plain(original))
+            return new if search.fold(new) != search.fold(original) else f"[{pii_type}]"
+        key = pii_type, search.identity_of(original, pii_type)
         make: Callable[[Surrogates], str] = {
             EMAIL: lambda draw: (
                 EMAILS.sub(lambda match: self._address(match[0], draw), original)
@@ -118,30 +103,34 @@ class DocumentSurrogates:
     def _random(self, string: str) -> random.Random:
         if self._key is None:
             return random.Random(f"{self._seed}/{self._positions.setdefault(string, len(self._positions))}")
-        return random.Random(hmac.digest(self._key, string.encode("utf-8", "surrogatepass"), "sha256"))
+        return random.Random(_digest(self._key, string))
 
     def _draw(self, key: tuple[str, str], make: Callable[[Surrogates], str], original: str) -> str:
         """Return the first new text that may replace the original, empty if there is none."""
         if key not in self._drawn:
             draw = Surrogates(self._random(" ".join(key)))
-            kept = _kept_part(original)
-            drawn = (make(draw) for _ in range(TRIES))
-            of_key = (new for new in drawn if not is_similar(original[len(kept) :], new.removeprefix(kept)))
-            self._drawn[key] = next((new for new in of_key if not self._occurs(new.removeprefix(kept))), "")
+            site = (SITES.match(original) or [""])[0]
+            unlike = (
+                new
+                for new in (make(draw) for _ in range(TRIES))
+                if not is_similar(original[len(site) :], new.removeprefix(site))
+                and not self._occurs(new.removeprefix(site))
+            )
+            self._drawn[key] = next(unlike, "")
         return self._drawn[key]
 
     def _occurs(self, new: str) -> bool:
         """Return whether the text or a part of it, other than an ordinary word, occurs in the document."""
         new = AT.split(new)[0] or new
-        if len(new) >= LEAST_HANDLE and fold(new) in self._text:
+        if len(new) >= LEAST_HANDLE and search.fold(new) in self._text:
             return True
-        return any(fold(run) in self._text for run in RUNS.findall(new) if not is_ordinary(run))
+        return any(search.fold(run) in self._text for run in RUNS.findall(new) if not search.is_ordinary(run))
 
     def _new_word(self, word: str) -> None:
         """Draw the surrogate of a name word; with a key it depends on the word alone, and is equal in all documents."""
         if word in self._words:
             return
-        entry = dict(zip(LISTS, look_up(word[:LONGEST_WORD]), strict=True))
+        entry = dict(zip(LISTS, look_up(word[: search.LONGEST_WORD]), strict=True))
         part = "first" if entry["first name"] >= max(1, entry["surname"]) else "last"
 
         def draw_word(draw: Surrogates) -> str:
@@ -155,8 +144,8 @@ class DocumentSurrogates:
 
     def _name(self, text: str) -> str:
         """Replace each name word, initials by initials; particles, suffixes and what is between the words stay."""
-        places = name_places(text)
-        words = [fold_plainly(text[start:end]) for start, end in places]
+        places = search.name_places(text)
+        words = [search.fold_plainly(text[start:end]) for start, end in places]
         long = frozenset(word for word in words if len(word) > 1)
         parts: list[str] = []
         done = 0
@@ -168,7 +157,7 @@ class DocumentSurrogates:
                 new = self._words[word]
             parts += text[done:start], _cased(new, text[start:end])
             done = end
-        draw = Surrogates(self._random(f"digits {identity_of(text, NAME_STUDENT)}"))
+        draw = Surrogates(self._random(f"digits {search.identity_of(text, NAME_STUDENT)}"))
         return re.sub(r"\d", lambda match: _other(match[0], draw), "".join([*parts, text[done:]]))
 
     def _initial(self, letter: str, words: frozenset[str] = frozenset()) -> str:
@@ -183,7 +172,7 @@ class DocumentSurrogates:
 
     def _phone(self, original: str, digits: str) -> str:
         """Write other digits in the form of a phone number: country code and trunk prefix stay."""
-        number = re.split(EXTENSION, original, maxsplit=1, flags=re.IGNORECASE)[0]
+        number = re.split(search.EXTENSION, original, maxsplit=1, flags=re.IGNORECASE)[0]
         draw = Surrogates(self._random(f"extension {digits}"))
         places = [place for place, c in enumerate(number) if c.isdigit()][-len(digits) :]
         new = dict(zip(places, digits, strict=True)) if len(places) == len(digits) else {}
@@ -201,11 +190,10 @@ class DocumentSurrogates:
 
     def _link(self, text: str, draw: Surrogates) -> str:
         """Return a link like `text`: on a site of many people to somebody else, otherwise to another host."""
-        site = _kept_part(text)
-        if site:
-            return site + self._shaped(text[len(site) :], draw)
+        if site := SITES.match(text):
+            return site[0] + self._shaped(text[site.end() :], draw)
         handles = self._handles()
-        names = "".join(handles[match] for match in re.findall(_any_of(handles), fold(text)))
+        names = "".join(handles[match] for match in re.findall(_any_of(handles), search.fold(text)))
         return draw.pii(URL_PERSONAL, names or handle_of(draw.word("first") + draw.word("last")))
 
     def _handles(self) -> dict[str, str]:
@@ -215,7 +203,7 @@ class DocumentSurrogates:
 
     def _handle(self, text: str, draw: Surrogates) -> str:
         """Return a user name like `text`: with the surrogates of the names in it, or a new name, and other digits."""
-        if re.search(_any_of(self._handles()), fold(text)):
+        if re.search(_any_of(self._handles()), search.fold(text)):
             return self._shaped(text, draw)
         return handle_of(draw.word("first") + draw.word("last")) + re.sub(
             r"\d", lambda c: _other(c[0], draw), "".join(filter(str.isdigit, text))
@@ -228,24 +216,22 @@ class DocumentSurrogates:
         def beside_name(match: re.Match) -> str:
             if len(match[0]) == 1 and match[0].isalpha():
                 return handle_of(self._initial(match[0]))
-            return match[0] if is_ordinary(match[0]) or len(match[0]) == 2 else _other(match[0], draw)
+            return match[0] if search.is_ordinary(match[0]) or len(match[0]) == 2 else _other(match[0], draw)
 
         casing = str.title if any(map(str.isupper, text)) else str
-        pieces = re.split(f"({_any_of(handles)})", fold(text))
+        pieces = re.split(f"({_any_of(handles)})", search.fold(text))
         return "".join(
             casing(handles[piece]) if place % 2 else SYMBOLS.sub(beside_name, piece)
             for place, piece in enumerate(pieces)
         )
 
 
+def _digest(key: bytes | None, text: str) -> bytes:
+    return hmac.digest(key or b"", text.encode("utf-8", "surrogatepass"), "sha256")
+
+
 def _any_of(handles: Iterable[str]) -> str:
     return "|".join(map(re.escape, handles)) or "(?!)"
-
-
-def _kept_part(text: str) -> str:
-    """Return the start of a link that identifies nobody."""
-    match = SITES.match(text)
-    return match[0] if match else ""
 
 
 def _street_address(original: str, draw: Surrogates) -> str:
@@ -276,7 +262,7 @@ def is_similar(original: str, new: str) -> bool:
     """
     from spacy.matcher.levenshtein import levenshtein  # type: ignore[import-not-found]
 
-    old, new = (AT.split(fold(text))[0][:LONGEST_COMPARED] or fold(text) for text in (original, new))
+    old, new = (AT.split(search.fold(text))[0][:LONGEST_COMPARED] or search.fold(text) for text in (original, new))
     places = [a == b for a, b in zip(old, new, strict=False) if a.isalnum()]
     if old == new or (len(old) == len(new) and 2 * sum(places) > len(places)):
         return True

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +13,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from pii_kit.documents import Document
-from pii_kit.files import KitError, check_output, in_one_line, read_json, write_json
+from pii_kit.files import KitError, check_output, in_one_line, loading, read_json, write_json
 from pii_kit.predict import Tagger
 from pii_kit.redact.document import Redaction, redact_document
 from pii_kit.redact.essays import FORMS, LIST_FIELDS, N_NAMED, essays_of_rows, read_essays, text_field
 from pii_kit.redact.release import PRIVATE, describe, redact_essays, report_of, write_release
-from pii_kit.submission import label_documents, read_submission
 
 CPUS = 0.5  # of a worker on Ray; with 1 the workers would take all, and Ray's own tasks would wait forever
 RETRIES = 2  # of a file whose worker is killed
@@ -28,50 +27,30 @@ OBJECT_STORE = 100 * 2**20  # bytes on this machine: only names and numbers go t
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig:
-    """How to redact in other processes: the settings, and labels of a submission or of a tagger.
+    """How to redact in other processes: the settings, and the runs that label, or else the kit's own tagger.
 
-    `o_threshold` and `thresholds` (pairs of a PII type and its threshold) are those of `Tagger.load`; without `runs`
-    the kit's own tagger labels. Paths become absolute, because workers may run in other folders.
+    `o_threshold` and `thresholds` (pairs of a PII type and its threshold) are those of `Tagger.load`. Paths become
+    absolute, because workers may run in other folders.
     """
 
     settings: Redaction
     runs: tuple[str | Path, ...] = ()
-    submission: str | Path | None = None
     o_threshold: float | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
     text_column: str | None = None
 
     def __post_init__(self) -> None:
-        if self.runs and self.submission:
-            raise KitError("labels come either from runs or from a submission; expected one of them")
         object.__setattr__(self, "runs", tuple(Path(run).resolve() for run in self.runs))
-        if self.submission:
-            object.__setattr__(self, "submission", Path(self.submission).resolve())
 
-    def labels(self, documents: Sequence[Document]) -> Iterator[Sequence[str]]:
-        """Yield the labels (token) of each document. A process reads the submission, or loads the tagger, once."""
-        if not self.submission:
-            tagger = _load(self.runs, self.o_threshold, self.thresholds)
-            yield from (tagger.decide(*pair, keep_sure=True) for pair in tagger.predict(documents))
-            return
-        rows = _read_rows(self.submission)
-        n_tokens = {document.number: len(document.tokens) for document in documents}
-        rows = rows[rows["document"].isin(n_tokens.keys())]
-        outside = rows[rows["token"] >= rows["document"].map(n_tokens)]
-        if len(outside):
-            first = f"document {outside['document'].iloc[0]}: token {outside['token'].iloc[0]}"
-            raise KitError(f"{self.submission}: {first}: outside its document; is it of other documents?")
-        yield from (document.labels or () for document in label_documents(documents, rows))
+    def labels(self, documents: Iterable[Document]) -> Iterator[list[str]]:
+        """Yield the labels (token) of each document. A process loads the tagger once."""
+        tagger = _load(self.runs, self.o_threshold, self.thresholds)
+        return (tagger.decide(*pair, keep_sure=True) for pair in tagger.predict(documents))
 
 
 @lru_cache(maxsize=1)
 def _load(runs: tuple[str | Path, ...], o_threshold: float | None, thresholds: tuple[tuple[str, float], ...]) -> Tagger:
     return Tagger.load(*runs, o_threshold=o_threshold, thresholds=dict(thresholds))
-
-
-@lru_cache(maxsize=1)
-def _read_rows(submission: str | Path) -> pd.DataFrame:
-    return read_submission(Path(submission), None)
 
 
 def redact_table(table: pd.DataFrame, config: TableConfig) -> pd.DataFrame:
@@ -88,8 +67,7 @@ def redact_table(table: pd.DataFrame, config: TableConfig) -> pd.DataFrame:
     names = [f"row {number}" for number in range(1, len(rows) + 1)]
     text_field(list(map(str, table.columns)), config.text_column, "table")
     essays = essays_of_rows("table", rows, names, config.text_column)
-    documents = list(essays.documents.values())
-    pairs = zip(documents, config.labels(documents), strict=True)
+    pairs = zip(essays.documents.values(), config.labels(essays.documents.values()), strict=True)
     redacted = essays.redacted_rows(redact_document(*pair, config.settings) for pair in pairs)
     new = table.copy(deep=False)
     for name in {*essays.fields, *LIST_FIELDS} & {*table.columns}:
@@ -118,15 +96,11 @@ def redact_file(path: Path, out: Path, config: TableConfig, *, strict: bool) -> 
     """Redact a file into the folder `out`. Raises KitError if it is wrong, or `strict` and the leak check fails."""
     job = _job(path, config, strict)
     essays = read_essays(path, config.text_column)
-    labels = list(config.labels(list(essays.documents.values())))
-    release = redact_essays(essays, labels, config.settings)
+    release = redact_essays(essays, config.labels(essays.documents.values()), config.settings)
     if strict and release.unexplained:
         names = ", ".join(dict.fromkeys(essays.names[leak.document] for leak in release.unexplained[:N_NAMED]))
         raise KitError(f"{path}: {len(release.unexplained)} leaks that nothing explains, in {names}")
-    report = report_of(
-        release, {"labelled_tokens": sum(label != "O" for of_document in labels for label in of_document)}
-    )
-    write_json(_report_path(path, out), {"job": job, "report": report})
+    write_json(_report_path(path, out), {"job": job, "report": report_of(release, {})})
     write_release(release, out / path.name)  # last: a file that is there is finished
 
 
@@ -145,8 +119,8 @@ def redact_on_ray(
     all machines must see the folders.
 
     Raises:
-        KitError: Ray is not installed, nothing answers at `address`, the output is of other settings, files could not
-            be redacted (all others are finished), or the submission has rows of documents that no file holds.
+        KitError: Ray is not installed, nothing answers at `address`, the output is of other settings, or files could
+            not be redacted; all others are finished.
     """
     ray = _ray_module(address)
     data, out = data.resolve(), out.absolute()
@@ -154,13 +128,14 @@ def redact_on_ray(
     if not paths:
         raise KitError(f"{data}: no folder of files with {', '.join(FORMS)}")
     for path in [out / path.name for path in paths] if _report_path(data, out).parent.is_dir() else [out]:
-        check_output(path, data, config.submission, *config.runs, folder=path == out)
+        check_output(path, data, *config.runs, folder=path == out)
     todo = [path for path in paths if not _is_finished(path, out, _job(path, config, strict))]
     failures = []
     if todo:
         local = {"num_cpus": max(os.cpu_count() or 1, n_workers or 1), "object_store_memory": OBJECT_STORE}
         local |= {"include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
+        with loading("Ray"):  # on a busy machine it may not start in time
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
         try:
             failures = _run(ray, [(path, out, config, strict) for path in todo], n_workers)
         finally:
@@ -171,12 +146,6 @@ def redact_on_ray(
     report: dict[str, Any] = {}
     for path in paths:
         report = _sum(report, read_json(_report_path(path, out))["report"])
-    n_labelled = report["labelled_tokens"]
-    if config.submission and len(_read_rows(config.submission)) != n_labelled:
-        raise KitError(
-            f"{config.submission}: {len(_read_rows(config.submission))} rows label {n_labelled} tokens of {data}; do "
-            f"not use {out}; expected one token for each row: is it of other documents, or is a document in two files?"
-        )
     return report | {"note": PRIVATE, "settings": describe(config.settings)}
 
 
@@ -208,7 +177,7 @@ def _report_path(path: Path, out: Path) -> Path:
 
 def _job(path: Path, config: TableConfig, strict: bool) -> str:
     """Return what a redacted file depends on, without secrets."""
-    labels = config.runs, config.submission, config.o_threshold, config.thresholds, config.text_column
+    labels = config.runs, config.o_threshold, config.thresholds, config.text_column
     return f"{describe(config.settings)} {strict} {labels} {path.stat().st_size} {path.stat().st_mtime_ns}"
 
 

@@ -23,7 +23,6 @@ from pii_kit.redact.essays import read_essays
 from pii_kit.redact.release import redact_essays
 from pii_kit.redact.table import TableConfig, redact_file, redact_on_ray, redact_table
 from pii_kit.sample import make_documents
-from pii_kit.submission import true_rows, write_submission
 
 ROOT = Path(__file__).parents[2]
 NAME = PII_TYPES[0]
@@ -42,29 +41,22 @@ def write_lines(path: Path, entries) -> Path:
     return path
 
 
-@pytest.fixture
-def submission(documents, tmp_path) -> Path:
-    """The true labels of the made-up essays."""
-    write_submission(tmp_path / "labels.csv", true_rows(documents))
-    return tmp_path / "labels.csv"
-
-
-def config_of(submission, mode="type", **more) -> TableConfig:
+def config_of(mode="type", **more) -> TableConfig:
     key = {"key": b"0123456789abcdef"} if mode == "hash" else {}
-    return TableConfig(settings=Redaction(mode=mode, patterns=False, **key | more), submission=submission)
+    return TableConfig(settings=Redaction(mode=mode, **key | more))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_table_is_redacted_as_the_file_of_the_same_documents(documents, submission, tmp_path, mode):
-    config = config_of(submission, mode, seed=1)
+def test_a_table_is_redacted_as_the_file_of_the_same_documents(documents, tmp_path, mode):
+    config = config_of(mode, seed=1)
     essays = read_essays(write_lines(tmp_path / "in.jsonl", entries_of(documents)))
-    release = redact_essays(essays, [document.labels for document in documents], config.settings)
+    release = redact_essays(essays, config.labels(documents), config.settings)
     expected = [json.loads(line) for line in release.contents[""].decode().splitlines()]
     parts = [redact_table(pd.DataFrame(entries_of(part)), config) for part in (documents[:7], documents[7:])]
     assert json.loads(json.dumps(pd.concat(parts).to_dict("records"))) == expected
 
 
-def test_other_columns_dtypes_and_the_index_stay(documents, submission):
+def test_other_columns_dtypes_and_the_index_stay(documents):
     table = pd.DataFrame(entries_of(documents)).drop(columns="labels")
     table["tokens"] = table["tokens"].map(np.array)
     table.insert(0, "grade", pd.array([1, None] * 12, dtype="Int8"))
@@ -73,26 +65,24 @@ def test_other_columns_dtypes_and_the_index_stay(documents, submission):
     table["scores"] = [np.array([0.5])] * 24
     table.index = [f"row {number}" for number in range(24)]
     before = table.copy(deep=True)
-    new = redact_table(table, config_of(submission))
+    new = redact_table(table, config_of())
     assert list(new.columns) == list(table.columns) and new.dtypes.equals(table.dtypes)
     assert new.index.equals(table.index)
     pd.testing.assert_frame_equal(new[["grade", "when", "kind", "scores"]], before[["grade", "when", "kind", "scores"]])
     pd.testing.assert_frame_equal(table, before)
-    changed = new["full_text"] != table["full_text"]
-    assert changed.tolist() == [bool(document.types) for document in documents]
+    assert (new["full_text"] != table["full_text"]).any()
     for row in new.itertuples():
         assert join_tokens(row.tokens, row.trailing_whitespace) == row.full_text
 
 
-def test_a_table_needs_only_a_text_and_missing_ones_stay(tmp_path):
-    (tmp_path / "labels.csv").write_text(f"row_id,document,token,label\n0,0,1,B-{NAME}\n")
+def test_a_table_needs_only_a_text_and_missing_ones_stay():
     table = pd.DataFrame({"Essay": ["By Ana.", None, "Ana", float("nan")], "tokens": [None, None, ["Ana"], None]})
     table["trailing_whitespace"] = [None, None, np.array([False]), None]
-    config = replace(config_of(tmp_path / "labels.csv"), text_column="essay")
+    config = replace(config_of(deny="Ana"), text_column="essay")
     with pytest.warns(DataWarning, match="2 without text, passed through as they are: row 2, row 4"):
         new = redact_table(table, config)
-    assert new["Essay"].tolist()[::2] == ["By [NAME_STUDENT].", "Ana"] and new["Essay"].isna().sum() == 2
-    assert new["tokens"].tolist() == [None, None, ["Ana"], None]
+    assert new["Essay"].tolist()[::2] == ["By [NAME_STUDENT].", "[NAME_STUDENT]"] and new["Essay"].isna().sum() == 2
+    assert new["tokens"].tolist() == [None, None, ["[", "NAME_STUDENT", "]"], None]
     with pytest.warns(DataWarning):
         assert redact_table(table[:0], config).equals(table[:0])
 
@@ -104,17 +94,15 @@ def test_a_table_needs_only_a_text_and_missing_ones_stay(tmp_path):
         ({"document": [3, 3], "text": ["a", "b"]}, "1 document numbers are used twice"),
         ({"document": [3], "text": pd.Categorical(["a"])}, "text: a categorical column"),
         ({"document": [3], "text": [5]}, "row 1: expected text, found int"),
-        ({"document": [0], "text": ["Too short"]}, "outside its document"),
     ],
 )
-def test_a_table_that_cannot_be_redacted_is_one_error_with_its_place(tmp_path, columns, message):
-    (tmp_path / "labels.csv").write_text(f"row_id,document,token,label\n0,0,9,B-{NAME}\n")
+def test_a_table_that_cannot_be_redacted_is_one_error_with_its_place(columns, message):
     with pytest.raises(KitError, match=message):
-        redact_table(pd.DataFrame(columns), config_of(tmp_path / "labels.csv"))
+        redact_table(pd.DataFrame(columns), config_of())
 
 
 def test_a_tagger_labels_a_table_with_its_thresholds():
-    config = TableConfig(settings=Redaction(mode="type"))
+    config = config_of()
     table = pd.DataFrame({"text": ["My name is Ana Silva.", "Nobody here, but a@b.de"]})
     assert redact_table(table, config)["text"].tolist() == ["My name is [NAME_STUDENT].", "Nobody here, but [EMAIL]"]
     never = replace(config, thresholds=tuple((pii_type, 1e-9) for pii_type in PII_TYPES))
@@ -123,17 +111,15 @@ def test_a_tagger_labels_a_table_with_its_thresholds():
 
 @pytest.fixture
 def essays(tmp_path):
-    """Sixty essays in four files, and their labels; returns the folder, the configuration and the redacted texts."""
-    documents = make_documents(60, seed=4)
-    config = TableConfig(settings=Redaction(mode="surrogate", seed=3), submission=tmp_path / "labels.csv")
+    """Sixty essays in four files; returns the folder, the configuration and the redacted texts."""
+    documents, config = make_documents(60, seed=4), config_of("surrogate", seed=3)
     expected = {}
     for number in range(4):
         part = documents[15 * number : 15 * number + 15]
         entries = [{"document": document.number, "text": document.full_text} for document in part]
         path = write_lines(tmp_path / "in" / f"{number}.jsonl", entries)
-        release = redact_essays(read_essays(path), [document.labels for document in part], config.settings)
+        release = redact_essays(read_essays(path), config.labels(part), config.settings)
         expected[path.name] = [one.text for one in release.redacted]
-    write_submission(tmp_path / "labels.csv", true_rows(documents))
     return tmp_path / "in", config, expected
 
 
@@ -164,7 +150,7 @@ def test_a_job_survives_killed_workers_a_bad_file_and_being_killed_itself(essays
     folder, config, expected = essays
     out = tmp_path / "out"
     command = [sys.executable, "-m", "pii_kit", "redact", "--ray", "--workers", "1", "--mode", "surrogate"]
-    command += ["--seed", "3", "--data", folder, "--out", out, "--submission", config.submission]
+    command += ["--seed", "3", "--data", folder, "--out", out]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with (tmp_path / "log").open("w") as log:
         job = subprocess.Popen(command, env=environment, start_new_session=True, stderr=log)
@@ -194,17 +180,15 @@ def test_a_job_survives_killed_workers_a_bad_file_and_being_killed_itself(essays
     (folder / "bad.jsonl").unlink()
     report = redact_on_ray(folder, out, config)
     assert report["documents"] == 60 and report["changed_documents"] > 0
-    (folder / "0.jsonl").unlink()
-    with pytest.raises(KitError, match=r"rows label \d+ tokens .* do not use"):
-        redact_on_ray(folder, out, config)
 
 
-def test_a_job_refuses_other_settings_changed_essays_and_an_output_over_something_else(essays, tmp_path):
+def test_a_job_refuses_other_settings_changed_essays_and_an_output_over_something_else(tmp_path):
     pytest.importorskip("ray", reason="pip install ray")
-    folder, config, _ = essays
-    for path in folder.glob("*"):
+    folder, config = tmp_path / "in", config_of()
+    for name in ("0.jsonl", "1.jsonl"):
+        path = write_lines(folder / name, [{"text": "By Rodrigo."}])
         redact_file(path, tmp_path / "out", config, strict=False)
-    assert redact_on_ray(folder, tmp_path / "out", config)["documents"] == 60  # nothing is missing
+    assert redact_on_ray(folder, tmp_path / "out", config)["documents"] == 2  # nothing is missing
     with pytest.raises(KitError, match="of other settings"):
         redact_on_ray(folder, tmp_path / "out", replace(config, settings=Redaction(mode="mask")))
     with pytest.raises(KitError, match="is used twice"):
@@ -220,16 +204,15 @@ def test_a_job_refuses_other_settings_changed_essays_and_an_output_over_somethin
 
 
 def test_strict_writes_no_file_with_a_leak(tmp_path):
-    (tmp_path / "labels.csv").write_text("row_id,document,token,label\n0,7,1,B-NAME_STUDENT\n")
     path = write_lines(tmp_path / "a.jsonl", [{"document": 7, "text": "By Rodrigo. xrodrigox"}])
     with pytest.raises(KitError, match=r"1 leaks that nothing explains, in line 1 \(document 7\)"):
-        redact_file(path, tmp_path / "out", config_of(tmp_path / "labels.csv"), strict=True)
+        redact_file(path, tmp_path / "out", config_of(deny="Rodrigo"), strict=True)
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.reports").exists()
 
 
-def test_without_ray_or_without_an_answer_there_is_one_error_and_nothing_is_written(essays, tmp_path, monkeypatch):
+def test_without_ray_or_without_an_answer_there_is_one_error_and_nothing_is_written(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="pip install ray")
-    folder, config, _ = essays
+    folder, config = write_lines(tmp_path / "in" / "0.jsonl", [{"text": "By Rodrigo."}]).parent, config_of()
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # it does not listen
         with pytest.raises(KitError, match="no Ray cluster answers"):
@@ -237,4 +220,4 @@ def test_without_ray_or_without_an_answer_there_is_one_error_and_nothing_is_writ
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(KitError, match="pip install ray"):
         redact_on_ray(folder, tmp_path / "out", config)
-    assert {path.name for path in tmp_path.iterdir()} == {"in", "labels.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"in"}
