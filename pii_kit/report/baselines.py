@@ -62,7 +62,7 @@ def train_spacy_ner(
     seed: int = 0,
     epochs: int = 40,
     deadline: float = math.inf,
-    report: Callable[[float], object] = float,
+    report: Callable[[float], object] = lambda step: None,
 ) -> tuple[Language, int]:
     """Train a spaCy pipeline with one `ner` component on the CPU from random weights; return it and its epochs.
 

@@ -185,12 +185,13 @@ def verdict(
     baseline = max((name for name in f5 if name not in (*models, AVERAGE)), key=f5.__getitem__)
     models = sorted(models, key=lambda name: -f5[name])
     lines = []
-    for one, two in [(models[0], models[-1]), (AVERAGE, models[0]), *((name, baseline) for name in models)]:
-        low, high = paired_bootstrap(truth, submissions[one], submissions[two], documents)
-        place = "above" if f5[one] > f5[two] else "below" if f5[one] < f5[two] else "equal to"
+    for name, other in [(models[0], models[-1]), (AVERAGE, models[0]), *((model, baseline) for model in models)]:
+        low, high = paired_bootstrap(truth, submissions[name], submissions[other], documents)
+        difference = f5[name] - f5[other]
+        place = "above" if difference > 0 else "below" if difference < 0 else "equal to"
         chance = " The interval contains 0: the difference may be chance." if low <= 0 <= high else ""
         lines.append(
-            f"- {one} is {place} {two}: F5 {f5[one]:.3f} and {f5[two]:.3f}, a difference of {f5[one] - f5[two]:+.3f} "
+            f"- {name} is {place} {other}: F5 {f5[name]:.3f} and {f5[other]:.3f}, a difference of {difference:+.3f} "
             f"(95% interval {low:+.3f} to {high:+.3f}).{chance}"
         )
     return "\n".join(lines)

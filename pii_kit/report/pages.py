@@ -44,7 +44,7 @@ def write_error_page(
     for parent in (folder, *folder.parents):
         if (parent / "run.json").exists():
             raise KitError(f"{path}: would put essays into the run folder {parent}; write the page outside of it")
-    scores = [Score(*row_counts(document, of_one)) for (document, _), of_one in zip(predictions, labels, strict=True)]
+    scores = [Score(*row_counts(doc, found)) for (doc, _), found in zip(predictions, labels, strict=True)]
     total = Score(*(sum(getattr(score, name) for score in scores) for name in ("tp", "fp", "fn")))
     listed = []
     for (document, probabilities), predicted, score in zip(predictions, labels, scores, strict=True):

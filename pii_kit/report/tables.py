@@ -63,7 +63,9 @@ def error_counts(documents: Sequence[Document], labels: Sequence[Sequence[str]])
     """
     kinds, numbers = ["missed", "false", "wrong label"], [document.number for document in documents]
     pairs = (zip(true_labels(document), found, strict=True) for document, found in zip(documents, labels, strict=True))
-    counts = pd.DataFrame([Counter(error_kind(*pair) for pair in of_one) for of_one in pairs]).reindex(columns=kinds)
+    counts = pd.DataFrame([Counter(error_kind(*pair) for pair in of_document) for of_document in pairs]).reindex(
+        columns=kinds
+    )
     table = counts.fillna(0).astype(int).assign(document=numbers)[["document", *kinds]]
     table["cost"] = (table[kinds] @ [BETA**2, 1, BETA**2 + 1]).astype(int)
     return table[table["cost"] > 0].sort_values(["cost", "document"], ascending=[False, True], ignore_index=True)
