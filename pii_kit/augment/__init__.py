@@ -22,7 +22,7 @@ SHARES = ("name_share", "email_share", "username_share", "id_share", "phone_shar
 
 def augment(documents: Iterable[Document], settings: AugmentSettings, *, seed: int, epoch: int) -> list[Document]:
     """Return the documents of one epoch, same order and numbers; each depends only on itself, seed and epoch."""
-    return [augment_document(one, settings, random.Random(f"{seed} {epoch} {one.number}")) for one in documents]
+    return [augment_document(doc, settings, random.Random(f"{seed} {epoch} {doc.number}")) for doc in documents]
 
 
 def augment_document(document: Document, settings: AugmentSettings, rng: random.Random) -> Document:

@@ -107,10 +107,7 @@ def others(surrogates: Surrogates, roles: Sequence[str] = ("other", "another")) 
 
 
 class Planter:
-    """Make insertions for one document, with its own line breaks and spaces, and never inside its PII.
-
-    `people` are the slots of the people, and of the author's PII.
-    """
+    """Make insertions for one document, with its own line breaks and spaces, and never inside its PII."""
 
     def __init__(self, document: Document, people: Mapping[str, str], surrogates: Surrogates) -> None:
         self.document, self.rng = document, surrogates.rng

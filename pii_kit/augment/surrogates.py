@@ -9,7 +9,7 @@ from typing import Any
 
 from pii_kit.documents import english_tokenizer
 from pii_kit.files import KitError
-from pii_kit.labels import EMAIL, ID_NUM, PHONE_NUM, URL_PERSONAL, USERNAME
+from pii_kit.labels import EMAIL, ID_NUM, PHONE_NUM, STREET_ADDRESS, URL_PERSONAL, USERNAME
 from pii_kit.lexicon import read_lexicon, without_accents
 from pii_kit.templates import FILLERS, Slots, expand_text, pick, read_phrases
 
@@ -28,6 +28,7 @@ POOL = 600  # draws that make up the pool of a locale
 TRIES = 200  # draws from a pool until a name is new; the smallest pool has 20 names
 # In a form "#" stands for a digit, "?" for a capital letter, "*" for a small letter.
 SYMBOLS = {"#": "0123456789", "?": "ABCDEFGHJKLMNPQRSTUVWXYZ", "*": "abcdefghijkmnopqrstuvwxyz"}
+ONE_TOKEN = (EMAIL, USERNAME, URL_PERSONAL)
 INITIALS = "ABCDEFGHJKLMNPRSTVW"
 MIDDLE_SHARE = 0.1  # share of other people with a middle initial
 ORDINARY_SHARE = 0.4  # share of nouns in title case that are any word of the lexicon
@@ -100,13 +101,13 @@ class Surrogates:
                 return name
 
     def pii(self, pii_type: str, handle: str = "") -> str:
-        """Draw PII of a type other than NAME_STUDENT, in one of its forms in `fillers.json`; `handle` may be in it."""
+        """Draw PII in a form of its type in `fillers.json`, such as `email_form`; `handle` is one of its slots."""
         form = f"{{{pii_type.lower()}_form}}"
         slots: Slots = {**self.slots, "handle": handle}
         while True:
             text = expand_text(form, self.rng, slots).strip()
-            text = self.shaped(text) if pii_type in (ID_NUM, PHONE_NUM) else text
-            is_token = pii_type not in (EMAIL, USERNAME, URL_PERSONAL) or len(english_tokenizer()(text)) == 1
+            text = text if pii_type in (*ONE_TOKEN, STREET_ADDRESS) else self.shaped(text)
+            is_token = pii_type not in ONE_TOKEN or len(english_tokenizer()(text)) == 1
             if pii_type == ID_NUM or (is_token and _is_separable(text)):
                 return text
 

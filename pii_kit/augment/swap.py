@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 
-from pii_kit.augment.surrogates import Surrogates, handle_of
+from pii_kit.augment.surrogates import ONE_TOKEN, Surrogates, handle_of
 from pii_kit.documents import Document, cut, document_of_spans, join, join_tokens, true_labels
-from pii_kit.labels import EMAIL, NAME_STUDENT, STREET_ADDRESS, URL_PERSONAL, USERNAME, pii_places, spans_of
+from pii_kit.labels import NAME_STUDENT, STREET_ADDRESS, pii_places, spans_of
 from pii_kit.lexicon import COMMON, MISSPELT, look_up, without_accents
 
 RUN = re.compile(r"[^\W_]+")  # letters and digits
@@ -160,6 +160,6 @@ def _swap_names(part: Document, names: Mapping[str, str]) -> Document:
 def _surrogate(entity: Document, pii_type: str, handle: str, surrogates: Surrogates) -> Document:
     if pii_type == STREET_ADDRESS:
         return document_of_spans(entity.number, [(surrogates.pii(pii_type), pii_type)])
-    if pii_type in (EMAIL, USERNAME, URL_PERSONAL) and len(entity.tokens) == 1:
+    if pii_type in ONE_TOKEN and len(entity.tokens) == 1:
         return replace(entity, tokens=(surrogates.pii(pii_type, handle),))
     return replace(entity, tokens=tuple(map(surrogates.like, entity.tokens)))

@@ -123,6 +123,11 @@ def test_phone_numbers_and_addresses_have_the_forms_of_many_countries():
     assert not any({*"{}?"} & {*address} for address in drawn)
 
 
+def test_a_new_type_needs_a_form_only(monkeypatch):
+    monkeypatch.setitem(FILLERS, "birth_date_form", ["# {month} 19##"])
+    assert re.fullmatch(r"\d \w+ 19\d\d", surrogates().pii("BIRTH_DATE"))
+
+
 def test_without_faker_surrogates_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faker", None)
     _new_faker.cache_clear()
