@@ -61,12 +61,11 @@ def error_counts(documents: Sequence[Document], labels: Sequence[Sequence[str]])
 
     The cost is what the errors add to the denominator of F5: 25 for a miss, 1 for a false row, 26 for a wrong label.
     """
-    kinds, numbers = ["missed", "false", "wrong label"], [document.number for document in documents]
-    pairs = (zip(true_labels(document), found, strict=True) for document, found in zip(documents, labels, strict=True))
-    counts = pd.DataFrame([Counter(error_kind(*pair) for pair in of_document) for of_document in pairs]).reindex(
-        columns=kinds
-    )
-    table = counts.fillna(0).astype(int).assign(document=numbers)[["document", *kinds]]
+    kinds, rows = ["missed", "false", "wrong label"], []
+    for document, predicted in zip(documents, labels, strict=True):
+        counts = Counter(error_kind(*pair) for pair in zip(true_labels(document), predicted, strict=True))
+        rows.append([document.number, *(counts[kind] for kind in kinds)])
+    table = pd.DataFrame(rows, columns=["document", *kinds])
     table["cost"] = (table[kinds] @ [BETA**2, 1, BETA**2 + 1]).astype(int)
     return table[table["cost"] > 0].sort_values(["cost", "document"], ascending=[False, True], ignore_index=True)
 
