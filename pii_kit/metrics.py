@@ -61,9 +61,12 @@ def as_dict(score: Score) -> dict[str, float]:
     return {"f5": score.f, "precision": score.precision, "recall": score.recall, **vars(score)}
 
 
-def row_set(rows: "pd.DataFrame") -> set[Row]:
-    """Return rows without their row_id."""
-    return set(zip(rows["document"], rows["token"], rows["label"], strict=True))
+def _compare(truth: "pd.DataFrame", submitted: "pd.DataFrame") -> tuple[set[Row], set[Row], set[Row]]:
+    """Return the rows that are right, false and missed; their row_id does not count."""
+    true, rows = (
+        set(zip(table["document"], table["token"], table["label"], strict=True)) for table in (truth, submitted)
+    )
+    return true & rows, rows - true, true - rows
 
 
 def micro_fbeta(truth: "pd.DataFrame", submitted: "pd.DataFrame") -> Score:
@@ -71,8 +74,7 @@ def micro_fbeta(truth: "pd.DataFrame", submitted: "pd.DataFrame") -> Score:
 
     A row that `check_submission` refuses, such as an O row, counts as a false positive.
     """
-    true, found = row_set(truth), row_set(submitted)
-    return Score(tp=len(true & found), fp=len(found - true), fn=len(true - found))
+    return Score(*map(len, _compare(truth, submitted)))
 
 
 def bootstrap_interval(
@@ -103,9 +105,8 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 def _bootstrap_scores(truth: "pd.DataFrame", submitted: "pd.DataFrame", documents: Iterable[int]) -> np.ndarray:
     """Return F5 of each bootstrap sample; equal documents give equal samples, whatever was submitted."""
     place = {document: index for index, document in enumerate(sorted(set(documents)))}
-    true, found = row_set(truth), row_set(submitted)
     counts = np.zeros((len(place), 3))
-    for column, rows in enumerate((true & found, found - true, true - found)):
+    for column, rows in enumerate(_compare(truth, submitted)):
         for document, _, _ in rows:
             counts[place[document], column] += 1
     return _bootstrap(counts)
@@ -138,8 +139,8 @@ def confusion(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]
     import pandas as pd
 
     names = [*PII_TYPES, OUTSIDE]
-    pairs = chain.from_iterable(zip(true, found, strict=True) for true, found in zip(truth, predicted, strict=True))
-    types = [(type_of(true) or OUTSIDE, type_of(found) or OUTSIDE) for true, found in pairs]
+    pairs = zip(chain.from_iterable(truth), chain.from_iterable(predicted), strict=True)
+    types = [(type_of(true) or OUTSIDE, type_of(label) or OUTSIDE) for true, label in pairs]
     tokens = pd.DataFrame(types, columns=["true", "predicted"])
     return pd.crosstab(tokens["true"], tokens["predicted"]).reindex(index=names, columns=names, fill_value=0)
 
@@ -186,8 +187,8 @@ def counts_by_threshold(
     counts: dict[tuple[bytes, bytes], Counts] = {}
     keys = []
     for o_threshold in thresholds:
-        tokens, found = likeliest_pii(scores, o_threshold=o_threshold)
-        keys.append((tokens.tobytes(), found.tobytes()))
+        tokens, label_ids = likeliest_pii(scores, o_threshold=o_threshold)
+        keys.append((tokens.tobytes(), label_ids.tobytes()))
         if keys[-1] not in counts:
             labels = label_document(document, scores, o_threshold=o_threshold, rules=rules)
             counts[keys[-1]] = count(document, labels)

@@ -21,15 +21,13 @@ SPECIALS = {"pad": PAD, "unknown": UNKNOWN, "mask": MASK, "start": START, "end":
 # Pieces before and after a document, where author lines stand. Only the vocabularies trained here have them.
 TOP, BOTTOM = "[TOP]", "[BOTTOM]"
 ALPHABET = 1000  # characters of a WordPiece vocabulary, at most
-# A word is common if this many documents have it in lower case. With 1, all words of training documents would be
-# common, but not all words of a new document; with 3 the shares in both are about equal.
-MIN_DOCUMENTS_OF_WORD = 3
+MIN_DOCUMENTS_OF_WORD = 3  # with fewer, more words of training documents than of new ones would be common
 PIECES_FILE = "pieces.json"
 METASPACE = "Metaspace"  # how `tokenizers` calls SentencePiece's treatment of spaces
 
 
 def common_words(documents: Iterable[Document]) -> frozenset[str]:
-    """Return the words that MIN_DOCUMENTS_OF_WORD or more documents have in lower case; hardly one is a name."""
+    """Return the words that MIN_DOCUMENTS_OF_WORD or more documents have in lower case; they are hardly names."""
     counts = Counter(word for document in documents for word in set(document.tokens) if _is_lower_word(word))
     return frozenset(word for word, n_documents in counts.items() if n_documents >= MIN_DOCUMENTS_OF_WORD)
 

@@ -282,8 +282,8 @@ def _drop(document: Document, labels: Sequence[str], pii_type: str, is_wrong: Ca
     result = list(labels)
     if f"B-{pii_type}" not in labels:
         return result
-    for first, end, found in spans_of(labels):
-        if found == pii_type:
+    for first, end, span_type in spans_of(labels):
+        if span_type == pii_type:
             text = join_tokens(document.tokens[first:end], document.trailing_whitespace[first:end]).strip()
             if is_wrong(text):
                 result[first:end] = [OUTSIDE] * (end - first)

@@ -93,8 +93,8 @@ def check_submission(path: str | Path, documents: Iterable[Document] | None) -> 
         return [f"rows hold more values than the {len(table.columns)} columns"]
     if list(table.columns) != COLUMNS:  # another kind of file may have text of an essay in their place
         are_names = len(table.columns) <= 20 and all(re.fullmatch(r"[\w .-]{1,30}", name) for name in table.columns)
-        found = ",".join(table.columns) if are_names else f"{len(table.columns)}, and no names"
-        return [f"columns are {found}; expected {','.join(COLUMNS)}, in this order"]
+        names = ",".join(table.columns) if are_names else f"{len(table.columns)}, and no names"
+        return [f"columns are {names}; expected {','.join(COLUMNS)}, in this order"]
 
     n_tokens = None if documents is None else {document.number: len(document.tokens) for document in documents}
     bad_rows: dict[str, list[str]] = {}

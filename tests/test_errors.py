@@ -22,7 +22,6 @@ def place(tmp_path, documents, sha_rnn_tagger, monkeypatch):
     (tmp_path / "good.csv").write_text("row_id,document,token,label\n0,1,1,B-EMAIL\n")
     (tmp_path / "bad.csv").write_text("row_id,document,token,label\n0,1,9,B-EMAIL\n")
     (tmp_path / "cut.json").write_text((tmp_path / "train.json").read_text()[:1000])
-    (tmp_path / "object.json").write_text("{}")
     return tmp_path
 
 
@@ -31,26 +30,19 @@ TRAIN = "train --model sha_rnn --preset cpu --run new --data"
 CASES = {
     f"{TRAIN} nowhere.json": "nowhere.json: no such file",
     f"{TRAIN} cut.json": "cut.json: not JSON",
-    f"{TRAIN} object.json": "expected a list of documents",
     f"{TRAIN} unlabelled.json": "document 1: labels missing (training and scoring need them)",
     "train --model sha_rnn --preset published --run new --data train.json": "unknown preset 'published' of sha_rnn",
     f"{TRAIN} few.json": "3 labelled documents in 3 groups that share no text, 5 folds: expected 2 folds or more",
     "train --model mobilebert --preset published --weights listed --run new --data train.json": "names a model_type",
-    "train --model encoder --weights listed --run new --data train.json": "names a model_type",
     "train --model encoder --run new --data train.json": "pass a folder or a hub name with --weights",
     "train --model mobilebert --weights listed --run new --data train.json": "do not fit a preset of random weights",
-    "predict --run run --data cut.json --out new.csv": "cut.json: not JSON",
     "predict --run nowhere --data train.json --out new.csv": "nowhere: not a run folder",
     "predict --run run --data train.json --out good.csv/new.csv": "good.csv",
-    "export --run nowhere --out new": "nowhere: not a run folder",
     "export --run run --out run": "run: is used twice",
-    "errors --run nowhere --data train.json --out new.html": "nowhere: not a run folder",
     "errors --run run --data unlabelled.json --out new.html": "document 1: labels missing",
-    "errors --run run --data train.json --out good.csv/new.html": "good.csv",
     "score --data unlabelled.json --submission good.csv": "labels missing",
     "score --data train.json --submission bad.csv": "document: not in the data",
     "check --data unlabelled.json --submission bad.csv": "token: outside its document (row 0)",
-    "check --data unlabelled.json --submission nowhere.csv": "nowhere.csv: no such file",
 }
 
 

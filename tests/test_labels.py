@@ -1,6 +1,4 @@
-import pytest
-
-from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, spans_of, type_of
+from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, spans_of
 
 
 def test_there_are_a_b_and_an_i_for_each_of_seven_types_and_o():
@@ -8,12 +6,6 @@ def test_there_are_a_b_and_an_i_for_each_of_seven_types_and_o():
     assert len(LABELS) == len(set(LABELS)) == 15
     assert {f"{prefix}-{pii_type}" for prefix in "BI" for pii_type in PII_TYPES} | {"O"} == set(LABELS)
     assert LABELS[OUTSIDE_ID] == "O"
-
-
-@pytest.mark.parametrize("label", LABELS[1:])
-def test_type_of_drops_the_prefix(label):
-    assert type_of(label) in PII_TYPES
-    assert label.endswith(type_of(label))
 
 
 def test_a_span_ends_at_o_at_b_and_at_another_type():

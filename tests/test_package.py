@@ -49,15 +49,6 @@ def test_the_project_declares_what_it_imports_and_nothing_else():
     assert optional - imported <= COMMANDS, "declared as an extra, but never imported or run"
 
 
-def test_no_module_needs_what_only_linux_has():
-    """`resource` and `os.sysconf` are missing on Windows, or differ on macOS."""
-    for path in PACKAGE.rglob("*.py"):
-        nodes = list(ast.walk(ast.parse(path.read_text())))
-        imports = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-        attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-        assert not imports & {"resource"} and not attributes & {"sysconf"}, path
-
-
 def test_everything_but_training_documents_can_be_imported_without_faker_and_the_notebook_tools():
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

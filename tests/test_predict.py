@@ -352,12 +352,6 @@ def test_a_changed_record_is_an_error_that_says_what_is_wrong(run, file, change,
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_folder_without_a_run_is_named_in_the_error(tmp_path):
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(KitError, match=f"{folder}: not a run folder"):
-            Tagger.load(folder)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -85,8 +85,3 @@ def test_a_vocabulary_without_padding_is_refused_by_name(documents, tmp_path):
     loaded.pad_token = None
     with pytest.raises(KitError, match=r"no special piece for pad \(no name\); expected pad, unknown, mask"):
         of_transformers(loaded)
-
-
-def test_a_slow_tokenizer_is_refused():
-    with pytest.raises(ValueError, match="not a fast one"):
-        of_transformers(object())

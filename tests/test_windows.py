@@ -90,15 +90,6 @@ def test_overlapping_windows_are_averaged(documents):
     assert merged.tolist() == [[1.0], [3.0], [8.0]]
 
 
-def test_an_unlabelled_document_has_windows_without_labels(tokenizer):
-    (window,) = cut_windows(make_document("Hi there"), tokenizer, size=50, overlap=0)
-    assert window.labels is None
-
-
-def test_an_empty_document_has_no_windows(tokenizer):
-    assert cut_windows(make_document(""), tokenizer, size=50, overlap=0) == []
-
-
 @pytest.fixture
 def windows(documents, sha_rnn_tagger):
     return [w for doc in documents for w in cut_windows(doc, sha_rnn_tagger.tokenizer, size=64, overlap=16)]
