@@ -199,12 +199,6 @@ def test_a_mask_keeps_lengths_and_the_label_of_each_place():
     assert starts[:2] == starts[2:]
 
 
-def test_a_type_takes_the_place_of_a_span_and_keeps_its_label():
-    done = redact(essay("By ", ("Ana Silva", NAME), ", ", ("a@b.de", EMAIL), ".")).document
-    assert done.full_text == "By [NAME_STUDENT], [EMAIL]."
-    assert spans_of(done.labels) == [(1, 4, NAME), (5, 8, EMAIL)]
-
-
 def test_the_documents_own_labels_stay_where_other_labels_are_redacted():
     document = essay("Ana met ", ("Bo Li", NAME), ".")
     done = redact_document(document, [f"B-{NAME}", "O", "O", "O", "O"], settings_of("type")).document

@@ -197,9 +197,3 @@ def test_bad_input_is_one_error_with_its_place(tmp_path, name, content, message)
     with pytest.raises(KitError, match=message) as error:
         read_essays(write(tmp_path / name, content))
     assert str(error.value).startswith(str(tmp_path / name)) and "\n" not in str(error.value)
-
-
-def test_parquet_without_pyarrow_is_a_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
-    with pytest.raises(KitError, match="pip install pyarrow"):
-        read_essays(write(tmp_path / "in.parquet", "PAR1"))

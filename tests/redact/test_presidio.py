@@ -11,15 +11,13 @@ import pytest
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 from presidio_analyzer.nlp_engine import NoOpNlpEngine
 from presidio_anonymizer import AnonymizerEngine
-from presidio_anonymizer.entities import OperatorConfig, RecognizerResult
+from presidio_anonymizer.entities import RecognizerResult
 
 from pii_kit.__main__ import main
 from pii_kit.documents import document_of_spans
-from pii_kit.files import KitError
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES
 from pii_kit.predict import Tagger
 from pii_kit.redact import Redaction, redact_document
-from pii_kit.redact import presidio as kit
 from pii_kit.redact.presidio import PiiKitRecognizer, SurrogateOperator, surrogate_operators
 from pii_kit.rules import DEFAULT_RULES
 
@@ -122,13 +120,6 @@ def test_patterns_are_found_and_a_rule_is_not_lost(recognizer):
     assert "EMAIL: pattern" in sorted(results)[1].analysis_explanation.textual_explanation
 
 
-def test_the_threshold_of_a_type_changes_this_type_alone(recognizer):
-    text = "Ana met, AB-12345"
-    assert found(text, recognizer()) == [(NAME, "Ana"), (ID, "AB-12345")]
-    assert found(text, recognizer(thresholds={NAME: 0.05})) == [(ID, "AB-12345")]
-    assert found(text, recognizer(thresholds={ID: 0.3})) == [(NAME, "Ana")]
-
-
 def test_only_the_entities_that_were_asked_for_are_found(recognizer):
     text = "Ana ana.silva77@x.de AB-12345"
     assert found(text, recognizer(), entities=[EMAIL]) == [(EMAIL, "ana.silva77@x.de")]
@@ -136,20 +127,10 @@ def test_only_the_entities_that_were_asked_for_are_found(recognizer):
     assert asked == [("PERSON", "Ana"), (ID, "AB-12345")]
 
 
-def test_entities_have_presidios_names_where_it_has_some(recognizer):
-    expected = {"PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "LOCATION", USERNAME, ID}
-    assert set(analyzer_of(recognizer(presidio_names=True)).get_supported_entities()) == expected
-    assert set(analyzer_of(recognizer()).get_supported_entities()) == {*PII_TYPES}
-
-
-def test_a_long_text_is_not_truncated(recognizer, cross_validated, monkeypatch):
+def test_a_long_text_is_not_truncated(recognizer):
     text = "Some words. " * 100_000 + "Ana "  # longer than spaCy's pipelines accept
     (one,) = analyzer_of(recognizer()).analyze(text, language="en")
     assert (one.start, one.end) == (1_200_000, 1_200_003)
-    monkeypatch.undo()
-    text = "Some words here. " * 300 + "zoe@z.de"  # many windows of a real tagger
-    results = analyzer_of(PiiKitRecognizer(cross_validated(1)[0])).analyze(text, language="en")
-    assert any(one.start <= 5100 and one.end == 5108 for one in results)
 
 
 def test_results_are_what_redact_replaces(tmp_path):
@@ -164,8 +145,7 @@ def test_results_are_what_redact_replaces(tmp_path):
         assert text != texts[number] and (tmp_path / f"{number}.txt").read_text() == text
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("presidio_names", [False, True])
+@pytest.mark.parametrize(("seed", "presidio_names"), [(0, False), (1, True)])
 def test_surrogates_are_consistent_in_one_text(recognizer, seed, presidio_names):
     text = "By Ana Silva, ana.silva77@x.de. Ana is AB-12345."
     analyzer = analyzer_of(recognizer(thresholds={NAME: 0.7}, presidio_names=presidio_names))
@@ -176,7 +156,7 @@ def test_surrogates_are_consistent_in_one_text(recognizer, seed, presidio_names)
     assert email.startswith(re.sub("[^a-z.]", "", f"{first}.{last}".lower()))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_surrogates_are_those_of_redact(seed):
     spans = [("Ana Silva", NAME), (" 🐱 ", None), ("a.silva@x.de", EMAIL), (" ", None), ("bob77", USERNAME)]
     spans += [(" ", None), ("+49 170 123456", PHONE), ("\n\n", None), ("Bo Li", NAME), (" x", None)]
@@ -211,21 +191,6 @@ def test_presidios_own_recognizers_and_operators_work_beside(recognizer):
     text = "Ana paid with 4111 1111 1111 1111"
     results = analyzer_of(recognizer(), own=True).analyze(text, language="en", entities=[NAME, "CREDIT_CARD"])
     assert anonymized(text, results).endswith(" paid with <CREDIT_CARD>")
-
-
-@pytest.mark.parametrize(
-    ("entity", "params", "message"),
-    [
-        (NAME, {}, "expected the operators of surrogate_operators"),
-        ("CREDIT_CARD", surrogate_operators("x", [])[NAME].params, "expected the operators"),
-    ],
-)
-def test_an_operator_without_its_surrogates_is_an_error(entity, params, message):
-    engine = AnonymizerEngine()
-    engine.add_anonymizer(SurrogateOperator)
-    results, operators = results_of("Ana", ("Ana", entity)), {entity: OperatorConfig(kit.OPERATOR, params)}
-    with pytest.raises(KitError, match=message):
-        engine.anonymize("Ana", results, operators)
 
 
 def test_without_presidio_the_error_says_what_to_install():

@@ -98,16 +98,11 @@ def test_decisions_are_of_the_same_essays_but_do_not_give_them_back(tmp_path, do
     [
         ([], "documents: "),
         ({"9": []}, "document 9: is not in the data"),
-        ({"07": []}, "document 07: is not in the data"),
-        ({"7": {}}, r"documents\.7: "),
         ({"7": [span(), [0, 1]]}, r"documents\.7\.1: "),
         ({"7": [{**span(), "text": "Ann"}]}, r"documents\.7\.0\.text: "),
         ({"7": [span(0, 4)]}, "document 7: span 0: .*end ≤ 3"),
         ({"7": [span(1, 1)]}, "0 ≤ start < end"),
-        ({"7": [span(-1, 1)]}, "0 ≤ start < end"),
-        ({"7": [span(False, 1)]}, r"documents\.7\.0\.start: "),
         ({"7": [span(pii_type="NAME")]}, r"documents\.7\.0\.type: .*'NAME_STUDENT'"),
-        ({"7": [span(decision="yes")]}, r"documents\.7\.0\.decision: "),
         ({"7": [span(0, 2), span(1, 3, decision="undecided")]}, "document 7: span 1: overlaps"),
     ],
 )
