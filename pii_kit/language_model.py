@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, read_json, write_json
+from pii_kit.files import KitError, atomic_folder, atomic_write, in_one_line, loading, read_json, write_json
 from pii_kit.models.encoder import fingerprint_weights
 from pii_kit.models.network import load_model, precision, save_model, working_devices
 from pii_kit.models.sha_rnn import ShaRnnConfig, ShaRnnForCausalLM, State
@@ -52,14 +52,11 @@ class Split(NamedTuple):
 def read_bytes(path: str | Path) -> bytes:
     """Return the content of a file; unpack .xz, .gz, .bz2, and .zip with one file. Raises KitError for a bad file."""
     path = Path(path)
+    if not path.is_file():
+        raise KitError(f"{path}: no such file")
     packed: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open, ".zip": _open_zip}
-    try:
-        with packed.get(path.suffix, open)(path, "rb") as handle:
-            text = handle.read()
-    except FileNotFoundError:
-        raise KitError(f"{path}: no such file") from None
-    except (lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise KitError(f"{path}: damaged, or not one file packed as {path.suffix}: {error}") from None
+    with loading(path), packed.get(path.suffix, open)(path, "rb") as handle:
+        text = handle.read()
     if not text:
         raise KitError(f"{path}: empty; expected text")
     return text
@@ -111,12 +108,12 @@ def varied_windows(n_positions: int, size: int, *, seed: int | str) -> Iterator[
         begin += length
 
 
-def compressed_bpc(text: bytes, *, after: bytes = b"") -> dict[str, float]:
+def compressed_bpc(text: bytes, *, after: bytes) -> dict[str, float]:
     """Return the bits per character that gzip, bzip2 and xz (strongest setting) need for `text` after `after`."""
     strongest_xz = partial(lzma.compress, preset=9 | lzma.PRESET_EXTREME)
     compressors: dict[str, Callable] = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": strongest_xz}
-    alone = {name: len(compress(after)) if after else 0 for name, compress in compressors.items()}
-    return {name: 8 * (len(compress(after + text)) - alone[name]) / len(text) for name, compress in compressors.items()}
+    sizes = {name: len(pack(after + text)) - len(pack(after)) for name, pack in compressors.items()}
+    return {name: 8 * size / len(text) for name, size in sizes.items()}
 
 
 @torch.inference_mode()

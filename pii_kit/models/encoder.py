@@ -35,12 +35,7 @@ DROPOUTS = ("classifier_dropout", "hidden_dropout_prob", "mlp_dropout", "dropout
 
 
 class EncoderConfig(PreTrainedConfig):
-    """Configuration of a tagger.
-
-    Attributes:
-        encoder: configuration of the encoder; a dict has its "model_type".
-        n_features: rows of the table of lexicon features (`lexicon.N_ROWS`); 0 for none.
-    """
+    """Configuration of a tagger: of its encoder (a dict has its "model_type"), and rows of features (0 or N_ROWS)."""
 
     model_type = "pii_encoder"
     sub_configs = {"encoder": AutoConfig}
@@ -184,13 +179,11 @@ def load_pretrained(
         except OSError as error:
             if is_folder:
                 raise
-            random = (
-                " To train one of this size from random weights: --weights random." if weights == MOBILEBERT else ""
+            advice = (
+                "Attach the weights (on Kaggle: Add input, Models; elsewhere: --weights FOLDER), turn the internet on"
             )
-            raise KitError(
-                f"{weights}: not on this machine. Attach the weights (on Kaggle: Add input, Models; elsewhere: "
-                f"--weights FOLDER) or turn the internet on.{random} Reason: {in_one_line(error)}"
-            ) from None
+            advice += ", or train from random weights (--weights random)" * (weights == MOBILEBERT)
+            raise KitError(f"{weights}: not on this machine. {advice}. Reason: {in_one_line(error)}") from None
         model = EncoderForTokenClassification(EncoderConfig(encoder=stored.config, n_features=n_features, **labels))
         used = {name: value for name, value in stored.state_dict().items() if "pooler" not in name}
         model.encoder.load_state_dict(used)
@@ -255,18 +248,15 @@ def _check_behaviour(model: EncoderForTokenClassification, weights: str | Path) 
 
 
 def fingerprint_weights(weights: str | Path) -> str:
-    """Return the SHA-256 of the file of weights that `load_pretrained` has loaded.
-
-    Of weights in several files it is that of their digests, in the order of their names.
-    """
+    """Return the SHA-256 of the weights that `load_pretrained` has loaded, of all files in the order of their names."""
     folder = Path(str(cached_file(str(weights), "config.json", local_files_only=True))).parent
     kinds = ("model.safetensors", "*.safetensors", "pytorch_model.bin", "*.bin")
     paths = next(found for kind in kinds if (found := sorted(folder.glob(kind))))
-    digests = []
+    digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as handle:
-            digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+            hashlib.file_digest(handle, lambda: digest)  # goes on with the same digest
+    return digest.hexdigest()
 
 
 AutoConfig.register(EncoderConfig.model_type, EncoderConfig)

@@ -4,7 +4,6 @@ Padding comes last in each row, and never changes the logits of a real piece.
 """
 
 import math
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple, Self, cast
 
@@ -28,11 +27,7 @@ State = dict[str, Tensor]
 
 
 class ShaRnnConfig(PreTrainedConfig):
-    """Configuration of a SHA-RNN; its fields are the keyword arguments.
-
-    Raises:
-        ValueError: sizes do not fit together.
-    """
+    """Configuration of a SHA-RNN; its fields are the keyword arguments. Raises ValueError if sizes do not fit."""
 
     model_type = "sha_rnn"
 
@@ -62,8 +57,6 @@ class ShaRnnConfig(PreTrainedConfig):
         if self.hidden_size % (2 * self.num_attention_heads):
             parts = f"halved and split into {self.num_attention_heads} heads"
             raise ValueError(f"hidden_size {self.hidden_size} cannot be {parts}")
-        if self.attention not in ("single_headed", "multi_head"):
-            raise ValueError(f"attention {self.attention!r} is not one of single_headed, multi_head")
         if not set(self.attention_layers) <= set(range(self.num_hidden_layers)):
             raise ValueError(f"attention_layers are not all within 0 to {self.num_hidden_layers - 1}")
 
@@ -88,8 +81,8 @@ class Block(nn.Module):
         if attends:
             self.norm_memory = layer_norm(config)
             self.norm_query = layer_norm(config)
-            kind = SingleHeadedAttention if config.attention == "single_headed" else MultiHeadAttention
-            self.attention = kind(config)
+            kinds = {"single_headed": SingleHeadedAttention, "multi_head": MultiHeadAttention}
+            self.attention = kinds[config.attention](config)
         self.norm_boom_input = layer_norm(config)
         self.norm_boom_skip = layer_norm(config)
         self.boom = Boom(config)
@@ -100,8 +93,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return h (batch, piece, hidden) after the Block, and the Block's state after the window.
 
-        `visible` is the mask of the attention; `reversal` (batch, piece) holds the indices that reverse each row within
-        its own length; `before` is the Block's state after the previous window, None where nothing is carried.
+        `visible` is the mask of the attention. `reversal` (batch, piece) are the indices that reverse each row within
+        its length. `before` is the Block's state after the previous window; None: nothing is carried.
         """
         lstm = (before["lstm_h"], before["lstm_c"]) if before and "lstm_h" in before else None
         h, (lstm_h, lstm_c) = self.recur(self.norm_start(h), reversal, lstm)
@@ -218,10 +211,7 @@ class Boom(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout with a faster CPU version: 16 random bits per element, so `p` is rounded to a multiple of 2⁻¹⁶.
-
-    PyTorch draws 53 random bits for each element in turn; here four elements share one draw.
-    """
+    """nn.Dropout, faster on the CPU: four elements share a draw of 64 random bits, so `p` is a multiple of 2⁻¹⁶."""
 
     LEVELS = 2**16
 
@@ -296,14 +286,12 @@ class ShaRnnModel(nn.Module):
         reversal = torch.where(position < length, length - 1 - position, position)
         after: State = {}
         for index, block in enumerate(self.block):
-            before = None if state is None else _of_block(state, index)
-            h, of_block = block(h, visible, reversal, before)
-            after |= {f"{name}.{index}": tensor for name, tensor in of_block.items()}
+            of_block, end = state, f".{index}"
+            if state is not None:
+                of_block = {name.removesuffix(end): part for name, part in state.items() if name.endswith(end)}
+            h, of_block = block(h, visible, reversal, of_block)
+            after |= {name + end: part for name, part in of_block.items()}
         return self.output_dropout(h), after
-
-
-def _of_block(state: Mapping[str, Tensor], index: int) -> State:
-    return {name.partition(".")[0]: tensor for name, tensor in state.items() if name.endswith(f".{index}")}
 
 
 class ShaRnnPreTrainedModel(PreTrainedModel):
@@ -375,10 +363,7 @@ class ShaRnnForCausalLM(ShaRnnPreTrainedModel):
     """The paper's language model: predicts the next piece with the embedding's weights and a separate bias."""
 
     def __init__(self, config: ShaRnnConfig):
-        if config.bidirectional or not config.causal:
-            raise ValueError("a language model needs a configuration with bidirectional=False and causal=True")
-        if config.attention_layers and config.attention != "single_headed":
-            raise ValueError(f"attention {config.attention!r} has no memory; a language model needs single_headed")
+        assert config.causal and not config.bidirectional and config.attention == "single_headed"
         super().__init__(config)
         self.output_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.post_init()

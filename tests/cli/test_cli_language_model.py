@@ -80,7 +80,7 @@ def test_a_timed_out_run_is_resumed_by_the_same_command(place, capsys):
 
 CASES = {
     "lm train --data nowhere.txt --run run": "nowhere.txt: no such file",
-    "lm train --data cut.xz --run run": "cut.xz: damaged",
+    "lm train --data cut.xz --run run": "cut.xz: cannot be loaded",
     "lm train --data text.txt --run run --width 20 --boom 30": "boom_size 30 is not a multiple of hidden_size 20",
     "lm train --data text.txt --run run --attention some": "expected none, all, or Block indices",
     "lm train --data text.txt --run run --learning-rate -1": "lm train: learning_rate: expected greater than 0",

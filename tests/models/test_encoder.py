@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pickle
 import shutil
@@ -110,21 +111,12 @@ def test_saving_and_loading_keeps_every_weight_and_the_logits(family, folder_of,
         torch.testing.assert_close(again.eval()(**batch()).logits, model(**batch()).logits)
 
 
-def test_the_longest_window_is_one_that_the_encoder_reads(family, folder_of):
+def test_the_longest_window_is_one_that_the_encoder_reads_and_its_operations_are_counted(family, folder_of):
     model, _ = load(folder_of(family))
-    longest = longest_window(model)
-    assert longest == LONGEST[family]
+    longest, linear = longest_window(model), 2 * 32 * linear_parameters(model)
+    assert longest == LONGEST[family] and 0.8 * linear < flops(model, n_pieces=32) < 6 * linear
     with torch.no_grad():
         assert model(**batch(n_pieces=longest or 200)).logits.isfinite().all()
-        if family in ("bert", "roberta"):
-            with pytest.raises((IndexError, RuntimeError)):
-                model(**batch(n_pieces=longest + 1))
-
-
-def test_operations_are_counted_without_computing(family, folder_of):
-    model, _ = load(folder_of(family))
-    linear = 2 * 32 * linear_parameters(model)
-    assert 0.8 * linear < flops(model, n_pieces=32) < 6 * linear
 
 
 @torch.no_grad()
@@ -159,12 +151,6 @@ def test_a_byte_level_vocabulary_stays_as_it_is(family, folder_of):
     assert tokenizer.tokenizer.token_to_id(NEWLINE) is None
 
 
-def test_dropouts_replace_the_stored_ones(folder_of):
-    model, _ = load(folder_of("bert"), hidden_dropout_prob=0.3)
-    assert model.dropout.p == model.config.encoder.hidden_dropout_prob == 0.3
-    assert model.encoder.encoder.layer[0].output.dropout.p == 0.3
-
-
 def as_bin(folder):
     """Store the weights as folders on the hub did before safetensors."""
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
@@ -172,15 +158,13 @@ def as_bin(folder):
     return folder
 
 
-@pytest.mark.parametrize("family", ["bert", "mobilebert", "deberta-v2"])
-def test_weights_of_a_bin_file_are_those_of_safetensors(family, folder_of, tmp_path):
-    copy = as_bin(shutil.copytree(folder_of(family), tmp_path / "encoder"))
-    (one, _), (other, _) = load(folder_of(family)), load(copy)
-    weights = other.encoder.state_dict()
-    assert all(torch.equal(weight, weights[name]) for name, weight in one.encoder.state_dict().items())
-    before = fingerprint_weights(copy)
-    torch.save({}, copy / "pytorch_model.bin")
-    assert len(before) == 64 and fingerprint_weights(copy) != before
+def test_weights_of_a_bin_file_are_those_of_safetensors(folder_of, copied):
+    (stored, _), (model, _) = load(folder_of("bert"), hidden_dropout_prob=0.3), load(as_bin(copied))
+    weights = model.encoder.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in stored.encoder.state_dict().items())
+    assert stored.dropout.p == stored.encoder.encoder.layer[0].output.dropout.p == 0.3 != model.dropout.p
+    digest = hashlib.sha256((copied / "pytorch_model.bin").read_bytes()).hexdigest()
+    assert fingerprint_weights(copied) == digest != fingerprint_weights(folder_of("bert"))
 
 
 class Shell:
@@ -238,8 +222,6 @@ def make_the_tokenizer_panic(folder):
     ("damage", "needle"),
     [
         (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded: .*no file named model.safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "cannot be loaded: .*header too small"),
-        (lambda folder: as_bin(folder).joinpath("pytorch_model.bin").write_bytes(b"cut"), "cannot be loaded"),
         (remove_a_weight, "cannot be loaded: the file of weights lacks 1 of them"),
         (make_a_weight_nan, "cannot be loaded: weights are not finite"),
         (remove_the_vocabulary, r"cannot be loaded: the vocabulary has \d+ pieces, expected about 297"),

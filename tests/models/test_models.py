@@ -18,8 +18,7 @@ def test_mobilebert_has_the_counts_that_the_original_projects_profiler_printed()
     assert linear_parameters(model) == 20_349_965
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
-@pytest.mark.parametrize("n_pieces", [10, 33])
+@pytest.mark.parametrize(("bidirectional", "n_pieces"), [(True, 10), (False, 33)])
 def test_the_operations_of_a_small_sha_rnn_are_those_worked_by_hand(bidirectional, n_pieces):
     # Two blocks, hidden 8, Boom 16, 15 labels; the second block attends.
     model = tiny_sha_rnn(hidden_size=8, boom_size=16, attention_layers=[1], bidirectional=bidirectional)
@@ -29,16 +28,6 @@ def test_the_operations_of_a_small_sha_rnn_are_those_worked_by_hand(bidirectiona
     linear = n_pieces * (2 * boom + query + classifier) + overparam
     attention = 2 * n_pieces**2 * 8
     assert flops(model, n_pieces=n_pieces) == 2 * (2 * n_pieces * lstm + linear + attention)
-
-
-@pytest.mark.parametrize("build", [tiny_sha_rnn, tiny_mobilebert])
-def test_counting_leaves_the_model_as_it_was(build):
-    model, untouched = build().train(), build()
-    flops(model, n_pieces=8)
-    assert model.training
-    assert not any(module._forward_hooks for module in model.modules())
-    for weight, before in zip(model.parameters(), untouched.parameters(), strict=True):
-        assert torch.equal(weight, before)
 
 
 @pytest.mark.parametrize("build", [tiny_sha_rnn, tiny_mobilebert, tiny_language_model])
@@ -67,18 +56,14 @@ def change_weight(folder, value):
 
 
 DAMAGES = {
-    "missing": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
     "cut short": (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "cannot be loaded: .*header"),
     "other sizes": (lambda folder: tiny_sha_rnn(hidden_size=8).config.save_pretrained(folder), "size mismatch"),
     "not JSON": (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "cannot be loaded"),
-    "a list": (lambda folder: (folder / "config.json").write_text("[1]"), "names a model_type|cannot be loaded"),
-    "no config": (lambda folder: (folder / "config.json").unlink(), "names a model_type; expected a folder"),
     "no type": (lambda folder: (folder / "config.json").write_text("{}"), "names a model_type; expected a folder"),
     "unknown type": (lambda folder: change_config(folder, model_type="new"), "model_type is 'new'; .*pip install -U"),
     "nonsense": (lambda folder: change_config(folder, hidden_size="\x1b[31mwide"), "cannot be loaded"),
     "code": (lambda folder: change_config(folder, auto_map={"AutoConfig": "code.New"}), "auto_map.*never run"),
     "NaN": (lambda folder: change_weight(folder, float("nan")), "weights are not finite, such as classifier.bias"),
-    "infinite": (lambda folder: change_weight(folder, float("inf")), "weights are not finite"),
 }
 
 

@@ -13,7 +13,7 @@ from pii_kit.files import KitError
 from pii_kit.lexicon import N_FEATURES, N_ROWS
 from pii_kit.models import onnx
 from pii_kit.models.network import TorchNetwork
-from pii_kit.models.onnx import FILE, OnnxNetwork, n_cores, to_onnx, write_language_model, write_onnx
+from pii_kit.models.onnx import FILE, OnnxNetwork, to_onnx, write_language_model, write_onnx
 from pii_kit.predict import Tagger, load_member, save_member
 
 MODELS = {
@@ -21,7 +21,6 @@ MODELS = {
     "no attention": (tiny_sha_rnn, {"attention_layers": []}),
     "two heads": (tiny_sha_rnn, {"attention_layers": [0, 1], "num_attention_heads": 2}),
     "multi-head": (tiny_sha_rnn, {"attention": "multi_head", "num_attention_heads": 2}),
-    "causal": (tiny_sha_rnn, {"bidirectional": False, "causal": True}),
     "one direction": (tiny_sha_rnn, {"bidirectional": False}),
     "no features": (tiny_sha_rnn, {"n_features": 0}),
     "MobileBERT": (tiny_mobilebert, {}),
@@ -45,6 +44,9 @@ def test_an_exported_model_computes_the_same_logits_for_any_batch_and_length(nam
     model = trained(build, **changes)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     assert 0 < write_onnx(model, tmp_path, n_pieces=400, window_size=40) < 1e-4
+    kinds = [node.op_type for node in onnx_format.load(tmp_path / FILE).graph.node]
+    if name == "SHA-RNN":  # both directions of a Block are one step, without copies that reverse rows
+        assert kinds.count("LSTM") == 2 and not {"GatherElements", "IsNaN"} & {*kinds}
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     network = OnnxNetwork(tmp_path / FILE)
@@ -62,13 +64,6 @@ def test_an_exported_model_computes_the_same_logits_for_any_batch_and_length(nam
         np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_both_directions_of_a_block_are_one_step_and_rows_are_not_reversed_by_copies(tmp_path):
-    write_onnx(trained(tiny_sha_rnn, attention_layers=[0, 1]), tmp_path, n_pieces=400, window_size=40)
-    kinds = [node.op_type for node in onnx_format.load(tmp_path / FILE).graph.node]
-    assert kinds.count("LSTM") == 2, "one for each Block"
-    assert not {"GatherElements", "IsNaN"} & {*kinds}
-
-
 @pytest.mark.parametrize("name", ["SHA-RNN", "two heads", "MobileBERT"])
 def test_weights_in_8_bits_give_nearly_the_same_probabilities(name, tmp_path):
     """With weights that are far from each other: a few large ones leave others few levels."""
@@ -81,7 +76,7 @@ def test_weights_in_8_bits_give_nearly_the_same_probabilities(name, tmp_path):
     batch = onnx._random_windows(400, shape=(1, 30))
     one, other = (torch.from_numpy(network(batch)).softmax(-1) for network in (TorchNetwork(model), rounded))
     assert 0 < (one - other).abs().mean() < 0.005 and (one - other).abs().max() < 0.25
-    assert logging.getLogger().level == logging.WARNING
+    assert logging.getLogger("onnxruntime").isEnabledFor(logging.WARNING)
 
 
 @pytest.mark.parametrize(
@@ -124,15 +119,6 @@ def test_an_export_with_different_logits_is_refused(tmp_path, monkeypatch):
         write_onnx(tiny_sha_rnn(), tmp_path, n_pieces=400, window_size=40)
 
 
-def test_a_model_that_onnx_cannot_represent_is_an_error_with_the_reason(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("no such operation")
-
-    monkeypatch.setattr(onnx, "_export", refuse)
-    with pytest.raises(KitError, match="not exported: ONNX cannot represent a model of type 'mobilebert': no such op"):
-        write_onnx(tiny_mobilebert(), tmp_path, n_pieces=400, window_size=40)
-
-
 def test_export_without_its_libraries_is_an_error_that_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KitError, match="export needs onnx and onnxruntime"):
@@ -140,14 +126,7 @@ def test_export_without_its_libraries_is_an_error_that_says_what_to_install(tmp_
     assert not (tmp_path / "new").exists()
 
 
-def test_as_many_batches_run_at_a_time_as_there_are_cores(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert n_cores() == 3
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert 1 <= n_cores() <= 1024
-
-
-@pytest.mark.parametrize("damage", ["cut short", "not ONNX", "no onnxruntime"])
+@pytest.mark.parametrize("damage", ["cut short", "no onnxruntime"])
 def test_a_file_that_cannot_be_run_is_an_error_that_names_it(damage, tmp_path, monkeypatch):
     write_onnx(tiny_sha_rnn(), tmp_path, n_pieces=400, window_size=40)
     path = tmp_path / FILE
@@ -160,7 +139,7 @@ def test_a_file_that_cannot_be_run_is_an_error_that_names_it(damage, tmp_path, m
     if damage == "no onnxruntime":
         monkeypatch.setattr(builtins, "__import__", refuse)
     else:
-        path.write_bytes(path.read_bytes()[:-200] if damage == "cut short" else b"hello")
+        path.write_bytes(path.read_bytes()[:-200])
     needle = "pip install onnxruntime" if damage == "no onnxruntime" else "cannot be loaded"
     with pytest.raises(KitError, match=rf"model\.onnx: .*{needle}") as error:
         OnnxNetwork(path)
