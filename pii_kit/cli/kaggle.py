@@ -12,19 +12,18 @@ if TYPE_CHECKING:
     from pii_kit.kaggle.build import Description
     from pii_kit.kaggle.client import Kaggle
 
-app = new_app("Send the kit, as kaggle_metadata.json describes it, to Kaggle; fetch what its notebooks write.")
+app = new_app("Send this checkout to Kaggle and fetch results.")
 CHECKOUT = Path()
 SUBMISSION = "submission.csv"
 
 Kit = Annotated[Path, option("DIR", "folder to write to", "--out")]
-Only = Annotated[list[str] | None, option("SLUG", "only this notebook (push: or data set); repeat for more")]
-Wait = Annotated[bool, flag("--wait", "wait for runs (and send what reads their outputs) or for the score")]
+Only = Annotated[list[str] | None, option("SLUG", "only this notebook or data set; repeatable")]
 
 
 @app.command(epilog=examples("kaggle build --out dist/kaggle --owner NAME"))
 def build(
     out: Kit = Path("dist/kaggle"),
-    owner: Annotated[str | None, option("NAME", "default: that of the file, then KAGGLE_USERNAME")] = None,
+    owner: Annotated[str | None, option("NAME", "default: that of kaggle_metadata.json, then KAGGLE_USERNAME")] = None,
 ) -> None:
     """Write the folders that the Kaggle client sends, and send nothing."""
     from pii_kit.kaggle.build import build_kit, read_description
@@ -38,7 +37,11 @@ def build(
 
 
 @app.command(epilog=examples("kaggle push --wait", "kaggle push --only pii-kit-04-inference"))
-def push(out: Kit = Path("dist/kaggle"), only: Only = None, wait: Wait = False) -> None:
+def push(
+    out: Kit = Path("dist/kaggle"),
+    only: Only = None,
+    wait: Annotated[bool, flag("--wait", "wait for the runs, and send what reads their outputs")] = False,
+) -> None:
     """Build, then send data sets and notebooks in order; Kaggle runs the notebooks."""
     from pii_kit.kaggle.build import build_kit
     from pii_kit.kaggle.client import push_kit
@@ -91,7 +94,7 @@ def pull(
 @app.command(epilog=examples("kaggle submit --wait", "kaggle submit --notebook-version 3"))
 def submit(
     notebook_version: Annotated[int | None, option("N", "default: the version that was pushed last", min=1)] = None,
-    wait: Wait = False,
+    wait: Annotated[bool, flag("--wait", "wait for the score")] = False,
 ) -> None:
     """Submit the output of the notebook that has "submits": true."""
     from pii_kit import __version__

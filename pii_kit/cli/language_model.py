@@ -11,7 +11,7 @@ from pii_kit.files import KitError, check_output, check_record
 if TYPE_CHECKING:
     from pii_kit.models.sha_rnn import ShaRnnForCausalLM
 
-app = new_app("Train, evaluate, sample and export the byte-level SHA-RNN language model.")
+app = new_app("Train and use the byte language model of SHA-RNN.")
 
 Text = Annotated[Path, option("FILE", "text file, also .xz, .gz, .bz2 or .zip", "--data")]
 Part = Annotated[Literal["all", "train", "validation", "test"], option(None, "part of the text, split as in training")]
@@ -31,7 +31,9 @@ def train(
     resume: options.Resume = False,
     minutes: options.Minutes = None,
     start: Annotated[Path | None, option("RUN", "start from this run's best weights, with its sizes", "--from")] = None,
-    hidden_size: Annotated[int, option("N", "of embedding and LSTM; the paper's is 1024", "--width", min=2)] = 256,
+    hidden_size: Annotated[
+        int, option("N", "width of embedding and LSTM; the paper's is 1024", "--width", min=2)
+    ] = 256,
     boom_size: Annotated[int, option("N", "width of Boom; the paper's is 4096", "--boom", min=2)] = 1024,
     num_hidden_layers: Annotated[int, option("N", "number of Blocks", "--layers", min=1)] = 4,
     attention: Annotated[str, option("BLOCKS", "Blocks with attention: none, all or 0,2")] = "last but one",
@@ -41,7 +43,7 @@ def train(
     epochs: Annotated[int, option("N", "passes over the training part", min=1)] = 1,
     batch_size: Annotated[int, option("N", "streams in parallel", min=1)] = 8,
     window_size: Annotated[int, option("N", "longest window, in bytes", min=5)] = 128,
-    learning_rate: Annotated[float, option("RATE", "after the warm-up")] = 1e-3,
+    learning_rate: Annotated[float, option("RATE", "learning rate after the warm-up")] = 1e-3,
     seed: options.Seed = 0,
     optimizer: Annotated[Literal["lamb", "adam", "adamw"], option(None, "optimizer")] = "lamb",
 ) -> None:
@@ -99,10 +101,10 @@ def sample(
     run: options.RunFolder,
     prompt: Annotated[str, option("TEXT", "text to continue")] = "",
     n_bytes: Annotated[int, option("N", "length of the new text", "--bytes", min=1)] = 500,
-    temperature: Annotated[float, option("T", "below 1: more likely bytes", min=0.01)] = 1.0,
+    temperature: Annotated[float, option("T", "below 1: likely bytes are drawn more often", min=0.01)] = 1.0,
     seed: options.Seed = 0,
 ) -> None:
-    """Generate text."""
+    """Generate text that continues a prompt."""
     from pii_kit.language_model import generate
 
     text = generate(_load(run), prompt.encode(), n_bytes=n_bytes, temperature=temperature, seed=seed)

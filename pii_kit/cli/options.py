@@ -52,18 +52,21 @@ OutFolder = Annotated[Path, option("DIR", "the folder to write; new or empty", "
 RunFolder = Annotated[Path, option("DIR", "folder of the run", "--run")]
 Runs = Annotated[
     list[Path] | None,
-    option("DIR", "folder of a run; repeat to average; default: the tagger that comes with the kit"),
+    option("DIR", "folder of a run; repeatable: runs are averaged; default: the tagger that comes with the kit"),
 ]
 Train = Annotated[
-    Path | None, option("FILE.json", "what the runs were trained on, to choose the threshold of several runs")
+    Path | None, option("FILE.json", "labelled essays of the training, to choose the threshold of several runs")
 ]
 Threshold = Annotated[
     list[str] | None,
-    option("P|TYPE=P", "a token is PII where P(O) is lower; repeat for single PII types; default: from training"),
+    option(
+        "P|TYPE=P",
+        "a token is PII if P(O), its probability to be none, is below P; TYPE=P: for one PII type; repeatable",
+    ),
 ]
 Recall = Annotated[
     float | None,
-    option("SHARE", "with --train: the lowest threshold that finds this share of rows out of fold", min=0, max=1),
+    option("SHARE", "with --train: use the lowest threshold that finds this share of PII out of fold", min=0, max=1),
 ]
 Engine = Annotated[
     Literal["auto", "torch", "onnx", "onnx-int8"],
@@ -73,7 +76,7 @@ Minutes = Annotated[float | None, option("N", "finish in this time")]
 Seed = Annotated[int, option("S", "random seed: equal seeds give equal results", min=0)]
 Resume = Annotated[bool, flag("--resume", "continue the unfinished run in the folder")]
 Mentions = Annotated[
-    Literal["all", "labelled"], option(None, "replace all mentions of a labelled string, or labelled ones alone")
+    Literal["all", "labelled"], option(None, "replace all mentions of what is labelled, or only the labelled ones")
 ]
 
 

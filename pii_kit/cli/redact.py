@@ -40,13 +40,17 @@ def redact(
     mentions: options.Mentions = "all",
     allow: Annotated[Path | None, option("FILE", "strings that are never replaced, one in each line")] = None,
     deny: Annotated[Path | None, option("FILE", "lines that are always replaced: a name, or TYPE<TAB>text")] = None,
-    mapping: Annotated[Path | None, option("FILE.json", "what restores the original; keep it secret")] = None,
-    report: Annotated[Path | None, option("FILE.json", "write counts and places; FILE.html shows them")] = None,
-    strict: Annotated[bool, flag("--strict", "release nothing if the leak check finds what it cannot explain")] = False,
+    mapping: Annotated[
+        Path | None, option("FILE.json", "write (or, with --restore, read) what restores the original; keep it secret")
+    ] = None,
+    report: Annotated[Path | None, option("FILE.json", "write counts and places, and a page FILE.html of them")] = None,
+    strict: Annotated[
+        bool, flag("--strict", "release nothing if the leak check finds a leak without a reason")
+    ] = False,
     ray: Annotated[bool, flag("--ray", "redact the files of a folder on Ray; the same command finishes a job")] = False,
     address: Annotated[str | None, option("ADDRESS", "with --ray: a Ray cluster; default: this machine")] = None,
     workers: Annotated[int | None, option("N", "with --ray: number of workers; default: the cores", min=1)] = None,
-    restore: Annotated[bool, flag("--restore", "write the original essays again")] = False,
+    restore: Annotated[bool, flag("--restore", "write the original essays again, from --data and --mapping")] = False,
 ) -> None:
     """Replace PII in essays."""
     read = [data, submission, decisions, train, key_file, allow, deny, *(run or ()), mapping if restore else None]

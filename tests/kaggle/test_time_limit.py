@@ -151,17 +151,6 @@ def test_the_fastest_run_is_first_and_the_file_is_rewritten_after_each(label, es
     assert done.by_all_runs == len(essays)
 
 
-def test_the_time_of_the_first_use_of_a_run_does_not_count(label, essays, monkeypatch):
-    """The first prediction takes an hour; there are two for all others, which take seconds."""
-    runs = Runs(Clock(monkeypatch), {0: 1e-5})
-
-    def set_up(_):
-        runs.clock.now += 3600 * (len(runs.asked) == 1)
-
-    runs.before = set_up
-    assert label(runs, deadline=runs.clock.now + 2 * 3600).by_all_runs == len(essays)
-
-
 @pytest.mark.parametrize("milliseconds", [0.3, 1, 2, 4, 7])  # for a token
 @pytest.mark.parametrize("writing", [0, 20])
 def test_it_ends_in_time_with_slow_writing_and_uneven_runs(label, essays, monkeypatch, writing, milliseconds):
