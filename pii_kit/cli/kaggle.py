@@ -40,7 +40,7 @@ def build(
 def push(
     out: Kit = Path("dist/kaggle"),
     only: Only = None,
-    wait: Annotated[bool, flag("--wait", "wait for the runs, and send what reads their outputs")] = False,
+    wait: Annotated[bool, flag("--wait", "wait for runs; send what reads their outputs")] = False,
 ) -> None:
     """Build, then send data sets and notebooks in order; Kaggle runs the notebooks."""
     from pii_kit.kaggle.build import build_kit

@@ -31,9 +31,7 @@ def train(
     resume: options.Resume = False,
     minutes: options.Minutes = None,
     start: Annotated[Path | None, option("RUN", "start from this run's best weights, with its sizes", "--from")] = None,
-    hidden_size: Annotated[
-        int, option("N", "width of embedding and LSTM; the paper's is 1024", "--width", min=2)
-    ] = 256,
+    hidden_size: Annotated[int, option("N", "width of the LSTM; the paper's is 1024", "--width", min=2)] = 256,
     boom_size: Annotated[int, option("N", "width of Boom; the paper's is 4096", "--boom", min=2)] = 1024,
     num_hidden_layers: Annotated[int, option("N", "number of Blocks", "--layers", min=1)] = 4,
     attention: Annotated[str, option("BLOCKS", "Blocks with attention: none, all or 0,2")] = "last but one",

@@ -40,13 +40,9 @@ def redact(
     mentions: options.Mentions = "all",
     allow: Annotated[Path | None, option("FILE", "strings that are never replaced, one in each line")] = None,
     deny: Annotated[Path | None, option("FILE", "lines that are always replaced: a name, or TYPE<TAB>text")] = None,
-    mapping: Annotated[
-        Path | None, option("FILE.json", "write (or, with --restore, read) what restores the original; keep it secret")
-    ] = None,
+    mapping: Annotated[Path | None, option("FILE.json", "the file that restores the original; keep it secret")] = None,
     report: Annotated[Path | None, option("FILE.json", "write counts and places, and a page FILE.html of them")] = None,
-    strict: Annotated[
-        bool, flag("--strict", "release nothing if the leak check finds a leak without a reason")
-    ] = False,
+    strict: Annotated[bool, flag("--strict", "release nothing if the leak check finds an unexplained leak")] = False,
     ray: Annotated[bool, flag("--ray", "redact the files of a folder on Ray; the same command finishes a job")] = False,
     address: Annotated[str | None, option("ADDRESS", "with --ray: a Ray cluster; default: this machine")] = None,
     workers: Annotated[int | None, option("N", "with --ray: number of workers; default: the cores", min=1)] = None,

@@ -22,9 +22,7 @@ Submission = Annotated[Path, option("FILE.csv", "the submission")]
 @app.command(epilog=examples("sample --out essays", "sample --out essays --documents 1000 --length 2.8 --seed 1"))
 def sample(
     out: options.OutFolder,
-    documents: Annotated[
-        int, option("N", "number of training essays; a quarter as many, at least 50, for the test", min=1)
-    ] = 400,
+    documents: Annotated[int, option("N", "training essays; test essays: a quarter, at least 50", min=1)] = 400,
     length: Annotated[float, option("X", "length of the essays; 2.8: as long as the competition's", min=0.1)] = 1.0,
     seed: options.Seed = 0,
 ) -> None:
@@ -79,23 +77,17 @@ def train(
     model: Annotated[options.Model, option(None, "encoder: any pretrained encoder of transformers")],
     data: Annotated[Path | None, option("FILE.json", "labelled essays")] = None,
     run: Annotated[Path | None, option("DIR", "folder of the run")] = None,
-    extra: Annotated[
-        list[Path] | None, option("FILE.json", "more essays to train on, scored in no fold; repeatable")
-    ] = None,
-    preset: Annotated[str | None, option("NAME", "cpu, original or, for mobilebert, published; default: cpu")] = None,
-    fold: Annotated[
-        int | None, option("K", "train only the tagger of fold K, which is scored on that fold", min=0)
-    ] = None,
+    extra: Annotated[list[Path] | None, option("FILE.json", "more essays to train on; none is scored")] = None,
+    preset: Annotated[str | None, option("NAME", "cpu, original or (mobilebert) published; encoder: default")] = None,
+    fold: Annotated[int | None, option("K", "train only the tagger that is scored on fold K", min=0)] = None,
     epochs: Annotated[int | None, option("N", "replaces the preset's value", min=1)] = None,
     learning_rate: Annotated[float | None, option("RATE", "replaces the preset's value")] = None,
     batch_size: Annotated[int | None, option("N", "in windows; replaces the preset's value", min=1)] = None,
     seed: Annotated[int | None, option("S", "random seed; default: 0", min=0)] = None,
     changes: Annotated[list[str] | None, option("NAME=VALUE", "any other setting; repeatable", "--set")] = None,
     list_settings: Annotated[bool, flag("--list-settings", "list all settings; needs no --data and no --run")] = False,
-    weights: Annotated[
-        str | None, option("FOLDER_OR_HUB_NAME", "pretrained weights, for --model encoder and --preset published")
-    ] = None,
-    teacher: Annotated[list[Path] | None, option("DIR", "learn from this run's predictions too; repeatable")] = None,
+    weights: Annotated[str | None, option("FOLDER_OR_HUB_NAME", "of encoder and mobilebert's preset published")] = None,
+    teacher: Annotated[list[Path] | None, option("DIR", "learn from this run's predictions; repeatable")] = None,
     unlabelled: Annotated[Path | None, option("FILE.json", "essays that the teacher labels")] = None,
     minutes: options.Minutes = None,
     resume: options.Resume = False,
@@ -173,9 +165,7 @@ def predict(
     engine: options.Engine = "auto",
     format: Annotated[options.Format, option(None, "submission, JSON lines with spans, DocBin, or a page")] = "csv",
     text_column: options.TextColumn = None,
-    minutes: Annotated[
-        float | None, option("N", "finish in this time, if need be with fewer models, or rules alone")
-    ] = None,
+    minutes: Annotated[float | None, option("N", "finish in time, if need be with fewer models or rules alone")] = None,
 ) -> None:
     """Label essays with taggers and write a submission."""
     if minutes and format != "csv":
@@ -314,9 +304,7 @@ def errors(
 def export(
     run: options.RunFolder,
     out: options.OutFolder,
-    int8: Annotated[
-        Path | None, option("FILE.json", "the training essays; weights of 8 bits, if they miss no more PII there")
-    ] = None,
+    int8: Annotated[Path | None, option("FILE.json", "the training essays: 8 bits, if no more rows are missed")] = None,
 ) -> None:
     """Export a run to ONNX, as a folder that is a run too."""
     check_output(out, run, int8, folder=True)
