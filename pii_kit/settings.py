@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pii_kit.files import KitError
 from pii_kit.lexicon import N_ROWS
@@ -85,14 +85,8 @@ class TrainSettings(Strict):
         return self
 
 
-def _check_features(n_features: int) -> int:
-    if n_features not in (0, N_ROWS):
-        raise ValueError(f"model.n_features is {n_features}; expected 0 or {N_ROWS}")
-    return n_features
-
-
 class Sizes(Strict):
-    n_features: Annotated[int, AfterValidator(_check_features)] = setting(
+    n_features: Annotated[int, Field(ge=0, le=N_ROWS, multiple_of=N_ROWS)] = setting(
         0, f"rows of the table of lexicon features: {N_ROWS}, or 0 for none"
     )
 

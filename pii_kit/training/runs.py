@@ -108,9 +108,8 @@ def digest_runs(runs: Iterable[str | Path]) -> list[str]:
 
 def known(documents: Sequence[Document], folds: Sequence[int | None]) -> list[Known]:
     """Return what run.json holds of documents."""
-    return [
-        Known(doc.number, len(doc.tokens), digest_of(doc), fold) for doc, fold in zip(documents, folds, strict=True)
-    ]
+    pairs = zip(documents, folds, strict=True)
+    return [Known(document.number, len(document.tokens), digest_of(document), fold) for document, fold in pairs]
 
 
 @contextmanager

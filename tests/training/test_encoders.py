@@ -108,23 +108,19 @@ def test_windows_longer_than_the_encoder_reads_are_refused_with_the_limit(family
     assert not (tmp_path / "run").exists()
 
 
+def test_an_encoder_needs_weights_and_published_mobilebert_has_its_own():
+    for weights, expected in ((None, MOBILEBERT), ("random", "random")):
+        assert starting_weights("mobilebert", PRESETS["mobilebert"]["published"], weights) == expected
+    with pytest.raises(KitError, match="pass a folder or a hub name with --weights"):
+        starting_weights("encoder", PRESETS["encoder"]["default"], None)
+
+
 def test_published_mobilebert_is_the_same_code(folder_of, documents, tmp_path):
     how = {"weights": folder_of("mobilebert"), "n_folds": 2, "folds": [0]}
     one, other = (train(model, documents[:8], tmp_path / model, **how) for model in ("mobilebert", "encoder"))
     assert (one["f5"], one["weights_sha256"]) == (other["f5"], other["weights_sha256"])
     with pytest.raises(KitError, match="overflows in fp16"):
         train("encoder", documents[:8], tmp_path / "half", changes={"mixed_precision": "fp16"}, **how)
-
-
-def test_only_published_presets_take_weights_and_random_ones_are_asked_for_by_name(tmp_path):
-    published, small = PRESETS["mobilebert"]["published"], PRESETS["mobilebert"]["cpu"]
-    assert starting_weights("mobilebert", published, None) == MOBILEBERT
-    assert starting_weights("mobilebert", published, tmp_path) == str(tmp_path)
-    assert starting_weights("mobilebert", published, "random") == "random"
-    assert starting_weights("mobilebert", small, None) == starting_weights("mobilebert", small, "random") == "random"
-    for weights in (None, "random"):
-        with pytest.raises(KitError, match="pass a folder or a hub name with --weights"):
-            starting_weights("encoder", PRESETS["encoder"]["default"], weights)
 
 
 def test_weights_of_mobilebert_are_known_by_their_config_or_the_name_on_the_hub(tmp_path):

@@ -47,13 +47,6 @@ def test_extra_documents_have_their_share_of_an_epoch_and_each_epoch_draws_its_o
     assert documents_of_epoch(training, extra, settings(extra_share=0.4), 0)[6:] == drawn[0]
 
 
-def test_extra_documents_are_augmented_as_others_are():
-    training, extra = make_documents(3, seed=1), make_documents(3, seed=2)
-    made = documents_of_epoch(training, extra, settings(augment=AugmentSettings(traps=5), extra_share=0.8), 0)
-    assert {doc.number for doc in made} == {doc.number for doc in (*training, *extra)}
-    assert not {doc.tokens for doc in made} & {doc.tokens for doc in (*training, *extra)}
-
-
 @pytest.fixture
 def maker(documents, sha_rnn_tagger):
     """A function that makes an EpochMaker of the first documents."""

@@ -33,21 +33,14 @@ def test_none_turns_a_setting_off_and_augmentation_can_be_turned_on():
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        (
-            "sha_rnn",
-            {"plant_share": ".3"},
-            "'plant_share' is no setting of sha_rnn; did you mean 'augment.plant_share'",
-        ),
+        ("sha_rnn", {"plant_share": ".3"}, "no setting of sha_rnn; did you mean 'augment.plant_share'"),
         ("sha_rnn", {"xyzzy": "3"}, "'xyzzy' is no setting of sha_rnn; train --list-settings lists all"),
-        ("sha_rnn", {"epochs": "ten"}, "epochs is 'ten'; expected a valid integer"),
         ("sha_rnn", {"epochs": 1.5}, "epochs is 1.5; expected a valid integer"),
         ("sha_rnn", {"epochs": 0}, "epochs is 0; expected greater than 0"),
         ("sha_rnn", {"learning_rate": "inf"}, "learning_rate is 'inf'; expected a finite number"),
         ("sha_rnn", {"optimizer": "sgd"}, "optimizer is 'sgd'; expected 'adamw', 'adam' or 'lamb'"),
-        ("sha_rnn", {"class_weights": "heavy"}, "class_weights is 'heavy'; expected 'none', 'balanced' or 'log'"),
         ("sha_rnn", {"overlap": 126}, "overlap is 126; expected 0 to 125 in a window"),
-        ("sha_rnn", {"augment.traps": 11}, "augment.traps is 11; expected less than or equal to 10"),
-        ("sha_rnn", {"model.n_features": 3}, "model.n_features is 3; expected 0 or"),
+        ("sha_rnn", {"model.n_features": 3}, "model.n_features is 3; expected a multiple of"),
         ("sha_rnn", {"model.dropout": 2}, "model.dropout is 2; expected less than or equal to 1"),
         ("encoder", {"model.hidden_size": 64}, "'model.hidden_size' is no setting of encoder"),
         ("gpt", {}, "unknown model 'gpt'; expected one of sha_rnn, mobilebert"),

@@ -103,7 +103,7 @@ def test_a_finished_run_is_left_as_it_is_and_a_second_run_in_its_folder_is_refus
     assert times(copy) == before
 
 
-@pytest.mark.parametrize("killed", ["before the result", "in a fold", "before a fold"])
+@pytest.mark.parametrize("killed", ["in a fold", "before a fold"])
 def test_a_killed_run_resumes_to_the_same_result(killed, copy, documents, cross_validated):
     (copy / "result.json").unlink()
     if killed == "in a fold":
@@ -247,15 +247,6 @@ def test_a_killed_fold_resumes_to_the_weights_of_an_unbroken_one(model, changes,
     assert broken.is_finished() and [row["epoch"] for row in history] == [1, 2, 3]
     scored = {row["epoch"] for row in history if "f5" in row}
     assert scored == ({2, 3} if "validate_epochs" in changes else {1, 2, 3})
-
-
-def test_the_last_epoch_is_kept_and_its_rate_is_near_zero(fold):
-    of_fold = fold("run", learning_rate=1e-2)
-    history = train_here(of_fold)
-    assert history[-1]["learning_rate"] < 1e-3 < history[0]["learning_rate"]
-    checkpoint = runs.load_checkpoint(of_fold.folder, "cpu")
-    assert are_equal(weights_of(of_fold.folder), checkpoint["network"])
-    assert read_json(of_fold.folder / "tagger" / "decision.json")["o_threshold"] == history[-1]["o_threshold"]
 
 
 def test_training_learns_by_heart_what_it_is_shown(fold, documents):
