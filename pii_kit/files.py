@@ -127,7 +127,11 @@ def check_record(content: Any, schema: type[Record], where: str | Path) -> Recor
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(printable, map(str, first["loc"])))
-        problem = f"{field}: {first['msg'].replace('Input should be', 'expected')}" if field else "expected an object"
+        problem = (
+            f"{field}: {first['msg'].replace('Input should be', 'expected').removeprefix('Value error, ')}"
+            if field
+            else "expected an object"
+        )
         found = "" if first["type"] == "missing" else f", found {json_name(first['input'])}"
         raise KitError(f"{where}: {problem}{found}") from None
 

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.exit_code
     except USAGE_ERROR as error:
         verb = getattr(getattr(error, "ctx", None), "command_path", "pii-kit")
-        text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        text = " ".join(error.format_message().replace("Value error, ", "").split())  # type: ignore[attr-defined]
         print(f"error: {text} (see {verb} --help)", file=sys.stderr)
         return 2
     except (KitError, OSError) as error:

@@ -68,6 +68,7 @@ def redact(
         "expected one of --submission, --run and --decisions": has_labels and (run or (submission and decisions)),
         "--threshold and --recall are for taggers, not for given labels": has_labels and (threshold or recall),
         "--ray takes no --mapping, --submission and --decisions": ray and (mapping or submission or decisions),
+        "--address and --workers are for --ray": not ray and (address or workers),
     }
     for message, is_wrong in conflicts.items():
         if is_wrong:

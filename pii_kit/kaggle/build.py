@@ -118,7 +118,10 @@ def read_description(root: Path) -> Description:
     except FileNotFoundError:
         raise KitError(f"{path}: no such file; run this in a checkout of the kit") from None
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, of['loc'])) or 'content'}: {of['msg']}" for of in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, of['loc'])) or 'content'}: {of['msg'].removeprefix('Value error, ')}"
+            for of in error.errors()
+        ]
         raise KitError("\n".join(f"{path}: {problem}" for problem in problems)) from None
 
 

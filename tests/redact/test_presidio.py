@@ -182,7 +182,7 @@ def test_neighbours_that_presidio_merges_are_all_replaced():
     """The anonymizer joins results of one entity with a space between; no e-mail address may survive in them."""
     text = "To ana.silva77@x.de bo@y.de Ana Silva Bo Li"
     spans = [("ana.silva77@x.de", EMAIL), ("bo@y.de", EMAIL), ("Ana Silva", NAME), ("Bo Li", NAME)]
-    new = anonymized(text, results_of(text, *spans))
+    new = anonymized(text, results_of(text, *spans), seed=1)
     assert not re.search(r"ana|silva|bo\b|li\b|x\.de|y\.de", new, re.IGNORECASE)
     assert [("@" in word) for word in new.split()] == [False, True, True, False, False, False, False]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from pii_kit.documents import DataWarning, join_tokens
@@ -137,10 +138,14 @@ def wait_for(folder: Path, pattern: str, job: subprocess.Popen | None = None) ->
     raise TimeoutError(pattern)
 
 
-def kill_a_worker(out: Path, killed: list[int]) -> None:
-    """Kill the process that is writing a file: its number is in the file's temporary name."""
-    killed.append(int(wait_for(out, ".*.partial").name.split(".")[-2]))
-    os.kill(killed[0], signal.SIGKILL)
+def kill_a_worker(out: Path, n_written: int, killed: list[int]) -> None:
+    """Kill the processes of Ray's workers as soon as one of them has written a file."""
+    while len(list(out.glob("*.jsonl"))) <= n_written:
+        time.sleep(0.01)
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if "ray::_Worker" in " ".join([process.info["name"] or "", *(process.info["cmdline"] or ())]):
+            process.kill()
+            killed.append(process.pid)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -167,7 +172,7 @@ def test_a_job_survives_killed_workers_a_bad_file_and_being_killed_itself(essays
 
     (folder / "bad.jsonl").write_text('{"document": 1}\n')
     killed: list[int] = []
-    killer = threading.Thread(target=kill_a_worker, args=(out, killed))
+    killer = threading.Thread(target=kill_a_worker, args=(out, len(written), killed), daemon=True)
     killer.start()
     with pytest.raises(KitError, match=r"1 of 5 files failed.*bad\.jsonl: .*line 1: no column full_text or text"):
         redact_on_ray(folder, out, config, n_workers=1)
