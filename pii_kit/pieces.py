@@ -1,6 +1,7 @@
 """Cut tokens into the pieces that a model reads. Each token has at least one, and each newline is a piece."""
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,8 +136,8 @@ class PieceTokenizer:
     def _encode(self, text: str, token: str) -> _Known:
         """Encode a text, which is a token with the space before it."""
         ids = self.tokenizer.encode(encodable(text), add_special_tokens=False).ids or [self.unknown_id]
-        plain, as_word = (np.array([row] * len(ids), np.int8).tobytes() for row in features_of(token))
-        lower, packed = token.lower(), np.array(ids, np.int32).tobytes()
+        plain, as_word = (bytes(row) * len(ids) for row in features_of(token))
+        lower, packed = token.lower(), array("i", ids).tobytes()
         return _Known(packed, (plain, as_word), lower, _is_lower_word(token), lower in self.words)
 
 

@@ -29,6 +29,12 @@ from pii_kit.training.train import train
 matplotlib.use("Agg")
 torch.set_num_threads(1)
 
+
+def pytest_collection_modifyitems(items) -> None:
+    """Begin with the longest tests, so that no process waits for them at the end."""
+    items.sort(key=lambda item: "long" not in item.keywords)
+
+
 NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": LABEL_TO_ID, "n_features": N_ROWS}
 
 

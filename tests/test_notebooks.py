@@ -89,6 +89,7 @@ def like_kaggle(tmp_path, monkeypatch):
     return tmp_path / "site" / "cupy" / "asked"
 
 
+@pytest.mark.long
 def test_all_notebooks_run_in_order_on_a_few_essays(like_kaggle, tmp_path):
     """As the demo and Kaggle run them, on so few essays and epochs that nothing is learned."""
     for path in NOTEBOOKS:

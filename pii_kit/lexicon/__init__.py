@@ -45,9 +45,9 @@ def casing_of(token: str) -> int:
 @cache
 def read_lexicon() -> dict[str, tuple[int, ...]]:
     """Return the categories (list) of each word in lower case."""
-    lines = [line.split("\t") for line in lzma.decompress(FILE.read_bytes()).decode("utf-8").splitlines()]
-    categories = {digits: tuple(map(int, digits)) for _, digits in lines}
-    return {word: categories[digits] for word, digits in lines}
+    fields = lzma.decompress(FILE.read_bytes()).decode("utf-8").split()  # words and digits in turn
+    categories = {digits: tuple(map(int, digits)) for digits in set(fields[1::2])}
+    return dict(zip(fields[::2], map(categories.__getitem__, fields[1::2]), strict=True))
 
 
 def in_lower_case(tokens: Sequence[str]) -> bool:

@@ -81,7 +81,7 @@ def test_a_notebook_must_be_one_without_outputs(text, expected, content, problem
     (tmp_path / "mine.ipynb").write_text(text)
     content["notebooks"] = [{**content["notebooks"][0], "file": "mine.ipynb"}]
     (problem,) = problems(content)
-    assert problem.startswith(f"notebooks.0.file: Value error, mine.ipynb: {expected}")
+    assert problem.startswith(f"notebooks.0.file: mine.ipynb: {expected}")
 
 
 def test_the_description_of_the_kit_fits_its_notebooks():

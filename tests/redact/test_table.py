@@ -148,6 +148,7 @@ def kill_a_worker(out: Path, n_written: int, killed: list[int]) -> None:
             killed.append(process.pid)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_job_survives_killed_workers_a_bad_file_and_being_killed_itself(essays, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="pip install ray")

@@ -348,6 +348,7 @@ def start(tmp_path):
     return start
 
 
+@pytest.mark.long
 def test_a_training_killed_at_random_moments_leaves_no_process_and_resumes_bit_for_bit(start, tmp_path):
     unbroken = start(tmp_path / "unbroken")
     assert unbroken.wait(300) == 0, unbroken.stderr.read()
