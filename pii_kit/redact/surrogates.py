@@ -212,11 +212,14 @@ class DocumentSurrogates:
     def _shaped(self, text: str, draw: Surrogates) -> str:
         """Replace names by their surrogates, initials by initials; ordinary words stay, other symbols are drawn."""
         handles = self._handles()
+        short = {handle_of(word): handle_of(new) for word, new in self._words.items() if len(word) < LEAST_HANDLE}
 
         def beside_name(match: re.Match) -> str:
             if len(match[0]) == 1 and match[0].isalpha():
                 return handle_of(self._initial(match[0]))
-            return match[0] if search.is_ordinary(match[0]) or len(match[0]) == 2 else _other(match[0], draw)
+            if match[0] in short:
+                return short[match[0]]
+            return match[0] if search.is_ordinary(match[0]) else _other(match[0], draw)
 
         casing = str.title if any(map(str.isupper, text)) else str
         pieces = re.split(f"({_any_of(handles)})", search.fold(text))

@@ -241,6 +241,16 @@ def test_without_a_seed_surrogates_cannot_be_drawn_again():
     assert redact_document(document, document.labels, chosen) == redact_document(document, document.labels, chosen)
 
 
+@pytest.mark.parametrize("name", ["Linh Vo", "Bao Xu", "Mei-Ling Oei"])
+def test_a_short_surname_stays_in_no_address(name):
+    handle = name.lower().replace(" ", ".")
+    text = f"I am {name}, {handle}@mail.com or {handle.replace('.', '_')}7@example.org."
+    emails = text.split()[-3].strip(","), text.split()[-1].strip(".")
+    new = redacted(text, (name, NAME), (emails[0], EMAIL), (emails[1], EMAIL), mode="surrogate", seed=3)
+    parts = {part for word in new.split() if "@" in word for part in re.split(r"[\W_\d]+", word.partition("@")[0])}
+    assert new.count("@") == 2 and not parts & set(re.split(r"\W", name.lower()))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_further_mentions_of_a_name_are_replaced_in_any_form(name):
     last = name.split()[-1]
