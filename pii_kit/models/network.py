@@ -63,10 +63,12 @@ def flops(model: PreTrainedModel, *, n_pieces: int) -> int:
     layers take operations in proportion to the length, and attention to its square.
     """
     config: Any = deepcopy(model.config)
-    if hasattr(config, "encoder"):  # plain products, which the counter knows
+    device = "meta"  # splits an LSTM into its matrix products
+    if hasattr(config, "encoder"):  # plain products, which the counter knows; ModernBERT cannot compute on "meta"
         config.encoder._attn_implementation, config.encoder._experts_implementation = "eager", "batched_mm"
+        device = "cpu"
     lengths, counts = (8, 16, 24), []
-    with torch.device("meta"):  # splits an LSTM into its matrix products
+    with torch.device(device):
         network = type(model)(config).eval()
         for length in lengths:
             pieces = torch.zeros(1, length, dtype=torch.long)
