@@ -27,6 +27,11 @@ FIELDS = ("document", "full_text", "tokens", "trailing_whitespace", "labels")
 # spaCy's time grows with the square of a text without whitespace: longer ones are tokenized in parts.
 LONGEST, PART = 5000, 1000
 LONG = re.compile(rf"\S{{{LONGEST},}}")
+# Marks of tables, HTML or LaTeX, and numbers of lists glue tokens together, such as "1.Ana" or "Ana|Bo".
+MARKS = r"[{}<>|\\\[\]()]"
+GLUED = re.compile(rf"{MARKS}|^\d+[.)][^\W\d_]")
+PARTS = re.compile(rf"^\d+[.)](?=[^\W\d_])|\\[A-Za-z]+|{MARKS}|(?:(?!{MARKS}).)+", re.DOTALL)
+ADDRESS = re.compile(r"@|://|www\.")  # such a token stays whole
 SUFFIX = 40  # characters at the end of a text in which spaCy's suffixes are searched; only runs of dots are longer
 
 
@@ -209,6 +214,27 @@ def document_of_text(text: str, number: int = 0) -> Document:
         raise KitError(f"document {number}: expected text, found {json_name(text)}")
     tokens, spaces = tokenize(text)
     return Document(number=number, full_text=text, tokens=tokens, trailing_whitespace=spaces)
+
+
+def document_to_label(text: str, number: int = 0) -> Document:
+    """Return an unlabelled document with more tokens than the competition's: marks glue no names together.
+
+    For texts that are labelled or redacted, not for training and submissions, whose tokens are counted.
+
+    >>> document_to_label("1.Ana|Bo a@b.de(home)").tokens
+    ('1.', 'Ana', '|', 'Bo', 'a@b.de(home', ')')
+    """
+    document = document_of_text(text, number)
+    if not any(map(GLUED.search, document.tokens)):
+        return document
+    tokens: list[str] = []
+    spaces: list[bool] = []
+    for token, space in zip(document.tokens, document.trailing_whitespace, strict=True):
+        is_glued = GLUED.search(token) and not ADDRESS.search(token) and any(map(str.isalpha, token))
+        parts = PARTS.findall(token) if is_glued else [token]
+        tokens += parts
+        spaces += [*[False] * (len(parts) - 1), space]
+    return replace(document, tokens=tuple(tokens), trailing_whitespace=tuple(spaces))
 
 
 Span = tuple[str, str | None]  # text, PII type

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import AliasPath, BaseModel, Field
 
 from pii_kit import patterns
-from pii_kit.documents import Document, covered_tokens, document_of_text, join_tokens, token_edges
+from pii_kit.documents import Document, covered_tokens, document_to_label, join_tokens, token_edges
 from pii_kit.files import KitError, atomic_folder, read_record, recover_folder, write_json
 from pii_kit.labels import LABELS, OUTSIDE_ID, PII_TYPES, spans_of
 from pii_kit.lexicon import N_ROWS
@@ -240,14 +240,14 @@ class Tagger:
 
     def label(self, text: str) -> list[PiiSpan]:
         """Return the PII of a text of any length, in its order. For many texts, `label_texts` is faster."""
-        ((_, spans),) = self.label_documents([document_of_text(text)])
+        ((_, spans),) = self.label_documents([document_to_label(text)])
         return spans
 
     def label_texts(self, texts: Iterable[str]) -> Iterator[list[PiiSpan]]:
         """Yield the PII of each text. Texts are read in small groups."""
         if isinstance(texts, str):
             raise KitError("label_texts takes several texts; call label for a single one")
-        documents = (document_of_text(text, number) for number, text in enumerate(texts))
+        documents = (document_to_label(text, number) for number, text in enumerate(texts))
         return (spans for _, spans in self.label_documents(documents))
 
     def label_documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[PiiSpan]]]:
@@ -259,7 +259,7 @@ class Tagger:
         """Return a table with a row for each token of a text: token, start, end, and the probability of each label."""
         import pandas as pd
 
-        document = document_of_text(text)
+        document = document_to_label(text)
         ((_, probabilities),) = self.predict([document])
         edges = token_edges(document)[:-1]
         ends = [start + len(token) for start, token in zip(edges, document.tokens, strict=True)]

@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from pii_kit import patterns
-from pii_kit.documents import Document, covered_tokens, document_of_text, join_tokens, token_edges
+from pii_kit.documents import Document, covered_tokens, document_of_text, document_to_label, join_tokens, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import (
     EMAIL,
@@ -174,7 +174,7 @@ def redact_text(text: str, tagger: "Tagger", settings: Redaction) -> str:
     >>> redact_text("My name is Ana Silva.", tagger, Redaction(mode="type"))  # doctest: +SKIP
     'My name is [NAME_STUDENT].'
     """
-    document = document_of_text(text)
+    document = document_to_label(text)
     number = int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:7])
     ((document, probabilities),) = tagger.predict([replace(document, number=number)])
     return redact_document(document, tagger.decide(document, probabilities, keep_sure=True), settings).text

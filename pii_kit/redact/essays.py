@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pii_kit.documents import FIELDS, DataWarning, Document, check_entry, document_of_text, join_tokens
+from pii_kit.documents import FIELDS, DataWarning, Document, check_entry, document_to_label, join_tokens
 from pii_kit.files import KitError, printable
 from pii_kit.redact.document import Redacted
 
@@ -134,7 +134,7 @@ def essays_of_rows(where: str, rows: list[Row], names: Sequence[str], text_colum
             if join_tokens(document.tokens, document.trailing_whitespace) != text:
                 differing.append(name)
         else:
-            documents[index] = document_of_text(text, numbers[index] or 0)
+            documents[index] = document_to_label(text, numbers[index] or 0)
     problems = {
         f"{len(without)} without text, passed through as they are: {_some(without)}": without,
         f"{len(differing)} whose text differs from their tokens, which are used: {_some(differing)}": differing,

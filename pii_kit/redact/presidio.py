@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pii_kit.documents import covered_tokens, document_of_text, token_edges
+from pii_kit.documents import covered_tokens, document_to_label, token_edges
 from pii_kit.files import KitError
 from pii_kit.labels import EMAIL, NAME_STUDENT, OUTSIDE_ID, PHONE_NUM, PII_TYPES, STREET_ADDRESS, URL_PERSONAL
 from pii_kit.predict import Tagger
@@ -64,7 +64,7 @@ class PiiKitRecognizer(EntityRecognizer):
         self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         """Return the PII of a text of any length, of the named entities; NLP artifacts are not used."""
-        document = document_of_text(text)
+        document = document_to_label(text)
         ((document, probabilities),) = self._tagger.predict([document])
         labels = self._tagger.decide(document, probabilities, keep_sure=True)
         edges, results = token_edges(document), []

@@ -362,3 +362,12 @@ def test_the_default_tagger_and_redaction_leave_no_part_of_a_name(name):
     for text in (f"Hello everyone, my name is {name.lower()} and I work in Chennai.", f"•{name}\nDesign Thinking"):
         new = redact_text(text, Tagger.load(), Redaction(mode="type"))
         assert not {*fold(name).split()} & {*re.findall(r"[\w']+", fold(new))}, new
+
+
+@pytest.mark.parametrize(
+    "glued", ["1.{}", "{}|Class 4", r"\title{{Launch}}\author{{{}}}\begin{{document}}", "{}(group 2)"]
+)
+def test_marks_that_glue_a_name_to_other_text_hide_it_from_no_tagger(glued):
+    text = f"Reflection\n{glued.format('Tomasz Kowalski')}\nWe met in the library and made a map."
+    new = redact_text(text, Tagger.load(), settings_of("type"))
+    assert "Tomasz" not in new and "Kowalski" not in new and new.endswith("We met in the library and made a map.")
