@@ -100,7 +100,7 @@ def redact(
         from pii_kit.redact.essays import read_essays
         from pii_kit.redact.release import redact_essays, report_of, write_release
 
-        essays = read_essays(data, text_column)
+        essays = read_essays(data, text_column, at_marks=not submission)
         documents, tagger_options = list(essays.documents.values()), (run, threshold, train, recall)
         labels, predictions, sources = _label(documents, submission, decisions, tagger_options)
         release = redact_essays(essays, labels, settings)

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pii_kit.documents import FIELDS, DataWarning, Document, check_entry, document_to_label, join_tokens
+from pii_kit.documents import (
+    FIELDS,
+    DataWarning,
+    Document,
+    check_entry,
+    document_of_text,
+    document_to_label,
+    join_tokens,
+)
 from pii_kit.files import KitError, printable
 from pii_kit.redact.document import Redacted
 
@@ -74,11 +82,12 @@ class Essays:
         return contents
 
 
-def read_essays(path: str | Path, text_column: str | None = None) -> Essays:
+def read_essays(path: str | Path, text_column: str | None = None, *, at_marks: bool = True) -> Essays:
     """Read a file, or all text files of a folder.
 
     Documents are numbered by their field `document` if each has a whole number there, otherwise by row. Warns of rows
     without text, which stay as they are, of texts that differ from their tokens, and of files that are left out.
+    A submission counts the competition's tokens: without `at_marks`, texts have these (`document_to_label`).
 
     Raises:
         KitError: the file cannot be read. The message names file, row and column.
@@ -104,11 +113,13 @@ def read_essays(path: str | Path, text_column: str | None = None) -> Essays:
             text_column, names, write = "text", names if form == "" else [path.name], _write_texts
         else:
             rows, names, write = _read_json(texts[""], path)
-    essays = essays_of_rows(str(path), rows, names, text_column)
+    essays = essays_of_rows(str(path), rows, names, text_column, at_marks=at_marks)
     return replace(essays, contents=contents, write=write, is_spreadsheet=form in (".csv", ".tsv"))
 
 
-def essays_of_rows(where: str, rows: list[Row], names: Sequence[str], text_column: str | None = None) -> Essays:
+def essays_of_rows(
+    where: str, rows: list[Row], names: Sequence[str], text_column: str | None = None, *, at_marks: bool = True
+) -> Essays:
     """Return the essays of rows, whose missing values are None, with the `names` by which their owner knows them.
 
     Raises KitError as `read_essays`.
@@ -134,7 +145,8 @@ def essays_of_rows(where: str, rows: list[Row], names: Sequence[str], text_colum
             if join_tokens(document.tokens, document.trailing_whitespace) != text:
                 differing.append(name)
         else:
-            documents[index] = document_to_label(text, numbers[index] or 0)
+            tokenized = document_to_label if at_marks else document_of_text
+            documents[index] = tokenized(text, numbers[index] or 0)
     problems = {
         f"{len(without)} without text, passed through as they are: {_some(without)}": without,
         f"{len(differing)} whose text differs from their tokens, which are used: {_some(differing)}": differing,

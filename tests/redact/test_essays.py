@@ -197,3 +197,9 @@ def test_bad_input_is_one_error_with_its_place(tmp_path, name, content, message)
     with pytest.raises(KitError, match=message) as error:
         read_essays(write(tmp_path / name, content))
     assert str(error.value).startswith(str(tmp_path / name)) and "\n" not in str(error.value)
+
+
+def test_a_submission_counts_the_tokens_of_the_competition(tmp_path):
+    path = write(tmp_path / "in.csv", 'text\n"1.Ngozi|Bo wrote this"\n')
+    tokens = [next(iter(read_essays(path, at_marks=at_marks).documents.values())).tokens for at_marks in (False, True)]
+    assert tokens == [tokenize("1.Ngozi|Bo wrote this")[0], ("1.", "Ngozi", "|", "Bo", "wrote", "this")]
