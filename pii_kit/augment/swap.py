@@ -61,6 +61,8 @@ def without_pii(documents: Iterable[Document], *, seed: int = 0) -> list[Documen
                 if not holds_original(new) and own.isdisjoint(_words(new)):
                     break
                 new = surrogates.like(new)
+            else:
+                new = "x"
             tokens[place] = new
         full_text = join_tokens(tokens, swapped.trailing_whitespace)
         cleaned.append(replace(swapped, tokens=tuple(tokens), full_text=full_text))

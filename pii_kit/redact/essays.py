@@ -207,6 +207,12 @@ def _write_texts(rows: list[Row]) -> dict[str, str]:
     return {row["name"]: row["text"] for row in rows}
 
 
+def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("an object has a field twice")  # one value would be lost
+    return dict(pairs)
+
+
 def _read_json(text: str, path: Path) -> tuple[list[Row], list[str], Write]:
     """Return the objects of a JSON list, or of JSON lines, with their names and what writes them."""
     is_list, is_ascii = path.suffix.lower() == ".json", text.isascii()
@@ -216,7 +222,7 @@ def _read_json(text: str, path: Path) -> tuple[list[Row], list[str], Write]:
         if part.strip():
             names.append(f"line {number}")
             try:
-                values.append(json.loads(part))
+                values.append(json.loads(part, object_pairs_hook=_without_repeats))
             except (ValueError, RecursionError) as error:
                 where = path if is_list else f"{path}: line {number}"
                 raise KitError(f"{where}: not JSON, or incomplete: {error}") from None

@@ -174,6 +174,7 @@ def test_a_text_that_differs_from_its_tokens_becomes_what_they_spell(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("in.json", '[{"full_text": "a", "full_text": "b"}]', "a field twice"),
         ("in.json", '[{"full_text": "a"}', "not JSON"),
         ("in.json", "[3]", "list of objects"),
         ("in.json", '{"full_text": "a"}', "list of objects"),

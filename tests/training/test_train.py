@@ -353,16 +353,15 @@ def test_a_training_killed_at_random_moments_leaves_no_process_and_resumes_bit_f
     unbroken = start(tmp_path / "unbroken")
     assert unbroken.wait(300) == 0, unbroken.stderr.read()
     rng = random.Random(os.getpid())
-    for _ in range(1):
-        process = start(tmp_path / "killed")
-        while not list((tmp_path / "killed").glob("fold_*")) and process.poll() is None:
-            time.sleep(0.05)
-        time.sleep(rng.uniform(0, 4))
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        alive = psutil.wait_procs(children, timeout=20)[1]  # 5 s on a quiet machine
-        assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)  # that nobody has asked for
+    process = start(tmp_path / "killed")
+    while not list((tmp_path / "killed").glob("fold_*")) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(rng.uniform(0, 4))
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    alive = psutil.wait_procs(children, timeout=20)[1]  # 5 s on a quiet machine
+    assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)  # that nobody has asked for
     other = start(tmp_path / "killed")
     second = start(tmp_path / "killed")
     assert {other.wait(300), second.wait(300)} <= {0, 1}
